@@ -1,0 +1,30 @@
+"""Step 4, deploy: how gunicorn runs Hamlet. Every value has its reason; see docs/deploy.md."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = str(Path(__file__).resolve().parent)
+sys.path.insert(0, ROOT)
+
+from webapp.config import HOST, PORT, THREADS, WORKERS  # noqa: E402
+
+chdir = ROOT
+wsgi_app = "wsgi:app"
+bind = f"{HOST}:{PORT}"
+workers = WORKERS
+worker_class = "gthread"
+threads = THREADS
+preload_app = True  # load the model once and fork: the workers share its memory
+control_socket_disable = True  # nothing here uses it, and what is not open cannot be attacked
+graceful_timeout = 30  # seconds that requests in flight get to finish on a stop or reload
+timeout = 60  # seconds until a hung worker is replaced
+
+accesslog = "-"
+# time, request id, method, path (without the query), status, milliseconds; never a message's text
+access_log_format = "%(t)s %({x-request-id}o)s %(m)s %(U)s %(s)s %(M)s ms"
+
+
+def when_ready(server: Any) -> None:
+    """Say where to go."""
+    server.log.info("Hamlet is ready: open http://%s:%s", HOST, PORT)

@@ -1,0 +1,25 @@
+// Light or dark: what the person chose here before, else what their system asks for.
+"use strict";
+
+function setTheme(dark) {
+  document.documentElement.dataset.bsTheme = dark ? "dark" : "light";
+  document.documentElement.classList.toggle("dark-mode", dark); // Swagger UI's name for it
+  document.getElementById("theme")?.setAttribute("aria-pressed", dark);
+}
+
+const system = matchMedia("(prefers-color-scheme: dark)");
+let chosen = localStorage.getItem("theme");
+const isDark = () => (chosen ? chosen === "dark" : system.matches);
+
+setTheme(isDark());
+system.addEventListener("change", () => setTheme(isDark()));
+document.addEventListener("DOMContentLoaded", () => {
+  const button = document.getElementById("theme");
+  button.hidden = false;
+  setTheme(isDark());
+  button.addEventListener("click", () => {
+    chosen = isDark() ? "light" : "dark";
+    localStorage.setItem("theme", chosen);
+    setTheme(isDark());
+  });
+});

@@ -1,0 +1,64 @@
+"""Hamlet puts a scikit-learn spam model into production: a form, a JSON API, and a log of every prediction.
+
+The five steps of model deployment, and where they are:
+train (model/training.py), save (model/artifact.py), serve (web/, api/), deploy (wsgi.py, gunicorn.conf.py),
+monitor (log/).
+"""
+
+from contextlib import suppress
+from pathlib import Path
+
+from flask_bootstrap import Bootstrap5
+from flask_openapi3 import OpenAPI
+from flask_wtf import CSRFProtect
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from webapp import api, cli, config, http, web
+from webapp.errors import ModelUnusable
+from webapp.inference import Inference
+from webapp.log.database import open_database
+from webapp.log.migrations import migrate
+from webapp.log.writer import LogWriter
+from webapp.model.registry import ModelRegistry
+
+__version__ = "0.1.0"
+
+
+def create_app(instance_folder: Path = config.INSTANCE_FOLDER, **settings: object) -> OpenAPI:
+    """Wire the app together; `settings` override the HAMLET_ environment variables (for tests)."""
+    instance_folder.mkdir(parents=True, exist_ok=True)
+    app = OpenAPI(
+        __name__,
+        instance_path=str(instance_folder),
+        template_folder=config.ROOT / "templates",
+        static_folder=config.ROOT / "static",
+        **api.document(__version__),
+    )
+    app.config.from_mapping(config.DEFAULTS)
+    app.config.from_prefixed_env("HAMLET")
+    app.config.from_mapping(settings)
+    app.config.from_mapping(config.FIXED)
+    app.secret_key = app.config["SECRET_KEY"] or config.secret_key(instance_folder)
+
+    engine = open_database(app.config["DATABASE_URL"], instance_folder)
+    migrate(engine)
+    engine.dispose()  # gunicorn forks its workers from this process, and a connection must not be shared
+    app.extensions["engine"] = engine
+    app.extensions["inference"] = Inference(
+        ModelRegistry(Path(app.config["MODELS_FOLDER"])),
+        LogWriter(engine),
+        store_text=app.config["STORE_TEXT"],
+        hash_key=app.secret_key,
+    )
+    with suppress(ModelUnusable):  # it was logged; the app starts all the same and says what is wrong when asked
+        app.extensions["inference"].registry.current()  # before the workers are forked: they share its memory
+
+    Bootstrap5(app)
+    csrf = CSRFProtect(app)
+    http.register(app)
+    web.register(app)
+    api.register(app, csrf)
+    cli.register(app)
+    if proxies := app.config["TRUSTED_PROXIES"]:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies)  # type: ignore[method-assign]
+    return app

@@ -1,0 +1,61 @@
+"""Every setting of Hamlet: its name, its default, and why.
+
+Set one by an environment variable with the prefix HAMLET_, for example HAMLET_STORE_TEXT=false. Values are read
+as JSON where they are JSON (true, 90), else as text. The README holds the same list for users; a test compares the two.
+"""
+
+import os
+import secrets
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# --- Limits: fixed, because they are promises in the API's documentation ---
+MAX_TEXT_LENGTH = 10_000  # characters; the longest message that the model was measured on
+MAX_BATCH = 1_000  # texts in one request; more belongs into a file
+MAX_BODY = 1024 * 1024  # bytes of a request
+
+# --- Settings that the app reads ---
+DEFAULTS: dict[str, object] = {
+    "DATABASE_URL": None,  # SQLAlchemy URL; unset: an SQLite file in the instance folder
+    "MODELS_FOLDER": str(ROOT / "saved_models"),  # shared hosts may mount it elsewhere
+    "SECRET_KEY": None,  # signs cookies; unset: made at first start, kept in the instance folder
+    "STORE_TEXT": True,  # false: the log keeps a keyed hash of each message instead of its text
+    "TRUSTED_PROXIES": 0,  # how many proxies in front may set X-Forwarded-*; 0 trusts none, as anyone can send them
+}
+
+# --- What users of the app rely on, whatever its settings ---
+FIXED: dict[str, object] = {
+    "MAX_CONTENT_LENGTH": MAX_BODY,
+    "SESSION_COOKIE_SAMESITE": "Lax",
+    "WTF_CSRF_TIME_LIMIT": None,  # a page may stay open all day; the token is bound to the session anyway
+    "BOOTSTRAP_SERVE_LOCAL": True,  # no CDN
+}
+
+
+# --- Settings that are needed before the app exists: where its folder is, and how gunicorn starts ---
+def _number(name: str, default: int) -> int:
+    value = os.environ.get(name, "") or str(default)
+    if not value.isdecimal():
+        sys.exit(f"{name}={value}: must be a whole number")
+    return int(value)
+
+
+INSTANCE_FOLDER = Path(os.environ.get("HAMLET_INSTANCE_FOLDER", ROOT / "instance")).resolve()
+HOST = os.environ.get("HOST", "127.0.0.1")  # this machine only; a proxy or HOST=0.0.0.0 opens it to others
+PORT = _number("PORT", 8000)
+# Two workers use a second core and survive the loss of one; more than four gain nothing on one SQLite file.
+WORKERS = _number("HAMLET_WORKERS", min(4, max(2, os.cpu_count() or 1)))
+THREADS = _number("HAMLET_THREADS", 8)  # requests in flight per worker: they share one commit
+
+
+def secret_key(folder: Path) -> str:
+    """Return the secret in the instance folder, made at first start and readable by its owner alone."""
+    path = folder / "secret_key"
+    try:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+    except FileExistsError:
+        pass
+    return path.read_text()

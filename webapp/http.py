@@ -1,0 +1,108 @@
+"""What every answer has in common: a request id, security headers, and errors in one shape.
+
+Errors are `application/problem+json` (RFC 9457) under /api/ and for the health checks, and a page elsewhere.
+"""
+
+import re
+
+from flask import Flask, Response, current_app, g, jsonify, render_template, request
+from flask.sessions import SecureCookieSessionInterface
+from werkzeug.exceptions import HTTPException
+
+from webapp.errors import HamletError, InvalidInput, LogUnavailable
+from webapp.inference import Inference
+from webapp.log.tables import new_id
+
+HEADERS = {
+    # No inline scripts or styles anywhere: text from a message that slipped through as HTML could do nothing.
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
+        "form-action 'self'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",  # an answer's address is known to its sender alone
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+SENSIBLE_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
+JSON_PATHS = ("/api/", "/healthz", "/readyz")
+NOT_A_FAILURE = (404, 405)  # anybody's typing or scanning, nothing that went wrong
+
+TITLES = {
+    400: "The request cannot be read",
+    404: "Not found",
+    405: "Method not allowed",
+    413: "Too large",
+    415: "Unsupported media type",
+    500: "Something went wrong",
+}
+DETAILS = {
+    404: "There is nothing at this address.",
+    413: "The request is larger than 1 MiB. Send less text at a time.",
+    500: "This is our fault, not yours. It has been noted under the request id.",
+}
+
+
+class _SecureWhenHttps(SecureCookieSessionInterface):
+    """Cookies that came over HTTPS stay on HTTPS; on plain http://127.0.0.1 they must work too."""
+
+    def get_cookie_secure(self, app: Flask) -> bool:
+        return request.is_secure
+
+
+def register(app: Flask) -> None:
+    """Set up request ids, headers and error handling for the whole app."""
+    app.session_interface = _SecureWhenHttps()
+    app.before_request(_take_request_id)
+    app.after_request(_add_headers)
+    app.register_error_handler(HamletError, _answer_hamlet_error)
+    app.register_error_handler(HTTPException, _answer_http_error)
+
+
+def _take_request_id() -> None:
+    given = request.headers.get("X-Request-ID", "")
+    g.request_id = given if SENSIBLE_ID.fullmatch(given) else new_id()
+
+
+def _add_headers(response: Response) -> Response:
+    response.headers.update(HEADERS)
+    response.headers["X-Request-ID"] = g.request_id
+    return response
+
+
+def _answer_hamlet_error(error: HamletError) -> Response:
+    errors = error.errors if isinstance(error, InvalidInput) else None
+    return _answer(error, error.status, error.title, str(error), errors)
+
+
+def _answer_http_error(error: HTTPException) -> Response:
+    status = error.code or 500
+    detail = DETAILS.get(status) or error.description or ""
+    response = _answer(error, status, TITLES.get(status, error.name), detail)
+    for name, value in error.get_headers():  # Allow for 405, Retry-After, ...
+        if name != "Content-Type":
+            response.headers[name] = value
+    return response
+
+
+def _answer(
+    error: Exception, status: int, title: str, detail: str, errors: list[dict[str, str]] | None = None
+) -> Response:
+    as_json = request.path.startswith(JSON_PATHS)
+    if status not in NOT_A_FAILURE and not isinstance(error, LogUnavailable) and request.path not in JSON_PATHS:
+        inference: Inference = current_app.extensions["inference"]
+        inference.record_failure("api" if as_json else "form", status, detail, g.request_id)
+    if as_json:
+        problem = {
+            "type": "about:blank",
+            "title": title,
+            "status": status,
+            "detail": detail,
+            "request_id": g.request_id,
+        }
+        response = jsonify(problem | ({"errors": errors} if errors else {}))
+        response.content_type = "application/problem+json"
+    else:
+        response = current_app.make_response(render_template("error.html", status=status, title=title, detail=detail))
+    response.status_code = status
+    return response

@@ -1,0 +1,121 @@
+"""The one way through: every door sends its texts here to be checked, scored and logged."""
+
+import datetime as dt
+import hashlib
+import hmac
+import logging
+import time
+from collections.abc import Sequence
+
+from webapp.config import MAX_TEXT_LENGTH
+from webapp.errors import InvalidInput, LogUnavailable
+from webapp.log.tables import FailureRow, PredictionRow, TermContribution, new_id
+from webapp.log.writer import LogWriter
+from webapp.model.registry import ModelRegistry
+from webapp.model.spam_model import Score, SpamModel
+
+EXPLAINED_TERMS = 10  # more would not explain more
+
+logger = logging.getLogger(__name__)
+
+
+class Inference:
+    """Checks texts, scores them with the current model, and logs each prediction before it is given out."""
+
+    def __init__(self, registry: ModelRegistry, log: LogWriter, *, store_text: bool, hash_key: str):
+        self.registry = registry
+        self.log = log
+        self._store_text = store_text
+        self._hash_key = hash_key.encode()
+
+    def predict(self, text: str, source: str, request_id: str | None = None) -> PredictionRow:
+        """Return the logged prediction for one text.
+
+        Raises InvalidInput (the text), ModelUnusable, LogUnavailable.
+        """
+        started = time.perf_counter()
+        check_text(text)
+        row = self._score(self.registry.current(), text, source, request_id, started)
+        self.log.add_predictions([self._stored(row)])
+        return row
+
+    def predict_batch(self, texts: Sequence[str], source: str, request_id: str | None = None) -> list[PredictionRow]:
+        """Return the predictions for many texts in their order, logged in one transaction: all of them or none.
+
+        Raises InvalidInput that names the text at fault (texts[3]), ModelUnusable, LogUnavailable.
+        """
+        for number, text in enumerate(texts):
+            check_text(text, f"texts[{number}]")
+        model = self.registry.current()  # one version for the whole batch
+        rows = [self._score(model, text, source, request_id, time.perf_counter()) for text in texts]
+        self.log.add_predictions([self._stored(row) for row in rows])
+        return rows
+
+    def record_failure(self, source: str, status: int, what: str, request_id: str | None) -> None:
+        """Log that a request was refused or went wrong; if even that fails, there is only the server's own log left."""
+        row = FailureRow(
+            id=new_id(),
+            created_at=dt.datetime.now(dt.UTC),
+            source=source,
+            status=status,
+            what=what,
+            request_id=request_id,
+        )
+        try:
+            self.log.add_failure(row)
+        except LogUnavailable:
+            logger.warning("not in the failures table: %s %s %s", source, status, what)
+
+    def _score(self, model: SpamModel, text: str, source: str, request_id: str | None, started: float) -> PredictionRow:
+        score = model.score(text)
+        return PredictionRow(
+            id=new_id(),
+            created_at=dt.datetime.now(dt.UTC),
+            source=source,
+            text=text,
+            text_hash=None,
+            label=model.label(score.spam_probability),
+            spam_probability=score.spam_probability,
+            threshold=model.threshold,
+            model_version=model.version,
+            explanation=explain(score),
+            latency_ms=round((time.perf_counter() - started) * 1000, 3),
+            request_id=request_id,
+            sender_report=None,
+        )
+
+    def _stored(self, row: PredictionRow) -> PredictionRow:
+        """Return the row as the log keeps it: with HAMLET_STORE_TEXT=false, without anything of the message itself."""
+        if self._store_text:
+            return row
+        digest = hmac.new(self._hash_key, (row["text"] or "").encode(), hashlib.sha256).hexdigest()
+        return PredictionRow(**{**row, "text": None, "explanation": None, "text_hash": digest})
+
+
+def check_text(text: str, field: str = "text") -> None:
+    """Raise InvalidInput, naming the field, unless the text is one that can be scored and stored."""
+    fault = None
+    if not text or text.isspace():
+        fault = "is empty: send the message to check"
+    elif len(text) > MAX_TEXT_LENGTH:
+        fault = f"has {len(text):,} characters: send at most {MAX_TEXT_LENGTH:,}"
+    elif "\x00" in text:
+        fault = "contains a NUL character, which no message has: remove it"
+    elif not _is_unicode(text):
+        fault = "contains half of a surrogate pair, which is not a character: send valid Unicode"
+    if fault:
+        raise InvalidInput(f"The {field} {fault}.", [{"field": field, "message": fault}])
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def explain(score: Score) -> list[TermContribution]:
+    """Return the terms that weighed most, in either direction, heaviest first."""
+    heaviest = sorted(score.contributions.items(), key=lambda item: -abs(item[1]))[:EXPLAINED_TERMS]
+    return [TermContribution(term=term, contribution=round(share, 4)) for term, share in heaviest if round(share, 4)]

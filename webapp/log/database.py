@@ -1,0 +1,31 @@
+"""The connection to the log's database."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+BUSY_TIMEOUT_S = 5  # how long a writer waits for another process before it gives up
+
+
+def open_database(url: str | None, instance_folder: Path) -> sa.Engine:
+    """Return the engine for a SQLAlchemy URL, by default for log.db in the instance folder."""
+    engine = sa.create_engine(url or f"sqlite:///{instance_folder / 'log.db'}")
+    if engine.dialect.name == "sqlite":
+        sa.event.listen(engine, "connect", _set_up_sqlite)
+        sa.event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+    connection.isolation_level = None  # Python's sqlite3 must not begin transactions on its own: _begin does
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
+    # With a write-ahead log readers never wait for writers. A committed row survives the death of any process;
+    # synchronous = NORMAL means that a power cut may take the last moments (README, "The log").
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def _begin(connection: sa.Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))

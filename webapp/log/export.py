@@ -1,0 +1,52 @@
+"""Takes rows out of the log: to a file for people, or away for good when they are too old to keep."""
+
+import datetime as dt
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from typing import TextIO
+
+import pandas as pd
+import sqlalchemy as sa
+
+from webapp.log.tables import predictions
+
+COLUMNS = [column.name for column in predictions.columns]
+CHUNK_ROWS = 10_000  # so that memory stays the same, however long the log is
+
+
+def export(engine: sa.Engine, file: TextIO, file_format: str, since: dt.datetime | None) -> int:
+    """Write the predictions made at or after `since`, oldest first, as "csv" or "jsonl"; return how many."""
+    count = 0
+    if file_format == "csv":
+        pd.DataFrame(columns=COLUMNS).to_csv(file, index=False)
+    for frame in _read_chunks(engine, since):
+        if file_format == "csv":
+            frame["explanation"] = frame["explanation"].map(json.dumps)
+            frame.to_csv(file, index=False, header=False)
+        else:
+            frame.to_json(file, orient="records", lines=True, date_format="iso", force_ascii=False)
+        count += len(frame)
+    return count
+
+
+def _read_chunks(engine: sa.Engine, since: dt.datetime | None) -> Iterator[pd.DataFrame]:
+    query = sa.select(predictions).order_by(predictions.c.id)
+    if since:
+        query = query.where(predictions.c.created_at >= since)
+    with engine.connect().execution_options(stream_results=True) as connection:
+        result = connection.execute(query)
+        for rows in result.partitions(CHUNK_ROWS):
+            yield pd.DataFrame(rows, columns=COLUMNS)
+
+
+def purge(engine: sa.Engine, before: dt.datetime) -> int:
+    """Delete the predictions made before a time for good; return how many there were."""
+    with engine.begin() as connection:
+        count = connection.execute(sa.delete(predictions).where(predictions.c.created_at < before)).rowcount
+    if engine.dialect.name == "sqlite":
+        # A deleted row's bytes stay in the file, and in the write-ahead log, until they are overwritten.
+        with closing(engine.raw_connection()) as connection:
+            connection.cursor().execute("VACUUM")
+            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return count

@@ -1,0 +1,97 @@
+"""Writes rows so that answered means stored, and many requests share one commit."""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from webapp.errors import LogUnavailable
+from webapp.log.tables import FailureRow, PredictionRow, failures, predictions
+
+logger = logging.getLogger(__name__)
+
+
+class _Entry:
+    """The rows of one request, waiting to be committed."""
+
+    def __init__(self, table: sa.Table, rows: Sequence[Any]):
+        self.table = table
+        self.rows = rows
+        self.tried = False
+        self.stored = False
+
+
+class LogWriter:
+    """Commits rows in groups: the thread whose turn it is takes along the rows of all that wait.
+
+    A commit costs far more than a row. Whoever gets `_turn` finds in `_waiting` what gathered during the commit
+    before, and writes it all in one transaction; the others then find their work done. No thread of its own, so
+    nothing to start after a fork and nothing to drain at the end.
+    """
+
+    def __init__(self, engine: sa.Engine):
+        self._engine = engine
+        self._waiting: deque[_Entry] = deque()
+        self._turn = threading.Lock()
+
+    def add_predictions(self, rows: Sequence[PredictionRow]) -> None:
+        """Store predictions in one transaction; return once they are committed.
+
+        Raises LogUnavailable when they are not: then none of them is stored.
+        """
+        self._write(_Entry(predictions, rows))
+
+    def add_failure(self, row: FailureRow) -> None:
+        """Store a failure; raises LogUnavailable."""
+        self._write(_Entry(failures, [row]))
+
+    def set_sender_report(self, prediction_id: str, report: str) -> bool:
+        """Store what the sender said of a verdict; return whether there is such a prediction."""
+        change = sa.update(predictions).where(predictions.c.id == prediction_id).values(sender_report=report)
+        try:
+            with self._engine.begin() as connection:
+                return connection.execute(change).rowcount == 1
+        except sa.exc.SQLAlchemyError as error:
+            raise _unavailable() from error
+
+    def check(self) -> None:
+        """Write to the database without changing it; raises LogUnavailable."""
+        try:
+            with self._engine.begin() as connection:  # a write that changes nothing is a write all the same
+                connection.execute(sa.text("UPDATE schema_version SET version = version"))
+        except sa.exc.SQLAlchemyError as error:
+            raise _unavailable() from error
+
+    def _write(self, entry: _Entry) -> None:
+        self._waiting.append(entry)
+        with self._turn:
+            if not entry.tried:
+                self._commit_waiting()
+        if not entry.stored:
+            raise _unavailable()
+
+    def _commit_waiting(self) -> None:
+        group: list[_Entry] = []
+        while self._waiting:
+            group.append(self._waiting.popleft())
+            group[-1].tried = True
+        try:
+            with self._engine.begin() as connection:
+                for table in (predictions, failures):
+                    rows = [row for entry in group if entry.table is table for row in entry.rows]
+                    if rows:
+                        connection.execute(sa.insert(table), rows)
+        except sa.exc.SQLAlchemyError:
+            logger.exception("%d requests could not be logged and get status 503", len(group))
+            return
+        for entry in group:
+            entry.stored = True
+
+
+def _unavailable() -> LogUnavailable:
+    return LogUnavailable(
+        "The prediction log cannot be written just now, so no verdict is given. Please try again in a moment."
+    )

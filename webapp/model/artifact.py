@@ -1,0 +1,145 @@
+"""Step 2, save: a version of the model is a folder with the model file and its card.
+
+    saved_models/<version>/model.joblib (or model.pkl)    the scikit-learn Pipeline
+    saved_models/<version>/model_card.json                what it is, what it was made from, how good it is
+
+Loading a pickle runs whatever code is in it. So the file's SHA-256 is compared with the card's before anything is
+unpickled, and so are the versions: scikit-learn itself would only warn. The hash shows damage and mix-ups; it does
+not help against somebody who can write both files, so let only the owner write to saved_models/.
+"""
+
+import hashlib
+import io
+import json
+import pickle
+import platform
+import shutil
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy
+import sklearn
+from sklearn.pipeline import Pipeline
+
+from webapp.errors import ModelUnusable
+from webapp.model.features import FEATURES_VERSION
+from webapp.model.spam_model import SpamModel
+
+CARD = "model_card.json"
+MODEL_FILES = {"joblib": "model.joblib", "pickle": "model.pkl"}
+Card = dict[str, Any]
+
+
+def save(models_folder: Path, pipeline: Pipeline, card: Card, file_format: str, now: datetime) -> str:
+    """Write a new version and return its name: UTC date, time, and the first letters of the model file's hash.
+
+    The folder gets its name only when it is complete, so a crash leaves no half-written version.
+    """
+    content = _to_bytes(pipeline, file_format)
+    digest = hashlib.sha256(content).hexdigest()
+    version = f"{now:%Y%m%d-%H%M%S}-{digest[:7]}"
+    file: dict[str, Any] = {
+        "name": MODEL_FILES[file_format],
+        "format": file_format,
+        "sha256": digest,
+        "bytes": len(content),
+    }
+    versions = {"python": platform.python_version(), "scikit-learn": sklearn.__version__, "numpy": numpy.__version__}
+    head = {
+        "model_version": version,
+        "created_at": now.isoformat(timespec="seconds"),
+        "model_file": file,
+        "versions": versions,
+        "features_version": FEATURES_VERSION,
+    }
+    models_folder.mkdir(exist_ok=True)
+    unfinished = models_folder / f".{version}.unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    try:
+        (unfinished / file["name"]).write_bytes(content)
+        (unfinished / CARD).write_text(json.dumps(head | card, indent=2, ensure_ascii=False) + "\n")
+        unfinished.rename(models_folder / version)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return version
+
+
+def _to_bytes(pipeline: Pipeline, file_format: str) -> bytes:
+    buffer = io.BytesIO()
+    if file_format == "pickle":
+        pickle.dump(pipeline, buffer, protocol=5)
+    else:
+        joblib.dump(pipeline, buffer, compress=("zlib", 9))
+    return buffer.getvalue()
+
+
+def read_card(models_folder: Path, version: str) -> Card:
+    """Return the card of a version; raises ModelUnusable."""
+    path = models_folder / version / CARD
+    try:
+        card: Card = json.loads(path.read_text())
+        if card["model_version"] != version:
+            raise ModelUnusable(f"The card in {version}/ belongs to {card['model_version']}. {_MEND}")
+    except FileNotFoundError as error:
+        raise ModelUnusable(f"Model {version} has no {CARD}. {_MEND}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelUnusable(f"The card of model {version} is not readable. {_MEND}") from error
+    return card
+
+
+def load(models_folder: Path, version: str) -> SpamModel:
+    """Check a version and load it; raises ModelUnusable before unpickling if anything is not as its card says."""
+    card = read_card(models_folder, version)
+    content = _checked_content(models_folder, version, card)
+    # Unpickle the very bytes that were checked: the file could be exchanged in between.
+    try:
+        pipeline = (
+            pickle.loads(content) if card["model_file"]["format"] == "pickle" else joblib.load(io.BytesIO(content))
+        )
+        return SpamModel(pipeline, version, card["threshold"])
+    except Exception as error:  # unpickling may raise anything: a class that was moved or is not installed, say
+        raise ModelUnusable(f"Model {version} cannot be loaded ({type(error).__name__}: {error}). {_MEND}") from error
+
+
+def verify(models_folder: Path, version: str) -> Card:
+    """Return the card of a version whose file and versions are as it says; raises ModelUnusable."""
+    card = read_card(models_folder, version)
+    _checked_content(models_folder, version, card)
+    return card
+
+
+_MEND = (
+    "Take another version (flask --app wsgi models list, then models use VERSION), put the folder back "
+    "(git checkout saved_models), or train anew (flask --app wsgi train FILE)."
+)
+
+
+def _checked_content(models_folder: Path, version: str, card: Card) -> bytes:
+    saved_with = card.get("versions", {}).get("scikit-learn")
+    if saved_with != sklearn.__version__:
+        raise ModelUnusable(
+            f"Model {version} was saved with scikit-learn {saved_with}, but {sklearn.__version__} is installed. "
+            f"Run pip install scikit-learn=={saved_with}, or train anew (flask --app wsgi train FILE)."
+        )
+    if card.get("features_version") != FEATURES_VERSION:
+        raise ModelUnusable(
+            f"Model {version} was made for version {card.get('features_version')} of webapp/model/features.py, "
+            f"this is version {FEATURES_VERSION}. {_MEND}"
+        )
+    file = card.get("model_file", {})
+    if MODEL_FILES.get(file.get("format")) != file.get("name"):
+        raise ModelUnusable(f"The card of model {version} names no model file that Hamlet knows. {_MEND}")
+    try:
+        content: bytes = (models_folder / version / file["name"]).read_bytes()
+    except OSError as error:
+        raise ModelUnusable(
+            f"The file {file['name']} of model {version} cannot be read ({error.strerror}). {_MEND}"
+        ) from error
+    if hashlib.sha256(content).hexdigest() != file.get("sha256"):
+        raise ModelUnusable(
+            f"The file {file['name']} of model {version} was changed after it was saved (SHA-256 differs). {_MEND}"
+        )
+    return content

@@ -1,0 +1,137 @@
+"""Step 1, train: read labelled messages, drop copies, split them."""
+
+import csv
+import gzip
+import hashlib
+import html
+import io
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from webapp.config import MAX_TEXT_LENGTH
+from webapp.errors import BadData
+
+LABEL_COLUMNS = ("label", "v1", "class", "category")  # ours, Kaggle's copy of UCI's SMS, UCI's YouTube
+TEXT_COLUMNS = ("text", "v2", "content", "message")
+LABELS = {"spam": True, "ham": False, "1": True, "0": False}
+TRAIN_BUCKETS = range(6)  # of ten: 60 % to fit on, 40 % held out
+
+csv.field_size_limit(2**31 - 1)
+
+
+class Example(NamedTuple):
+    """A message whose true label is known."""
+
+    text: str
+    is_spam: bool
+    source: str  # which collection it comes from; by default the file's name
+
+
+@dataclass
+class Dataset:
+    """One labelled file as it was read."""
+
+    name: str
+    sha256: str
+    examples: list[Example]
+    licence: str = "not stated"
+    notices: list[str] = field(default_factory=list)
+
+
+def read_labelled(path: Path, text_column: str | None = None, label_column: str | None = None) -> Dataset:
+    """Read a CSV or TSV file, plain or gzip'd, with a header or in UCI's form `label<TAB>text` without one.
+
+    Raises BadData, naming the file and, where it can, the line.
+    """
+    try:
+        raw = path.read_bytes()
+        content = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+    except OSError as error:
+        raise BadData(f"{path}: {error.strerror or 'not a complete gzip file'}") from error
+    except EOFError as error:
+        raise BadData(f"{path}: not a complete gzip file") from error
+    dataset = Dataset(path.name, hashlib.sha256(raw).hexdigest(), [])
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+        dataset.notices.append(f"{path}: not UTF-8, read as Latin-1")
+    if not text.strip():
+        raise BadData(f"{path}: the file is empty")
+    dataset.examples = list(_read_rows(path, text, text_column, label_column))
+    return dataset
+
+
+def _read_rows(path: Path, text: str, text_column: str | None, label_column: str | None) -> Iterable[Example]:
+    first_line = text.lstrip().splitlines()[0]
+    delimiter = "\t" if "\t" in first_line else ","
+    first_cell = first_line.split(delimiter)[0].strip().strip('"').lower()
+    headerless = first_cell in LABELS and not text_column and not label_column
+    # UCI's file has no quoting: its quotation marks belong to the messages.
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if headerless and delimiter == "\t" else csv.QUOTE_MINIMAL
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
+    label_at, text_at, source_at = 0, 1, None
+    if not headerless:
+        header = [cell.strip().lower() for cell in next(rows)]
+        label_at = _find_column(path, header, label_column, LABEL_COLUMNS, "--label-column")
+        text_at = _find_column(path, header, text_column, TEXT_COLUMNS, "--text-column")
+        source_at = header.index("source") if "source" in header else None
+    stem = path.name.split(".")[0]
+    line = 1 if headerless else rows.line_num + 1
+    for row in rows:
+        if row:
+            if len(row) <= max(label_at, text_at):
+                raise BadData(
+                    f"{path}, line {line}: has {len(row)} columns, needs at least {max(label_at, text_at) + 1}"
+                )
+            label = LABELS.get(row[label_at].strip().lower())
+            if label is None:
+                raise BadData(f"{path}, line {line}: label {row[label_at]!r} is neither spam/ham nor 1/0")
+            source = row[source_at] if source_at is not None and len(row) > source_at else stem
+            if message := row[text_at].strip()[:MAX_TEXT_LENGTH]:
+                yield Example(message, label, source)
+        line = rows.line_num + 1
+
+
+def _find_column(path: Path, header: list[str], wanted: str | None, known: Sequence[str], option: str) -> int:
+    for name in [wanted.lower()] if wanted else known:
+        if name in header:
+            return header.index(name)
+    looked_for, found = wanted or " or ".join(known), ", ".join(header[:10])
+    raise BadData(f"{path}: no column {looked_for} among {found}; name it with {option}")
+
+
+def norm(text: str) -> str:
+    """Return the text with case, digits and white space evened out; its hash decides the side of the split."""
+    return " ".join(re.sub(r"\d", "0", text.lower()).split())
+
+
+def loose(text: str) -> str:
+    """Return only the text's letters a-z and digits as 0: equal for copies that differ in punctuation or encoding."""
+    even = unicodedata.normalize("NFKC", html.unescape(text)).lower()
+    return re.sub(r"[^a-z0-9]", "", re.sub(r"\d", "0", even))
+
+
+def drop_copies(examples: Iterable[Example]) -> list[Example]:
+    """Return the first of each message and its copies. To be done before splitting, or the test knows the answers."""
+    seen: set[str] = set()
+    kept = []
+    for example in examples:
+        keys = {"n" + norm(example.text), "l" + loose(example.text)} - {"l"}  # a text without a-z has no loose form
+        if not keys & seen:
+            kept.append(example)
+        seen |= keys
+    return kept
+
+
+def split(examples: Iterable[Example]) -> tuple[list[Example], list[Example]]:
+    """Return (training part, held-out part), decided by a hash of the text: the same on every machine, in any order."""
+    parts: tuple[list[Example], list[Example]] = ([], [])
+    for example in examples:
+        bucket = int(hashlib.sha256(norm(example.text).encode()).hexdigest(), 16) % 10
+        parts[bucket not in TRAIN_BUCKETS].append(example)
+    return parts

@@ -1,0 +1,296 @@
+"""From a message's text to numbers: what the model looks at.
+
+A message is read once, into *terms*:
+
+- its words, in lower case, with digits written as 0;
+- placeholders for what differs in every message: `[link]`, `[phone number]`, `[amount of money]`, ...;
+- pairs of neighbouring words;
+- inside each word, its groups of 2 to 5 letters ("grams"), so that a misspelt or unseen word still counts;
+- facts about the whole message: `[length 81-140]`, `[capitals 10-20 %]`, ...
+
+A message of n distinct words and placeholders gives each of these the value 1/sqrt(1 + n), so that a long mail
+does not shout louder than an SMS. A word's grams always come along with the word, in fixed proportion. That
+is what makes scoring fast: what a word adds to the log-odds depends on the word alone and can be remembered.
+
+The path of this module is inside every saved model: do not move it. A change to what it computes makes saved
+models wrong without an error, so raise FEATURES_VERSION with it; the loader refuses models of another version.
+"""
+
+import math
+import re
+import unicodedata
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from itertools import pairwise
+from typing import NamedTuple, Self
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import BaseEstimator, TransformerMixin
+
+FEATURES_VERSION = 1
+
+# How much grams and facts weigh beside words, before the classifier weighs them. Chosen on the training
+# parts of the public data (docs/model.md).
+GRAM_VALUE = 0.3
+FACT_VALUE = 0.3
+GRAM_LENGTHS = (2, 3, 4, 5)
+LONGEST_WORD = 32  # letters of a word that are cut into grams; longer "words" are no words
+
+
+class Message(NamedTuple):
+    """A message as the model sees it."""
+
+    tokens: list[str]  # words and placeholders in order, with repetitions
+    facts: list[str]
+
+
+# --- Plain letters -----------------------------------------------------------------------------------------
+# Spam hides its words from filters: "Ｆree", "frее" with Cyrillic letters, "f<zero width>ree".
+
+_LOOK_ALIKES = str.maketrans(
+    "аеорсухіјѕԁһԛԝвкмнтАЕОРСУХІЈЅԌҺВКМНТαοτικνρυχγΑΒΕΗΙΚΜΝΟΡΤΥΧΖɡɩ∣ⅼ",
+    "aeopcyxijsdhqwbkmhtAEOPCYXIJSGhBKMHTaotiknpuxyABEHIKMNOPTYXZgill",
+)
+_INVISIBLE = re.compile(
+    r"[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e"
+    r"\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0]"
+)
+
+
+class _PlainLetters:
+    """A table for str.translate: code point to what a reader would take it for."""
+
+    @staticmethod
+    @lru_cache(maxsize=4096)
+    def _plain(code: int) -> str:
+        letter = chr(code)
+        if _INVISIBLE.match(letter):
+            return ""
+        parts = unicodedata.normalize("NFKD", letter.translate(_LOOK_ALIKES))
+        return unicodedata.normalize("NFC", "".join(c for c in parts if not unicodedata.combining(c)))
+
+    def __getitem__(self, code: int) -> str:
+        return self._plain(code)
+
+
+_PLAIN_LETTERS = _PlainLetters()
+
+
+def plain(text: str) -> str:
+    """Return the text without invisible characters, accents and look-alike letters."""
+    return text if text.isascii() else text.translate(_PLAIN_LETTERS)
+
+
+# --- Tokens ------------------------------------------------------------------------------------------------
+# Every repetition that could be tried again from the next character has an upper bound, so that the time
+# stays linear in the length of the text, whatever the text.
+
+_ENDINGS = (
+    "com net org info biz co uk in us io me ly top xyz club online site shop live cc tk ga ml cf gq ru cn eu app "
+    "dev link click icu vip work store website space fun pw to tv gov edu ie au ca de fr sg za ng gl gd page "
+    "support help email pro tech life world today win bid loan men date mobi name host ws be it es nl nz gle"
+).replace(" ", "|")
+_TOKEN = re.compile(
+    rf"""
+      (?P<link>  hxxps?:?//\S+ | https?\s?:?\s?//\S+ | www\.\S+
+               | \b(?:[a-z0-9][a-z0-9-]{{0,62}}\.){{1,6}}(?:{_ENDINGS})\b(?:/\S*)? )
+    | (?P<email> [\w.+-]{{1,64}}@[\w-]{{1,63}}(?:\.[\w-]{{1,63}}){{1,6}} )
+    | (?P<money> [£$€₹₦]\s?\d[\d,.]{{0,15}}\s?(?:[kmb]\b)?
+               | \b(?:rs|inr|usd|eur|gbp|ngn|zar)\.?\s?\d[\d,.]{{0,15}}
+               | \b\d[\d,.]{{0,15}}\s?(?:[£€]|(?:pounds?|euros?|dollars?|usd|gbp|rs|p|ppm|inr|rupees?|lakhs?|bucks)\b) )
+    | (?P<phone> (?<!\d)\+?\(?\d[\d\-\s().]{{7,20}}\d )
+    | (?P<number> \d+(?:[.,:/]\d+)*(?!\w) )
+    | (?P<spaced> (?<!\w)[^\W\d_](?:[\ .*_-][^\W\d_]){{3,30}}(?!\w) )
+    | (?P<word>  [^\W_]+(?:['’][^\W_]+)* )
+    | (?P<emoji> [\u2190-\u2bff\U0001f000-\U0001faff] )
+    | (?P<sign>  [!?]+ | [£$€%*\#@<>|~^=+]+ | \.{{2,}} )
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_DIGITS_TO_ZERO = str.maketrans("123456789", "000000000")
+_SCHEME = re.compile(r"^(?:h(?:tt|xx)ps?\s?:?\s?//|www\.)+")
+
+
+def _read_token(match: re.Match[str]) -> list[str]:
+    """Return what one piece of text counts as; a link counts as several things."""
+    kind, piece = match.lastgroup, match.group().lower()
+    if kind == "word":
+        return [piece.replace("’", "'").translate(_DIGITS_TO_ZERO)]
+    if kind == "link":
+        return _read_link(piece)
+    if kind == "number":
+        return [f"[number of {min(len(piece), 8)} digits]"] if piece.isdigit() else ["[number with signs]"]
+    if kind == "sign":
+        return [piece[:3]]
+    if kind == "spaced":
+        return ["[spaced letters]", "".join(c for c in piece if c.isalpha())]
+    return [_PLACEHOLDERS[kind or ""]]
+
+
+_PLACEHOLDERS = {
+    "email": "[e-mail address]",
+    "money": "[amount of money]",
+    "phone": "[phone number]",
+    "emoji": "[emoji]",
+}
+
+
+def _read_link(link: str) -> list[str]:
+    host = re.split(r"[/?#]", _SCHEME.sub("", link), maxsplit=1)[0]
+    name, _, ending = host.rpartition(".")
+    tokens = ["[link]", f"[link ending .{ending[:8]}]"]
+    if "-" in host:
+        tokens.append("[link with hyphen]")
+    if any(c.isdigit() for c in host):
+        tokens.append("[link with digits]")
+    if not link.startswith(("http", "www")):
+        tokens.append("[link without http]")
+    return tokens + [f"@{part}" for part in re.findall(r"[a-z]{3,32}", name)]
+
+
+def token_spans(text: str) -> Iterator[tuple[int, int, list[str]]]:
+    """Yield (start, end, tokens) for each piece of the original text that the model looks at."""
+    lengths = [1] * len(text) if text.isascii() else [len(plain(c)) for c in text]
+    origin = [i for i, length in enumerate(lengths) for _ in range(length)]  # plain position -> original position
+    for match in _TOKEN.finditer(plain(text)):
+        yield origin[match.start()], origin[match.end() - 1] + 1, _read_token(match)
+
+
+# --- Facts about the whole message -------------------------------------------------------------------------
+
+_CAPITAL_WORD = re.compile(r"\b[A-Z]{3,}\b")
+
+
+def _scale(name: str, edges: list[float], unit: str = "") -> tuple[list[float], list[str]]:
+    """Return the edges of a scale and the name of each of its steps: at or below edge 0, ..., above the last."""
+    shown = [f"{edge:g}" for edge in edges]
+    names = [f"up to {shown[0]}"] + [f"{low}-{high}" for low, high in pairwise(shown)] + [f"over {shown[-1]}"]
+    return edges, [f"[{name} {step}{unit}]" for step in names]
+
+
+_LENGTH = _scale("length", [20, 40, 80, 140, 200, 400, 1000, 3000])
+_DIGITS = _scale("digits", [0, 2, 5, 10, 15, 25], " %")
+_CAPITALS = _scale("capitals", [2, 5, 10, 20, 40, 70], " %")
+_CAPITAL_WORDS = _scale("words in capitals", [0, 1, 2, 4, 8])
+_EXCLAMATIONS = _scale("exclamation marks", [0, 1, 2, 4])
+_LINKS = _scale("links", [0, 1, 3])
+_AMOUNTS = _scale("amounts of money", [0, 1, 3])
+_PHONES = _scale("phone numbers", [0, 1])
+_LINES = _scale("line breaks", [0, 2, 6, 15])
+
+
+def _facts(text: str, tokens: list[str]) -> list[str]:
+    letters = sum(map(str.isalpha, text))
+    links, amounts, phones = (tokens.count(t) for t in ("[link]", "[amount of money]", "[phone number]"))
+    measured = (
+        (_LENGTH, len(text)),
+        (_DIGITS, 100 * sum(map(str.isdigit, text)) / max(len(text), 1)),
+        (_CAPITALS, 100 * sum(map(str.isupper, text)) / max(letters, 1)),
+        (_CAPITAL_WORDS, len(_CAPITAL_WORD.findall(text))),
+        (_EXCLAMATIONS, text.count("!")),
+        (_LINKS, links),
+        (_AMOUNTS, amounts),
+        (_PHONES, phones),
+        (_LINES, text.count("\n")),
+    )
+    facts = [names[bisect_left(edges, value)] for (edges, names), value in measured]
+    if links and len(text) < 200:
+        facts.append("[short with a link]")
+    if links and amounts:
+        facts.append("[link and money]")
+    if phones and amounts:
+        facts.append("[phone and money]")
+    if text[:1].islower():
+        facts.append("[starts in lower case]")
+    return facts
+
+
+def read_message(text: str) -> Message:
+    """Read a text into its tokens and the facts about it."""
+    text = plain(text)
+    tokens: list[str] = []
+    for match in _TOKEN.finditer(text):
+        tokens += _read_token(match)
+    return Message(tokens, _facts(text, tokens))
+
+
+# --- Numbers -----------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=50_000)
+def grams(token: str) -> tuple[str, ...]:
+    """Return the groups of letters in a word, its ends marked by spaces; a placeholder has none."""
+    if token.startswith("["):
+        return ()
+    word = f" {token[:LONGEST_WORD]} "
+    return tuple(f"~{word[i : i + n]}" for n in GRAM_LENGTHS for i in range(len(word) - n + 1))
+
+
+def pairs(tokens: list[str]) -> Iterable[tuple[str, str]]:
+    """Return the distinct pairs of neighbours, in order."""
+    return dict.fromkeys(pairwise(tokens))
+
+
+def token_value(distinct_tokens: int) -> float:
+    """Return the value of each token of a message with so many distinct ones."""
+    return 1 / math.sqrt(1 + distinct_tokens)
+
+
+def term_values(text: str) -> dict[str, float]:
+    """Return the value of every term of a message."""
+    message = read_message(text)
+    distinct = dict.fromkeys(message.tokens)
+    value = token_value(len(distinct))
+    values = dict.fromkeys(distinct, value)
+    for first, second in pairs(message.tokens):
+        values[f"{first} {second}"] = value
+    for token in distinct:
+        for gram in grams(token):
+            values[gram] = values.get(gram, 0.0) + GRAM_VALUE * value
+    for fact in message.facts:
+        values[fact] = FACT_VALUE
+    return values
+
+
+class MessageVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Turn texts into a sparse matrix of term values; learns which terms are frequent enough to keep.
+
+    A word must occur in `min_words` messages, a pair in `min_pairs`, a gram in `min_grams`.
+    """
+
+    def __init__(self, min_words: int = 3, min_pairs: int = 4, min_grams: int = 5):
+        self.min_words = min_words
+        self.min_pairs = min_pairs
+        self.min_grams = min_grams
+
+    def fit(self, texts: Iterable[str], y: object = None) -> Self:
+        """Learn the vocabulary: a column for each term that is frequent enough."""
+        occurrences = Counter(term for text in texts for term in term_values(text))
+        kept = sorted(term for term, count in occurrences.items() if count >= self._minimum(term))
+        self.vocabulary_ = {term: column for column, term in enumerate(kept)}
+        return self
+
+    def _minimum(self, term: str) -> int:
+        if term.startswith("~"):
+            return self.min_grams
+        return self.min_words if term.startswith("[") or " " not in term else self.min_pairs
+
+    def transform(self, texts: Iterable[str]) -> sparse.csr_matrix:
+        """Return a matrix of shape (messages, terms), dtype float64."""
+        columns: list[int] = []
+        values: list[float] = []
+        ends = [0]
+        for text in texts:
+            for term, value in term_values(text).items():
+                column = self.vocabulary_.get(term)
+                if column is not None:
+                    columns.append(column)
+                    values.append(value)
+            ends.append(len(columns))
+        return sparse.csr_matrix(
+            (np.array(values), np.array(columns, dtype=np.int32), np.array(ends)),
+            shape=(len(ends) - 1, len(self.vocabulary_)),
+        )

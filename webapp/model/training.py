@@ -1,0 +1,163 @@
+"""Step 1, train: fit on one part, measure on the other, then fit on all."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
+
+from webapp.errors import BadData
+from webapp.model.datasets import TRAIN_BUCKETS, Dataset, Example, drop_copies, split
+from webapp.model.evaluation import Metrics, confusion_matrix, expected_calibration_error, measure
+from webapp.model.features import MessageVectorizer
+from webapp.model.spam_model import SpamModel
+
+FEWEST = 10  # messages of each label in each part: with fewer, no figure means anything
+THRESHOLD = 0.5
+
+Progress = Callable[[str], None]
+
+
+class Training(NamedTuple):
+    """What came out of a training run."""
+
+    pipeline: Pipeline  # fitted on all messages
+    card: dict[str, Any]  # everything about it but its file
+    held_out: list[Example]
+    held_out_probability: list[float]  # by the model that was fitted on the training part alone
+
+
+def make_pipeline() -> Pipeline:
+    """Return the unfitted model: message to terms, terms to spam probability."""
+    return Pipeline(
+        [
+            ("features", MessageVectorizer()),
+            # C: how freely a term may weigh. Chosen by cross-validation, see docs/model.md.
+            ("classifier", LogisticRegression(C=20, solver="liblinear", random_state=0)),
+        ]
+    )
+
+
+def train(
+    datasets: Sequence[Dataset], unseen: Sequence[Dataset] = (), progress: Progress = lambda step: None
+) -> Training:
+    """Train on labelled files and measure on messages that the measured model never saw.
+
+    Copies are dropped first, over all files. `unseen` are files of other origin, only ever measured on.
+    `progress` is told of each step as it begins. Raises BadData.
+    """
+    progress("dropping copies")
+    examples = [example for dataset in datasets for example in dataset.examples]
+    kept = drop_copies(examples)
+    training_part, held_out = split(kept)
+    _check(training_part, "training part")
+    _check(held_out, "held-out part")
+
+    progress("fitting on the training part")
+    measured = SpamModel(fit(training_part), "training part", THRESHOLD)
+    progress("measuring on the held-out part")
+    probability = predict(measured, held_out)
+    metrics = {"held_out": _report(held_out, probability)}
+    sources = sorted({example.source for example in held_out})
+    for source in sources if len(sources) > 1 else []:
+        chosen = [i for i, example in enumerate(held_out) if example.source == source]
+        metrics[source] = _report([held_out[i] for i in chosen], [probability[i] for i in chosen])
+    for dataset in unseen:
+        progress(f"measuring on {dataset.name}")
+        known = drop_copies([*kept, *dataset.examples])[len(kept) :]  # without what the training files hold too
+        metrics[f"unseen: {dataset.name}"] = _report(known, predict(measured, known))
+
+    progress("fitting on everything")
+    final = fit(kept)
+    card = {
+        "labels": ["ham", "spam"],
+        "threshold": THRESHOLD,
+        "threshold_reason": "A message is called spam when spam is likelier than ham.",
+        "recipe": {name: step.get_params() for name, step in final.steps},
+        "data": [_describe(dataset) for dataset in datasets],
+        "messages": _count(kept) | {"copies_dropped": len(examples) - len(kept)},
+        "split": {
+            "rule": "int(sha256(norm(text)), 16) % 10",
+            "training_buckets": list(TRAIN_BUCKETS),
+            "training_part": _count(training_part),
+            "held_out_part": _count(held_out),
+            "note": "Measured on the held-out part, fitted on the training part; the saved model is fitted on both.",
+        },
+        "metrics": metrics,
+        "reference": _reference(measured, held_out, probability),
+    }
+    progress("done")
+    return Training(final, card, held_out, probability)
+
+
+def fit(examples: Sequence[Example]) -> Pipeline:
+    """Return the model fitted on examples."""
+    pipeline = make_pipeline()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a fit that did not converge is no fit
+        return pipeline.fit([e.text for e in examples], ["spam" if e.is_spam else "ham" for e in examples])
+
+
+def predict(model: SpamModel, examples: Sequence[Example]) -> list[float]:
+    """Return the spam probability of each example."""
+    return [model.score(example.text).spam_probability for example in examples]
+
+
+def evaluate(model: SpamModel, datasets: Sequence[Dataset]) -> dict[str, Any]:
+    """Measure a model on labelled files, copies dropped; raises BadData."""
+    examples = drop_copies(example for dataset in datasets for example in dataset.examples)
+    if not examples:
+        raise BadData("There is no message in these files.")
+    return _report(examples, predict(model, examples), model.threshold)
+
+
+def _check(examples: Sequence[Example], part: str) -> None:
+    count = _count(examples)
+    for label in ("spam", "ham"):
+        if count[label] < FEWEST:
+            raise BadData(
+                f"Too few messages: the {part} has {count[label]} labelled {label}, but needs {FEWEST} different ones. "
+                "Add labelled messages of both kinds."
+            )
+
+
+def _count(examples: Sequence[Example]) -> dict[str, int]:
+    spam = sum(example.is_spam for example in examples)
+    return {"messages": len(examples), "spam": spam, "ham": len(examples) - spam}
+
+
+def _report(examples: Sequence[Example], probability: Sequence[float], threshold: float = THRESHOLD) -> dict[str, Any]:
+    truth = [example.is_spam for example in examples]
+    metrics: Metrics = measure(truth, probability, threshold)
+    return {
+        **_count(examples),
+        **metrics,
+        "expected_calibration_error": round(expected_calibration_error(truth, probability), 4),
+        "confusion_matrix": confusion_matrix(truth, probability, threshold),
+    }
+
+
+def _describe(dataset: Dataset) -> dict[str, Any]:
+    return {"file": dataset.name, "sha256": dataset.sha256, "licence": dataset.licence, **_count(dataset.examples)}
+
+
+def _reference(model: SpamModel, examples: Sequence[Example], probability: Sequence[float]) -> dict[str, Any]:
+    """Return histograms of messages that the model never saw, for later comparison with live traffic (drift).
+
+    Messages that it was fitted on would not do: it knows all their words, and traffic would always look strange.
+    """
+    texts = [example.text for example in examples]
+    return {
+        "messages": len(texts),
+        "share_called_spam": round(float(np.mean(np.asarray(probability) >= model.threshold)), 4),
+        "spam_probability": _histogram(probability, np.linspace(0, 1, 11)),
+        "length": _histogram([len(text) for text in texts], [0, 20, 40, 80, 160, 320, 640, 1280, 2560, 5120, 10_001]),
+        "unknown_term_share": _histogram([model.unknown_share(text) for text in texts], np.linspace(0, 1, 11)),
+    }
+
+
+def _histogram(values: Sequence[float], edges: Any) -> dict[str, list[float]]:
+    counts, edges = np.histogram(values, edges)
+    return {"edges": [round(float(edge), 2) for edge in edges], "counts": counts.tolist()}

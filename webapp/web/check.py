@@ -1,0 +1,71 @@
+"""The form and the answer page."""
+
+from flask import Blueprint, abort, current_app, flash, g, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from webapp.config import MAX_TEXT_LENGTH
+from webapp.errors import InvalidInput
+from webapp.inference import Inference
+from webapp.log.reader import get_prediction
+from webapp.web.explanation import mark, shares
+
+blueprint = Blueprint("check", __name__)
+
+REPORTS = {"right": "Yes", "wrong": "No", "unsure": "Not sure"}
+EXAMPLES = [
+    (
+        "A prize",
+        "Congratulations! You have been selected to win a £500 gift card. Claim it today: http://claim-gift-card.top/win",
+    ),
+    (
+        "A parcel",
+        "Hi, your parcel comes today between 11:20 and 12:20. Not in? Your driver Sam can leave it with a neighbour.",
+    ),
+    ("A friend", "Are you free on Saturday? We won the match, drinks are on me!!"),
+]
+
+
+@blueprint.get("/")
+def form() -> str:
+    """Show the form."""
+    return _form_page("")
+
+
+@blueprint.post("/")
+def send() -> ResponseReturnValue:
+    """Score the message and go to its answer's page, which can be reloaded without scoring again."""
+    text = request.form.get("text", "").replace("\r\n", "\n")  # browsers send \r\n but count it as one character
+    inference: Inference = current_app.extensions["inference"]
+    try:
+        row = inference.predict(text, "form", g.request_id)
+    except InvalidInput as error:
+        inference.record_failure("form", error.status, str(error), g.request_id)
+        return _form_page(text, error.errors[0]["message"]), error.status
+    return redirect(url_for(".answer", prediction_id=row["id"]), 303)
+
+
+def _form_page(text: str, error: str | None = None) -> str:
+    return render_template("check.html", text=text, error=error, examples=EXAMPLES, limit=MAX_TEXT_LENGTH)
+
+
+@blueprint.get("/predictions/<prediction_id>")
+def answer(prediction_id: str) -> str:
+    """Show a stored prediction to whoever holds its address."""
+    row = get_prediction(current_app.extensions["engine"], prediction_id)
+    explanation = row["explanation"] or []
+    return render_template(
+        "answer.html", row=row, marked=mark(row["text"] or "", explanation), shares=shares(explanation), reports=REPORTS
+    )
+
+
+@blueprint.post("/predictions/<prediction_id>/report")
+def report(prediction_id: str) -> ResponseReturnValue:
+    """Store what the sender says of the verdict. It is their word, not the truth: reviewers decide that."""
+    said = request.form.get("report", "")
+    if said not in REPORTS:
+        abort(422, "Choose yes, no or not sure.")
+    inference: Inference = current_app.extensions["inference"]
+    if not inference.log.set_sender_report(prediction_id, said):
+        abort(404)
+    flash("Thank you. Your answer is stored with the prediction.")
+    return redirect(url_for(".answer", prediction_id=prediction_id), 303)
