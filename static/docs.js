@@ -1,5 +1,20 @@
-// Swagger UI, from the files of its package on this server.
+// Sends what the forms on the documentation's page hold, and shows the answer.
 "use strict";
 
-const target = document.getElementById("swagger-ui");
-SwaggerUIBundle({ domNode: target, url: target.dataset.url, deepLinking: true, validatorUrl: null });
+for (const form of document.querySelectorAll("form[data-path]")) {
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const values = Object.fromEntries(new FormData(form));
+    const path = form.dataset.path.replace(/{(\w+)}/g, (_, name) => encodeURIComponent(values[name]));
+    const options = { method: form.dataset.method };
+    if (values.body) Object.assign(options, { body: values.body, headers: { "Content-Type": "application/json" } });
+    const shown = form.querySelector(".answer");
+    shown.hidden = false;
+    try {
+      const answer = await fetch(path, options);
+      shown.textContent = `${answer.status} ${answer.statusText}\n${JSON.stringify(await answer.json(), null, 2)}`;
+    } catch (error) {
+      shown.textContent = `No answer: ${error.message}. Is the server still running?`;
+    }
+  });
+}

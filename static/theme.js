@@ -3,7 +3,6 @@
 
 function setTheme(dark) {
   document.documentElement.dataset.bsTheme = dark ? "dark" : "light";
-  document.documentElement.classList.toggle("dark-mode", dark); // Swagger UI's name for it
   document.getElementById("theme")?.setAttribute("aria-pressed", dark);
 }
 

@@ -53,9 +53,10 @@ def create_app(instance_folder: Path = config.INSTANCE_FOLDER, **settings: objec
     with suppress(ModelUnusable):  # it was logged; the app starts all the same and says what is wrong when asked
         app.extensions["inference"].registry.current()  # before the workers are forked: they share its memory
 
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # id and label first, as documented
+    http.register(app)  # before CSRF protection: what that refuses gets a request id and a page too
     Bootstrap5(app)
     csrf = CSRFProtect(app)
-    http.register(app)
     web.register(app)
     api.register(app, csrf)
     cli.register(app)

@@ -241,7 +241,8 @@ def list_models() -> None:
         try:
             card = artifact.verify(registry.folder, version)
             accuracy, file = card["metrics"]["held_out"]["accuracy"], card["model_file"]
-            state = f"accuracy {accuracy['value']:.4f} ({accuracy['low']:.4f} to {accuracy['high']:.4f}), {file['bytes']:,} bytes"
+            interval = f"{accuracy['low']:.4f} to {accuracy['high']:.4f}"
+            state = f"accuracy {accuracy['value']:.4f} ({interval}), {file['bytes']:,} bytes"
         except HamletError as error:
             state = f"NOT USABLE: {error}"
         click.echo(f"{'*' if version == current else ' '} {version}  {state}")

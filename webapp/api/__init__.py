@@ -14,7 +14,7 @@ def document(version: str) -> dict[str, Any]:
     return {
         "info": Info(title="Hamlet", version=version, description=docs.DESCRIPTION),
         "security_schemes": {},
-        "doc_ui": False,  # its page has an inline script; ours is docs.py
+        "doc_ui": False,  # the page is ours: docs.py
         "validation_error_model": Problem,
         "validation_error_callback": predictions.refuse,
     }

@@ -1,73 +1,84 @@
 """The shapes of the API's JSON. Requests are checked against them, and the documentation is made from them."""
 
 import datetime as dt
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from webapp.config import MAX_BATCH, MAX_TEXT_LENGTH
 
-Text = Annotated[
-    str,
-    Field(
-        min_length=1,
-        max_length=MAX_TEXT_LENGTH,
-        description="A message, not blank.",
-        examples=["Are we still on for lunch tomorrow?"],
-    ),
-]
+Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT_LENGTH, description="A message, not blank.")]
 
 
-class Request(BaseModel):
-    """A request's body: no field is ignored, and none is converted."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
+def _with_example(example: dict[str, Any], **config: Any) -> ConfigDict:
+    return cast(ConfigDict, {"openapi_extra": {"example": example}, **config})
 
 
-class PredictRequest(Request):
+PREDICTION = {
+    "id": "019ab0f2-5b7e-7c3a-9d21-0f6c1f2e3a4b",
+    "label": "ham",
+    "spam_probability": 0.0312,
+    "threshold": 0.5,
+    "model_version": "20261122-204512-1a2b3c4",
+    "explanation": [{"term": "lunch", "contribution": -0.8123}, {"term": "[link]", "contribution": 0.4012}],
+    "latency_ms": 0.21,
+}
+
+
+# A request's body: no field is ignored, and none is converted.
+class PredictRequest(BaseModel):
+    model_config = _with_example({"text": "Are we still on for lunch tomorrow?"}, extra="forbid", strict=True)
+
     text: Text
 
 
-class BatchRequest(Request):
-    texts: list[Text] = Field(
-        min_length=1,
-        max_length=MAX_BATCH,
-        examples=[["Are we still on for lunch?", "WIN a prize now!!! Text YES to 80085"]],
+class BatchRequest(BaseModel):
+    model_config = _with_example(
+        {"texts": ["Are we still on for lunch?", "WIN a prize now!!! Text YES to 80085"]}, extra="forbid", strict=True
     )
+
+    texts: list[Text] = Field(min_length=1, max_length=MAX_BATCH)
 
 
 class TermContribution(BaseModel):
-    term: str = Field(description="A word of the message, or in [brackets] something about it.", examples=["prize"])
-    contribution: float = Field(
-        description="What it adds to the log-odds of spam; below 0 it speaks for ham.", examples=[1.2345]
-    )
+    term: str = Field(description="A word of the message, or in [brackets] something about it.")
+    contribution: float = Field(description="What it adds to the log-odds of spam; below 0 it speaks for ham.")
 
 
 class Prediction(BaseModel):
-    id: str = Field(
-        description="Cannot be guessed; whoever holds it can read the prediction.",
-        examples=["019ab0f2-5b7e-7c3a-9d21-0f6c1f2e3a4b"],
-    )
+    model_config = _with_example(PREDICTION)
+
+    id: str = Field(description="Cannot be guessed; whoever holds it can read the prediction.")
     label: Literal["spam", "ham"]
-    spam_probability: float = Field(ge=0, le=1, examples=[0.0312])
-    threshold: float = Field(ge=0, le=1, description="From this probability upwards the label is spam.", examples=[0.5])
-    model_version: str = Field(examples=["20261122-204512-1a2b3c4"])
+    spam_probability: float = Field(ge=0, le=1)
+    threshold: float = Field(ge=0, le=1, description="From this probability upwards the label is spam.")
+    model_version: str
     explanation: list[TermContribution] | None = Field(
         description="The terms that weighed most, heaviest first; null where texts are not stored."
     )
-    latency_ms: float = Field(description="Milliseconds to check and score the text.", examples=[0.21])
+    latency_ms: float = Field(description="Milliseconds to check and score the text.")
 
 
 class StoredPrediction(Prediction):
+    model_config = _with_example(
+        PREDICTION
+        | {
+            "created_at": "2026-11-22T20:45:12.345678+00:00",
+            "source": "api",
+            "text": "Are we still on for lunch tomorrow?",
+            "sender_report": None,
+        }
+    )
+
     created_at: dt.datetime
     source: Literal["form", "api", "batch", "stream", "cli"]
     text: str | None = Field(description="Null where texts are not stored.")
-    sender_report: Literal["right", "wrong", "unsure"] | None = Field(
-        description="What the sender said of the verdict."
-    )
+    sender_report: Literal["right", "wrong", "unsure"] | None = Field(description="What the sender said of it.")
 
 
 class PredictionList(BaseModel):
+    model_config = _with_example({"predictions": [PREDICTION]})
+
     predictions: list[Prediction] = Field(description="In the order of the texts.")
 
 
@@ -76,12 +87,14 @@ class PredictionPath(BaseModel):
 
 
 class Health(BaseModel):
+    model_config = _with_example({"status": "ok"})
+
     status: Literal["ok"]
 
 
 class FieldError(BaseModel):
-    field: str = Field(examples=["texts[3]"])
-    message: str = Field(examples=["is empty: send the message to check"])
+    field: str
+    message: str
 
 
 class Problem(BaseModel):

@@ -1,0 +1,157 @@
+"""What the tests share: an app on a log of its own, a small trained model, and real servers to talk to."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from webapp import create_app
+from webapp.config import ROOT
+
+SPAM = "URGENT! You have won a £1000 prize. Claim now: http://prize-claim.top or call 09061701461"
+HAM = "Are we still on for lunch tomorrow? I can be there at half past twelve."
+
+
+def need(program, how_to_get):
+    """Return the path of a program; skip where it is missing, but fail under CI, where nothing may be skipped."""
+    path = shutil.which(program)
+    if path:
+        return path
+    message = f"{program} is missing: {how_to_get}"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    return pytest.skip(message)
+
+
+@pytest.fixture
+def app(tmp_path):
+    """The app with the shipped model and an empty log."""
+    app = create_app(tmp_path / "instance", TESTING=True, WTF_CSRF_ENABLED=False)
+    yield app
+    app.extensions["engine"].dispose()
+
+
+@pytest.fixture
+def client(app):
+    return app.test_client()
+
+
+@pytest.fixture
+def flask(app):
+    """Run a command of the app: flask("predict", "hello").output."""
+
+    def run(*words, **options):
+        return app.test_cli_runner().invoke(args=[str(word) for word in words], **options)
+
+    return run
+
+
+@pytest.fixture
+def models(tmp_path, app):
+    """A copy of saved_models/ that a test may change, used by the app."""
+    folder = tmp_path / "saved_models"
+    shutil.copytree(ROOT / "saved_models", folder)
+    app.extensions["inference"].registry.folder = folder
+    return folder
+
+
+def messages(count):
+    """Return `count` different labelled messages that are easy to tell apart."""
+    things = "train bus tram ferry bike car walk taxi boat plane".split()
+    days = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday today tomorrow tonight".split()
+    foods = "soup pasta curry salad pizza bread rice beans cake fruit".split()
+    rows = []
+    for i in range(count):
+        thing, day, food = things[i % 10], days[i // 10 % 10], foods[i // 100 % 10]
+        if i % 2:
+            rows.append(("spam", f"WIN a free {thing} {day}!!! Claim your {food} prize, call 0906170{i:04d} now"))
+        else:
+            rows.append(("ham", f"shall we take the {thing} on {day}? I will bring {food} for us"))
+    return rows
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    """A labelled CSV file of 200 messages."""
+    path = tmp_path / "labelled.csv"
+    path.write_text("label,text\n" + "".join(f'{label},"{text}"\n' for label, text in messages(200)))
+    return path
+
+
+class Server:
+    """A real gunicorn, started as `python -m webapp` would start it."""
+
+    def __init__(self, instance_folder, **environment):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.database = instance_folder / "log.db"
+        self._environment = {
+            **os.environ,
+            "PORT": str(self.port),
+            "HAMLET_INSTANCE_FOLDER": str(instance_folder),
+            "PYTHONPATH": str(ROOT),
+            **environment,
+        }
+        self._output = instance_folder.with_suffix(".output")
+
+    def start(self):
+        with self._output.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "webapp"],
+                cwd=Path("/"),  # it must not matter
+                env=self._environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        for _ in range(200):
+            with contextlib.suppress(OSError):
+                if self.call("/readyz")[0] == 200:
+                    return self
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.1)
+        raise AssertionError(self.output())
+
+    def stop(self, how=signal.SIGTERM):
+        with contextlib.suppress(ProcessLookupError):
+            if how == signal.SIGTERM:
+                self.process.terminate()
+            else:
+                os.killpg(self.process.pid, how)
+        self.process.wait(30)
+
+    def call(self, path, body=None, timeout=20):
+        """Return (status, parsed JSON or text) of a GET, or of a POST where there is a body."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"} if data else {})
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as answer:
+                status, content = answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                status, content = error.code, error.read().decode()
+        return status, json.loads(content) if content.startswith("{") else content
+
+    def output(self):
+        return self._output.read_text()
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A running gunicorn with the shipped model and an empty log."""
+    server = Server(tmp_path / "instance").start()
+    yield server
+    server.stop(signal.SIGKILL)

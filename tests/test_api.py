@@ -1,0 +1,192 @@
+"""The JSON door."""
+
+import json
+
+import pytest
+import sqlalchemy as sa
+from conftest import HAM, SPAM
+from openapi_spec_validator import validate
+
+from webapp.log.tables import failures, predictions
+
+
+def assert_problem(answer, status):
+    """Every error has the one shape, and nothing of the program's inside."""
+    assert answer.status_code == status
+    assert answer.content_type == "application/problem+json"
+    problem = answer.json
+    assert problem["status"] == status
+    assert problem["title"]
+    assert problem["detail"]
+    assert problem["request_id"] == answer.headers["X-Request-ID"]
+    assert "Traceback" not in answer.text
+    return problem
+
+
+def count(app, table=predictions):
+    with app.extensions["engine"].connect() as connection:
+        return connection.execute(sa.select(sa.func.count()).select_from(table)).scalar()
+
+
+def predict(client, body, **options):
+    return client.post("/api/v1/predict", json=body, **options)
+
+
+def test_spam_is_spam_and_ham_is_ham(client):
+    spam, ham = predict(client, {"text": SPAM}).json, predict(client, {"text": HAM}).json
+    assert (spam["label"], ham["label"]) == ("spam", "ham")
+    assert spam["spam_probability"] >= spam["threshold"] > ham["spam_probability"]
+
+
+def test_the_answer_has_the_documented_fields_in_order(client):
+    answer = predict(client, {"text": SPAM}).json
+    fields = ["id", "label", "spam_probability", "threshold", "model_version", "explanation", "latency_ms"]
+    assert list(answer) == fields
+    assert list(answer["explanation"][0]) == ["term", "contribution"]
+    weights = [abs(item["contribution"]) for item in answer["explanation"]]
+    assert weights == sorted(weights, reverse=True)
+
+
+def test_a_stored_prediction_can_be_read_again_by_its_id(client):
+    answer = predict(client, {"text": HAM}).json
+    stored = client.get(f"/api/v1/predictions/{answer['id']}").json
+    assert stored["text"] == HAM
+    assert stored["source"] == "api"
+    assert stored["created_at"].endswith("+00:00")
+    assert {name: stored[name] for name in answer} == answer
+
+
+def test_ids_cannot_be_guessed_but_grow_with_time(client):
+    ids = [predict(client, {"text": HAM}).json["id"] for _ in range(5)]
+    assert len({i[14:] for i in ids}) == 5
+    assert [i[:13] for i in ids] == sorted(i[:13] for i in ids)
+
+
+def test_a_batch_is_answered_in_order_and_logged_whole(app, client):
+    texts = [HAM, SPAM, "ok"]
+    answers = client.post("/api/v1/predict/batch", json={"texts": texts}).json["predictions"]
+    assert [answer["label"] for answer in answers] == ["ham", "spam", "ham"]
+    assert [client.get(f"/api/v1/predictions/{answer['id']}").json["text"] for answer in answers] == texts
+    assert count(app) == 3
+
+
+def test_a_batch_with_one_bad_text_names_it_and_logs_nothing(app, client):
+    problem = assert_problem(client.post("/api/v1/predict/batch", json={"texts": ["ok", "  "]}), 422)
+    assert problem["errors"][0]["field"] == "texts[1]"
+    assert count(app) == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "text"),
+        ({"text": ""}, "text"),
+        ({"text": "   "}, "text"),
+        ({"text": 7}, "text"),
+        ({"text": None}, "text"),
+        ({"text": "x" * 10_001}, "text"),
+        ({"text": "hi", "txet": 1}, "txet"),
+        ({"text": "a\x00b"}, "text"),
+        ({"text": "half a pair: \ud83d"}, "text"),
+    ],
+)
+def test_a_field_that_cannot_be_used_is_named(app, client, body, field):
+    problem = assert_problem(client.post("/api/v1/predict", data=json.dumps(body), content_type="application/json"), 422)
+    assert problem["errors"][0]["field"] == field
+    assert problem["errors"][0]["message"]
+    assert count(app) == 0
+    assert count(app, failures) == 1
+
+
+def test_the_limit_is_named(client):
+    assert "10000" in assert_problem(predict(client, {"text": "x" * 10_001}), 422)["detail"]
+
+
+@pytest.mark.parametrize("texts", [[], ["x"] * 1001, "x"])
+def test_a_batch_has_1_to_1000_texts(client, texts):
+    assert_problem(client.post("/api/v1/predict/batch", json={"texts": texts}), 422)
+
+
+@pytest.mark.parametrize("body", ["{", "", "[" * 100_000, b"\xff\xfe", '{"text": 1e}'])
+def test_broken_json_is_a_bad_request(client, body):
+    assert_problem(client.post("/api/v1/predict", data=body, content_type="application/json"), 400)
+
+
+@pytest.mark.parametrize("body", ["[]", '"{\\"text\\": \\"hi\\"}"', "null", "7", "1e999", "NaN"])
+def test_json_that_is_no_object_is_refused(client, body):
+    assert_problem(client.post("/api/v1/predict", data=body, content_type="application/json"), 422)
+
+
+def test_another_content_type_is_refused(client):
+    assert_problem(client.post("/api/v1/predict", data="text=hi", content_type="text/plain"), 415)
+
+
+def test_a_body_over_1_mib_is_too_large(client):
+    assert_problem(predict(client, {"text": "x" * 2_000_000}), 413)
+
+
+def test_a_wrong_method_names_the_right_one(client):
+    answer = client.get("/api/v1/predict")
+    assert_problem(answer, 405)
+    assert "POST" in answer.headers["Allow"]
+
+
+def test_an_unknown_address_is_a_problem_in_the_api_and_a_page_elsewhere(client):
+    assert_problem(client.get("/api/v1/nothing"), 404)
+    assert_problem(client.get("/api/v1/predictions/nothing"), 404)
+    page = client.get("/nothing")
+    assert page.status_code == 404
+    assert "<html" in page.text
+
+
+def test_an_unexpected_fault_shows_nothing_of_the_inside(app, client, monkeypatch, caplog):
+    app.testing = False  # else Flask passes it on to the test
+    monkeypatch.setattr(app.extensions["inference"].registry, "current", lambda: 1 / 0)
+    problem = assert_problem(predict(client, {"text": HAM}), 500)
+    assert "division" not in json.dumps(problem)
+    assert "ZeroDivisionError" in caplog.text  # the operator does see it
+
+
+def test_a_sensible_request_id_is_kept_and_logged_and_another_is_replaced(app, client):
+    assert predict(client, {"text": HAM}, headers={"X-Request-ID": "abc-123"}).headers["X-Request-ID"] == "abc-123"
+    assert predict(client, {"text": HAM}, headers={"X-Request-ID": "a b\tc"}).headers["X-Request-ID"] != "a b\tc"
+    with app.extensions["engine"].connect() as connection:
+        assert "abc-123" in connection.execute(sa.select(predictions.c.request_id)).scalars().all()
+
+
+def test_every_answer_carries_the_security_headers(client):
+    for path in ["/", "/nothing", "/api/v1/nothing", "/healthz", "/api/docs"]:
+        headers = client.get(path).headers
+        assert "unsafe-inline" not in headers["Content-Security-Policy"]
+        assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"]
+
+
+def test_the_documentation_is_valid_openapi_3_1_and_names_every_route(app, client):
+    document = client.get("/api/openapi.json").json
+    validate(document)
+    assert document["openapi"].startswith("3.1")
+    routes = {rule.rule.replace("<", "{").replace(">", "}") for rule in app.url_map.iter_rules()}
+    wanted = {route for route in routes if route.startswith(("/api/v1", "/healthz", "/readyz"))}
+    assert set(document["paths"]) == wanted
+
+
+def test_every_documented_example_works(client):
+    for path, methods in client.get("/api/openapi.json").json["paths"].items():
+        for method, operation in methods.items():
+            assert operation["responses"]["200"]["content"]["application/json"]["example"]
+            if method == "post":
+                example = operation["requestBody"]["content"]["application/json"]["example"]
+                assert client.post(path, json=example).status_code == 200
+
+
+def test_the_documentation_page_lists_every_route(client):
+    page = client.get("/api/docs").text
+    for path in client.get("/api/openapi.json").json["paths"]:
+        assert f"<code>{path}</code>" in page
+
+
+def test_health(client):
+    assert client.get("/healthz").json == {"status": "ok"}
+    assert client.get("/readyz").json == {"status": "ok"}

@@ -1,0 +1,108 @@
+"""The form and its answer page, as a browser without JavaScript sees them."""
+
+import re
+
+import pytest
+import sqlalchemy as sa
+from conftest import HAM, SPAM
+
+from webapp import create_app
+from webapp.log.tables import failures, predictions
+
+
+def rows(app, table=predictions):
+    with app.extensions["engine"].connect() as connection:
+        return connection.execute(sa.select(table)).mappings().all()
+
+
+def send(client, text):
+    return client.post("/", data={"text": text}, follow_redirects=True)
+
+
+def test_spam_gets_a_verdict_in_words_with_its_reasons(client):
+    page = send(client, SPAM).text
+    assert "Looks like spam" in page
+    assert "% likely spam" in page
+    assert '<mark class="spam' in page
+    assert "What weighed how much" in page
+
+
+def test_ham_looks_fine(client):
+    assert "Looks fine" in send(client, HAM).text
+
+
+def test_the_answer_has_an_address_of_its_own_and_reloading_it_does_not_predict_again(app, client):
+    answer = client.post("/", data={"text": HAM})
+    assert answer.status_code == 303
+    for _ in range(2):
+        assert client.get(answer.location).status_code == 200
+    assert len(rows(app)) == 1
+
+
+def test_html_in_a_message_is_shown_as_text(client):
+    page = send(client, "<b>FREE</b> entry! <script>alert(1)</script>").text
+    assert "<b>FREE" not in page
+    assert "<script>alert" not in page
+    assert "&lt;" in page
+
+
+def test_the_message_is_shown_as_it_was_sent(client):
+    message = "Frее  entry\u200b! ２ win:\n  call ☎ 0906 170 1461 or visit prize.top — ﬁne?"
+    page = send(client, message).text
+    shown = re.search(r'<blockquote class="message"[^>]*>(.*?)</blockquote>', page, re.DOTALL)[1]
+    assert re.sub(r"<[^>]+>", "", shown) == message
+
+
+@pytest.mark.parametrize(("text", "reason"), [("", "is empty"), (" \n\t ", "is empty"), ("x" * 10_001, "10,001 characters")])
+def test_a_message_that_cannot_be_checked_comes_back_with_the_reason(app, client, text, reason):
+    answer = client.post("/", data={"text": text})
+    assert answer.status_code == 422
+    assert reason in answer.text
+    assert "<textarea" in answer.text
+    assert text.strip() in answer.text
+    assert not rows(app)
+    assert reason in rows(app, failures)[0]["what"]
+
+
+def test_line_breaks_count_as_one_character_although_browsers_send_two(client):
+    assert client.post("/", data={"text": "x\r\n" * 5000}).status_code == 303
+
+
+def test_a_post_without_csrf_token_is_refused_with_a_friendly_page(tmp_path):
+    app = create_app(tmp_path / "instance")
+    answer = app.test_client().post("/", data={"text": "hello"})
+    assert answer.status_code == 400
+    assert "reload the page" in answer.text
+    app.extensions["engine"].dispose()
+
+
+@pytest.mark.parametrize("report", ["right", "wrong", "unsure"])
+def test_the_senders_report_is_stored_with_the_prediction(app, client, report):
+    address = client.post("/", data={"text": HAM}).location
+    page = client.post(f"{address}/report", data={"report": report}, follow_redirects=True).text
+    assert "Thank you" in page
+    assert re.search(rf'value="{report}"\s+aria-pressed="true"', page)
+    assert rows(app)[0]["sender_report"] == report
+
+
+def test_a_nonsense_report_is_refused_and_stores_nothing(app, client):
+    address = client.post("/", data={"text": HAM}).location
+    assert client.post(f"{address}/report", data={"report": "maybe"}).status_code == 422
+    assert rows(app)[0]["sender_report"] is None
+
+
+def test_a_report_on_nothing_is_not_found(client):
+    assert client.post("/predictions/nothing/report", data={"report": "right"}).status_code == 404
+    assert client.get("/predictions/nothing").status_code == 404
+
+
+def test_without_stored_texts_the_page_says_so_and_the_log_holds_a_hash(tmp_path):
+    app = create_app(tmp_path / "instance", TESTING=True, WTF_CSRF_ENABLED=False, STORE_TEXT=False)
+    page = send(app.test_client(), SPAM).text
+    assert "does not store messages" in page
+    row = rows(app)[0]
+    assert row["text"] is None
+    assert row["explanation"] is None
+    assert len(row["text_hash"]) == 64
+    app.extensions["engine"].dispose()
+    assert all(b"prize" not in path.read_bytes() for path in (tmp_path / "instance").iterdir())

@@ -1,0 +1,168 @@
+"""The log: answered means stored, migrations lose nothing, export and purge."""
+
+import datetime as dt
+import io
+import sqlite3
+import threading
+
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+from conftest import HAM, SPAM
+
+from webapp.log.database import open_database
+from webapp.log.migrations import STEPS, migrate
+from webapp.log.tables import metadata, predictions
+
+
+def predict(client, text=HAM):
+    return client.post("/api/v1/predict", json={"text": text})
+
+
+def test_threads_that_write_at_once_share_commits_and_lose_nothing(app, client):
+    commits, ids = [], []
+    sa.event.listen(app.extensions["engine"], "commit", lambda connection: commits.append(1))
+
+    def load():
+        own = app.test_client()
+        for _ in range(25):
+            ids.append(predict(own).json["id"])
+
+    threads = [threading.Thread(target=load) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with app.extensions["engine"].connect() as connection:
+        stored = set(connection.execute(sa.select(predictions.c.id)).scalars())
+    assert len(ids) == 200
+    assert stored == set(ids)
+    assert len(commits) < 200
+
+
+def test_what_cannot_be_stored_is_not_answered(app, client, monkeypatch):
+    monkeypatch.setattr("webapp.log.database.BUSY_TIMEOUT_S", 0.1)
+    app.extensions["engine"].dispose()  # its open connections still have the long timeout
+    path = app.extensions["engine"].url.database
+    with sqlite3.connect(path) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        answer = predict(client)
+        assert answer.status_code == 503
+        assert "label" not in answer.json
+        assert "try again" in answer.json["detail"]
+        assert client.get("/readyz").status_code == 503
+        assert client.post("/", data={"text": HAM}).status_code == 503
+        assert client.get("/healthz").status_code == 200
+    other.close()
+    assert predict(client).status_code == 200
+    assert client.get("/readyz").status_code == 200
+
+
+def test_a_report_that_cannot_be_stored_says_so(app, client, monkeypatch):
+    address = client.post("/", data={"text": HAM}).location
+    monkeypatch.setattr("webapp.log.database.BUSY_TIMEOUT_S", 0.1)
+    app.extensions["engine"].dispose()
+    with sqlite3.connect(app.extensions["engine"].url.database) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert client.post(f"{address}/report", data={"report": "right"}).status_code == 503
+    other.close()
+
+
+def test_migrations_make_the_tables_that_the_code_expects(app):
+    inspector = sa.inspect(app.extensions["engine"])
+    for table in metadata.sorted_tables:
+        made = {column["name"]: column["nullable"] for column in inspector.get_columns(table.name)}
+        expected = {column.name: column.nullable for column in table.columns}
+        assert made.keys() == expected.keys()
+        assert {name for name, nullable in made.items() if not nullable} - {"id"} == {
+            name for name, nullable in expected.items() if not nullable
+        } - {"id"}
+
+
+def test_a_new_step_runs_once_and_keeps_every_row(app, client):
+    engine = app.extensions["engine"]
+    ids = [predict(client).json["id"] for _ in range(3)]
+    steps = [*STEPS, ["ALTER TABLE predictions ADD COLUMN colour TEXT"]]
+    for _ in range(2):
+        assert migrate(engine, steps) == len(steps)
+    with engine.connect() as connection:
+        assert [row.id for row in connection.execute(sa.text("SELECT id, colour FROM predictions ORDER BY id"))] == ids
+
+
+def test_a_step_that_fails_changes_nothing(app):
+    engine = app.extensions["engine"]
+    steps = [*STEPS, ["ALTER TABLE predictions ADD COLUMN colour TEXT", "nonsense"]]
+    with pytest.raises(sa.exc.OperationalError):
+        migrate(engine, steps)
+    assert "colour" not in {column["name"] for column in sa.inspect(engine).get_columns("predictions")}
+    assert migrate(engine) == len(STEPS)
+
+
+def test_processes_that_start_together_do_not_migrate_twice(tmp_path):
+    engines = [open_database(None, tmp_path) for _ in range(4)]
+    errors = []
+
+    def start(engine):
+        try:
+            migrate(engine)
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=start, args=[engine]) for engine in engines]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for engine in engines:
+        engine.dispose()
+    assert not errors
+
+
+def test_a_log_of_a_newer_hamlet_is_left_alone(app):
+    migrate(app.extensions["engine"], [*STEPS, []])
+    with pytest.raises(RuntimeError, match="newer Hamlet"):
+        migrate(app.extensions["engine"])
+
+
+@pytest.mark.parametrize("file_format", ["csv", "jsonl"])
+def test_export_writes_every_prediction_oldest_first(client, flask, file_format):
+    texts = [SPAM, HAM, 'with "quotes",\nand lines']
+    for text in texts:
+        predict(client, text)
+    output = io.StringIO(flask("log", "export", "--format", file_format).output)
+    frame = pd.read_csv(output) if file_format == "csv" else pd.read_json(output, lines=True)
+    assert frame["text"].tolist() == texts
+    assert set(frame.columns) == {column.name for column in predictions.columns}
+
+
+def test_export_can_begin_at_a_date(client, flask):
+    predict(client)
+    tomorrow = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
+    assert len(flask("log", "export", "--since", "2020-01-01").output.splitlines()) == 2
+    assert len(flask("log", "export", "--since", f"{tomorrow:%Y-%m-%d}").output.splitlines()) == 1
+
+
+def test_purge_deletes_what_is_old_and_leaves_no_trace_in_the_files(app, client, flask, tmp_path):
+    predict(client, "a secret that must go: xyzzy")
+    predict(client, "this one stays: plugh")
+    engine = app.extensions["engine"]
+    with engine.begin() as connection:
+        long_ago = dt.datetime.now(dt.UTC) - dt.timedelta(days=91)
+        old = sa.update(predictions).where(predictions.c.text.contains("xyzzy")).values(created_at=long_ago)
+        connection.execute(old)
+    assert "1 predictions deleted" in flask("log", "purge", "--older-than", "90d").output
+    content = b"".join(path.read_bytes() for path in (tmp_path / "instance").iterdir())
+    assert b"xyzzy" not in content
+    assert b"plugh" in content
+
+
+def test_purge_wants_an_age_in_days(flask):
+    result = flask("log", "purge", "--older-than", "soon")
+    assert result.exit_code == 2
+    assert "such as 90d" in result.output
+
+
+def test_the_secret_is_for_the_owner_alone(app, tmp_path):
+    secret = tmp_path / "instance" / "secret_key"
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert len(secret.read_text()) == 64
