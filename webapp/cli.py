@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 from flask import Flask, current_app
-from flask.cli import AppGroup
+from flask.cli import AppGroup, with_appcontext
 
 from webapp.errors import BadData, HamletError
 from webapp.inference import Inference
@@ -109,6 +109,7 @@ def _read(
     "--format", "file_format", type=click.Choice(list(artifact.MODEL_FILES)), default="joblib", show_default=True
 )
 @click.option("--use", "use_now", is_flag=True, help="Serve the new version at once.")
+@with_appcontext
 def train(
     files: tuple[str, ...],
     text_column: str | None,
@@ -180,6 +181,7 @@ def _print_report(name: str, report: dict[str, Any]) -> None:
 @click.command(cls=_Clear)
 @click.argument("files", nargs=-1, required=True)
 @_data_options
+@with_appcontext
 def evaluate(files: tuple[str, ...], text_column: str | None, label_column: str | None) -> None:
     """Measure the current model on labelled FILES."""
     from webapp.model import training
@@ -198,6 +200,7 @@ def evaluate(files: tuple[str, ...], text_column: str | None, label_column: str 
 
 @click.command(cls=_Clear)
 @click.argument("text")
+@with_appcontext
 def predict(text: str) -> None:
     """Say whether TEXT is spam; - reads one message a line from standard input."""
     for message in (line.rstrip("\n") for line in sys.stdin if line.strip()) if text == "-" else [text]:
@@ -209,6 +212,7 @@ def predict(text: str) -> None:
 @click.command("download-data", cls=_Clear)
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--base-url", default=None, hidden=True, help="Where the archives are; for tests.")
+@with_appcontext
 def download_data(folder: Path, base_url: str | None) -> None:
     """Download UCI's SMS and YouTube spam collections into FOLDER."""
     from webapp.model.download import ARCHIVES, BASE_URL, fetch

@@ -54,6 +54,7 @@ class ModelRegistry:
         new = self.folder / f".current.{os.getpid()}"
         new.write_text(version + "\n")
         new.replace(self.folder / "current")
+        self._look_again_at = 0.0
 
     def current(self) -> SpamModel:
         """Return the served model; raises ModelUnusable.

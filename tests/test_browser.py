@@ -1,0 +1,161 @@
+"""A real Chromium on a real gunicorn: what people see and do."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from conftest import need
+from playwright.sync_api import sync_playwright
+
+SPAM = "URGENT! Your parcel is held. Pay £1.99 now: http://parcel-fee.top/pay or call 09061701461"
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    path = need("chromium", "on Debian, apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium, server):
+    """Open a page of the app: open_page("/", width=390, color_scheme="dark")."""
+    contexts, elsewhere = [], []
+
+    def opened(path, width=1280, **options):
+        context = chromium.new_context(viewport={"width": width, "height": 800}, **options)
+        context.on("request", lambda request: request.url.startswith(server.url) or elsewhere.append(request.url))
+        contexts.append(context)
+        page = context.new_page()
+        page.goto(server.url + path)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert elsewhere == []  # the app works offline
+
+
+def heading(page):
+    return page.inner_text("h1").strip()
+
+
+def check(page, text):
+    page.fill("#text", text)
+    page.click("text=Check the message")
+    page.wait_for_url("**/predictions/*")
+
+
+def test_paste_check_and_report(open_page):
+    page = open_page("/")
+    assert page.evaluate("document.activeElement.id") == "text"
+    check(page, SPAM)
+    assert heading(page) == "Looks like spam"
+    assert page.locator("blockquote mark.spam").count() > 0
+    assert page.inner_text("blockquote") == SPAM
+    page.click("text=What weighed how much")
+    assert page.locator("tbody tr").first.is_visible()
+    page.click("button:has-text('Not sure')")
+    assert page.get_attribute("button:has-text('Not sure')", "aria-pressed") == "true"
+    page.click("text=Check another")
+    assert heading(page) == "Ham or spam?"
+
+
+def test_each_example_fills_the_form_with_one_click(open_page):
+    page = open_page("/")
+    seen = set()
+    for chip in page.locator("[data-example]").all():
+        chip.click()
+        seen.add(page.input_value("#text"))
+        assert " of " in page.inner_text("#limit")
+    assert len(seen) == 3
+    page.keyboard.press("Control+Enter")
+    page.wait_for_url("**/predictions/*")
+
+
+def test_the_first_example_is_spam_and_the_others_are_ham(open_page):
+    for number, verdict in enumerate(["Looks like spam", "Looks fine", "Looks fine"]):
+        page = open_page("/")
+        page.locator("[data-example]").nth(number).click()
+        page.click("text=Check the message")
+        page.wait_for_url("**/predictions/*")
+        assert heading(page) == verdict
+
+
+def test_it_works_without_javascript(open_page):
+    page = open_page("/", java_script_enabled=False)
+    assert page.locator("[data-example]").first.is_hidden()
+    check(page, SPAM)
+    assert heading(page) == "Looks like spam"
+    page.click("button:has-text('Yes')")
+    assert "Thank you" in page.inner_text("main")
+
+
+def test_a_message_over_the_limit_is_held_back_with_the_reason(open_page):
+    page = open_page("/")
+    page.evaluate("text.value = '😀'.repeat(10000); text.dispatchEvent(new Event('input'))")
+    assert page.evaluate("text.validationMessage") == ""  # 10,000 characters, though 20,000 UTF-16 units
+    page.evaluate("text.value = 'x'.repeat(10001); text.dispatchEvent(new Event('input'))")
+    assert "at most 10,000" in page.evaluate("text.validationMessage")
+
+
+def test_the_theme_follows_the_system_until_somebody_chooses(open_page):
+    page = open_page("/", color_scheme="dark")
+    assert page.get_attribute("html", "data-bs-theme") == "dark"
+    page.click("#theme")
+    assert page.get_attribute("html", "data-bs-theme") == "light"
+    page.reload()
+    assert page.get_attribute("html", "data-bs-theme") == "light"
+
+
+def test_the_api_can_be_tried_on_its_page(open_page):
+    page = open_page("/api/docs")
+    page.click("summary:has-text('/api/v1/predict') >> nth=0")
+    page.click("button:has-text('Send') >> visible=true")
+    page.wait_for_selector(".answer:has-text('spam_probability')")
+    assert page.inner_text(".answer >> visible=true").startswith("200")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_every_page_is_accessible_and_fits(open_page, theme, width):
+    page = open_page("/", width, color_scheme=theme)
+
+    def examine(name):
+        violations = [(found["id"], found["nodes"][0]["target"]) for found in Axe().run(page).response["violations"]]
+        assert violations == [], name
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+
+    examine("form")
+    check(page, SPAM)
+    page.click("text=What weighed how much")
+    examine("answer")
+    page.click("button:has-text('No') >> nth=0")
+    page.wait_for_selector("text=Thank you")
+    examine("after a report")
+    page.goto(page.url + "x")
+    examine("not found")
+    page.goto(page.url.split("/predictions")[0])
+    page.evaluate("check.noValidate = true")
+    page.click("text=Check the message")
+    page.wait_for_selector("text=is empty")
+    examine("blank")
+    page.goto(page.url + "api/docs")
+    page.click("summary >> nth=0")
+    page.click("button:has-text('Send') >> visible=true")
+    page.wait_for_selector(".answer:has-text('spam_probability')")
+    examine("documentation")
+
+
+def test_the_whole_round_works_by_keyboard_alone(open_page):
+    page = open_page("/")
+    page.keyboard.type("see you at lunch tomorrow")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/predictions/*")
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.value") == "right":
+            break
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=Thank you")

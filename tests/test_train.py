@@ -1,0 +1,272 @@
+"""Steps 1 and 2 through the command line: train, save, evaluate, predict, download."""
+
+import gzip
+import hashlib
+import http.server
+import io
+import json
+import re
+import threading
+import zipfile
+
+import joblib
+import pytest
+from conftest import HAM, SPAM, messages
+
+from webapp.model import datasets, download
+
+
+def trained(models):
+    """Return the card and folder of the newest version."""
+    folder = max((path for path in models.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime_ns)
+    return json.loads((folder / "model_card.json").read_text()), folder
+
+
+def refused(result):
+    """Return the one clear line of a refusal."""
+    assert result.exit_code == 2, result.output
+    lines = [line for line in result.stderr.splitlines() if line]
+    assert len(lines) == 1
+    assert "Traceback" not in result.output
+    return lines[0]
+
+
+def test_training_reports_each_figure_with_an_interval_and_saves_a_version(flask, models, labelled):
+    result = flask("train", labelled)
+    assert result.exit_code == 0, result.output
+    for figure in ["accuracy", "spam caught", "ham blocked", "MCC", "ROC-AUC", "Brier score"]:
+        assert re.search(rf"{figure} +\d\.\d{{4}} +95 % interval \d\.\d{{4}} to \d\.\d{{4}}", result.output)
+    assert "called spam" in result.output
+    card, folder = trained(models)
+    assert card["model_version"] == folder.name
+    assert re.fullmatch(r"\d{8}-\d{6}-[0-9a-f]{7}", folder.name)
+    assert card["model_file"]["sha256"] == hashlib.sha256((folder / "model.joblib").read_bytes()).hexdigest()
+    assert card["data"][0]["sha256"] == hashlib.sha256(labelled.read_bytes()).hexdigest()
+    parts = card["split"]
+    assert parts["training_part"]["messages"] + parts["held_out_part"]["messages"] == card["messages"]["messages"] == 200
+    assert sum(card["reference"]["length"]["counts"]) == parts["held_out_part"]["messages"]
+    assert {"scikit-learn", "numpy", "python"} <= set(card["versions"])
+
+
+def test_a_new_version_is_served_only_when_asked(flask, models, labelled):
+    before = (models / "current").read_text()
+    assert "models use" in flask("train", labelled).output
+    assert (models / "current").read_text() == before
+    assert "served now" in flask("train", labelled, "--use", "--format", "pickle").output
+    assert (models / "current").read_text() != before
+
+
+def test_both_formats_load_and_agree(flask, models, labelled, client):
+    for file_format, name in [("joblib", "model.joblib"), ("pickle", "model.pkl")]:
+        flask("train", labelled, "--format", file_format)
+        card, folder = trained(models)
+        assert (folder / name).exists()
+        assert flask("models", "use", folder.name).exit_code == 0
+    pipeline = joblib.load(folder / name)
+    assert pipeline.predict([SPAM, HAM]).tolist() == ["spam", "ham"]
+
+
+def test_training_again_on_the_same_file_gives_the_same_model(flask, models, labelled):
+    flask("train", labelled, "--use")
+    assert "the same, byte for byte" in flask("train", labelled).output
+
+
+def test_training_on_other_messages_says_how_much_changed(flask, models, labelled):
+    assert re.search(r"\d+ of \d+ held-out verdicts differ", flask("train", labelled).output)
+
+
+@pytest.mark.parametrize("form", ["header", "kaggle", "numbers", "tsv", "uci", "gzip", "latin-1", "options", "bom"])
+def test_every_usual_form_of_file_is_read(flask, models, tmp_path, form):
+    rows = messages(200)
+    comma = "".join(f'{label},"{text}"\n' for label, text in rows)
+    tab = "".join(f"{label}\t{text}\n" for label, text in rows)
+    path = tmp_path / f"data.{form}"
+    content = {
+        "header": "label,text\n" + comma,
+        "kaggle": "v1,v2,,,\n" + comma.replace('"\n', '",,,\n'),
+        "numbers": "label,text\n" + comma.replace("spam,", "1,").replace("ham,", "0,"),
+        "tsv": "label\ttext\n" + tab,
+        "uci": tab.replace("shall we", 'shall "we'),  # quotation marks there belong to the message
+        "gzip": "label,text\n" + comma,
+        "latin-1": "label,text\n" + comma.replace("call", "£ call"),
+        "options": "Kind,Body\n" + comma,
+        "bom": "\ufefflabel,text\n" + comma,
+    }[form].encode("latin-1" if form == "latin-1" else "utf-8")
+    path.write_bytes(gzip.compress(content) if form == "gzip" else content)
+    options = ["--label-column", "Kind", "--text-column", "Body"] if form == "options" else []
+    result = flask("train", path, *options)
+    assert result.exit_code == 0, result.output
+    assert trained(models)[0]["messages"] == {"messages": 200, "spam": 100, "ham": 100, "copies_dropped": 0}
+    assert ("Latin-1" in result.stderr) == (form == "latin-1")
+
+
+def test_copies_are_dropped_before_the_split(flask, models, tmp_path):
+    rows = [f'{label},"{text}"' for label, text in messages(200)]
+    copies = [row.upper().replace("SPAM,", "spam,").replace("HAM,", "ham,") for row in rows]
+    path = tmp_path / "twice.csv"
+    path.write_text("\n".join(["label,text", *rows, *copies, *[row.replace("!!!", " . ") for row in rows]]))
+    assert "400 copies dropped" in flask("train", path).output
+
+
+def test_the_split_is_that_of_the_published_rule():
+    examples = [datasets.Example(text, False, "") for _, text in messages(100)]
+    training_part, held_out = datasets.split(examples)
+    for part, buckets in [(training_part, range(6)), (held_out, range(6, 10))]:
+        for example in part:
+            normalised = " ".join(re.sub(r"\d", "0", example.text.lower()).split())
+            assert int(hashlib.sha256(normalised.encode()).hexdigest(), 16) % 10 in buckets
+
+
+def test_figures_are_also_given_by_source_and_for_files_never_trained_on(flask, models, labelled, tmp_path):
+    other = tmp_path / "other.csv"
+    other.write_text("label,text\n" + "".join(f'{label},"{text}"\n' for label, text in messages(300)[200:]))
+    strange = tmp_path / "strange.csv"
+    strange.write_text('label,text\nspam,"win cash now!!!"\nspam,"free prize, call 09061701461"\n')
+    result = flask("train", labelled, other, "--test", strange, "--licence", "other=CC0")
+    assert result.exit_code == 0, result.output
+    card = trained(models)[0]
+    assert set(card["metrics"]) == {"held_out", "labelled", "other", "unseen: strange.csv"}
+    assert card["metrics"]["unseen: strange.csv"]["ham_blocked"]["value"] is None  # there is no ham in it
+    assert [item["licence"] for item in card["data"]] == ["not stated", "CC0"]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "is empty"),
+        ("label,text\n", "Too few messages"),
+        ("label,text\nspam,win\nmaybe,hello\n", "line 3: label 'maybe'"),
+        ('label,text\nspam,"two\nlines"\nperhaps,hello\n', "line 4: label 'perhaps'"),
+        ("label,text\nspam\n", "line 2: has 1 columns"),
+        ("colour,size\nred,7\n", "no column label or v1"),
+        ("label,body\nspam,win\n", "no column text or v2 or content or message among label, body; name it with --text-column"),
+        ("label,text\n" + "".join(f"spam,{text}\n" for label, text in messages(200) if label == "spam"), "0 labelled ham"),
+        ("label,text\n" + "".join(f'{label},"{text}"\n' for label, text in messages(20)), "Too few messages"),
+        (b"\x1f\x8b\x08 broken", "gzip"),
+    ],
+)
+def test_data_that_cannot_be_used_gets_one_clear_line_and_leaves_nothing_behind(flask, models, tmp_path, content, reason):
+    before = sorted(models.iterdir())
+    path = tmp_path / "bad.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert reason in refused(flask("train", path))
+    assert sorted(models.iterdir()) == before
+
+
+def test_a_missing_file_is_named(flask):
+    assert "/nonexistent.csv: No such file" in refused(flask("train", "/nonexistent.csv"))
+
+
+def test_a_training_that_breaks_off_leaves_no_half_written_version(flask, models, labelled, monkeypatch):
+    before = sorted(models.iterdir())
+    monkeypatch.setattr("pathlib.Path.write_text", lambda *_: 1 / 0)
+    assert flask("train", labelled).exit_code != 0
+    assert sorted(models.iterdir()) == before
+
+
+def test_evaluate_measures_the_current_model(flask, labelled):
+    result = flask("evaluate", labelled)
+    assert result.exit_code == 0
+    assert "200 messages, 100 spam" in result.output
+    assert "ROC-AUC" in result.output
+
+
+def test_evaluate_says_when_the_model_was_trained_on_the_file(flask, models, labelled):
+    flask("train", labelled, "--use")
+    assert "says nothing about new messages" in flask("evaluate", labelled).stderr
+
+
+def test_evaluate_without_a_message_says_so(flask, tmp_path):
+    path = tmp_path / "none.csv"
+    path.write_text("label,text\n")
+    assert "no message" in refused(flask("evaluate", path))
+
+
+def test_predict_prints_label_probability_and_terms(flask):
+    assert re.match(r"spam  \d\.\d{4}  .+ [+-]\d", flask("predict", SPAM).output)
+    lines = flask("predict", "-", input=f"{SPAM}\n\n{HAM}\n").output.splitlines()
+    assert [line.split()[0] for line in lines] == ["spam", "ham"]
+
+
+def test_predict_refuses_a_blank_text(flask):
+    assert "is empty" in refused(flask("predict", " "))
+
+
+class Repository(http.server.BaseHTTPRequestHandler):
+    """A stand-in for UCI's server, on this machine."""
+
+    files: dict[str, bytes] = {}
+    cut = 0  # bytes left out at the end
+
+    def do_GET(self):  # noqa: N802
+        content = self.files.get(self.path)
+        if content is None:
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content[: len(content) - self.cut])
+
+    def log_message(self, *_):
+        pass
+
+
+def zipped(**files):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def uci(monkeypatch):
+    sms = zipped(**{"../SMSSpamCollection": "ham\thello\nspam\twin\n", "readme": "..."})
+    archives = {**download.ARCHIVES, "sms": download.ARCHIVES["sms"]._replace(sha256=hashlib.sha256(sms).hexdigest())}
+    monkeypatch.setattr(download, "ARCHIVES", archives)
+    youtube = zipped(**{"Youtube01-Psy.csv": "COMMENT_ID,CONTENT,CLASS\n1,hello,0\n"})
+    monkeypatch.setattr(Repository, "files", {archives["sms"].path: sms, archives["youtube"].path: youtube})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Repository)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_download_unpacks_both_collections_into_the_folder_and_nowhere_else(flask, uci, tmp_path):
+    folder = tmp_path / "data"
+    result = flask("download-data", folder, "--base-url", uci)
+    assert result.exit_code == 0, result.output
+    assert "as expected" in result.output
+    assert {path.name for path in folder.iterdir()} == {"SMSSpamCollection", "Youtube01-Psy.csv"}
+    assert not (tmp_path / "SMSSpamCollection").exists()
+
+
+def test_download_with_a_wrong_checksum_keeps_nothing(flask, uci, tmp_path, monkeypatch):
+    content = Repository.files[download.ARCHIVES["sms"].path]
+    monkeypatch.setitem(Repository.files, download.ARCHIVES["sms"].path, content + b"!")
+    assert "Nothing was kept" in refused(flask("download-data", tmp_path / "data", "--base-url", uci))
+    assert not (tmp_path / "data").exists()
+
+
+def test_download_that_breaks_off_can_be_started_again(flask, uci, tmp_path, monkeypatch):
+    monkeypatch.setattr(Repository, "cut", 10)
+    assert "Start again" in refused(flask("download-data", tmp_path / "data", "--base-url", uci))
+    monkeypatch.setattr(Repository, "cut", 0)
+    assert flask("download-data", tmp_path / "data", "--base-url", uci).exit_code == 0
+
+
+def test_download_without_internet_says_so(flask, tmp_path):
+    line = refused(flask("download-data", tmp_path / "data", "--base-url", "http://127.0.0.1:9"))
+    assert "connection to the internet" in line
+
+
+@pytest.mark.parametrize("content", [b"no zip", zipped(readme="...")])
+def test_download_of_something_else_is_refused(tmp_path, uci, monkeypatch, content):
+    archive = download.Archive("/x.zip", (".csv",), None)
+    monkeypatch.setitem(Repository.files, "/x.zip", content)
+    with pytest.raises(download.BadData):
+        download.fetch(archive, tmp_path, uci, lambda so_far, size: None)
