@@ -3,6 +3,7 @@ ROOT := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
 BIN := $(ROOT)/.venv/bin
 PYTHON ?= python3
 DATA ?= data
+SETS := uci_sms mendeley_sms india_sms youtube spamassassin
 
 .PHONY: run test lint format model bench
 
@@ -19,7 +20,11 @@ format: $(BIN)/.installed-dev  ## put the code into its shape
 	@cd $(ROOT) && $(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
 model: $(BIN)/.installed  ## train the shipped model anew from DATA=folder and say whether it is the same
-	@cd $(ROOT) && $(BIN)/python -m webapp.model.shipped $(abspath $(DATA))
+	@cd $(ROOT) && $(BIN)/flask --app wsgi train \
+		$(foreach set,$(SETS),$(abspath $(DATA))/$(set)_train.csv.gz $(abspath $(DATA))/$(set)_public.csv.gz) \
+		--test $(abspath $(DATA))/smishtank_public.csv.gz --test $(abspath $(DATA))/enron_public.csv.gz \
+		--licence "uci_sms=CC BY 4.0" --licence "mendeley_sms=CC BY 4.0" --licence "india_sms=MIT" \
+		--licence "youtube=free for research (Alberto et al. 2015)" --licence "spamassassin=PDDL, CC0"
 
 bench: $(BIN)/.installed  ## measure speed
 	@cd $(ROOT) && $(BIN)/python benchmarks/scoring.py

@@ -16,6 +16,7 @@ workers = WORKERS
 worker_class = "gthread"
 threads = THREADS
 preload_app = True  # load the model once and fork: the workers share its memory
+forwarded_allow_ips = ""  # gunicorn would believe X-Forwarded-* from 127.0.0.1; HAMLET_TRUSTED_PROXIES alone decides
 control_socket_disable = True  # nothing here uses it, and what is not open cannot be attacked
 graceful_timeout = 30  # seconds that requests in flight get to finish on a stop or reload
 timeout = 60  # seconds until a hung worker is replaced

@@ -67,9 +67,9 @@ def models(tmp_path, app):
 
 def messages(count):
     """Return `count` different labelled messages that are easy to tell apart."""
-    things = "train bus tram ferry bike car walk taxi boat plane".split()
-    days = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday today tomorrow tonight".split()
-    foods = "soup pasta curry salad pizza bread rice beans cake fruit".split()
+    things = ["train", "bus", "tram", "ferry", "bike", "car", "walk", "taxi", "boat", "plane"]
+    days = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday", "today", "soon", "tonight"]
+    foods = ["soup", "pasta", "curry", "salad", "pizza", "bread", "rice", "beans", "cake", "fruit"]
     rows = []
     for i in range(count):
         thing, day, food = things[i % 10], days[i // 10 % 10], foods[i // 100 % 10]

@@ -91,7 +91,9 @@ def test_a_batch_with_one_bad_text_names_it_and_logs_nothing(app, client):
     ],
 )
 def test_a_field_that_cannot_be_used_is_named(app, client, body, field):
-    problem = assert_problem(client.post("/api/v1/predict", data=json.dumps(body), content_type="application/json"), 422)
+    problem = assert_problem(
+        client.post("/api/v1/predict", data=json.dumps(body), content_type="application/json"), 422
+    )
     assert problem["errors"][0]["field"] == field
     assert problem["errors"][0]["message"]
     assert count(app) == 0

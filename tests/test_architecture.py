@@ -50,7 +50,9 @@ def test_model_and_log_know_nothing_of_flask(path):
 
 
 def test_files_are_small():
-    assert {path.name: len(path.read_text().splitlines()) for path in FILES if len(path.read_text().splitlines()) > 350} == {}
+    assert {
+        path.name: len(path.read_text().splitlines()) for path in FILES if len(path.read_text().splitlines()) > 350
+    } == {}
 
 
 def test_the_document_shows_the_tree_and_the_table_as_they_are():

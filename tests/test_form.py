@@ -53,7 +53,9 @@ def test_the_message_is_shown_as_it_was_sent(client):
     assert re.sub(r"<[^>]+>", "", shown) == message
 
 
-@pytest.mark.parametrize(("text", "reason"), [("", "is empty"), (" \n\t ", "is empty"), ("x" * 10_001, "10,001 characters")])
+@pytest.mark.parametrize(
+    ("text", "reason"), [("", "is empty"), (" \n\t ", "is empty"), ("x" * 10_001, "10,001 characters")]
+)
 def test_a_message_that_cannot_be_checked_comes_back_with_the_reason(app, client, text, reason):
     answer = client.post("/", data={"text": text})
     assert answer.status_code == 422

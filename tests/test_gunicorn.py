@@ -98,7 +98,8 @@ def test_large_batches_from_all_sides_are_stored_whole(server):
     answers = []
     texts = [f"{HAM} {i}" for i in range(1000)]
     threads = [
-        threading.Thread(target=lambda: answers.append(server.call("/api/v1/predict/batch", {"texts": texts}))) for _ in range(6)
+        threading.Thread(target=lambda: answers.append(server.call("/api/v1/predict/batch", {"texts": texts})))
+        for _ in range(6)
     ]
     for thread in threads:
         thread.start()

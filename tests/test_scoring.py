@@ -54,7 +54,8 @@ def test_unknown_words_are_counted(model):
 
 
 @pytest.mark.parametrize(
-    "piece", ["a-", "1,", "1 ", "a.", "a@", "(", "£", "£1 ", "x.y", "http:// ", "www.", "1.1:", "a'", "a b ", "\u0301", "0\n"]
+    "piece",
+    ["a-", "1,", "1 ", "a.", "a@", "(", "£", "£1 ", "x.y", "http:// ", "www.", "1.1:", "a'", "a b ", "\u0301", "0\n"],
 )
 def test_reading_takes_time_in_proportion_to_the_length(piece):
     """Twenty times the text may take a hundred times as long, never four hundred: generous, so as not to flicker."""

@@ -43,7 +43,9 @@ def test_training_reports_each_figure_with_an_interval_and_saves_a_version(flask
     assert card["model_file"]["sha256"] == hashlib.sha256((folder / "model.joblib").read_bytes()).hexdigest()
     assert card["data"][0]["sha256"] == hashlib.sha256(labelled.read_bytes()).hexdigest()
     parts = card["split"]
-    assert parts["training_part"]["messages"] + parts["held_out_part"]["messages"] == card["messages"]["messages"] == 200
+    assert (
+        parts["training_part"]["messages"] + parts["held_out_part"]["messages"] == card["messages"]["messages"] == 200
+    )
     assert sum(card["reference"]["length"]["counts"]) == parts["held_out_part"]["messages"]
     assert {"scikit-learn", "numpy", "python"} <= set(card["versions"])
 
@@ -62,7 +64,7 @@ def test_both_formats_load_and_agree(flask, models, labelled, client):
         card, folder = trained(models)
         assert (folder / name).exists()
         assert flask("models", "use", folder.name).exit_code == 0
-    pipeline = joblib.load(folder / name)
+    pipeline = joblib.load(folder / name)  # joblib reads plain pickles too
     assert pipeline.predict([SPAM, HAM]).tolist() == ["spam", "ham"]
 
 
@@ -139,13 +141,21 @@ def test_figures_are_also_given_by_source_and_for_files_never_trained_on(flask, 
         ('label,text\nspam,"two\nlines"\nperhaps,hello\n', "line 4: label 'perhaps'"),
         ("label,text\nspam\n", "line 2: has 1 columns"),
         ("colour,size\nred,7\n", "no column label or v1"),
-        ("label,body\nspam,win\n", "no column text or v2 or content or message among label, body; name it with --text-column"),
-        ("label,text\n" + "".join(f"spam,{text}\n" for label, text in messages(200) if label == "spam"), "0 labelled ham"),
+        (
+            "label,body\nspam,win\n",
+            "no column text or v2 or content or message among label, body; name it with --text-column",
+        ),
+        (
+            "label,text\n" + "".join(f"spam,{text}\n" for label, text in messages(200) if label == "spam"),
+            "0 labelled ham",
+        ),
         ("label,text\n" + "".join(f'{label},"{text}"\n' for label, text in messages(20)), "Too few messages"),
         (b"\x1f\x8b\x08 broken", "gzip"),
     ],
 )
-def test_data_that_cannot_be_used_gets_one_clear_line_and_leaves_nothing_behind(flask, models, tmp_path, content, reason):
+def test_data_that_cannot_be_used_gets_one_clear_line_and_leaves_nothing_behind(
+    flask, models, tmp_path, content, reason
+):
     before = sorted(models.iterdir())
     path = tmp_path / "bad.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -198,7 +208,7 @@ class Repository(http.server.BaseHTTPRequestHandler):
     files: dict[str, bytes] = {}
     cut = 0  # bytes left out at the end
 
-    def do_GET(self):  # noqa: N802
+    def do_GET(self):
         content = self.files.get(self.path)
         if content is None:
             self.send_error(404)

@@ -41,7 +41,7 @@ class BatchRequest(BaseModel):
 
 
 class TermContribution(BaseModel):
-    term: str = Field(description="A word of the message, or in [brackets] something about it.")
+    term: str = Field(description="A word of the message, a [kind of word], or a (fact about the whole message).")
     contribution: float = Field(description="What it adds to the log-odds of spam; below 0 it speaks for ham.")
 
 

@@ -28,9 +28,10 @@ class SpamModel:
         self.pipeline = pipeline
         self.version = version
         self.threshold = threshold
-        weights = pipeline[-1].coef_[0].tolist()
-        self._weights: dict[str, float] = dict(zip(pipeline[0].vocabulary_, weights, strict=True))
-        self._intercept = float(pipeline[-1].intercept_[0])
+        vectorizer, classifier = pipeline[0], pipeline[-1]
+        weights = (vectorizer.scale_ * classifier.coef_[0]).tolist()
+        self._weights: dict[str, float] = dict(zip(vectorizer.vocabulary_, weights, strict=True))
+        self._intercept = float(classifier.intercept_[0])
         # What a word weighs together with its grams depends on the word alone: most words come again and again.
         self._token_weight = lru_cache(maxsize=50_000)(self._sum_token_weight)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from webapp.log.tables import TermContribution
-from webapp.model.features import token_spans
+from webapp.model.features import is_fact, token_spans
 
 
 class Piece(NamedTuple):
@@ -47,7 +47,7 @@ def shares(explanation: Sequence[TermContribution]) -> list[Share]:
     return [
         Share(
             term=_readable(item["term"]),
-            is_fact=item["term"].startswith("["),
+            is_fact=is_fact(item["term"]),
             towards="spam" if item["contribution"] > 0 else "ham",
             contribution=item["contribution"],
             percent=round(100 * abs(item["contribution"]) / total),
@@ -59,4 +59,4 @@ def shares(explanation: Sequence[TermContribution]) -> list[Share]:
 def _readable(term: str) -> str:
     if term.startswith("@"):
         return f"{term[1:]} (in a link)"
-    return term.strip("[]")
+    return term.strip("[]()")

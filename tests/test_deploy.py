@@ -1,0 +1,118 @@
+"""What docs/deploy.md describes, for real: gunicorn, nginx in front of it, and systemd's units."""
+
+import json
+import re
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing, suppress
+from http.client import HTTPConnection
+from urllib.parse import urlencode
+
+import pytest
+from conftest import Server, need
+
+from webapp.config import MAX_BODY, ROOT
+
+GUIDE = (ROOT / "docs" / "deploy.md").read_text()
+SERVICE, SOCKET, SITE = re.findall(r"```(?:ini|nginx)\n(.*?)```", GUIDE, re.DOTALL)
+PREDICT, MESSAGE, JSON = "/api/v1/predict", b'{"text": "Win a prize"}', {"Content-Type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def hamlet(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("hamlet") / "instance", HAMLET_TRUSTED_PROXIES="1").start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def nginx(hamlet, tmp_path_factory):
+    """Two ports of nginx: "http" is the guide's site, "https" is the same as if it had been reached over HTTPS."""
+    program, folder = need("nginx", "on Debian, apt-get install nginx-light"), tmp_path_factory.mktemp("nginx")
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        ports = {"http": one.getsockname()[1], "https": other.getsockname()[1]}
+    config = f"daemon off; master_process off; pid {folder}/pid; events {{}} http {{ access_log off;\n"
+    config += "".join(f"{kind}_temp_path {folder};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    for scheme, port in ports.items():
+        site = SITE.replace("listen [::]:80;", "").replace("listen 80;", f"listen 127.0.0.1:{port};")
+        config += site.replace("127.0.0.1:8000", f"127.0.0.1:{hamlet.port}").replace("$scheme", scheme)
+    (folder / "conf").write_text(config + "}")
+    with (folder / "output").open("w") as output:
+        process = subprocess.Popen([program, "-p", folder, "-e", "stderr", "-c", folder / "conf"], stderr=output)
+    for _ in range(100):
+        with suppress(OSError), socket.create_connection(("127.0.0.1", ports["https"])):
+            break
+        time.sleep(0.1)
+    assert process.poll() is None, (folder / "output").read_text()
+    yield ports
+    process.terminate()
+    process.wait(30)
+
+
+def ask(port, path="/", body=None, headers=None):
+    with closing(HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+        connection.request("POST" if body else "GET", path, body, headers or {})
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read().decode()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_the_form_works_through_nginx_and_over_https_its_cookie_is_secure(nginx, scheme):
+    _, headers, page = ask(nginx[scheme])
+    assert ("; Secure" in headers["Set-Cookie"]) == (scheme == "https")
+    form = {"csrf_token": re.search(r'name="csrf_token" value="(.+?)"', page)[1], "text": "Win a prize"}
+    browser = {"Cookie": headers["Set-Cookie"].split(";")[0], "Referer": f"{scheme}://127.0.0.1:{nginx[scheme]}/"}
+    browser["Content-Type"] = "application/x-www-form-urlencoded"
+    status, headers, _ = ask(nginx[scheme], "/", urlencode(form), browser)
+    assert status == 303
+    assert "Was this right?" in ask(nginx[scheme], headers["Location"])[2]
+
+
+def test_json_works_through_nginx_and_keeps_its_request_id(nginx):
+    status, headers, _ = ask(nginx["http"], PREDICT, MESSAGE, JSON | {"X-Request-ID": "mine"})
+    assert (status, headers["X-Request-ID"]) == (200, "mine")
+
+
+def test_nginx_refuses_more_than_hamlet_takes_and_no_less(nginx):
+    assert ask(nginx["http"], PREDICT, b" " * MAX_BODY, JSON)[0] == 400  # Hamlet's word: it is no JSON
+    status, _, page = ask(nginx["http"], PREDICT, b" " * (MAX_BODY + 1), JSON)
+    assert (status, "nginx" in page) == (413, True)
+
+
+@pytest.mark.parametrize("forged", [{"X-Forwarded-Proto": "https"}, {"X-Forwarded-SSL": "on"}], ids=str)
+def test_a_forged_scheme_is_believed_neither_through_nginx_nor_without_trusted_proxies(nginx, server, forged):
+    for port in (nginx["http"], server.port):
+        status, headers, _ = ask(port, headers=forged)
+        assert (status, "; Secure" in headers["Set-Cookie"]) == (200, False)
+
+
+def test_a_stop_answers_all_that_is_in_flight_and_logs_what_it_answers(server):
+    senders = [HTTPConnection("127.0.0.1", server.port, timeout=30) for _ in range(8)]
+    for sender in senders:  # each sends half of its message, and Hamlet asks it to go on
+        sender.putrequest("POST", PREDICT)
+        for name, value in (JSON | {"Content-Length": len(MESSAGE), "Expect": "100-continue"}).items():
+            sender.putheader(name, value)
+        sender.endheaders(MESSAGE[:9])
+        assert sender.sock.recv(100).startswith(b"HTTP/1.1 100")
+    server.process.terminate()
+    time.sleep(1)
+    answered = []
+    for sender in senders:
+        with closing(sender):
+            sender.send(MESSAGE[9:])
+            answered.append(json.load(sender.getresponse())["id"])
+    assert server.process.wait(30) == 0
+    with closing(sqlite3.connect(server.database)) as log:
+        assert sorted(answered) == [row[0] for row in log.execute("SELECT id FROM predictions ORDER BY id")]
+
+
+def test_systemd_accepts_the_units(tmp_path):
+    (tmp_path / "hamlet.service").write_text(SERVICE.replace("/opt/hamlet/.venv/bin/python", sys.executable))
+    (tmp_path / "hamlet.socket").write_text(SOCKET)
+    systemd_analyze = need("systemd-analyze", "on Debian, apt-get install systemd")
+    command = [systemd_analyze, "verify", "--man=no", *tmp_path.glob("hamlet.*")]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (result.returncode, "hamlet" in result.stderr) == (0, False), result.stderr

@@ -1,0 +1,67 @@
+"""What the README shows works as written."""
+
+import json
+import re
+import subprocess
+
+import pytest
+from conftest import need
+
+from webapp import config
+from webapp.config import ROOT
+
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_first_curl_line_works_and_answers_as_shown(server):
+    need("curl", "on Debian, apt-get install curl")
+    command = blocks("sh")[0].replace("http://127.0.0.1:8000", server.url)
+    answer = json.loads(subprocess.check_output(command, shell=True, text=True, stderr=subprocess.DEVNULL))
+    shown = json.loads(blocks("json")[0])
+    assert list(answer) == list(shown)
+    assert answer["label"] == shown["label"]
+
+
+def test_every_command_in_the_readme_exists(app, flask):
+    commands = re.findall(r"flask --app wsgi ([a-z-]+(?: (?:list|use|export|purge))?)", README)
+    commands += [
+        part
+        for cell in re.findall(r"^\| (`.*?`) \| ", README, re.MULTILINE)
+        for part in re.findall(r"`([a-z-]+(?: [a-z]+\b)?)", cell)
+    ]
+    for command in sorted(set(commands) - {"run"}):
+        assert flask(*command.split(), "--help").exit_code == 0, command
+
+
+def test_every_command_is_in_the_readme(app):
+    for name in ("train", "evaluate", "predict", "models", "download-data", "log"):
+        assert name in app.cli.commands
+        assert f"`{name}" in README
+
+
+def test_the_training_example_works(flask, models, labelled):
+    lines = blocks("sh")[1].replace("my-messages.csv", str(labelled)).splitlines()
+    output = ""
+    for line in lines:
+        version = re.search(r"\d{8}-\d{6}-\w{7}", output)
+        words = line.replace("VERSION", version[0] if version else "").split()[3:]
+        result = flask(*words)
+        assert result.exit_code == 0, result.output
+        output = result.output
+
+
+def test_every_setting_is_in_the_readme_and_nothing_else():
+    named = set(re.findall(r"`HAMLET_([A-Z_]+)`", README.split("## Settings")[1]))
+    assert named == {*config.DEFAULTS, "WORKERS", "THREADS", "INSTANCE_FOLDER"}
+
+
+@pytest.mark.parametrize(
+    "document", sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name
+)
+def test_links_between_documents_lead_somewhere(document):
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text()):
+        assert (document.parent / target).exists(), target
