@@ -288,7 +288,7 @@ class MessageVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         kept = sorted(term for term, count in total.items() if count >= self._minimum(term))
         self.vocabulary_ = {term: column for column, term in enumerate(kept)}
         spam, ham = (np.array([1 + occurrences[label][term] for term in kept]) for label in ("spam", "ham"))
-        rareness = np.sqrt(np.log(messages / (spam + ham - 1))) / 2
+        rareness = np.sqrt(np.log((2 + messages) / (spam + ham))) / 2
         contrast = np.abs(np.log(spam / spam.sum()) - np.log(ham / ham.sum()))
         self.scale_ = np.where([is_fact(term) for term in kept], 1, rareness * (1 + contrast) / 2).round(3)
         return self
