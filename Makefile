@@ -22,9 +22,10 @@ format: $(BIN)/.installed-dev  ## put the code into its shape
 model: $(BIN)/.installed  ## train the shipped model anew from DATA=folder and say whether it is the same
 	@cd $(ROOT) && $(BIN)/flask --app wsgi train \
 		$(foreach set,$(SETS),$(abspath $(DATA))/$(set)_train.csv.gz $(abspath $(DATA))/$(set)_public.csv.gz) \
+		webapp/model/messages.csv --weight messages=0.1 --threshold 0.4 \
 		--test $(abspath $(DATA))/smishtank_public.csv.gz --test $(abspath $(DATA))/enron_public.csv.gz \
 		--licence "uci_sms=CC BY 4.0" --licence "mendeley_sms=CC BY 4.0" --licence "india_sms=MIT" \
-		--licence "youtube=free for research (Alberto et al. 2015)" --licence "spamassassin=PDDL, CC0"
+		--licence "youtube=free for research (Alberto et al. 2015)" --licence "spamassassin=PDDL, CC0" --licence "messages=CC0"
 
 bench: $(BIN)/.installed  ## measure speed
 	@cd $(ROOT) && $(BIN)/python benchmarks/scoring.py

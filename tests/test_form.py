@@ -1,5 +1,6 @@
 """The form and its answer page, as a browser without JavaScript sees them."""
 
+import datetime as dt
 import re
 
 import pytest
@@ -8,6 +9,7 @@ from conftest import HAM, SPAM
 
 from webapp import create_app
 from webapp.log.tables import failures, predictions
+from webapp.web.check import how_long_ago
 
 
 def rows(app, table=predictions):
@@ -37,6 +39,14 @@ def test_the_answer_has_an_address_of_its_own_and_reloading_it_does_not_predict_
     for _ in range(2):
         assert client.get(answer.location).status_code == 200
     assert len(rows(app)) == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(-5, "just now"), (59, "just now"), (60, "1 minute ago"), (7300, "2 hours ago"), (90_000, "1 day ago")],
+)
+def test_times_are_told_as_people_tell_them(seconds, words):
+    assert how_long_ago(dt.timedelta(seconds=seconds)) == words
 
 
 def test_html_in_a_message_is_shown_as_text(client):

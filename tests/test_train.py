@@ -119,6 +119,26 @@ def test_the_split_is_that_of_the_published_rule():
             assert int(hashlib.sha256(normalised.encode()).hexdigest(), 16) % 10 in buckets
 
 
+def test_a_file_may_bring_its_own_split(flask, models, tmp_path):
+    path = tmp_path / "own.csv"
+    rows = [f'{label},"{text}",{"test" if i < 60 else "train"}' for i, (label, text) in enumerate(messages(200))]
+    path.write_text("\n".join(["label,text,split", *rows]))
+    assert flask("train", path).exit_code == 0
+    parts = trained(models)[0]["split"]
+    assert (parts["training_part"]["messages"], parts["held_out_part"]["messages"]) == (140, 60)
+    path.write_text("label,text,split\nspam,win,both\n")
+    assert "line 2: split 'both' is neither train nor test" in refused(flask("train", path))
+
+
+def test_sources_can_be_weighted_and_the_threshold_chosen(flask, models, labelled):
+    result = flask("train", labelled, "--weight", "labelled=0.25", "--threshold", "0.9", "--use")
+    assert result.exit_code == 0, result.output
+    card = trained(models)[0]
+    assert (card["weights"], card["threshold"]) == ({"labelled": 0.25}, 0.9)
+    assert flask("predict", SPAM).exit_code == 0
+    assert "write it as SOURCE=NUMBER" in refused(flask("train", labelled, "--weight", "labelled=much"))
+
+
 def test_figures_are_also_given_by_source_and_for_files_never_trained_on(flask, models, labelled, tmp_path):
     other = tmp_path / "other.csv"
     other.write_text("label,text\n" + "".join(f'{label},"{text}"\n' for label, text in messages(300)[200:]))

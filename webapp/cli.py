@@ -106,6 +106,16 @@ def _read(
     help="The licence of the files whose name begins with NAME, for the model card.",
 )
 @click.option(
+    "--weight", "weights", multiple=True, metavar="SOURCE=NUMBER", help="How much a message of a source counts; else 1."
+)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0.01, 0.99),
+    default=0.5,
+    show_default=True,
+    help="From which probability a message is called spam: higher blocks less ham, lower catches more spam.",
+)
+@click.option(
     "--format", "file_format", type=click.Choice(list(artifact.MODEL_FILES)), default="joblib", show_default=True
 )
 @click.option("--use", "use_now", is_flag=True, help="Serve the new version at once.")
@@ -116,6 +126,8 @@ def train(
     label_column: str | None,
     tests: tuple[str, ...],
     licences: tuple[str, ...],
+    weights: tuple[str, ...],
+    threshold: float,
     file_format: str,
     use_now: bool,
 ) -> None:
@@ -123,10 +135,16 @@ def train(
     from webapp.model import training
 
     by_name = dict(item.partition("=")[::2] for item in licences)
+    by_source = {}
+    for item in weights:
+        source, _, number = item.partition("=")
+        if not re.fullmatch(r"\d+(\.\d+)?", number):
+            raise BadData(f"--weight {item}: write it as SOURCE=NUMBER, such as spamassassin=0.5")
+        by_source[source] = float(number)
     datasets = _read(files, text_column, label_column, by_name)
     unseen = _read(tests, text_column, label_column, by_name)
     with click.progressbar(length=6 + len(unseen), label="Training", item_show_func=lambda step: step or "") as bar:
-        result = training.train(datasets, unseen, lambda step: bar.update(1, step))
+        result = training.train(datasets, unseen, by_source, threshold, lambda step: bar.update(1, step))
     messages = result.card["messages"]
     click.echo(
         f"{messages['messages']:,} messages ({messages['spam']:,} spam), {messages['copies_dropped']:,} copies dropped."

@@ -18,6 +18,7 @@ from webapp.errors import BadData
 LABEL_COLUMNS = ("label", "v1", "class", "category")  # ours, Kaggle's copy of UCI's SMS, UCI's YouTube
 TEXT_COLUMNS = ("text", "v2", "content", "message")
 LABELS = {"spam": True, "ham": False, "1": True, "0": False}
+PARTS = ("train", "test", "")  # what a column "split" may say; where it is empty, a hash decides
 TRAIN_BUCKETS = range(6)  # of ten: 60 % to fit on, 40 % held out
 
 csv.field_size_limit(2**31 - 1)
@@ -29,6 +30,7 @@ class Example(NamedTuple):
     text: str
     is_spam: bool
     source: str  # which collection it comes from; by default the file's name
+    part: str = ""  # "train" or "test" where the file says so; else a hash decides
 
 
 @dataclass
@@ -74,12 +76,13 @@ def _read_rows(path: Path, text: str, text_column: str | None, label_column: str
     # UCI's file has no quoting: its quotation marks belong to the messages.
     quoting: Literal[0, 3] = csv.QUOTE_NONE if headerless and delimiter == "\t" else csv.QUOTE_MINIMAL
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
-    label_at, text_at, source_at = 0, 1, None
+    label_at, text_at, source_at, part_at = 0, 1, None, None
     if not headerless:
         header = [cell.strip().lower() for cell in next(rows)]
         label_at = _find_column(path, header, label_column, LABEL_COLUMNS, "--label-column")
         text_at = _find_column(path, header, text_column, TEXT_COLUMNS, "--text-column")
         source_at = header.index("source") if "source" in header else None
+        part_at = header.index("split") if "split" in header else None
     stem = path.name.split(".")[0]
     line = 1 if headerless else rows.line_num + 1
     for row in rows:
@@ -92,8 +95,11 @@ def _read_rows(path: Path, text: str, text_column: str | None, label_column: str
             if label is None:
                 raise BadData(f"{path}, line {line}: label {row[label_at]!r} is neither spam/ham nor 1/0")
             source = row[source_at] if source_at is not None and len(row) > source_at else stem
+            part = row[part_at].strip().lower() if part_at is not None and len(row) > part_at else ""
+            if part not in PARTS:
+                raise BadData(f"{path}, line {line}: split {part!r} is neither train nor test")
             if message := row[text_at].strip()[:MAX_TEXT_LENGTH]:
-                yield Example(message, label, source)
+                yield Example(message, label, source, part)
         line = rows.line_num + 1
 
 
@@ -129,9 +135,14 @@ def drop_copies(examples: Iterable[Example]) -> list[Example]:
 
 
 def split(examples: Iterable[Example]) -> tuple[list[Example], list[Example]]:
-    """Return (training part, held-out part), decided by a hash of the text: the same on every machine, in any order."""
-    parts: tuple[list[Example], list[Example]] = ([], [])
+    """Return (training part, held-out part).
+
+    What the file says itself counts; else a hash of the text decides: the same on every machine, in any order.
+    """
+    training_part: list[Example] = []
+    held_out: list[Example] = []
     for example in examples:
         bucket = int(hashlib.sha256(norm(example.text).encode()).hexdigest(), 16) % 10
-        parts[bucket not in TRAIN_BUCKETS].append(example)
-    return parts
+        is_training = example.part == "train" if example.part else bucket in TRAIN_BUCKETS
+        (training_part if is_training else held_out).append(example)
+    return training_part, held_out

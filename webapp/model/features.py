@@ -96,7 +96,7 @@ _ENDINGS = (
 _TOKEN = re.compile(
     rf"""
       (?P<link>  hxxps?:?//\S+ | https?\s?:?\s?//\S+ | www\.\S+
-               | \b(?:[a-z0-9][a-z0-9-]{{0,62}}\.){{1,6}}(?:{_ENDINGS})\b(?:/\S*)? )
+               | \b(?:[a-z0-9][a-z0-9-]{{0,62}}\.){{1,6}}(?: (?:{_ENDINGS})\b(?:/\S*)? | [a-z]{{2,12}}/\S+ ) )
     | (?P<email> [\w.+-]{{1,64}}@[\w-]{{1,63}}(?:\.[\w-]{{1,63}}){{1,6}} )
     | (?P<money> [£$€₹₦]\s?\d[\d,.]{{0,15}}(?:\s?[kmb]\b)?
                | \b(?:rs|inr|usd|eur|gbp|ngn|zar)\.?\s?\d[\d,.]{{0,15}}
@@ -110,6 +110,7 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
+_SPACES = re.compile(r"[ \t]+")
 _DIGITS_TO_ZERO = str.maketrans("123456789", "000000000")
 _SCHEME = re.compile(r"^(?:h(?:tt|xx)ps?\s?:?\s?//|www\.)+")
 
@@ -138,17 +139,34 @@ _PLACEHOLDERS = {
 }
 
 
+# A last piece of a path that no word is in, such as /x7Gk2p: where bulk senders tell their victims apart.
+_RANDOM_PATH = re.compile(r"/(?=[a-z]*\d)(?=\d*[a-z])[a-z\d]{4,12}\W*$ | /[^aeiou\W]{4,12}\W*$", re.VERBOSE)
+_SHORTENERS = frozenset(
+    ["bit.ly", "t.co", "tinyurl.com", "rb.gy", "goo.gl", "is.gd", "cutt.ly", "ow.ly", "shorturl.at"]
+)
+
+_ENDINGS_IN_FRONT = frozenset(["com", "gov", "co", "org", "net", "ac"])
+
+
 def _read_link(link: str) -> list[str]:
     host = re.split(r"[/?#]", _SCHEME.sub("", link), maxsplit=1)[0]
-    name, _, ending = host.rpartition(".")
+    *names, ending = host.split(".")
+    if len(ending) == 2 and names and names[-1] in _ENDINGS_IN_FRONT:  # .co.uk
+        names.pop()
     tokens = ["[link]", f"[link ending .{ending[:8]}]"]
     if "-" in host:
         tokens.append("[link with hyphen]")
     if any(c.isdigit() for c in host):
         tokens.append("[link with digits]")
+    if _RANDOM_PATH.search(link):
+        tokens.append("[link with a random path]")
+    if host in _SHORTENERS:
+        tokens.append("[shortened link]")
+    if not _ENDINGS_IN_FRONT.isdisjoint(names):  # bank.com.pay-now.top
+        tokens.append("[link with a false ending]")
     if not link.startswith(("http", "www")):
         tokens.append("[link without http]")
-    return tokens + [f"@{part}" for part in re.findall(r"[a-z]{3,32}", name)]
+    return tokens + [f"@{part}" for name in names for part in re.findall(r"[a-z]{3,32}", name)]
 
 
 def token_spans(text: str) -> Iterator[tuple[int, int, list[str]]]:
@@ -175,9 +193,9 @@ def _scale(name: str, edges: list[float], unit: str = "") -> tuple[list[float], 
 
 
 _LENGTH = _scale("length", [20, 40, 80, 140, 200, 400, 1000, 3000])
-_DIGITS = _scale("digits", [0, 2, 5, 10, 15, 25], " %")
 _CAPITALS = _scale("capitals", [2, 5, 10, 20, 40, 70], " %")
 _CAPITAL_WORDS = _scale("words in capitals", [0, 1, 2, 4, 8])
+_DIGITS = _scale("digits", [0, 2, 5, 10, 15, 25], " %")
 _EXCLAMATIONS = _scale("exclamation marks", [0, 1, 2, 4])
 _LINKS = _scale("links", [0, 1, 3])
 _AMOUNTS = _scale("amounts of money", [0, 1, 3])
@@ -186,34 +204,35 @@ _LINES = _scale("line breaks", [0, 2, 6, 15])
 
 
 def _facts(text: str, tokens: list[str]) -> list[str]:
-    letters = sum(map(str.isalpha, text))
     links, amounts, phones = (tokens.count(t) for t in ("[link]", "[amount of money]", "[phone number]"))
-    measured = (
+    measured = [
         (_LENGTH, len(text)),
         (_DIGITS, 100 * sum(map(str.isdigit, text)) / max(len(text), 1)),
-        (_CAPITALS, 100 * sum(map(str.isupper, text)) / max(letters, 1)),
-        (_CAPITAL_WORDS, len(_CAPITAL_WORD.findall(text))),
         (_EXCLAMATIONS, text.count("!")),
         (_LINKS, links),
         (_AMOUNTS, amounts),
         (_PHONES, phones),
         (_LINES, text.count("\n")),
-    )
+    ]
+    has_both_cases = text.upper() != text != text.lower()  # else the whole message is shouted, or typed in a hurry
+    if has_both_cases:
+        letters, capitals = sum(map(str.isalpha, text)), sum(map(str.isupper, text))
+        measured += [(_CAPITALS, 100 * capitals / max(letters, 1)), (_CAPITAL_WORDS, len(_CAPITAL_WORD.findall(text)))]
     facts = [names[bisect_left(edges, value)] for (edges, names), value in measured]
+    if has_both_cases and text[:1].islower():
+        facts.append("(starts in lower case)")
     if links and len(text) < 200:
         facts.append("(short with a link)")
     if links and amounts:
         facts.append("(link and money)")
     if phones and amounts:
         facts.append("(phone and money)")
-    if text[:1].islower():
-        facts.append("(starts in lower case)")
     return facts
 
 
 def read_message(text: str) -> Message:
     """Read a text into its tokens and the facts about it."""
-    text = plain(text)
+    text = _SPACES.sub(" ", plain(text))
     tokens: list[str] = []
     for match in _TOKEN.finditer(text):
         tokens += _read_token(match)

@@ -1,7 +1,8 @@
 """Step 1, train: fit on one part, measure on the other, then fit on all."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from webapp.model.features import MessageVectorizer
 from webapp.model.spam_model import SpamModel
 
 FEWEST = 10  # messages of each label in each part: with fewer, no figure means anything
-THRESHOLD = 0.5
+THRESHOLD = 0.5  # from here upwards spam is likelier than ham
 
 Progress = Callable[[str], None]
 
@@ -41,12 +42,17 @@ def make_pipeline() -> Pipeline:
 
 
 def train(
-    datasets: Sequence[Dataset], unseen: Sequence[Dataset] = (), progress: Progress = lambda step: None
+    datasets: Sequence[Dataset],
+    unseen: Sequence[Dataset] = (),
+    weights: Mapping[str, float] = MappingProxyType({}),
+    threshold: float = THRESHOLD,
+    progress: Progress = lambda step: None,
 ) -> Training:
     """Train on labelled files and measure on messages that the measured model never saw.
 
-    Copies are dropped first, over all files. `unseen` are files of other origin, only ever measured on.
-    `progress` is told of each step as it begins. Raises BadData.
+    Copies are dropped first, over all files. `unseen` are files of other origin, only ever measured on. `weights` says
+    how much a message of a source counts in the fit (1 where it does not say). `progress` is told of each step as it
+    begins. Raises BadData.
     """
     progress("dropping copies")
     examples = [example for dataset in datasets for example in dataset.examples]
@@ -56,25 +62,30 @@ def train(
     _check(held_out, "held-out part")
 
     progress("fitting on the training part")
-    measured = SpamModel(fit(training_part), "training part", THRESHOLD)
+    measured = SpamModel(fit(training_part, weights), "training part", threshold)
     progress("measuring on the held-out part")
     probability = predict(measured, held_out)
-    metrics = {"held_out": _report(held_out, probability)}
+    metrics = {"held_out": _report(held_out, probability, threshold)}
     sources = sorted({example.source for example in held_out})
     for source in sources if len(sources) > 1 else []:
         chosen = [i for i, example in enumerate(held_out) if example.source == source]
-        metrics[source] = _report([held_out[i] for i in chosen], [probability[i] for i in chosen])
+        metrics[source] = _report([held_out[i] for i in chosen], [probability[i] for i in chosen], threshold)
     for dataset in unseen:
         progress(f"measuring on {dataset.name}")
         known = drop_copies([*kept, *dataset.examples])[len(kept) :]  # without what the training files hold too
-        metrics[f"unseen: {dataset.name}"] = _report(known, predict(measured, known))
+        metrics[f"unseen: {dataset.name}"] = _report(known, predict(measured, known), threshold)
 
     progress("fitting on everything")
-    final = fit(kept)
+    final = fit(kept, weights)
     card = {
         "labels": ["ham", "spam"],
-        "threshold": THRESHOLD,
-        "threshold_reason": "A message is called spam when spam is likelier than ham.",
+        "threshold": threshold,
+        "threshold_reason": (
+            "From here upwards spam is likelier than ham."
+            if threshold == THRESHOLD
+            else "Chosen by whoever trained the model; for the shipped one docs/model.md says why."
+        ),
+        "weights": dict(weights),
         "recipe": {name: step.get_params() for name, step in final.steps},
         "data": [_describe(dataset) for dataset in datasets],
         "messages": _count(kept) | {"copies_dropped": len(examples) - len(kept)},
@@ -92,12 +103,14 @@ def train(
     return Training(final, card, held_out, probability)
 
 
-def fit(examples: Sequence[Example]) -> Pipeline:
-    """Return the model fitted on examples."""
+def fit(examples: Sequence[Example], weights: Mapping[str, float]) -> Pipeline:
+    """Return the model fitted on examples, each counting as its source's weight says."""
     pipeline = make_pipeline()
+    counts = [weights.get(example.source, 1.0) for example in examples]
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a fit that did not converge is no fit
-        return pipeline.fit([e.text for e in examples], ["spam" if e.is_spam else "ham" for e in examples])
+        labels = ["spam" if example.is_spam else "ham" for example in examples]
+        return pipeline.fit([example.text for example in examples], labels, classifier__sample_weight=counts)
 
 
 def predict(model: SpamModel, examples: Sequence[Example]) -> list[float]:
@@ -128,7 +141,7 @@ def _count(examples: Sequence[Example]) -> dict[str, int]:
     return {"messages": len(examples), "spam": spam, "ham": len(examples) - spam}
 
 
-def _report(examples: Sequence[Example], probability: Sequence[float], threshold: float = THRESHOLD) -> dict[str, Any]:
+def _report(examples: Sequence[Example], probability: Sequence[float], threshold: float) -> dict[str, Any]:
     truth = [example.is_spam for example in examples]
     metrics: Metrics = measure(truth, probability, threshold)
     return {

@@ -1,5 +1,7 @@
 """The form and the answer page."""
 
+import datetime as dt
+
 from flask import Blueprint, abort, current_app, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
@@ -54,8 +56,22 @@ def answer(prediction_id: str) -> str:
     row = get_prediction(current_app.extensions["engine"], prediction_id)
     explanation = row["explanation"] or []
     return render_template(
-        "answer.html", row=row, marked=mark(row["text"] or "", explanation), shares=shares(explanation), reports=REPORTS
+        "answer.html",
+        row=row,
+        ago=how_long_ago(dt.datetime.now(dt.UTC) - row["created_at"]),
+        marked=mark(row["text"] or "", explanation),
+        shares=shares(explanation),
+        reports=REPORTS,
     )
+
+
+def how_long_ago(age: dt.timedelta) -> str:
+    """Return an age in words, such as "3 minutes ago"."""
+    for unit, seconds in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        count = int(age.total_seconds() // seconds)
+        if count > 0:
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "just now"
 
 
 @blueprint.post("/predictions/<prediction_id>/report")

@@ -1,0 +1,98 @@
+"""How the shipped model behaves: what must not change its verdict, what must raise it, what must never be blocked."""
+
+import csv
+
+import pytest
+from conftest import SPAM
+
+from webapp.config import ROOT
+from webapp.model.registry import ModelRegistry
+
+EVERYDAY = [
+    "Are we still on for lunch tomorrow? I can be there at half past twelve.",
+    "Happy birthday mum! Call you after work x",
+    "Your appointment with Dr Osei is on Tuesday 14 May at 9:40. Reply C to cancel.",
+    "482913 is your verification code. Don't share it with anyone.",
+    "Your order has been delivered and left in the porch. Thank you for shopping with us.",
+    "Can you pick up milk and bread on the way home?",
+    "The 18:05 to Leeds is delayed by 12 minutes and will leave from platform 4.",
+    "Minutes of today's meeting are in the shared folder, let me know if I forgot something.",
+    "We won!!! 3-2 in extra time, free drinks for everyone tonight",
+    "Salary for October has been paid into your account ending 4471.",
+]
+SPAMS = [
+    SPAM,
+    "Your parcel is on hold, pay the fee at parcel-fee.top",
+    "Hi mum, my phone broke, this is my new number. Can you pay a bill for me today? I'll pay you back tomorrow x",
+    "FREE entry! Text WIN to 80085 now to claim your £500 voucher. 150p per msg",
+    "Your account has been locked due to unusual activity. Verify now: http://secure-login-bank.xyz/verify",
+    "Earn $300 a day from home liking videos. No experience needed. Message Anna on WhatsApp +1 555 0142",
+]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return ModelRegistry(ROOT / "saved_models").current()
+
+
+@pytest.fixture(scope="module")
+def own_messages():
+    with (ROOT / "webapp" / "model" / "messages.csv").open(newline="", encoding="utf-8") as file:
+        return [row["text"] for row in csv.DictReader(file) if row["split"] == "test"]
+
+
+def verdict(model, text):
+    return model.label(model.score(text).spam_probability)
+
+
+@pytest.mark.parametrize("text", EVERYDAY)
+def test_everyday_messages_are_ham(model, text):
+    assert verdict(model, text) == "ham"
+
+
+@pytest.mark.parametrize("text", SPAMS)
+def test_typical_spam_is_spam(model, text):
+    assert verdict(model, text) == "spam"
+
+
+LOOK_ALIKES = str.maketrans("aeocpxAEOCPX", "аеосрхАЕОСРХ")
+DISGUISES = {
+    "capitals": str.upper,
+    "small letters": str.lower,
+    "double spaces": lambda text: text.replace(" ", "  "),
+    "look-alike letters": lambda text: text.translate(LOOK_ALIKES),
+    "zero-width characters": "\u200b".join,
+    "full-width letters": lambda text: "".join(
+        chr(ord(c) + 0xFEE0) if c.isascii() and c.isalpha() else c for c in text
+    ),
+}
+
+
+# How many in a hundred confident verdicts may flip. Capitals are evidence ("FREE", "URGENT"), and a message that is
+# all capitals, or has none, loses it: that is worth the few messages that it costs (docs/model.md).
+MAY_FLIP = {"capitals": 1, "small letters": 1}
+
+
+@pytest.mark.parametrize("disguise", DISGUISES)
+def test_a_disguise_does_not_flip_a_confident_verdict(model, own_messages, disguise):
+    flipped, confident = [], 0
+    for text in own_messages + EVERYDAY + SPAMS:
+        probability = model.score(text).spam_probability
+        if not 0.2 < probability < 0.8:
+            confident += 1
+            if verdict(model, text) != verdict(model, DISGUISES[disguise](text)):
+                flipped.append(text)
+    assert confident > 200
+    assert 100 * len(flipped) <= MAY_FLIP.get(disguise, 0) * confident, flipped
+
+
+@pytest.mark.parametrize("name", ["Tom", "Aisha", "Wei", "Oluwaseun", "Siobhán", "Priya"])
+def test_a_swapped_name_does_not_flip_the_verdict(model, name):
+    assert verdict(model, f"Hi {name}, your taxi is outside. See you in a minute!") == "ham"
+    assert verdict(model, f"{name}, you have been selected for a £1000 prize! Claim it: http://win-now.top/x") == "spam"
+
+
+@pytest.mark.parametrize("addition", [" Reply STOP to opt out", " Pay now: http://secure-pay.top/a"])
+def test_what_spam_adds_raises_the_probability_of_most_messages(model, own_messages, addition):
+    raised = [model.score(t + addition).spam_probability > model.score(t).spam_probability for t in own_messages]
+    assert sum(raised) / len(raised) > 0.9
