@@ -1,9 +1,10 @@
-"""How much faster is the sum of terms than Pipeline.predict_proba, for one message at a time?
+"""How much faster is the sum of terms than Pipeline.predict_proba, and does its time grow with the length alone?
 
     make bench
 
-Both score the same messages in turn, in one process; printed is the median over the rounds, and the ratio round by
-round, because the machine's speed may drift.
+First both score the same messages in turn, in one process; printed is the median over the rounds, and the ratio
+round by round, because the machine's speed may drift. Then texts made to keep the regular expressions busy are scored
+at 1,000 and at 10,000 characters: a ratio near 10 is linear.
 """
 
 import csv
@@ -16,14 +17,42 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from webapp.model.registry import ModelRegistry  # noqa: E402
+from webapp.model.spam_model import SpamModel  # noqa: E402
 
 ROUNDS = 15
 MESSAGES = 300
 
 
+NASTY = [
+    "a-",
+    "1,",
+    "1 ",
+    "a.",
+    "a@",
+    "(",
+    "£",
+    "£1 ",
+    "x.y",
+    "http:// ",
+    "www.",
+    "1.1:",
+    "a'",
+    "a b ",
+    "0\n",
+    "/a1",
+    "word ",
+]
+
+
 def main() -> None:
-    """Print both times and their ratio."""
+    """Print the two tables."""
     model = ModelRegistry(ROOT / "saved_models").current()
+    compare(model)
+    grow(model)
+
+
+def compare(model: SpamModel) -> None:
+    """Print both times for one message and their ratio."""
     with open(ROOT / "webapp" / "model" / "messages.csv", newline="", encoding="utf-8") as file:
         texts = [row["text"] for row in csv.DictReader(file)]
     texts = texts[:: max(1, len(texts) // MESSAGES)][:MESSAGES]
@@ -46,6 +75,23 @@ def main() -> None:
     print(f"SpamModel.score          {statistics.median(ours) * 1e6:7.0f} us a message, with explanation")
     print(f"Pipeline.predict_proba   {statistics.median(theirs) * 1e6:7.0f} us a message")
     print(f"ratio                    {statistics.median(ratios):7.1f}   ({min(ratios):.1f} to {max(ratios):.1f})")
+
+
+def grow(model: SpamModel) -> None:
+    """Print how the time grows when the text becomes ten times as long."""
+
+    def seconds(text: str) -> float:
+        times = []
+        for _ in range(ROUNDS):
+            started = time.perf_counter()
+            model.score(text)
+            times.append(time.perf_counter() - started)
+        return statistics.median(times)
+
+    print("\ntext repeated      1,000 characters   10,000 characters   ratio")
+    for piece in NASTY:
+        short, long = seconds(piece * (1_000 // len(piece))), seconds(piece * (10_000 // len(piece)))
+        print(f"{piece!r:16} {short * 1e3:12.2f} ms {long * 1e3:16.2f} ms {long / short:10.1f}")
 
 
 if __name__ == "__main__":

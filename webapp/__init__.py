@@ -21,7 +21,7 @@ from webapp.log.migrations import migrate
 from webapp.log.writer import LogWriter
 from webapp.model.registry import ModelRegistry
 
-__version__ = "0.1.0"
+__version__ = config.VERSION
 
 
 def create_app(instance_folder: Path = config.INSTANCE_FOLDER, **settings: object) -> OpenAPI:

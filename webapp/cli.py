@@ -169,17 +169,16 @@ def _compare_with_current(registry: ModelRegistry, version: str, texts: list[str
     except HamletError:
         return
     new = artifact.load(registry.folder, version)
-    files = [artifact.read_card(registry.folder, name)["model_file"]["sha256"] for name in (current.version, version)]
-    if files[0] == files[1]:
-        click.echo(f"It is the same, byte for byte, as {current.version}, which is served now.")
-        return
     pairs = [(current.score(text).spam_probability, new.score(text).spam_probability) for text in texts]
     differ = sum(current.label(old) != new.label(fresh) for old, fresh in pairs)
     largest = max(abs(old - fresh) for old, fresh in pairs)
-    click.echo(
-        f"Compared with {current.version}, which is served now: {differ} of {len(texts):,} held-out verdicts differ, "
-        f"the largest difference in probability is {largest:.2g}."
-    )
+    if largest == 0:
+        click.echo(f"It is the same as {current.version}, which is served now: every held-out probability is equal.")
+    else:
+        click.echo(
+            f"Compared with {current.version}, which is served now, {differ} of {len(texts):,} "
+            f"held-out verdicts differ; the largest difference in probability is {largest:.2g}."
+        )
 
 
 def _print_report(name: str, report: dict[str, Any]) -> None:
@@ -265,7 +264,7 @@ def list_models() -> None:
             accuracy, file = card["metrics"]["held_out"]["accuracy"], card["model_file"]
             interval = f"{accuracy['low']:.4f} to {accuracy['high']:.4f}"
             state = f"accuracy {accuracy['value']:.4f} ({interval}), {file['bytes']:,} bytes"
-        except HamletError as error:
+        except (HamletError, KeyError, TypeError) as error:  # a card may have been written by hand
             state = f"NOT USABLE: {error}"
         click.echo(f"{'*' if version == current else ' '} {version}  {state}")
 

@@ -9,6 +9,7 @@ import secrets
 import sys
 from pathlib import Path
 
+VERSION = "0.1.0"
 ROOT = Path(__file__).resolve().parent.parent
 
 # --- Limits: fixed, because they are promises in the API's documentation ---

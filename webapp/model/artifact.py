@@ -23,6 +23,7 @@ import numpy
 import sklearn
 from sklearn.pipeline import Pipeline
 
+from webapp.config import VERSION
 from webapp.errors import ModelUnusable
 from webapp.model.features import FEATURES_VERSION
 from webapp.model.spam_model import SpamModel
@@ -46,7 +47,12 @@ def save(models_folder: Path, pipeline: Pipeline, card: Card, file_format: str, 
         "sha256": digest,
         "bytes": len(content),
     }
-    versions = {"python": platform.python_version(), "scikit-learn": sklearn.__version__, "numpy": numpy.__version__}
+    versions = {
+        "hamlet": VERSION,
+        "python": platform.python_version(),
+        "scikit-learn": sklearn.__version__,
+        "numpy": numpy.__version__,
+    }
     head = {
         "model_version": version,
         "created_at": now.isoformat(timespec="seconds"),

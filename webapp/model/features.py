@@ -242,7 +242,7 @@ def read_message(text: str) -> Message:
 # --- Numbers -----------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=50_000)
+@lru_cache(maxsize=8192)
 def grams(token: str) -> tuple[str, ...]:
     """Return the groups of letters in a word, its ends marked by spaces; a placeholder has none."""
     if token.startswith("["):
