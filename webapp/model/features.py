@@ -1,34 +1,36 @@
 """From a message's text to numbers: what the model looks at.
 
-A message is read once, into *terms*:
+reading.py reads a message, once, into *tokens* and *facts*:
 
 - its words, in lower case, with digits written as 0;
 - placeholders for what differs in every message: `[link]`, `[phone number]`, `[amount of money]`, ...;
-- pairs of neighbouring words;
-- inside each word, its groups of 2 to 5 letters ("grams"), so that a misspelt or unseen word still counts;
 - facts about the whole message: `(length 80-140)`, `(no links)`, ...
 
-A message of n distinct words and placeholders gives each of these the value 1/sqrt(1 + n), so that a long mail
-does not shout louder than an SMS. A word's grams always come along with the word, in fixed proportion. That
-is what makes scoring fast: what a word adds to the log-odds depends on the word alone and can be remembered.
+Here they become *terms* with values; to the tokens come
 
-The path of this module is inside every saved model: do not move it. A change to what it computes makes saved
-models wrong without an error, so raise FEATURES_VERSION with it; the loader refuses models of another version.
+- pairs of neighbouring tokens;
+- inside each word, its groups of 2 to 5 letters ("grams"), so that a misspelt or unseen word still counts.
+
+A message of n distinct tokens gives each of these the value 1/sqrt(1 + n), so that a long mail does not shout
+louder than an SMS. A word's grams always come along with the word, in fixed proportion. That is what makes scoring
+fast: what a word adds to the log-odds depends on the word alone and can be remembered.
+
+The path of this module is inside every saved model: do not move it. A change to what it or reading.py computes makes
+saved models wrong without an error, so raise FEATURES_VERSION with it; the loader refuses models of another version.
 """
 
 import math
-import re
-import unicodedata
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 from itertools import pairwise
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin
+
+from webapp.model.reading import is_fact, read_message
 
 FEATURES_VERSION = 1
 
@@ -38,208 +40,6 @@ GRAM_VALUE = 0.15
 FACT_VALUE = 0.3
 GRAM_LENGTHS = (2, 3, 4, 5)
 LONGEST_WORD = 32  # letters of a word that are cut into grams; longer "words" are no words
-
-
-class Message(NamedTuple):
-    """A message as the model sees it."""
-
-    tokens: list[str]  # words and placeholders in order, with repetitions
-    facts: list[str]
-
-
-# --- Plain letters -----------------------------------------------------------------------------------------
-# Spam hides its words from filters: "Ｆree", "frее" with Cyrillic letters, "f<zero width>ree".
-
-_LOOK_ALIKES = str.maketrans(
-    "аеорсухіјѕԁһԛԝвкмнтАЕОРСУХІЈЅԌҺВКМНТαοτικνρυχγΑΒΕΗΙΚΜΝΟΡΤΥΧΖɡɩ∣ⅼ",
-    "aeopcyxijsdhqwbkmhtAEOPCYXIJSGhBKMHTaotiknpuxyABEHIKMNOPTYXZgill",
-)
-_INVISIBLE = re.compile(
-    r"[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e"
-    r"\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0]"
-)
-
-
-class _PlainLetters:
-    """A table for str.translate: code point to what a reader would take it for."""
-
-    @staticmethod
-    @lru_cache(maxsize=4096)
-    def _plain(code: int) -> str:
-        letter = chr(code)
-        if _INVISIBLE.match(letter):
-            return ""
-        parts = unicodedata.normalize("NFKD", letter.translate(_LOOK_ALIKES))
-        return unicodedata.normalize("NFC", "".join(c for c in parts if not unicodedata.combining(c)))
-
-    def __getitem__(self, code: int) -> str:
-        return self._plain(code)
-
-
-_PLAIN_LETTERS = _PlainLetters()
-
-
-def plain(text: str) -> str:
-    """Return the text without invisible characters, accents and look-alike letters."""
-    return text if text.isascii() else text.translate(_PLAIN_LETTERS)
-
-
-# --- Tokens ------------------------------------------------------------------------------------------------
-# Every repetition that could be tried again from the next character has an upper bound, so that the time
-# stays linear in the length of the text, whatever the text.
-
-_ENDINGS = (
-    "com net org info biz co uk in us io me ly top xyz club online site shop live cc tk ga ml cf gq ru cn eu app "
-    "dev link click icu vip work store website space fun pw to tv gov edu ie au ca de fr sg za ng gl gd page "
-    "support help email pro tech life world today win bid loan men date mobi name host ws be it es nl nz gle"
-).replace(" ", "|")
-_TOKEN = re.compile(
-    rf"""
-      (?P<link>  hxxps?:?//\S+ | https?\s?:?\s?//\S+ | www\.\S+
-               | \b(?:[a-z0-9][a-z0-9-]{{0,62}}\.){{1,6}}(?: (?:{_ENDINGS})\b(?:/\S*)? | [a-z]{{2,12}}/\S+ ) )
-    | (?P<email> [\w.+-]{{1,64}}@[\w-]{{1,63}}(?:\.[\w-]{{1,63}}){{1,6}} )
-    | (?P<money> [£$€₹₦]\s?\d[\d,.]{{0,15}}(?:\s?[kmb]\b)?
-               | \b(?:rs|inr|usd|eur|gbp|ngn|zar)\.?\s?\d[\d,.]{{0,15}}
-               | \b\d[\d,.]{{0,15}}\s?(?:[£€]|(?:pounds?|euros?|dollars?|usd|gbp|rs|p|ppm|inr|rupees?|lakhs?|bucks)\b) )
-    | (?P<phone> (?<!\d)\+?\(?\d[\d\-\s().]{{7,20}}\d )
-    | (?P<number> \d+(?:[.,:/]\d+)*(?!\w) )
-    | (?P<spaced> (?<!\w)[^\W\d_](?:[\ .*_-][^\W\d_]){{3,30}}(?!\w) )
-    | (?P<word>  [^\W_]+(?:['’][^\W_]+)* )
-    | (?P<emoji> [\u2190-\u2bff\U0001f000-\U0001faff] )
-    | (?P<sign>  [!?]+ | [£$€%*\#@<>|~^=+]+ | \.{{2,}} )
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
-_SPACES = re.compile(r"[ \t]+")
-_DIGITS_TO_ZERO = str.maketrans("123456789", "000000000")
-_SCHEME = re.compile(r"^(?:h(?:tt|xx)ps?\s?:?\s?//|www\.)+")
-
-
-def _read_token(match: re.Match[str]) -> list[str]:
-    """Return what one piece of text counts as; a link counts as several things."""
-    kind, piece = match.lastgroup, match.group().lower()
-    if kind == "word":
-        return [piece.replace("’", "'").translate(_DIGITS_TO_ZERO)]
-    if kind == "link":
-        return _read_link(piece)
-    if kind == "number":
-        return [f"[number of {min(len(piece), 8)} digits]"] if piece.isdigit() else ["[number with signs]"]
-    if kind == "sign":
-        return [piece[:3]]
-    if kind == "spaced":
-        return ["[spaced letters]", "".join(c for c in piece if c.isalpha())]
-    return [_PLACEHOLDERS[kind or ""]]
-
-
-_PLACEHOLDERS = {
-    "email": "[e-mail address]",
-    "money": "[amount of money]",
-    "phone": "[phone number]",
-    "emoji": "[emoji]",
-}
-
-
-# A last piece of a path that no word is in, such as /x7Gk2p: where bulk senders tell their victims apart.
-_RANDOM_PATH = re.compile(r"/(?=[a-z]*\d)(?=\d*[a-z])[a-z\d]{4,12}\W*$ | /[^aeiou\W]{4,12}\W*$", re.VERBOSE)
-_SHORTENERS = frozenset(
-    ["bit.ly", "t.co", "tinyurl.com", "rb.gy", "goo.gl", "is.gd", "cutt.ly", "ow.ly", "shorturl.at"]
-)
-
-_ENDINGS_IN_FRONT = frozenset(["com", "gov", "co", "org", "net", "ac"])
-
-
-def _read_link(link: str) -> list[str]:
-    host = re.split(r"[/?#]", _SCHEME.sub("", link), maxsplit=1)[0]
-    *names, ending = host.split(".")
-    if len(ending) == 2 and names and names[-1] in _ENDINGS_IN_FRONT:  # .co.uk
-        names.pop()
-    tokens = ["[link]", f"[link ending .{ending[:8]}]"]
-    if "-" in host:
-        tokens.append("[link with hyphen]")
-    if any(c.isdigit() for c in host):
-        tokens.append("[link with digits]")
-    if _RANDOM_PATH.search(link):
-        tokens.append("[link with a random path]")
-    if host in _SHORTENERS:
-        tokens.append("[shortened link]")
-    if not _ENDINGS_IN_FRONT.isdisjoint(names):  # bank.com.pay-now.top
-        tokens.append("[link with a false ending]")
-    if not link.startswith(("http", "www")):
-        tokens.append("[link without http]")
-    return tokens + [f"@{part}" for name in names for part in re.findall(r"[a-z]{3,32}", name)]
-
-
-def token_spans(text: str) -> Iterator[tuple[int, int, list[str]]]:
-    """Yield (start, end, tokens) for each piece of the original text that the model looks at."""
-    lengths = [1] * len(text) if text.isascii() else [len(plain(c)) for c in text]
-    origin = [i for i, length in enumerate(lengths) for _ in range(length)]  # plain position -> original position
-    for match in _TOKEN.finditer(plain(text)):
-        yield origin[match.start()], origin[match.end() - 1] + 1, _read_token(match)
-
-
-# --- Facts about the whole message -------------------------------------------------------------------------
-
-_CAPITAL_WORD = re.compile(r"\b[A-Z]{3,}\b")
-
-
-def _scale(name: str, edges: list[float], unit: str = "") -> tuple[list[float], list[str]]:
-    """Return the edges of a scale and the name of each of its steps: at or below edge 0, ..., above the last."""
-    steps = [f"up to {edges[0]:g}", *(f"{low:g}-{high:g}" for low, high in pairwise(edges)), f"over {edges[-1]:g}"]
-    names = [f"({name} {step}{unit})" for step in steps]
-    if edges[0] == 0:
-        names[0] = f"(no {name})"
-        names[1] = f"({name} up to {edges[1]:g}{unit})"
-    return edges, names
-
-
-_LENGTH = _scale("length", [20, 40, 80, 140, 200, 400, 1000, 3000])
-_CAPITALS = _scale("capitals", [2, 5, 10, 20, 40, 70], " %")
-_CAPITAL_WORDS = _scale("words in capitals", [0, 1, 2, 4, 8])
-_DIGITS = _scale("digits", [0, 2, 5, 10, 15, 25], " %")
-_EXCLAMATIONS = _scale("exclamation marks", [0, 1, 2, 4])
-_LINKS = _scale("links", [0, 1, 3])
-_AMOUNTS = _scale("amounts of money", [0, 1, 3])
-_PHONES = _scale("phone numbers", [0, 1])
-_LINES = _scale("line breaks", [0, 2, 6, 15])
-
-
-def _facts(text: str, tokens: list[str]) -> list[str]:
-    links, amounts, phones = (tokens.count(t) for t in ("[link]", "[amount of money]", "[phone number]"))
-    measured = [
-        (_LENGTH, len(text)),
-        (_DIGITS, 100 * sum(map(str.isdigit, text)) / max(len(text), 1)),
-        (_EXCLAMATIONS, text.count("!")),
-        (_LINKS, links),
-        (_AMOUNTS, amounts),
-        (_PHONES, phones),
-        (_LINES, text.count("\n")),
-    ]
-    has_both_cases = text.upper() != text != text.lower()  # else the whole message is shouted, or typed in a hurry
-    if has_both_cases:
-        letters, capitals = sum(map(str.isalpha, text)), sum(map(str.isupper, text))
-        measured += [(_CAPITALS, 100 * capitals / max(letters, 1)), (_CAPITAL_WORDS, len(_CAPITAL_WORD.findall(text)))]
-    facts = [names[bisect_left(edges, value)] for (edges, names), value in measured]
-    if has_both_cases and text[:1].islower():
-        facts.append("(starts in lower case)")
-    if links and len(text) < 200:
-        facts.append("(short with a link)")
-    if links and amounts:
-        facts.append("(link and money)")
-    if phones and amounts:
-        facts.append("(phone and money)")
-    return facts
-
-
-def read_message(text: str) -> Message:
-    """Read a text into its tokens and the facts about it."""
-    text = _SPACES.sub(" ", plain(text))
-    tokens: list[str] = []
-    for match in _TOKEN.finditer(text):
-        tokens += _read_token(match)
-    return Message(tokens, _facts(text, tokens))
-
-
-# --- Numbers -----------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=8192)
@@ -275,11 +75,6 @@ def term_values(text: str) -> dict[str, float]:
     for fact in message.facts:
         values[fact] = FACT_VALUE
     return values
-
-
-def is_fact(term: str) -> bool:
-    """Return whether a term is about the message as a whole, not one of its words or placeholders."""
-    return term.startswith("(")
 
 
 class MessageVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from sklearn.pipeline import Pipeline
 
-from webapp.model.features import FACT_VALUE, GRAM_VALUE, grams, pairs, read_message, token_value
+from webapp.model.features import FACT_VALUE, GRAM_VALUE, grams, pairs, token_value
+from webapp.model.reading import read_message
 
 
 class Score(NamedTuple):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from webapp.log.tables import TermContribution
-from webapp.model.features import is_fact, token_spans
+from webapp.model.reading import is_fact, token_spans
 
 
 class Piece(NamedTuple):

@@ -1,22 +1,18 @@
-"""The command line: `flask --app wsgi COMMAND`. One command per verb; each only reads, calls and prints."""
+"""flask train, flask evaluate, flask download-data: steps 1 and 2."""
 
 import datetime as dt
 import re
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
-from flask import Flask, current_app
-from flask.cli import AppGroup, with_appcontext
+from flask.cli import with_appcontext
 
+from webapp.cli.command import Clear, current_inference
 from webapp.errors import BadData, HamletError
-from webapp.inference import Inference
 from webapp.model import artifact
 from webapp.model.registry import ModelRegistry
-
-# The server imports this file too, so what only training needs (pandas, metrics) is imported inside the commands.
 
 METRIC_NAMES = {
     "accuracy": "accuracy",
@@ -26,36 +22,6 @@ METRIC_NAMES = {
     "roc_auc": "ROC-AUC",
     "brier": "Brier score",
 }
-
-
-def register(app: Flask) -> None:
-    """Add Hamlet's commands to `flask`."""
-    for command in (train, evaluate, predict, download_data, models, log):
-        app.cli.add_command(command)
-
-
-class _Clear(click.Command):
-    """A command that ends with one clear line and exit code 2 when something cannot be used."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except HamletError as error:
-            click.echo(f"Error: {error}", err=True)
-            ctx.exit(2)
-
-
-class _ClearGroup(AppGroup):
-    command_class = _Clear
-
-
-def _inference() -> Inference:
-    inference: Inference = current_app.extensions["inference"]
-    return inference
-
-
-def _registry() -> ModelRegistry:
-    return _inference().registry
 
 
 DATA_OPTIONS = (
@@ -89,7 +55,7 @@ def _read(
     return datasets
 
 
-@click.command(cls=_Clear)
+@click.command(cls=Clear)
 @click.argument("files", nargs=-1, required=True)
 @_data_options
 @click.option(
@@ -152,7 +118,7 @@ def train(
     for name, report in result.card["metrics"].items():
         _print_report(name.replace("_", "-"), report)
 
-    registry = _registry()
+    registry = current_inference().registry
     version = artifact.save(registry.folder, result.pipeline, result.card, file_format, dt.datetime.now(dt.UTC))
     click.echo(f"\nSaved {registry.folder / version}")
     _compare_with_current(registry, version, [example.text for example in result.held_out])
@@ -195,7 +161,7 @@ def _print_report(name: str, report: dict[str, Any]) -> None:
     click.echo(f"  ham           {matrix['ham_called_spam']:11,}  {matrix['ham_called_ham']:11,}")
 
 
-@click.command(cls=_Clear)
+@click.command(cls=Clear)
 @click.argument("files", nargs=-1, required=True)
 @_data_options
 @with_appcontext
@@ -203,7 +169,7 @@ def evaluate(files: tuple[str, ...], text_column: str | None, label_column: str 
     """Measure the current model on labelled FILES."""
     from webapp.model import training
 
-    registry = _registry()
+    registry = current_inference().registry
     model = registry.current()
     datasets = _read(files, text_column, label_column, {})
     trained_on = {item["sha256"] for item in artifact.read_card(registry.folder, model.version)["data"]}
@@ -215,18 +181,7 @@ def evaluate(files: tuple[str, ...], text_column: str | None, label_column: str 
     _print_report(f"model {model.version}", training.evaluate(model, datasets))
 
 
-@click.command(cls=_Clear)
-@click.argument("text")
-@with_appcontext
-def predict(text: str) -> None:
-    """Say whether TEXT is spam; - reads one message a line from standard input."""
-    for message in (line.rstrip("\n") for line in sys.stdin if line.strip()) if text == "-" else [text]:
-        row = _inference().predict(message, "cli")
-        terms = ", ".join(f"{item['term']} {item['contribution']:+.2f}" for item in (row["explanation"] or [])[:5])
-        click.echo(f"{row['label']}  {row['spam_probability']:.4f}  {terms}")
-
-
-@click.command("download-data", cls=_Clear)
+@click.command("download-data", cls=Clear)
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--base-url", default=None, hidden=True, help="Where the archives are; for tests.")
 @with_appcontext
@@ -245,61 +200,3 @@ def download_data(folder: Path, base_url: str | None) -> None:
         known = "as expected" if archive.sha256 else "not known beforehand, so not compared"
         click.echo(f"SHA-256 {digest} ({known})\n" + "\n".join(f"  {file}" for file in files))
     click.echo(f"To train on the SMS: flask --app wsgi train {folder / 'SMSSpamCollection'}")
-
-
-models = _ClearGroup("models", help="List the saved versions of the model and choose the one that is served.")
-
-
-@models.command("list")
-def list_models() -> None:
-    """List all versions; the served one is marked by *."""
-    registry = _registry()
-    try:
-        current = registry.current_version()
-    except HamletError:
-        current = ""
-    for version in registry.versions():
-        try:
-            card = artifact.verify(registry.folder, version)
-            accuracy, file = card["metrics"]["held_out"]["accuracy"], card["model_file"]
-            interval = f"{accuracy['low']:.4f} to {accuracy['high']:.4f}"
-            state = f"accuracy {accuracy['value']:.4f} ({interval}), {file['bytes']:,} bytes"
-        except (HamletError, KeyError, TypeError) as error:  # a card may have been written by hand
-            state = f"NOT USABLE: {error}"
-        click.echo(f"{'*' if version == current else ' '} {version}  {state}")
-
-
-@models.command("use")
-@click.argument("version")
-def use_model(version: str) -> None:
-    """Serve VERSION from now on; running servers change over within a second."""
-    _registry().use(version)
-    click.echo(f"{version} is served now.")
-
-
-log = _ClearGroup("log", help="Export or purge the prediction log.")
-
-
-@log.command("export")
-@click.option(
-    "--since", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]), help="Only predictions from this time (UTC) on."
-)
-@click.option("--format", "file_format", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
-def export_log(since: dt.datetime | None, file_format: str) -> None:
-    """Write the logged predictions to standard output, oldest first."""
-    from webapp.log.export import export
-
-    export(current_app.extensions["engine"], sys.stdout, file_format, since and since.replace(tzinfo=dt.UTC))
-
-
-@log.command("purge")
-@click.option("--older-than", required=True, metavar="DAYSd", help="An age such as 90d.")
-def purge_log(older_than: str) -> None:
-    """Delete old predictions for good: people's messages are personal data."""
-    from webapp.log.export import purge
-
-    age = re.fullmatch(r"(\d{1,5})d", older_than)
-    if not age:
-        raise BadData(f"--older-than {older_than}: write the age in days, such as 90d")
-    count = purge(current_app.extensions["engine"], dt.datetime.now(dt.UTC) - dt.timedelta(days=int(age[1])))
-    click.echo(f"{count:,} predictions deleted.")

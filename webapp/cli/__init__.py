@@ -1,0 +1,18 @@
+"""The command line: `flask --app wsgi COMMAND`. One command per verb; each only reads, calls and prints.
+
+The server imports this package too, so what only training or exporting needs (pandas, the metrics) is imported inside
+the commands.
+"""
+
+from flask import Flask
+
+from webapp.cli.log import log
+from webapp.cli.models import models
+from webapp.cli.predict import predict
+from webapp.cli.train import download_data, evaluate, train
+
+
+def register(app: Flask) -> None:
+    """Add Hamlet's commands to `flask`."""
+    for command in (train, evaluate, predict, download_data, models, log):
+        app.cli.add_command(command)

@@ -1,0 +1,30 @@
+"""What all commands have in common: the app's parts, and one clear line when something cannot be used."""
+
+from typing import Any
+
+import click
+from flask import current_app
+from flask.cli import AppGroup
+
+from webapp.errors import HamletError
+from webapp.inference import Inference
+
+
+class Clear(click.Command):
+    """A command that ends with one clear line and exit code 2 when something cannot be used."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except HamletError as error:
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(2)
+
+
+class ClearGroup(AppGroup):
+    command_class = Clear
+
+
+def current_inference() -> Inference:
+    inference: Inference = current_app.extensions["inference"]
+    return inference
