@@ -4,12 +4,14 @@ import datetime as dt
 import io
 import sqlite3
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 import pytest
 import sqlalchemy as sa
 from conftest import HAM, SPAM
 
+from webapp import config, create_app
 from webapp.log.database import open_database
 from webapp.log.migrations import STEPS, migrate
 from webapp.log.tables import metadata, predictions
@@ -160,6 +162,24 @@ def test_purge_wants_an_age_in_days(flask):
     result = flask("log", "purge", "--older-than", "soon")
     assert result.exit_code == 2
     assert "such as 90d" in result.output
+
+
+def test_the_log_is_for_the_owner_alone(app, tmp_path):
+    assert (tmp_path / "instance").stat().st_mode & 0o777 == 0o700
+
+
+def test_processes_that_start_together_agree_on_the_secret(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        secrets = set(pool.map(config.secret_key, [tmp_path] * 8))
+    assert len(secrets) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["secret_key"]
+
+
+@pytest.mark.parametrize(("name", "value"), [("STORE_TEXT", "False"), ("STORE_TEXT", "0"), ("TRUSTED_PROXIES", "one")])
+def test_a_setting_of_the_wrong_kind_is_refused_in_one_line(tmp_path, monkeypatch, name, value):
+    monkeypatch.setenv(f"HAMLET_{name}", value)
+    with pytest.raises(SystemExit, match=f"HAMLET_{name}={value}: must be"):
+        create_app(tmp_path / "instance")
 
 
 def test_the_secret_is_for_the_owner_alone(app, tmp_path):

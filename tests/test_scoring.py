@@ -1,9 +1,12 @@
 """The fast scorer agrees with scikit-learn, and its explanation adds up."""
 
+import csv
 import math
 
 import pytest
 from conftest import HAM, SPAM, messages
+
+from webapp.config import ROOT
 
 TEXTS = [
     SPAM,
@@ -31,6 +34,13 @@ def model(app):
 def test_the_sum_of_terms_is_what_the_pipeline_says(model, text):
     expected = model.pipeline.predict_proba([text])[0, 1]
     assert model.score(text).spam_probability == pytest.approx(expected, abs=1e-9)
+
+
+def test_so_it_is_on_every_message_of_our_own(model):
+    with (ROOT / "webapp" / "model" / "messages.csv").open(newline="", encoding="utf-8") as file:
+        texts = [row["text"] for row in csv.DictReader(file)]
+    expected = model.pipeline.predict_proba(texts)[:, 1]
+    assert [model.score(text).spam_probability for text in texts] == pytest.approx(expected, abs=1e-9)
 
 
 def test_the_contributions_and_the_intercept_are_the_log_odds(model):

@@ -26,7 +26,7 @@ __version__ = config.VERSION
 
 def create_app(instance_folder: Path = config.INSTANCE_FOLDER, **settings: object) -> OpenAPI:
     """Wire the app together; `settings` override the HAMLET_ environment variables (for tests)."""
-    instance_folder.mkdir(parents=True, exist_ok=True)
+    instance_folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds people's messages
     app = OpenAPI(
         __name__,
         instance_path=str(instance_folder),
@@ -38,7 +38,8 @@ def create_app(instance_folder: Path = config.INSTANCE_FOLDER, **settings: objec
     app.config.from_prefixed_env("HAMLET")
     app.config.from_mapping(settings)
     app.config.from_mapping(config.FIXED)
-    app.secret_key = app.config["SECRET_KEY"] or config.secret_key(instance_folder)
+    config.check(app.config)
+    app.secret_key = str(app.config["SECRET_KEY"] or config.secret_key(instance_folder))
 
     engine = open_database(app.config["DATABASE_URL"], instance_folder)
     migrate(engine)

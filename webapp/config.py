@@ -7,6 +7,9 @@ as JSON where they are JSON (true, 90), else as text. The README holds the same 
 import os
 import secrets
 import sys
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 VERSION = "0.1.0"
@@ -51,12 +54,21 @@ WORKERS = _number("HAMLET_WORKERS", min(4, max(2, os.cpu_count() or 1)))
 THREADS = _number("HAMLET_THREADS", 8)  # requests in flight per worker: they share one commit
 
 
+def check(settings: Mapping[str, object]) -> None:
+    """Exit with one clear line if a setting is of the wrong kind: "False" in place of false would be true."""
+    for name, kind, words in (("STORE_TEXT", bool, "true or false"), ("TRUSTED_PROXIES", int, "a whole number")):
+        if type(settings[name]) is not kind:
+            sys.exit(f"HAMLET_{name}={settings[name]}: must be {words}")
+
+
 def secret_key(folder: Path) -> str:
     """Return the secret in the instance folder, made at first start and readable by its owner alone."""
     path = folder / "secret_key"
-    try:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+    if not path.exists():
+        new = folder / f"secret_key.{os.getpid()}.{threading.get_ident()}"
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(secrets.token_hex(32))
-    except FileExistsError:
-        pass
+        with suppress(FileExistsError):
+            os.link(new, path)  # whole or not at all, and never over what another process just made
+        new.unlink()
     return path.read_text()
