@@ -11,7 +11,7 @@ from webapp.config import HOST, PORT, THREADS, WORKERS  # noqa: E402
 
 chdir = ROOT
 wsgi_app = "wsgi:app"
-bind = f"{HOST}:{PORT}"
+bind = f"[{HOST}]:{PORT}" if ":" in HOST else f"{HOST}:{PORT}"
 workers = WORKERS
 worker_class = "gthread"
 threads = THREADS

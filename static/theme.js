@@ -7,7 +7,8 @@ function setTheme(dark) {
 }
 
 const system = matchMedia("(prefers-color-scheme: dark)");
-let chosen = localStorage.getItem("theme");
+let chosen = null;
+try { chosen = localStorage.getItem("theme"); } catch { /* storage is blocked: the system decides, and each page forgets */ }
 const isDark = () => (chosen ? chosen === "dark" : system.matches);
 
 setTheme(isDark());
@@ -18,7 +19,7 @@ document.addEventListener("DOMContentLoaded", () => {
   setTheme(isDark());
   button.addEventListener("click", () => {
     chosen = isDark() ? "light" : "dark";
-    localStorage.setItem("theme", chosen);
+    try { localStorage.setItem("theme", chosen); } catch { /* as above */ }
     setTheme(isDark());
   });
 });

@@ -100,6 +100,15 @@ def test_a_field_that_cannot_be_used_is_named(app, client, body, field):
     assert count(app, failures) == 1
 
 
+def test_nothing_that_was_refused_gets_into_the_log(app, client):
+    predict(client, {"text": "secret one", "secret two": 1})
+    predict(client, {"secret three": 1})
+    with app.extensions["engine"].connect() as connection:
+        noted = connection.execute(sa.select(failures.c.what)).scalars().all()
+    assert len(noted) == 2
+    assert "secret" not in "".join(noted)
+
+
 def test_the_limit_is_named(client):
     assert "10000" in assert_problem(predict(client, {"text": "x" * 10_001}), 422)["detail"]
 

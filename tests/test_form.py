@@ -76,6 +76,10 @@ def test_a_message_that_cannot_be_checked_comes_back_with_the_reason(app, client
     assert reason in rows(app, failures)[0]["what"]
 
 
+def test_a_lone_sign_is_not_taken_for_a_link(client):
+    assert "in a link" not in send(client, "Meet @ five @ six, call now").text
+
+
 def test_line_breaks_count_as_one_character_although_browsers_send_two(client):
     assert client.post("/", data={"text": "x\r\n" * 5000}).status_code == 303
 

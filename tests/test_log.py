@@ -5,6 +5,7 @@ import io
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pandas as pd
 import pytest
@@ -158,6 +159,39 @@ def test_purge_deletes_what_is_old_and_leaves_no_trace_in_the_files(app, client,
     assert b"plugh" in content
 
 
+def test_purge_says_when_a_reader_keeps_traces_alive(app, client, flask, monkeypatch):
+    monkeypatch.setattr("webapp.log.database.BUSY_TIMEOUT_S", 0.1)
+    app.extensions["engine"].dispose()
+    predict(client)
+    with closing(sqlite3.connect(app.extensions["engine"].url.database, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM predictions").fetchone()
+        result = flask("log", "purge", "--older-than", "0d")
+    assert result.exit_code == 2
+    assert "Run this again" in result.output
+    assert "0 predictions deleted." in flask("log", "purge", "--older-than", "0d").output
+
+
+def test_a_log_that_cannot_be_used_is_one_clear_line_at_start(tmp_path):
+    for folder, settings in (
+        (tmp_path / "file" / "below", {}),
+        (tmp_path / "fine", {"DATABASE_URL": "sqlite:////no/such/folder/log.db"}),
+        (tmp_path / "fine", {"DATABASE_URL": "nonsense"}),
+    ):
+        (tmp_path / "file").touch()
+        with pytest.raises(SystemExit, match="Hamlet cannot start"):
+            create_app(folder, **settings)
+
+
+def test_reading_commands_do_not_wait_for_a_writer(app, client, flask, tmp_path):
+    predict(client)
+    with closing(sqlite3.connect(app.extensions["engine"].url.database, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        other = create_app(tmp_path / "instance")
+        assert len(other.test_cli_runner().invoke(args=["log", "export"]).output.splitlines()) == 2
+        other.extensions["engine"].dispose()
+
+
 def test_purge_wants_an_age_in_days(flask):
     result = flask("log", "purge", "--older-than", "soon")
     assert result.exit_code == 2
@@ -175,7 +209,16 @@ def test_processes_that_start_together_agree_on_the_secret(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["secret_key"]
 
 
-@pytest.mark.parametrize(("name", "value"), [("STORE_TEXT", "False"), ("STORE_TEXT", "0"), ("TRUSTED_PROXIES", "one")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("STORE_TEXT", "False"),
+        ("STORE_TEXT", "0"),
+        ("TRUSTED_PROXIES", "one"),
+        ("TRUSTED_PROXIES", "-1"),
+        ("MODELS_FOLDER", "5"),
+    ],
+)
 def test_a_setting_of_the_wrong_kind_is_refused_in_one_line(tmp_path, monkeypatch, name, value):
     monkeypatch.setenv(f"HAMLET_{name}", value)
     with pytest.raises(SystemExit, match=f"HAMLET_{name}={value}: must be"):

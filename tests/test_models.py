@@ -98,6 +98,10 @@ def damage(models, version, how):
         change_card(models, version, model_version="another")
     elif how == "path in card":
         change_card(models, version, model_file={"name": "../../wsgi.py", "format": "pickle", "sha256": ""})
+    elif how == "card without parts":
+        change_card(models, version, versions=[])
+    elif how == "current unreadable":
+        (models / "current").write_bytes(b"\xff\xfe")
     elif how == "nothing chosen":
         (models / "current").unlink()
 
@@ -109,6 +113,8 @@ DAMAGES = {
     "other features": "features.py",
     "card missing": "has no model_card.json",
     "card broken": "not readable",
+    "card without parts": "not readable",
+    "current unreadable": "cannot be read",
     "card of another": "belongs to another",
     "path in card": "names no model file",
     "nothing chosen": "models use",
@@ -135,7 +141,9 @@ def test_an_unusable_model_is_explained_everywhere(tmp_path, models, how):
     app.extensions["engine"].dispose()
 
 
-@pytest.mark.parametrize("how", [how for how in DAMAGES if how not in ("nothing chosen", "card missing")])
+@pytest.mark.parametrize(
+    "how", [how for how in DAMAGES if how not in ("nothing chosen", "current unreadable", "card missing")]
+)
 def test_a_damaged_version_is_refused_and_the_old_one_stays(client, flask, models, two, how):
     first, second = two
     damage(models, second, how)

@@ -77,7 +77,9 @@ def test_training_on_other_messages_says_how_much_changed(flask, models, labelle
     assert re.search(r"\d+ of \d+ held-out verdicts differ", flask("train", labelled).output)
 
 
-@pytest.mark.parametrize("form", ["header", "kaggle", "numbers", "tsv", "uci", "gzip", "latin-1", "options", "bom"])
+@pytest.mark.parametrize(
+    "form", ["header", "kaggle", "numbers", "tsv", "uci", "gzip", "latin-1", "options", "bom", "blank"]
+)
 def test_every_usual_form_of_file_is_read(flask, models, tmp_path, form):
     rows = messages(200)
     comma = "".join(f'{label},"{text}"\n' for label, text in rows)
@@ -93,6 +95,7 @@ def test_every_usual_form_of_file_is_read(flask, models, tmp_path, form):
         "latin-1": "label,text\n" + comma.replace("call", "£ call"),
         "options": "Kind,Body\n" + comma,
         "bom": "\ufefflabel,text\n" + comma,
+        "blank": "\n\nlabel,text\n" + comma,
     }[form].encode("latin-1" if form == "latin-1" else "utf-8")
     path.write_bytes(gzip.compress(content) if form == "gzip" else content)
     options = ["--label-column", "Kind", "--text-column", "Body"] if form == "options" else []
@@ -136,7 +139,14 @@ def test_sources_can_be_weighted_and_the_threshold_chosen(flask, models, labelle
     card = trained(models)[0]
     assert (card["weights"], card["threshold"]) == ({"labelled": 0.25}, 0.9)
     assert flask("predict", SPAM).exit_code == 0
-    assert "write it as SOURCE=NUMBER" in refused(flask("train", labelled, "--weight", "labelled=much"))
+    for options, reason in (
+        (["--weight", "labelled=much"], "write it as SOURCE=NUMBER"),
+        (["--weight", "labeled=0.5"], "the sources are labelled"),
+        (["--weight", "labelled=0"], "must be above 0"),
+        (["--licence", "CC0"], "write it as NAME=TEXT"),
+        (["--test", labelled], "no message that the training files do not hold"),
+    ):
+        assert reason in refused(flask("train", labelled, *options))
 
 
 def test_figures_are_also_given_by_source_and_for_files_never_trained_on(flask, models, labelled, tmp_path):
@@ -171,6 +181,7 @@ def test_figures_are_also_given_by_source_and_for_files_never_trained_on(flask, 
         ),
         ("label,text\n" + "".join(f'{label},"{text}"\n' for label, text in messages(20)), "Too few messages"),
         (b"\x1f\x8b\x08 broken", "gzip"),
+        (gzip.compress(b"label,text")[:12] + b"broken" * 9, "gzip"),
     ],
 )
 def test_data_that_cannot_be_used_gets_one_clear_line_and_leaves_nothing_behind(
@@ -192,6 +203,12 @@ def test_a_training_that_breaks_off_leaves_no_half_written_version(flask, models
     monkeypatch.setattr("pathlib.Path.write_text", lambda *_: 1 / 0)
     assert flask("train", labelled).exit_code != 0
     assert sorted(models.iterdir()) == before
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_the_training(flask, app, labelled, tmp_path):
+    (tmp_path / "file").touch()
+    app.extensions["inference"].registry.folder = tmp_path / "file" / "models"
+    assert "cannot be written to" in refused(flask("train", labelled))
 
 
 def test_evaluate_measures_the_current_model(flask, labelled):
@@ -216,6 +233,7 @@ def test_predict_prints_label_probability_and_terms(flask):
     assert re.match(r"spam  \d\.\d{4}  .+ [+-]\d", flask("predict", SPAM).output)
     lines = flask("predict", "-", input=f"{SPAM}\n\n{HAM}\n").output.splitlines()
     assert [line.split()[0] for line in lines] == ["spam", "ham"]
+    assert "line 2: The text contains a NUL" in refused(flask("predict", "-", input=f"{SPAM}\na\x00b\n"))
 
 
 def test_predict_refuses_a_blank_text(flask):

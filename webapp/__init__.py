@@ -5,12 +5,14 @@ train (model/training.py), save (model/artifact.py), serve (web/, api/), deploy 
 monitor (log/).
 """
 
+import sys
 from contextlib import suppress
 from pathlib import Path
 
 from flask_bootstrap import Bootstrap5
 from flask_openapi3 import OpenAPI
 from flask_wtf import CSRFProtect
+from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from webapp import api, cli, config, http, web
@@ -26,7 +28,6 @@ __version__ = config.VERSION
 
 def create_app(instance_folder: Path = config.INSTANCE_FOLDER, **settings: object) -> OpenAPI:
     """Wire the app together; `settings` override the HAMLET_ environment variables (for tests)."""
-    instance_folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds people's messages
     app = OpenAPI(
         __name__,
         instance_path=str(instance_folder),
@@ -39,14 +40,18 @@ def create_app(instance_folder: Path = config.INSTANCE_FOLDER, **settings: objec
     app.config.from_mapping(settings)
     app.config.from_mapping(config.FIXED)
     config.check(app.config)
-    app.secret_key = str(app.config["SECRET_KEY"] or config.secret_key(instance_folder))
-
-    engine = open_database(app.config["DATABASE_URL"], instance_folder)
-    migrate(engine)
+    try:
+        instance_folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds people's messages
+        given = app.config["SECRET_KEY"]
+        app.secret_key = config.secret_key(instance_folder) if given is None else str(given)
+        engine = open_database(app.config["DATABASE_URL"], instance_folder)
+        migrate(engine)
+    except (OSError, SQLAlchemyError, ImportError) as error:
+        sys.exit(f"Hamlet cannot start: the log or its folder {instance_folder} cannot be used ({error})")
     engine.dispose()  # gunicorn forks its workers from this process, and a connection must not be shared
     app.extensions["engine"] = engine
     app.extensions["inference"] = Inference(
-        ModelRegistry(Path(app.config["MODELS_FOLDER"])),
+        ModelRegistry(config.ROOT / app.config["MODELS_FOLDER"]),
         LogWriter(engine),
         store_text=app.config["STORE_TEXT"],
         hash_key=app.secret_key,

@@ -32,6 +32,7 @@ DEFAULTS: dict[str, object] = {
 # --- What users of the app rely on, whatever its settings ---
 FIXED: dict[str, object] = {
     "MAX_CONTENT_LENGTH": MAX_BODY,
+    "MAX_FORM_MEMORY_SIZE": MAX_BODY,
     "SESSION_COOKIE_SAMESITE": "Lax",
     "WTF_CSRF_TIME_LIMIT": None,  # a page may stay open all day; the token is bound to the session anyway
     "BOOTSTRAP_SERVE_LOCAL": True,  # no CDN
@@ -39,25 +40,31 @@ FIXED: dict[str, object] = {
 
 
 # --- Settings that are needed before the app exists: where its folder is, and how gunicorn starts ---
-def _number(name: str, default: int) -> int:
+def _number(name: str, default: int, highest: int) -> int:
     value = os.environ.get(name, "") or str(default)
-    if not value.isdecimal():
-        sys.exit(f"{name}={value}: must be a whole number")
+    if not (value.isdecimal() and 1 <= int(value) <= highest):
+        sys.exit(f"{name}={value}: must be a whole number from 1 to {highest}")
     return int(value)
 
 
-INSTANCE_FOLDER = Path(os.environ.get("HAMLET_INSTANCE_FOLDER", ROOT / "instance")).resolve()
+INSTANCE_FOLDER = ROOT / (os.environ.get("HAMLET_INSTANCE_FOLDER") or "instance")  # a relative one is in the project
 HOST = os.environ.get("HOST", "127.0.0.1")  # this machine only; a proxy or HOST=0.0.0.0 opens it to others
-PORT = _number("PORT", 8000)
+PORT = _number("PORT", 8000, 65_535)
 # Two workers use a second core and survive the loss of one; more than four gain nothing on one SQLite file.
-WORKERS = _number("HAMLET_WORKERS", min(4, max(2, os.cpu_count() or 1)))
-THREADS = _number("HAMLET_THREADS", 8)  # requests in flight per worker: they share one commit
+WORKERS = _number("HAMLET_WORKERS", min(4, max(2, os.cpu_count() or 1)), 1_000)
+THREADS = _number("HAMLET_THREADS", 8, 1_000)  # requests in flight per worker: they share one commit
 
 
 def check(settings: Mapping[str, object]) -> None:
     """Exit with one clear line if a setting is of the wrong kind: "False" in place of false would be true."""
-    for name, kind, words in (("STORE_TEXT", bool, "true or false"), ("TRUSTED_PROXIES", int, "a whole number")):
-        if type(settings[name]) is not kind:
+    proxies = settings["TRUSTED_PROXIES"]
+    for name, right, words in (
+        ("STORE_TEXT", isinstance(settings["STORE_TEXT"], bool), "true or false"),
+        ("TRUSTED_PROXIES", type(proxies) is int and proxies >= 0, "a whole number, 0 for none"),
+        ("MODELS_FOLDER", isinstance(settings["MODELS_FOLDER"], str), "a folder"),
+        ("DATABASE_URL", isinstance(settings["DATABASE_URL"], str | None), "a URL such as sqlite:////var/lib/log.db"),
+    ):
+        if not right:
             sys.exit(f"HAMLET_{name}={settings[name]}: must be {words}")
 
 

@@ -91,7 +91,9 @@ def _answer(
     as_json = request.path.startswith(JSON_PATHS)
     if status not in NOT_A_FAILURE and not isinstance(error, LogUnavailable) and request.path not in JSON_PATHS:
         inference: Inference = current_app.extensions["inference"]
-        inference.record_failure("api" if as_json else "form", status, detail, g.request_id)
+        # Only words of ours: what somebody sent, be it a field's name, must not get into the log by being wrong.
+        what = f"{title}: {errors[0]['message']}" if errors else title
+        inference.record_failure("api" if as_json else "form", status, what, g.request_id)
     if as_json:
         problem = {
             "type": "about:blank",

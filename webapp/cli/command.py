@@ -5,6 +5,7 @@ from typing import Any
 import click
 from flask import current_app
 from flask.cli import AppGroup
+from sqlalchemy.exc import SQLAlchemyError
 
 from webapp.errors import HamletError
 from webapp.inference import Inference
@@ -18,6 +19,9 @@ class Clear(click.Command):
             return super().invoke(ctx)
         except HamletError as error:
             click.echo(f"Error: {error}", err=True)
+            ctx.exit(2)
+        except SQLAlchemyError as error:
+            click.echo(f"Error: the log cannot be used ({error})", err=True)
             ctx.exit(2)
 
 

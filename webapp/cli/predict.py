@@ -6,6 +6,7 @@ import click
 from flask.cli import with_appcontext
 
 from webapp.cli.command import Clear, current_inference
+from webapp.errors import BadData, InvalidInput
 
 
 @click.command(cls=Clear)
@@ -13,7 +14,18 @@ from webapp.cli.command import Clear, current_inference
 @with_appcontext
 def predict(text: str) -> None:
     """Say whether TEXT is spam; - reads one message a line from standard input."""
-    for message in (line.rstrip("\n") for line in sys.stdin if line.strip()) if text == "-" else [text]:
-        row = current_inference().predict(message, "cli")
-        terms = ", ".join(f"{item['term']} {item['contribution']:+.2f}" for item in (row["explanation"] or [])[:5])
-        click.echo(f"{row['label']}  {row['spam_probability']:.4f}  {terms}")
+    if text != "-":
+        _print_prediction(text)
+        return
+    for number, line in enumerate(sys.stdin, start=1):
+        if line.strip():
+            try:
+                _print_prediction(line.rstrip("\n"))
+            except InvalidInput as error:
+                raise BadData(f"line {number}: {error} The lines before it were done.") from error
+
+
+def _print_prediction(text: str) -> None:
+    row = current_inference().predict(text, "cli")
+    terms = ", ".join(f"{item['term']} {item['contribution']:+.2f}" for item in (row["explanation"] or [])[:5])
+    click.echo(f"{row['label']}  {row['spam_probability']:.4f}  {terms}")

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import re
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,9 @@ def train(
     """Train a new version of the model on labelled FILES (CSV or TSV, plain or gzip'd)."""
     from webapp.model import training
 
+    for item in licences:
+        if "=" not in item:
+            raise BadData(f"--licence {item}: write it as NAME=TEXT, such as uci=CC BY 4.0")
     by_name = dict(item.partition("=")[::2] for item in licences)
     by_source = {}
     for item in weights:
@@ -107,6 +111,7 @@ def train(
         if not re.fullmatch(r"\d+(\.\d+)?", number):
             raise BadData(f"--weight {item}: write it as SOURCE=NUMBER, such as spamassassin=0.5")
         by_source[source] = float(number)
+    _check_folder(current_inference().registry.folder)
     datasets = _read(files, text_column, label_column, by_name)
     unseen = _read(tests, text_column, label_column, by_name)
     with click.progressbar(length=6 + len(unseen), label="Training", item_show_func=lambda step: step or "") as bar:
@@ -127,6 +132,16 @@ def train(
         click.echo("It is served now.")
     else:
         click.echo(f"To serve it: flask --app wsgi models use {version}")
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise BadData now, not after the training, if the result could not be saved."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise BadData(f"{folder} cannot be written to ({error.strerror})") from error
 
 
 def _compare_with_current(registry: ModelRegistry, version: str, texts: list[str]) -> None:

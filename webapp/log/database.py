@@ -11,7 +11,7 @@ BUSY_TIMEOUT_S = 5  # how long a writer waits for another process before it give
 
 def open_database(url: str | None, instance_folder: Path) -> sa.Engine:
     """Return the engine for a SQLAlchemy URL, by default for log.db in the instance folder."""
-    engine = sa.create_engine(url or f"sqlite:///{instance_folder / 'log.db'}")
+    engine = sa.create_engine(url or sa.URL.create("sqlite", database=str(instance_folder / "log.db")))
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _set_up_sqlite)
         sa.event.listen(engine, "begin", _begin)

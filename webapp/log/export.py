@@ -9,7 +9,8 @@ from typing import TextIO
 import pandas as pd
 import sqlalchemy as sa
 
-from webapp.log.tables import predictions
+from webapp.errors import LogUnavailable
+from webapp.log.tables import failures, predictions
 
 COLUMNS = [column.name for column in predictions.columns]
 CHUNK_ROWS = 10_000  # so that memory stays the same, however long the log is
@@ -41,12 +42,21 @@ def _read_chunks(engine: sa.Engine, since: dt.datetime | None) -> Iterator[pd.Da
 
 
 def purge(engine: sa.Engine, before: dt.datetime) -> int:
-    """Delete the predictions made before a time for good; return how many there were."""
+    """Delete the predictions and failures before a time for good; return how many predictions there were.
+
+    Raises LogUnavailable when another program was reading meanwhile, so that traces may be left in the files.
+    """
     with engine.begin() as connection:
+        connection.execute(sa.delete(failures).where(failures.c.created_at < before))
         count = connection.execute(sa.delete(predictions).where(predictions.c.created_at < before)).rowcount
     if engine.dialect.name == "sqlite":
         # A deleted row's bytes stay in the file, and in the write-ahead log, until they are overwritten.
         with closing(engine.raw_connection()) as connection:
             connection.cursor().execute("VACUUM")
-            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            busy = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if busy:
+            raise LogUnavailable(
+                f"{count:,} predictions deleted, but another program is reading the log, so traces of them are left in "
+                "its files. Run this again when it has finished."
+            )
     return count

@@ -41,9 +41,12 @@ def migrate(engine: sa.Engine, steps: list[list[str]] = STEPS) -> int:
 
     Processes that start at the same moment wait for one another (BEGIN IMMEDIATE), so that each step runs once.
     """
+    with engine.connect() as connection:
+        if sa.inspect(connection).has_table("schema_version") and _version(connection) == len(steps):
+            return len(steps)  # nothing to do, so no need to wait for somebody's lock
     with engine.execution_options(begin="BEGIN IMMEDIATE").begin() as connection:
         connection.execute(sa.text("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)"))
-        version = connection.execute(sa.text("SELECT version FROM schema_version")).scalar()
+        version = _version(connection)
         if version is None:
             connection.execute(sa.text("INSERT INTO schema_version VALUES (0)"))
             version = 0
@@ -57,3 +60,8 @@ def migrate(engine: sa.Engine, steps: list[list[str]] = STEPS) -> int:
                 connection.execute(sa.text(statement))
             connection.execute(sa.text("UPDATE schema_version SET version = :number"), {"number": number})
     return len(steps)
+
+
+def _version(connection: sa.Connection) -> int | None:
+    version: int | None = connection.execute(sa.text("SELECT version FROM schema_version")).scalar()
+    return version

@@ -87,11 +87,13 @@ def read_card(models_folder: Path, version: str) -> Card:
     path = models_folder / version / CARD
     try:
         card: Card = json.loads(path.read_text())
+        if not (isinstance(card["versions"], dict) and isinstance(card["model_file"], dict)):
+            raise ValueError("not a card")
         if card["model_version"] != version:
             raise ModelUnusable(f"The card in {version}/ belongs to {card['model_version']}. {_MEND}")
     except FileNotFoundError as error:
         raise ModelUnusable(f"Model {version} has no {CARD}. {_MEND}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelUnusable(f"The card of model {version} is not readable. {_MEND}") from error
     return card
 

@@ -7,6 +7,7 @@ import html
 import io
 import re
 import unicodedata
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,7 +55,7 @@ def read_labelled(path: Path, text_column: str | None = None, label_column: str 
         content = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
     except OSError as error:
         raise BadData(f"{path}: {error.strerror or 'not a complete gzip file'}") from error
-    except EOFError as error:
+    except (EOFError, zlib.error) as error:
         raise BadData(f"{path}: not a complete gzip file") from error
     dataset = Dataset(path.name, hashlib.sha256(raw).hexdigest(), [])
     try:
@@ -78,7 +79,7 @@ def _read_rows(path: Path, text: str, text_column: str | None, label_column: str
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
     label_at, text_at, source_at, part_at = 0, 1, None, None
     if not headerless:
-        header = [cell.strip().lower() for cell in next(rows)]
+        header = [cell.strip().lower() for cell in next(row for row in rows if row)]
         label_at = _find_column(path, header, label_column, LABEL_COLUMNS, "--label-column")
         text_at = _find_column(path, header, text_column, TEXT_COLUMNS, "--text-column")
         source_at = header.index("source") if "source" in header else None

@@ -40,6 +40,8 @@ class ModelRegistry:
         """Return the name in `current`; raises ModelUnusable."""
         try:
             return (self.folder / "current").read_text().strip()
+        except (PermissionError, ValueError) as error:
+            raise ModelUnusable(f"{self.folder / 'current'} cannot be read ({error}).") from error
         except OSError as error:
             raise ModelUnusable(
                 "No model has been chosen yet. Train one (flask --app wsgi train FILE), "

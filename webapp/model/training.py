@@ -60,6 +60,11 @@ def train(
     training_part, held_out = split(kept)
     _check(training_part, "training part")
     _check(held_out, "held-out part")
+    _check_weights(weights, kept)
+    strangers = {dataset.name: drop_copies([*kept, *dataset.examples])[len(kept) :] for dataset in unseen}
+    for name, unknown in strangers.items():
+        if not unknown:
+            raise BadData(f"{name}: holds no message that the training files do not hold too")
 
     progress("fitting on the training part")
     measured = SpamModel(fit(training_part, weights), "training part", threshold)
@@ -70,10 +75,9 @@ def train(
     for source in sources if len(sources) > 1 else []:
         chosen = [i for i, example in enumerate(held_out) if example.source == source]
         metrics[source] = _report([held_out[i] for i in chosen], [probability[i] for i in chosen], threshold)
-    for dataset in unseen:
-        progress(f"measuring on {dataset.name}")
-        known = drop_copies([*kept, *dataset.examples])[len(kept) :]  # without what the training files hold too
-        metrics[f"unseen: {dataset.name}"] = _report(known, predict(measured, known), threshold)
+    for name, unknown in strangers.items():
+        progress(f"measuring on {name}")
+        metrics[f"unseen: {name}"] = _report(unknown, predict(measured, unknown), threshold)
 
     progress("fitting on everything")
     final = fit(kept, weights)
@@ -134,6 +138,15 @@ def _check(examples: Sequence[Example], part: str) -> None:
                 f"Too few messages: the {part} has {count[label]} labelled {label}, but needs {FEWEST} different ones. "
                 "Add labelled messages of both kinds."
             )
+
+
+def _check_weights(weights: Mapping[str, float], examples: Sequence[Example]) -> None:
+    sources = {example.source for example in examples}
+    for source, weight in weights.items():
+        if source not in sources:
+            raise BadData(f"A weight is given for {source}, but the sources are {', '.join(sorted(sources)[:20])}.")
+        if weight <= 0:
+            raise BadData(f"The weight of {source} must be above 0; leave out files that are not to count.")
 
 
 def _count(examples: Sequence[Example]) -> dict[str, int]:

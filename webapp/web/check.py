@@ -41,7 +41,7 @@ def send() -> ResponseReturnValue:
     try:
         row = inference.predict(text, "form", g.request_id)
     except InvalidInput as error:
-        inference.record_failure("form", error.status, str(error), g.request_id)
+        inference.record_failure("form", error.status, f"{error.title}: {error.errors[0]['message']}", g.request_id)
         return _form_page(text, error.errors[0]["message"]), error.status
     return redirect(url_for(".answer", prediction_id=row["id"]), 303)
 

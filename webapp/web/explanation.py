@@ -57,6 +57,6 @@ def shares(explanation: Sequence[TermContribution]) -> list[Share]:
 
 
 def _readable(term: str) -> str:
-    if term.startswith("@"):
+    if term[:1] == "@" and term[1:].isalpha():  # a part of a host; "@" alone is a sign
         return f"{term[1:]} (in a link)"
     return term.strip("[]()")
