@@ -33,6 +33,81 @@ STEPS: list[list[str]] = [
             request_id TEXT
         )""",
     ],
+    [  # 2
+        # What people said of predictions: one verdict a reviewer.
+        """CREATE TABLE reviews (
+            id VARCHAR(36) NOT NULL PRIMARY KEY,
+            created_at TIMESTAMP NOT NULL,
+            prediction_id VARCHAR(36) NOT NULL,
+            reviewer TEXT NOT NULL,
+            true_label TEXT NOT NULL,
+            queue TEXT NOT NULL,
+            overruled INTEGER NOT NULL,
+            UNIQUE (prediction_id, reviewer)
+        )""",
+        # Random samples of the log, fixed once drawn, and who is looking at which message just now.
+        """CREATE TABLE samples (
+            id VARCHAR(36) NOT NULL PRIMARY KEY,
+            created_at TIMESTAMP NOT NULL,
+            seed INTEGER NOT NULL,
+            since TIMESTAMP NOT NULL,
+            until TIMESTAMP NOT NULL
+        )""",
+        """CREATE TABLE sample_members (
+            sample_id VARCHAR(36) NOT NULL,
+            position INTEGER NOT NULL,
+            prediction_id VARCHAR(36) NOT NULL,
+            PRIMARY KEY (sample_id, position)
+        )""",
+        "CREATE INDEX sample_members_prediction ON sample_members (prediction_id)",
+        """CREATE TABLE claims (
+            prediction_id VARCHAR(36) NOT NULL PRIMARY KEY,
+            reviewer TEXT NOT NULL,
+            expires_at TIMESTAMP NOT NULL
+        )""",
+        "CREATE INDEX predictions_reported ON predictions (sender_report, id) WHERE sender_report IS NOT NULL",
+        # An id ends in random digits, so these rows are a fair sixteenth of the log (sampling.py).
+        "CREATE INDEX predictions_sixteenth ON predictions (id) WHERE substr(id, 36) = '0'",
+        # Sums by the hour, so that figures over millions of rows take no time (rollups.py).
+        """CREATE TABLE hourly_predictions (
+            hour TIMESTAMP NOT NULL,
+            source TEXT NOT NULL,
+            model_version TEXT NOT NULL,
+            label TEXT NOT NULL,
+            latency_bucket INTEGER NOT NULL,
+            count INTEGER NOT NULL,
+            PRIMARY KEY (hour, source, model_version, label, latency_bucket)
+        )""",
+        """CREATE TABLE hourly_failures (
+            hour TIMESTAMP NOT NULL,
+            source TEXT NOT NULL,
+            status INTEGER NOT NULL,
+            what TEXT NOT NULL,
+            count INTEGER NOT NULL,
+            PRIMARY KEY (hour, source, status, what)
+        )""",
+        "CREATE TABLE rolled_up (before_id VARCHAR(36) NOT NULL)",
+        "INSERT INTO rolled_up VALUES ('')",
+        # Ranges of the log that somebody declared normal: what drift is measured against.
+        """CREATE TABLE drift_references (
+            id VARCHAR(36) NOT NULL PRIMARY KEY,
+            created_at TIMESTAMP NOT NULL,
+            since TIMESTAMP NOT NULL,
+            until TIMESTAMP NOT NULL
+        )""",
+        # Who may come in: keys for programs, and the wrong passwords of each address.
+        """CREATE TABLE api_keys (
+            name TEXT NOT NULL PRIMARY KEY,
+            created_at TIMESTAMP NOT NULL,
+            key_hash TEXT NOT NULL UNIQUE,
+            revoked_at TIMESTAMP
+        )""",
+        """CREATE TABLE failed_sign_ins (
+            address TEXT NOT NULL PRIMARY KEY,
+            count INTEGER NOT NULL,
+            last_at TIMESTAMP NOT NULL
+        )""",
+    ],
 ]
 
 

@@ -102,13 +102,108 @@ failures = sa.Table(
     sa.Column("request_id", sa.Text),
 )
 
+reviews = sa.Table(
+    "reviews",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("created_at", UTCDateTime, nullable=False),
+    sa.Column("prediction_id", sa.String(36), nullable=False),
+    sa.Column("reviewer", sa.Text, nullable=False),  # web:SESSION, key:NAME or import
+    sa.Column("true_label", sa.Text, nullable=False),  # spam, ham or unsure
+    sa.Column("queue", sa.Text, nullable=False),  # why this message was looked at: random, uncertain, reported, ...
+    sa.Column("overruled", sa.Integer, nullable=False),  # 1: somebody settled a disagreement the other way
+)
+
+samples = sa.Table(
+    "samples",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("created_at", UTCDateTime, nullable=False),
+    sa.Column("seed", sa.Integer, nullable=False),
+    sa.Column("since", UTCDateTime, nullable=False),
+    sa.Column("until", UTCDateTime, nullable=False),
+)
+
+sample_members = sa.Table(
+    "sample_members",
+    metadata,
+    sa.Column("sample_id", sa.String(36), primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True),  # from 0: the order, itself random, in which to review
+    sa.Column("prediction_id", sa.String(36), nullable=False),
+)
+
+claims = sa.Table(
+    "claims",
+    metadata,
+    sa.Column("prediction_id", sa.String(36), primary_key=True),
+    sa.Column("reviewer", sa.Text, nullable=False),
+    sa.Column("expires_at", UTCDateTime, nullable=False),
+)
+
+hourly_predictions = sa.Table(
+    "hourly_predictions",
+    metadata,
+    sa.Column("hour", UTCDateTime, primary_key=True),
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("model_version", sa.Text, primary_key=True),
+    sa.Column("label", sa.Text, primary_key=True),
+    sa.Column("latency_bucket", sa.Integer, primary_key=True),
+    sa.Column("count", sa.Integer, nullable=False),
+)
+
+hourly_failures = sa.Table(
+    "hourly_failures",
+    metadata,
+    sa.Column("hour", UTCDateTime, primary_key=True),
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("status", sa.Integer, primary_key=True),
+    sa.Column("what", sa.Text, primary_key=True),
+    sa.Column("count", sa.Integer, nullable=False),
+)
+
+rolled_up = sa.Table("rolled_up", metadata, sa.Column("before_id", sa.String(36), nullable=False))
+
+drift_references = sa.Table(
+    "drift_references",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("created_at", UTCDateTime, nullable=False),
+    sa.Column("since", UTCDateTime, nullable=False),
+    sa.Column("until", UTCDateTime, nullable=False),
+)
+
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("created_at", UTCDateTime, nullable=False),
+    sa.Column("key_hash", sa.Text, nullable=False),
+    sa.Column("revoked_at", UTCDateTime),
+)
+
+failed_sign_ins = sa.Table(
+    "failed_sign_ins",
+    metadata,
+    sa.Column("address", sa.Text, primary_key=True),
+    sa.Column("count", sa.Integer, nullable=False),
+    sa.Column("last_at", UTCDateTime, nullable=False),
+)
+
+
+def first_id(moment: dt.datetime) -> str:
+    """Return the smallest id that new_id can give at a time: ids from there on are of that time or later."""
+    digits = f"{int(moment.timestamp() * 1000):012x}"
+    return f"{digits[:8]}-{digits[8:]}-7000-8000-000000000000"
+
 
 def new_id() -> str:
     """Return an id that nobody can guess and that grows with time, so that the index is appended to.
 
-    It is a UUID of version 7 (RFC 9562, section 5.7): 48 bits of milliseconds, then 74 random bits.
+    It is a UUID of version 7 (RFC 9562, section 5.7): 48 bits of milliseconds, 12 bits of the fraction of one (section
+    6.2, method 3), so that messages of the same millisecond keep their order too, then 62 random bits.
     """
-    random = int.from_bytes(os.urandom(10))
-    value = (time.time_ns() // 1_000_000) << 80 | 7 << 76 | (random >> 68) << 64 | 2 << 62 | random & (1 << 62) - 1
+    milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
+    random = int.from_bytes(os.urandom(8)) >> 2
+    value = milliseconds << 80 | 7 << 76 | (nanoseconds * 4096 // 1_000_000) << 64 | 2 << 62 | random
     digits = f"{value:032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
