@@ -15,7 +15,7 @@ from conftest import HAM, SPAM
 from webapp import config, create_app
 from webapp.log.database import open_database
 from webapp.log.migrations import STEPS, migrate
-from webapp.log.tables import metadata, predictions
+from webapp.log.tables import first_id, metadata, predictions
 
 
 def predict(client, text=HAM):
@@ -151,7 +151,7 @@ def test_purge_deletes_what_is_old_and_leaves_no_trace_in_the_files(app, client,
     engine = app.extensions["engine"]
     with engine.begin() as connection:
         long_ago = dt.datetime.now(dt.UTC) - dt.timedelta(days=91)
-        old = sa.update(predictions).where(predictions.c.text.contains("xyzzy")).values(created_at=long_ago)
+        old = sa.update(predictions).where(predictions.c.text.contains("xyzzy")).values(id=first_id(long_ago))
         connection.execute(old)
     assert "1 predictions deleted" in flask("log", "purge", "--older-than", "90d").output
     content = b"".join(path.read_bytes() for path in (tmp_path / "instance").iterdir())

@@ -10,7 +10,7 @@ from flask import current_app
 from webapp.cli.command import ClearGroup
 from webapp.errors import BadData
 
-log = ClearGroup("log", help="Export or purge the prediction log.")
+log = ClearGroup("log", help="Export, purge or recount the prediction log.")
 
 
 @log.command("export")
@@ -36,3 +36,14 @@ def purge_log(older_than: str) -> None:
         raise BadData(f"--older-than {older_than}: write the age in days, such as 90d")
     count = purge(current_app.extensions["engine"], dt.datetime.now(dt.UTC) - dt.timedelta(days=int(age[1])))
     click.echo(f"{count:,} predictions deleted.")
+
+
+@log.command("recount")
+def recount_log() -> None:
+    """Make the sums by the hour, which /monitor shows, anew from the log."""
+    from webapp.log.rollups import count_predictions, forget_sums
+
+    engine = current_app.extensions["engine"]
+    with engine.begin() as connection:
+        forget_sums(connection)
+    click.echo(f"{count_predictions(engine):,} predictions counted.")

@@ -10,7 +10,8 @@ import pandas as pd
 import sqlalchemy as sa
 
 from webapp.errors import LogUnavailable
-from webapp.log.tables import failures, predictions
+from webapp.log.rollups import bring_up_to_date, forget_sums
+from webapp.log.tables import claims, failures, first_id, predictions, reviews, sample_members
 
 COLUMNS = [column.name for column in predictions.columns]
 CHUNK_ROWS = 10_000  # so that memory stays the same, however long the log is
@@ -34,7 +35,7 @@ def export(engine: sa.Engine, file: TextIO, file_format: str, since: dt.datetime
 def _read_chunks(engine: sa.Engine, since: dt.datetime | None) -> Iterator[pd.DataFrame]:
     query = sa.select(predictions).order_by(predictions.c.id)
     if since:
-        query = query.where(predictions.c.created_at >= since)
+        query = query.where(predictions.c.id >= first_id(since))
     with engine.connect().execution_options(stream_results=True) as connection:
         result = connection.execute(query)
         for rows in result.partitions(CHUNK_ROWS):
@@ -42,13 +43,17 @@ def _read_chunks(engine: sa.Engine, since: dt.datetime | None) -> Iterator[pd.Da
 
 
 def purge(engine: sa.Engine, before: dt.datetime) -> int:
-    """Delete the predictions and failures before a time for good; return how many predictions there were.
+    """Delete all that is known of the time before for good, reviews included; return how many predictions there were.
 
     Raises LogUnavailable when another program was reading meanwhile, so that traces may be left in the files.
     """
+    end = first_id(before)
     with engine.begin() as connection:
-        connection.execute(sa.delete(failures).where(failures.c.created_at < before))
-        count = connection.execute(sa.delete(predictions).where(predictions.c.created_at < before)).rowcount
+        for column in (reviews.c.prediction_id, sample_members.c.prediction_id, claims.c.prediction_id, failures.c.id):
+            connection.execute(sa.delete(column.table).where(column < end))
+        count = connection.execute(sa.delete(predictions).where(predictions.c.id < end)).rowcount
+        forget_sums(connection)
+    bring_up_to_date(engine)
     if engine.dialect.name == "sqlite":
         # A deleted row's bytes stay in the file, and in the write-ahead log, until they are overwritten.
         with closing(engine.raw_connection()) as connection:

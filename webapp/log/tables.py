@@ -192,8 +192,14 @@ failed_sign_ins = sa.Table(
 
 def first_id(moment: dt.datetime) -> str:
     """Return the smallest id that new_id can give at a time: ids from there on are of that time or later."""
-    digits = f"{int(moment.timestamp() * 1000):012x}"
+    digits = f"{round(moment.timestamp() * 1e6) // 1000:012x}"
     return f"{digits[:8]}-{digits[8:]}-7000-8000-000000000000"
+
+
+def time_of(prediction_id: str) -> dt.datetime:
+    """Return the time at which an id was made, in whole milliseconds."""
+    milliseconds = int(prediction_id[:8] + prediction_id[9:13], 16)
+    return dt.datetime.fromtimestamp(milliseconds / 1000, dt.UTC)
 
 
 def new_id() -> str:

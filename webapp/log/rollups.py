@@ -1,0 +1,171 @@
+"""Sums by the hour, kept beside the log, so that figures over millions of rows take no time.
+
+They can be made anew from the log at any moment (`flask log recount`), and nothing else is in them. Whoever asks for
+counts brings the sums up to date first: rows of the last minute, some of which may not be committed yet, are counted
+as they are, all older ones are added to their hour once and for all.
+"""
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from webapp.log.tables import (
+    failures,
+    first_id,
+    hourly_failures,
+    hourly_predictions,
+    predictions,
+    rolled_up,
+    time_of,
+)
+
+HOUR = dt.timedelta(hours=1)
+SETTLED = dt.timedelta(minutes=1)  # far longer than a row can wait for its commit after it got its id
+
+_ms = predictions.c.latency_ms
+
+
+def _two_digits(limit: float, offset: int, factor: float) -> tuple[Any, Any]:
+    return _ms < limit, offset + sa.cast(sa.func.round(_ms * factor), sa.Integer)
+
+
+# A latency rounded to two digits, as 100 * decade + digits: 340 is 40 ms, 215 is 1.5 ms.
+LATENCY_BUCKET = sa.case(
+    _two_digits(0.0995, 0, 1000),
+    _two_digits(0.995, 100, 100),
+    _two_digits(9.95, 200, 10),
+    _two_digits(99.5, 300, 1),
+    _two_digits(995, 400, 0.1),
+    _two_digits(9950, 500, 0.01),
+    else_=599,
+)
+
+
+def bucket_ms(bucket: int) -> float:
+    """Return the milliseconds that a latency bucket stands for."""
+    decade, digits = divmod(bucket, 100)
+    return round(digits * 10.0 ** (decade - 3), 4)
+
+
+# (the rows, the sums by the hour, what else they are summed by)
+_Sums = tuple[sa.Table, sa.Table, dict[str, Any]]
+PREDICTIONS: _Sums = (
+    predictions,
+    hourly_predictions,
+    {
+        "source": predictions.c.source,
+        "model_version": predictions.c.model_version,
+        "label": predictions.c.label,
+        "latency_bucket": LATENCY_BUCKET,
+    },
+)
+FAILURES: _Sums = (
+    failures,
+    hourly_failures,
+    {"source": failures.c.source, "status": failures.c.status, "what": failures.c.what},
+)
+
+
+def count(
+    engine: sa.Engine,
+    sums: _Sums,
+    by: Sequence[str] = (),
+    since: dt.datetime | None = None,
+    until: dt.datetime | None = None,
+    model_version: str | None = None,
+) -> Counter[tuple[Any, ...]]:
+    """Return how many rows there are by the given columns ("hour" and those of `sums`), from since <= hour < until."""
+    bring_up_to_date(engine)
+    rows, hourly, columns = sums
+    totals: Counter[tuple[Any, ...]] = Counter()
+    within = [hourly.c.hour >= since] if since else []
+    within += [hourly.c.hour < until] if until else []
+    within += [hourly.c.model_version == model_version] if model_version else []
+    chosen = [hourly.c[name] for name in by]
+    with engine.connect() as connection:  # one transaction, so that no row moves from the tail into the sums meanwhile
+        before = connection.execute(sa.select(rolled_up.c.before_id)).scalar_one()
+        summed = sa.select(*chosen, sa.func.sum(hourly.c.count)).where(*within).group_by(*chosen)
+        for *key, number in connection.execute(summed):
+            totals[tuple(key)] += number or 0
+        for hour, start, end in _hours(connection, rows, before, None):
+            if (since and hour < since) or (until and hour >= until):
+                continue
+            for row in connection.execute(_sum(sums, start, end)).mappings():
+                if model_version in (None, row.get("model_version")):
+                    totals[tuple(hour if name == "hour" else row[name] for name in by)] += row["count"]
+    return +totals
+
+
+def count_predictions(engine: sa.Engine) -> int:
+    """Return how many predictions the log holds."""
+    return count(engine, PREDICTIONS)[()]
+
+
+def bring_up_to_date(engine: sa.Engine, now: dt.datetime | None = None) -> None:
+    """Add all rows up to a minute ago to their hour. The first time this takes seconds for each million rows."""
+    end_id = first_id((now or dt.datetime.now(dt.UTC)) - SETTLED)
+    while True:
+        with engine.connect() as connection:  # reading alone: the server's writers need not wait for it
+            before = connection.execute(sa.select(rolled_up.c.before_id)).scalar_one()
+            found = [
+                (sums, next(_hours(connection, sums[0], before, end_id), None)) for sums in (PREDICTIONS, FAILURES)
+            ]
+            pieces = [piece for _, piece in found if piece]
+            if not pieces:
+                return
+            hour = min(piece[0] for piece in pieces)
+            end = min(first_id(hour + HOUR), end_id)
+            added = [
+                (
+                    sums[1],
+                    [dict(row) | {"hour": hour} for row in connection.execute(_sum(sums, before, end)).mappings()],
+                )
+                for sums, _ in found
+            ]
+        with engine.execution_options(begin="BEGIN IMMEDIATE").begin() as connection:
+            move = sa.update(rolled_up).where(rolled_up.c.before_id == before).values(before_id=end)
+            if connection.execute(move).rowcount == 0:
+                continue  # somebody else did it meanwhile
+            for hourly, new in added:
+                if new:
+                    connection.execute(_add(hourly), new)
+
+
+def forget_sums(connection: sa.Connection) -> None:
+    """Throw the sums away; the next look makes them anew from the log."""
+    connection.execute(sa.delete(hourly_predictions))
+    connection.execute(sa.delete(hourly_failures))
+    connection.execute(sa.update(rolled_up).values(before_id=""))
+
+
+def _hours(connection: sa.Connection, rows: sa.Table, start: str, end: str | None) -> Any:
+    """Yield (hour, first id, end id) of each hour that has rows with start <= id < end."""
+    while True:
+        query = sa.select(sa.func.min(rows.c.id)).where(rows.c.id >= start, *([rows.c.id < end] if end else []))
+        first = connection.execute(query).scalar()
+        if first is None:
+            return
+        hour = time_of(first).replace(minute=0, second=0, microsecond=0)
+        start = first_id(hour + HOUR)
+        yield hour, first, min(start, end) if end else start
+
+
+def _sum(sums: _Sums, start: str, end: str) -> sa.Select[Any]:
+    rows, _, columns = sums
+    named = [column.label(name) for name, column in columns.items()]
+    counted = sa.func.count().label("count")
+    return sa.select(*named, counted).where(rows.c.id >= start, rows.c.id < end).group_by(*columns.values())
+
+
+def _add(hourly: sa.Table) -> Any:
+    """Return an INSERT that adds to a sum which exists already; SQLite and PostgreSQL know it alike."""
+    names = [column.name for column in hourly.columns]
+    keys = ", ".join(names[:-1])
+    values = ", ".join(f":{name}" for name in names)
+    return sa.text(
+        f"INSERT INTO {hourly.name} ({keys}, count) VALUES ({values}) "
+        f"ON CONFLICT ({keys}) DO UPDATE SET count = {hourly.name}.count + excluded.count"
+    ).bindparams(*[sa.bindparam(column.name, type_=column.type) for column in hourly.columns])

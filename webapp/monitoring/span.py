@@ -1,0 +1,51 @@
+"""The span of time that figures are about, and the one before it."""
+
+import datetime as dt
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from webapp.errors import InvalidInput
+from webapp.log.rollups import HOUR
+from webapp.log.tables import predictions, time_of
+
+RANGES = {"24h": dt.timedelta(hours=24), "7d": dt.timedelta(days=7), "30d": dt.timedelta(days=30), "all": None}
+
+
+class Span(NamedTuple):
+    """Whole hours of UTC, since <= time < until, of one model version or of all."""
+
+    name: str
+    since: dt.datetime
+    until: dt.datetime
+    model_version: str | None = None
+
+    @property
+    def before(self) -> "Span":
+        """The span of the same length that ended when this one began."""
+        return self._replace(since=self.since - (self.until - self.since), until=self.since)
+
+    @property
+    def step(self) -> dt.timedelta:
+        """What a chart shows as one point: an hour, or a day where hours would be too many."""
+        return HOUR if self.until - self.since <= dt.timedelta(days=3) else dt.timedelta(days=1)
+
+    def step_of(self, moment: dt.datetime) -> dt.datetime:
+        """Return the beginning of the step that a time belongs to."""
+        return self.since + (moment - self.since) // self.step * self.step
+
+
+def span(engine: sa.Engine, name: str, model_version: str | None = None, now: dt.datetime | None = None) -> Span:
+    """Return the span with a name of RANGES that ends with the current hour; raises InvalidInput."""
+    if name not in RANGES:
+        message = f"must be one of {', '.join(RANGES)}"
+        raise InvalidInput(f"range {message}.", [{"field": "range", "message": message}])
+    until = (now or dt.datetime.now(dt.UTC)).replace(minute=0, second=0, microsecond=0) + HOUR
+    length = RANGES[name]
+    if length is None:
+        with engine.connect() as connection:
+            first = connection.execute(sa.select(sa.func.min(predictions.c.id))).scalar()
+        since = min(time_of(first).replace(minute=0, second=0, microsecond=0), until - HOUR) if first else until - HOUR
+    else:
+        since = until - length
+    return Span(name, since, until, model_version)
