@@ -15,8 +15,8 @@ QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 def traffic(engine: sa.Engine, span: Span) -> dict[str, Any]:
     """Return how many predictions there were, by label and source, in all and for each step of the span."""
-    counts = count(engine, PREDICTIONS, ("hour", "label", "source"), *span[1:])
-    steps: dict[dt.datetime, Counter[str]] = {step: Counter() for step in _steps(span)}
+    counts = count(engine, PREDICTIONS, ("hour", "label", "source"), span.since, span.until, span.model_version)
+    steps: dict[dt.datetime, Counter[str]] = {step: Counter() for step in span.steps()}
     labels: Counter[str] = Counter()
     sources: Counter[str] = Counter()
     for (hour, label, source), number in counts.items():
@@ -45,9 +45,9 @@ def latency(engine: sa.Engine, span: Span) -> dict[str, Any]:
     """
     in_all: Counter[int] = Counter()
     by_source: dict[str, Counter[int]] = defaultdict(Counter)
-    steps: dict[dt.datetime, Counter[int]] = {step: Counter() for step in _steps(span)}
+    steps: dict[dt.datetime, Counter[int]] = {step: Counter() for step in span.steps()}
     for (hour, source, bucket), number in count(
-        engine, PREDICTIONS, ("hour", "source", "latency_bucket"), *span[1:]
+        engine, PREDICTIONS, ("hour", "source", "latency_bucket"), span.since, span.until, span.model_version
     ).items():
         in_all[bucket] += number
         by_source[source][bucket] += number
@@ -95,7 +95,7 @@ def errors(engine: sa.Engine, span: Span) -> dict[str, Any]:
     """
     answered = count(engine, PREDICTIONS, (), span.since, span.until)[()]
     kinds: Counter[tuple[str, int, str]] = Counter()
-    steps: dict[dt.datetime, Counter[str]] = {step: Counter() for step in _steps(span)}
+    steps: dict[dt.datetime, Counter[str]] = {step: Counter() for step in span.steps()}
     for (hour, source, status, what), number in count(
         engine, FAILURES, ("hour", "source", "status", "what"), span.since, span.until
     ).items():
@@ -117,8 +117,3 @@ def errors(engine: sa.Engine, span: Span) -> dict[str, Any]:
             {"at": step.isoformat(), "refused": of["refused"], "failed": of["failed"]} for step, of in steps.items()
         ],
     }
-
-
-def _steps(span: Span) -> list[dt.datetime]:
-    number = -((span.since - span.until) // span.step)  # rounded up
-    return [span.since + i * span.step for i in range(number)]

@@ -26,13 +26,20 @@ class Span(NamedTuple):
         return self._replace(since=self.since - (self.until - self.since), until=self.since)
 
     @property
-    def step(self) -> dt.timedelta:
-        """What a chart shows as one point: an hour, or a day where hours would be too many."""
-        return HOUR if self.until - self.since <= dt.timedelta(days=3) else dt.timedelta(days=1)
+    def by_hour(self) -> bool:
+        """Whether a chart shows hours; days where hours would be too many."""
+        return self.until - self.since <= dt.timedelta(days=3)
 
     def step_of(self, moment: dt.datetime) -> dt.datetime:
-        """Return the beginning of the step that a time belongs to."""
-        return self.since + (moment - self.since) // self.step * self.step
+        """Return the beginning of the hour or day that a time belongs to."""
+        hour = moment.replace(minute=0, second=0, microsecond=0)
+        return hour if self.by_hour else hour.replace(hour=0)
+
+    def steps(self) -> list[dt.datetime]:
+        """Return the beginnings of all hours or days of the span."""
+        length = HOUR if self.by_hour else dt.timedelta(days=1)
+        first = self.step_of(self.since)
+        return [first + i * length for i in range(-((first - self.until) // length))]
 
 
 def span(engine: sa.Engine, name: str, model_version: str | None = None, now: dt.datetime | None = None) -> Span:
