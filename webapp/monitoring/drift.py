@@ -1,9 +1,9 @@
 """Has the traffic changed? Five tests of a window of messages against a reference, judged together.
 
 A test alarms where its p, corrected for there being five, is below .05, and the difference is large enough to matter:
-with thousands of messages a trifle is significant too. What matters begins where Cohen (1988, Statistical Power Analysis,
-2.2 and 6.2) calls an effect small: means .2 standard deviations apart, or h = .2 between shares. Normal distributions
-.2 standard deviations apart have D = 2 Phi(.1) - 1 = .08 and AUC = Phi(.2 / sqrt 2) = .556.
+with thousands of messages a trifle is significant too. What matters begins where Cohen (1988, Statistical Power
+Analysis, 2.2 and 6.2) calls an effect small: means .2 standard deviations apart, or h = .2 between shares. Normal
+distributions .2 standard deviations apart have D = 2 Phi(.1) - 1 = .08 and AUC = Phi(.2 / sqrt 2) = .556.
 
 Pure functions; nothing here knows the database.
 """
@@ -85,8 +85,8 @@ class _Question(NamedTuple):
     effect_matters_from: float
 
 
-# The minima: with 50 messages against 1,000 a D of .24 and more passes the strictest of Holm's steps (p < .01): less would
-# leave only landslides to be seen. The classifier needs its 50 for learning and 50 for being tested.
+# The minima: with 50 messages against 1,000, a D of .24 passes the strictest of Holm's steps (p < .01). With fewer, only
+# landslides would be seen. The classifier needs 50 to learn from and 50 to be tested on.
 _MINIMUM = 50
 _D = "D: how far the shares of messages below a value are apart, where they are furthest apart (0 to 1)"
 
@@ -95,8 +95,9 @@ def _trait(name: str, explanation: str) -> _Question:
     column = TRAITS.index(name)
 
     def known(window: Window) -> np.ndarray:
-        values = window.traits[:, column]
-        return values[~np.isnan(values)]
+        values: np.ndarray = window.traits[:, column]
+        values = values[~np.isnan(values)]
+        return values
 
     return _Question(name, explanation, kolmogorov_smirnov, known, _MINIMUM, "Kolmogorov-Smirnov D", _D, 0.08)
 

@@ -23,9 +23,9 @@ class Result(NamedTuple):
 def kolmogorov_smirnov(reference: np.ndarray, current: np.ndarray) -> Result:
     """Return D, the largest distance between the cumulative shares of two samples; shapes (messages,).
 
-    Smirnov 1939; the two-sided p is that of one sample of n1 n2 / (n1 + n2) values (Hodges 1958, Arkiv foer Matematik 3,
-    as scipy's "asymp"). Where values are tied, as counts and shares are, chance gives a large D even more seldom than
-    p says (Noether 1963, Metrika 7): the test is conservative. D is its own effect size.
+    Smirnov 1939; the two-sided p is that of one sample of n1 n2 / (n1 + n2) values (scipy's "asymp", after Hodges 1958,
+    Arkiv foer Matematik 3). Where values are tied, as counts and shares are, chance gives a large D even more seldom
+    than p says (Noether 1963, Metrika 7): the test is conservative. D is its own effect size.
     """
     found = stats.ks_2samp(reference, current, method="asymp")
     return Result(float(found.statistic), float(found.pvalue), float(found.statistic))
@@ -34,8 +34,8 @@ def kolmogorov_smirnov(reference: np.ndarray, current: np.ndarray) -> Result:
 def fisher_exact(reference: np.ndarray, current: np.ndarray) -> Result:
     """Compare how many of two samples are True; shapes (messages,). The statistic is share now - share then.
 
-    Two-sided p by Fisher's exact test (Fisher 1935, The Design of Experiments, section 21.01), which holds for small
-    counts and for large. Effect: h = |2 arcsin sqrt(now) - 2 arcsin sqrt(then)| (Cohen 1988, section 6.2).
+    Two-sided p by Fisher's exact test (Fisher 1934, Statistical Methods for Research Workers, 5th edition, 21.02), which
+    holds for small counts and for large. Effect: h = |2 arcsin sqrt(now) - 2 arcsin sqrt(then)| (Cohen 1988, section 6.2).
     """
     then, now = int(reference.sum()), int(current.sum())
     p_value = stats.fisher_exact([[then, len(reference) - then], [now, len(current) - now]]).pvalue
