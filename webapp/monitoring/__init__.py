@@ -1,0 +1,1 @@
+"""What the log says about the model in use: accuracy, drift, latency, errors, traffic."""
