@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from webapp.log import rollups
 from webapp.log.rollups import FAILURES, LATENCY_BUCKET, PREDICTIONS, bring_up_to_date, bucket_ms, count
 from webapp.log.sampling import fair_sample
-from webapp.log.tables import failures, first_id, hourly_predictions, new_id, predictions, time_of
+from webapp.log.tables import failures, first_id, hourly_predictions, new_id, predictions, moment_of
 
 NOW = dt.datetime(2026, 3, 4, 12, 34, 56, tzinfo=dt.UTC)
 
@@ -124,9 +124,9 @@ def test_the_log_can_be_recounted_by_a_command(flask, log):
 
 
 def test_an_id_tells_its_time():
-    assert time_of(first_id(NOW)) == NOW
+    assert moment_of(first_id(NOW)) == NOW
     now = dt.datetime.now(dt.UTC)
-    assert abs(time_of(new_id()) - now) < dt.timedelta(seconds=1)
+    assert abs(moment_of(new_id()) - now) < dt.timedelta(seconds=1)
     assert first_id(now - dt.timedelta(seconds=1)) < new_id() < first_id(now + dt.timedelta(seconds=1))
 
 
@@ -138,7 +138,7 @@ def test_a_fair_sample_gives_every_row_the_same_chance(engine, log, monkeypatch)
     assert set(drawn) <= rows
     assert drawn == fair_sample(engine, *whole, 100, "seed")
     assert drawn != fair_sample(engine, *whole, 100, "another seed")
-    early = sum(time_of(id_) < NOW - dt.timedelta(hours=5) for id_ in fair_sample(engine, *whole, 1000))
+    early = sum(moment_of(id_) < NOW - dt.timedelta(hours=5) for id_ in fair_sample(engine, *whole, 1000))
     assert 420 < early < 580  # 500 expected, standard deviation 14 or so
     monkeypatch.setattr("webapp.log.sampling.MANY", 1000)
     assert {id_[-1] for id_ in fair_sample(engine, *whole, 20)} == {"0"}

@@ -19,7 +19,7 @@ from webapp.log.tables import (
     hourly_predictions,
     predictions,
     rolled_up,
-    time_of,
+    moment_of,
 )
 
 HOUR = dt.timedelta(hours=1)
@@ -148,7 +148,7 @@ def _hours(connection: sa.Connection, rows: sa.Table, start: str, end: str | Non
         first = connection.execute(query).scalar()
         if first is None:
             return
-        hour = time_of(first).replace(minute=0, second=0, microsecond=0)
+        hour = moment_of(first).replace(minute=0, second=0, microsecond=0)
         start = first_id(hour + HOUR)
         yield hour, first, min(start, end) if end else start
 

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from webapp.errors import InvalidInput
 from webapp.log.rollups import HOUR
-from webapp.log.tables import predictions, time_of
+from webapp.log.tables import predictions, moment_of
 
 RANGES = {"24h": dt.timedelta(hours=24), "7d": dt.timedelta(days=7), "30d": dt.timedelta(days=30), "all": None}
 
@@ -52,7 +52,7 @@ def span(engine: sa.Engine, name: str, model_version: str | None = None, now: dt
     if length is None:
         with engine.connect() as connection:
             first = connection.execute(sa.select(sa.func.min(predictions.c.id))).scalar()
-        since = min(time_of(first).replace(minute=0, second=0, microsecond=0), until - HOUR) if first else until - HOUR
+        since = min(moment_of(first).replace(minute=0, second=0, microsecond=0), until - HOUR) if first else until - HOUR
     else:
         since = until - length
     return Span(name, since, until, model_version)
