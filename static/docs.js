@@ -6,8 +6,12 @@ for (const form of document.querySelectorAll("form[data-path]")) {
     event.preventDefault();
     const values = Object.fromEntries(new FormData(form));
     const path = form.dataset.path.replace(/{(\w+)}/g, (_, name) => encodeURIComponent(values[name]));
-    const options = { method: form.dataset.method };
-    if (values.body) Object.assign(options, { body: values.body, headers: { "Content-Type": "application/json" } });
+    const options = { method: form.dataset.method, headers: {} };
+    if (values.api_key) options.headers.Authorization = `Bearer ${values.api_key}`;
+    if (values.body) {
+      options.body = values.body;
+      options.headers["Content-Type"] = "application/json";
+    }
     const shown = form.querySelector(".answer");
     shown.hidden = false;
     try {

@@ -45,6 +45,7 @@ class Operation(NamedTuple):
     path: str
     summary: str
     description: str
+    needs_key: bool
     parameters: list[str]
     body: str  # an example, as JSON; empty where there is no body
     answers: list[tuple[str, str]]  # (status, description)
@@ -79,6 +80,7 @@ def _operations(document: dict[str, Any]) -> Iterator[Operation]:
                 path=path,
                 summary=operation["summary"],
                 description=operation["description"],
+                needs_key="security" in operation,
                 parameters=[parameter["name"] for parameter in operation.get("parameters", [])],
                 body=body,
                 answers=[(status, answer["description"]) for status, answer in operation["responses"].items()],

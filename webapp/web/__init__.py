@@ -2,9 +2,12 @@
 
 from flask import Flask
 
-from webapp.web import check
+from webapp.web import check, login
+from webapp.web.navigation import navigation
 
 
 def register(app: Flask) -> None:
     """Add the pages to the app."""
     app.register_blueprint(check.blueprint)
+    app.register_blueprint(login.blueprint)
+    app.context_processor(navigation)
