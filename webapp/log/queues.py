@@ -51,6 +51,13 @@ def claim_first(engine: sa.Engine, queue: str, reviewer: str, prediction_ids: Se
     return first
 
 
+def is_taken(engine: sa.Engine, prediction_id: str, reviewer: str) -> bool:
+    """Return whether somebody else has this message open."""
+    taken = sa.select(predictions.c.id).where(predictions.c.id == prediction_id, _is_claimed_by_others(reviewer))
+    with engine.connect() as connection:
+        return connection.execute(taken).first() is not None
+
+
 def waiting(engine: sa.Engine, reviewer: str, sample_id: str | None = None) -> dict[str, int]:
     """Return how many messages wait in each queue, counted up to COUNT_UP_TO + 1."""
     with engine.connect() as connection:
