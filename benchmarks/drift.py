@@ -3,8 +3,8 @@
     python benchmarks/drift.py DATA        DATA: the folder that `make model` is given
 
 Fits the model on the training parts, as `make model` does, and looks at held-out messages only. In each repetition a
-window is drawn from them, then a reference of up to 1,000 from what is left: no message is ever in both. docs/monitoring.md has the
-results. Takes about ten minutes.
+window is drawn from them, then a reference of up to 1,000 from what is left: no message is ever in both. Takes about
+ten minutes; docs/monitoring.md has the results.
 """
 
 import sys

@@ -94,7 +94,7 @@ def wilson(successes: float, n: float) -> Interval | None:
 
 
 def effective_n(weights: Iterable[float]) -> float:
-    """Return how many equally weighted messages would tell as much: (sum w)^2 / sum w^2 (Kish 1965, Survey Sampling)."""
+    """Return how many messages of equal weight would tell as much: (sum w)^2 / sum w^2 (Kish 1965, Survey Sampling)."""
     values = np.asarray(list(weights), dtype=float)
     return float(values.sum() ** 2 / (values**2).sum()) if values.size else 0.0
 

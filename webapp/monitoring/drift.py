@@ -85,8 +85,8 @@ class _Question(NamedTuple):
     effect_matters_from: float
 
 
-# The minima: with 50 messages against 1,000, a D of .24 passes the strictest of Holm's steps (p < .01). With fewer, only
-# landslides would be seen. The classifier needs 50 to learn from and 50 to be tested on.
+# The minima: with 50 messages against 1,000, a D of .24 passes the strictest of Holm's steps (p < .01). With fewer,
+# only landslides would be seen. The classifier needs 50 to learn from and 50 to be tested on.
 _MINIMUM = 50
 _D = "D: how far the shares of messages below a value are apart, where they are furthest apart (0 to 1)"
 
@@ -95,8 +95,7 @@ def _trait(name: str, explanation: str) -> _Question:
     column = TRAITS.index(name)
 
     def known(window: Window) -> np.ndarray:
-        values: np.ndarray = window.traits[:, column]
-        values = values[~np.isnan(values)]
+        values: np.ndarray = window.traits[~np.isnan(window.traits[:, column]), column]
         return values
 
     return _Question(name, explanation, kolmogorov_smirnov, known, _MINIMUM, "Kolmogorov-Smirnov D", _D, 0.08)

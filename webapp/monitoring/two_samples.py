@@ -34,8 +34,9 @@ def kolmogorov_smirnov(reference: np.ndarray, current: np.ndarray) -> Result:
 def fisher_exact(reference: np.ndarray, current: np.ndarray) -> Result:
     """Compare how many of two samples are True; shapes (messages,). The statistic is share now - share then.
 
-    Two-sided p by Fisher's exact test (Fisher 1934, Statistical Methods for Research Workers, 5th edition, 21.02), which
-    holds for small counts and for large. Effect: h = |2 arcsin sqrt(now) - 2 arcsin sqrt(then)| (Cohen 1988, section 6.2).
+    Two-sided p by Fisher's exact test (Fisher 1934, Statistical Methods for Research Workers, 5th edition, 21.02),
+    which holds for small counts and for large. Effect: h = |2 arcsin sqrt(now) - 2 arcsin sqrt(then)| (Cohen 1988,
+    Statistical Power Analysis, 6.2).
     """
     then, now = int(reference.sum()), int(current.sum())
     p_value = stats.fisher_exact([[then, len(reference) - then], [now, len(current) - now]]).pvalue
