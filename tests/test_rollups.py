@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from webapp.log import rollups
 from webapp.log.rollups import FAILURES, LATENCY_BUCKET, PREDICTIONS, bring_up_to_date, bucket_ms, count
 from webapp.log.sampling import fair_sample
-from webapp.log.tables import failures, first_id, hourly_predictions, new_id, predictions, moment_of
+from webapp.log.tables import failures, first_id, hourly_predictions, moment_of, new_id, predictions
 
 NOW = dt.datetime(2026, 3, 4, 12, 34, 56, tzinfo=dt.UTC)
 

@@ -5,7 +5,7 @@ from typing import Any
 from flask_openapi3 import Info, OpenAPI
 from flask_wtf import CSRFProtect
 
-from webapp.api import docs, health, keys, predictions
+from webapp.api import docs, health, keys, monitoring, predictions
 from webapp.api.schemas import Problem
 
 
@@ -25,5 +25,6 @@ def register(app: OpenAPI, csrf: CSRFProtect) -> None:
     app.before_request(keys.check)
     csrf.exempt(predictions.blueprint)
     app.register_api(predictions.blueprint)
+    app.register_api(monitoring.blueprint)
     app.register_api(health.blueprint)
     app.register_blueprint(docs.blueprint)

@@ -82,6 +82,25 @@ class PredictionList(BaseModel):
     predictions: list[Prediction] = Field(description="In the order of the texts.")
 
 
+class MonitoringQuery(BaseModel):
+    range: Literal["24h", "7d", "30d", "all"] = "7d"
+    model_version: str | None = Field(default=None, description="Only the predictions of this version.")
+
+
+class Monitoring(BaseModel):
+    model_config = _with_example({"verdict": {"state": "healthy", "sentence": "Healthy: ...", "findings": []}})
+
+    verdict: dict[str, Any] = Field(description="state (healthy, attention or unknown), sentence, findings.")
+    range: dict[str, str]
+    model_version: str | None
+    model_problem: str = Field(description="Why the model cannot be used; empty if it can.")
+    accuracy: dict[str, Any] = Field(description="From random samples alone, each share with its 95 % interval.")
+    drift: dict[str, Any] = Field(description="Each test with statistic, p-value, effect size and n.")
+    latency: dict[str, Any] = Field(description="Milliseconds to check and score a message.")
+    errors: dict[str, Any]
+    traffic: dict[str, Any]
+
+
 class PredictionPath(BaseModel):
     prediction_id: str
 

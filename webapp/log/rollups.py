@@ -17,9 +17,9 @@ from webapp.log.tables import (
     first_id,
     hourly_failures,
     hourly_predictions,
+    moment_of,
     predictions,
     rolled_up,
-    moment_of,
 )
 
 HOUR = dt.timedelta(hours=1)
@@ -77,26 +77,36 @@ def count(
     until: dt.datetime | None = None,
     model_version: str | None = None,
 ) -> Counter[tuple[Any, ...]]:
-    """Return how many rows there are by the given columns ("hour" and those of `sums`), from since <= hour < until."""
+    """Return how many rows there are from since <= hour < until, by the given columns.
+
+    These are those of `sums`, "hour" and "day"; both come as the time at which they begin.
+    """
     bring_up_to_date(engine)
     rows, hourly, columns = sums
     totals: Counter[tuple[Any, ...]] = Counter()
     within = [hourly.c.hour >= since] if since else []
     within += [hourly.c.hour < until] if until else []
     within += [hourly.c.model_version == model_version] if model_version else []
-    chosen = [hourly.c[name] for name in by]
+    chosen = [sa.func.date(hourly.c.hour) if name == "day" else hourly.c[name] for name in by]
     with engine.connect() as connection:  # one transaction, so that no row moves from the tail into the sums meanwhile
         before = connection.execute(sa.select(rolled_up.c.before_id)).scalar_one()
         summed = sa.select(*chosen, sa.func.sum(hourly.c.count)).where(*within).group_by(*chosen)
         for *key, number in connection.execute(summed):
-            totals[tuple(key)] += number or 0
+            totals[tuple(_midnight(part) if name == "day" else part for name, part in zip(by, key, strict=True))] += (
+                number or 0
+            )
         for hour, start, end in _hours(connection, rows, before, None):
             if (since and hour < since) or (until and hour >= until):
                 continue
             for row in connection.execute(_sum(sums, start, end)).mappings():
                 if model_version in (None, row.get("model_version")):
-                    totals[tuple(hour if name == "hour" else row[name] for name in by)] += row["count"]
+                    all_columns = {**row, "hour": hour, "day": hour.replace(hour=0)}
+                    totals[tuple(all_columns[name] for name in by)] += row["count"]
     return +totals
+
+
+def _midnight(day: object) -> dt.datetime:
+    return dt.datetime.fromisoformat(str(day)).replace(tzinfo=dt.UTC)  # SQLite says a text, PostgreSQL a date
 
 
 def count_predictions(engine: sa.Engine) -> int:
