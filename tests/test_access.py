@@ -1,6 +1,7 @@
 """Who may come in: the admin password, the throttle of wrong ones, the guard of pages, and API keys."""
 
 import datetime as dt
+import os
 import re
 import sqlite3
 import time
@@ -91,6 +92,14 @@ def test_processes_that_start_together_make_one_password_and_print_it_once(tmp_p
     (password,) = FIRST_PASSWORD.findall(capsys.readouterr().err)
     assert AdminPassword(tmp_path, None, "key").is_right(password)
     assert [path.name for path in tmp_path.iterdir()] == ["admin_password"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_sets_for_the_service_the_service_can_read(tmp_path):
+    os.chown(tmp_path, 12345, 12345)
+    AdminPassword(tmp_path, None, "key").set("set by root")
+    file = (tmp_path / "admin_password").stat()
+    assert (file.st_uid, file.st_gid, file.st_mode & 0o777) == (12345, 12345, 0o600)
 
 
 @pytest.mark.parametrize("password", ["12345678", "1e99999999", "123456789.0", '"quoted"', "true & false", "Straße 12"])
