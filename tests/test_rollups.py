@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 import sqlalchemy as sa
 
+from webapp.errors import NotReady
 from webapp.log import rollups
 from webapp.log.rollups import FAILURES, LATENCY_BUCKET, PREDICTIONS, bring_up_to_date, bucket_ms, count
 from webapp.log.sampling import fair_sample
@@ -93,6 +94,15 @@ def test_two_that_sum_up_at_once_count_each_row_once(engine, log, monkeypatch):
 
     monkeypatch.setattr(rollups, "_sum", meanwhile)
     bring_up_to_date(engine)
+    assert count(engine, PREDICTIONS)[()] == 100
+
+
+def test_summing_up_for_long_gives_up_and_goes_on_where_it_was(engine, log):
+    log(100, hours=80)
+    with pytest.raises(NotReady, match="Please try again"):
+        bring_up_to_date(engine, patience_s=-1)
+    with engine.connect() as connection:
+        assert 0 < connection.execute(sa.select(sa.func.sum(hourly_predictions.c.count))).scalar() < 100
     assert count(engine, PREDICTIONS)[()] == 100
 
 
