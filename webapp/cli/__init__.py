@@ -10,10 +10,11 @@ from webapp.cli.access import api_key, set_password
 from webapp.cli.log import log
 from webapp.cli.models import models
 from webapp.cli.predict import predict
+from webapp.cli.review import review
 from webapp.cli.train import download_data, evaluate, train
 
 
 def register(app: Flask) -> None:
     """Add Hamlet's commands to `flask`."""
-    for command in (train, evaluate, predict, download_data, models, log, set_password, api_key):
+    for command in (train, evaluate, predict, download_data, models, log, set_password, api_key, review):
         app.cli.add_command(command)
