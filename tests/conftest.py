@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -147,6 +149,18 @@ class Server:
             with error:
                 status, content = error.code, error.read().decode()
         return status, json.loads(content) if content.startswith("{") else content
+
+    def sign_in(self, password=PASSWORD):
+        """Send the password as a browser would; return (status, whether it is signed in now)."""
+        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        page = browser.open(f"{self.url}/login", timeout=20).read().decode()
+        form = {"password": password, "csrf_token": re.search(r'name="csrf_token" value="(.+?)"', page)[1]}
+        try:
+            with browser.open(f"{self.url}/login", urllib.parse.urlencode(form).encode(), timeout=20) as answer:
+                return answer.status, "Sign out" in answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, False
 
     def output(self):
         return self._output.read_text()

@@ -2,7 +2,7 @@
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import need
+from conftest import PASSWORD, need
 from playwright.sync_api import sync_playwright
 
 SPAM = "URGENT! Your parcel is held. Pay £1.99 now: http://parcel-fee.top/pay or call 09061701461"
@@ -82,6 +82,24 @@ def test_the_first_example_is_spam_and_the_others_are_ham(open_page):
         assert heading(page) == verdict
 
 
+@pytest.mark.parametrize("javascript", [True, False])
+def test_sign_in_and_out(open_page, javascript):
+    page = open_page("/", java_script_enabled=javascript)
+    page.click("text=Sign in")
+    assert page.locator("#password").evaluate("field => field === document.activeElement")
+    page.fill("#password", "a wrong guess")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=This is not the password")
+    assert page.input_value("#password") == ""
+    page.fill("#password", PASSWORD)
+    page.click("button:has-text('Sign in')")
+    page.wait_for_selector("text=Sign out")
+    assert page.locator("a:has-text('Sign in')").count() == 0
+    page.click("text=Sign out")
+    page.wait_for_selector("text=You are signed out")
+    assert page.locator("a:has-text('Sign in')").count() == 1
+
+
 def test_it_works_without_javascript(open_page):
     page = open_page("/", java_script_enabled=False)
     assert page.locator("[data-example]").first.is_hidden()
@@ -147,6 +165,16 @@ def test_every_page_is_accessible_and_fits(open_page, theme, width):
     page.click("button:has-text('Send') >> visible=true")
     page.wait_for_selector(".answer:has-text('spam_probability')")
     examine("documentation")
+    page.click("text=Sign in")
+    page.click("text=Where is the password?")
+    page.fill("#password", "a wrong guess")
+    page.click("button:has-text('Sign in')")
+    page.wait_for_selector("text=This is not the password")
+    examine("sign-in")
+    page.fill("#password", PASSWORD)
+    page.click("button:has-text('Sign in')")
+    page.wait_for_selector("text=Sign out")
+    examine("signed in")
 
 
 def test_the_whole_round_works_by_keyboard_alone(open_page):

@@ -34,7 +34,7 @@ blueprint = Blueprint("login", __name__)
 
 
 def signed_in() -> bool:
-    """Return whether the request comes from somebody who signed in, with today's password, in the last 12 hours."""
+    """Return whether the request comes from somebody who signed in within 12 hours, with the password of now."""
     if time.time() >= session.get("signed_in_until", 0):
         return False
     return hmac.compare_digest(session["password_fingerprint"], _admin_password().fingerprint())
