@@ -100,6 +100,9 @@ def test_a_sample_that_cannot_be_drawn_says_why(reviewer, ids, size, days, reaso
     assert answer.status_code == 422
     assert reason in answer.text
     assert "Draw the sample" in answer.text
+    draw(reviewer)
+    answer = reviewer.post("/review/sample", data={"size": size, "days": days})
+    assert reason in answer.text  # also where a sample's message is open
 
 
 def test_a_sample_of_an_empty_log_says_so(reviewer):
@@ -269,7 +272,8 @@ def test_the_list_is_searched_and_filtered(app, reviewer, ids):
     assert len(listed(look(reviewer, "all", until=f"{today:%Y-%m-%d}"))) == 30
     assert "No message fits" in look(reviewer, "all", since=f"{tomorrow:%Y-%m-%d}").text
     assert "No message fits" in look(reviewer, "all", model_version="another").text
-    assert "A date is written as" in look(reviewer, "all", since="yesterday").text
+    for date in ("yesterday", "9999-12-31"):
+        assert "A date is written as" in look(reviewer, "all", until=date).text
 
 
 def test_a_rare_search_gives_up_in_time_and_offers_to_look_further_back(reviewer, ids, monkeypatch):
