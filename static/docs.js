@@ -5,6 +5,9 @@ for (const form of document.querySelectorAll("form[data-path]")) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const values = Object.fromEntries(new FormData(form));
+    const query = new URLSearchParams(
+      Array.from(form.querySelectorAll("[data-in=query]"), ({ name, value }) => [name, value]).filter(([, value]) => value),
+    );
     const path = form.dataset.path.replace(/{(\w+)}/g, (_, name) => encodeURIComponent(values[name]));
     const options = { method: form.dataset.method, headers: {} };
     if (values.api_key) options.headers.Authorization = `Bearer ${values.api_key}`;
@@ -15,7 +18,7 @@ for (const form of document.querySelectorAll("form[data-path]")) {
     const shown = form.querySelector(".answer");
     shown.hidden = false;
     try {
-      const answer = await fetch(path, options);
+      const answer = await fetch(query.size ? `${path}?${query}` : path, options);
       shown.textContent = `${answer.status} ${answer.statusText}\n${JSON.stringify(await answer.json(), null, 2)}`;
     } catch (error) {
       shown.textContent = `No answer: ${error.message}. Is the server still running?`;

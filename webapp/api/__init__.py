@@ -5,7 +5,7 @@ from typing import Any
 from flask_openapi3 import Info, OpenAPI
 from flask_wtf import CSRFProtect
 
-from webapp.api import docs, health, keys, monitoring, predictions
+from webapp.api import docs, health, keys, monitoring, predictions, reviews
 from webapp.api.schemas import Problem
 
 
@@ -23,8 +23,8 @@ def document(version: str) -> dict[str, Any]:
 def register(app: OpenAPI, csrf: CSRFProtect) -> None:
     """Add the API to the app. It takes no cookies, so it needs no CSRF token."""
     app.before_request(keys.check)
-    csrf.exempt(predictions.blueprint)
-    app.register_api(predictions.blueprint)
-    app.register_api(monitoring.blueprint)
+    for part in (predictions, reviews, monitoring):
+        csrf.exempt(part.blueprint)
+        app.register_api(part.blueprint)
     app.register_api(health.blueprint)
     app.register_blueprint(docs.blueprint)

@@ -46,7 +46,7 @@ class Operation(NamedTuple):
     summary: str
     description: str
     needs_key: bool
-    parameters: list[str]
+    parameters: list[tuple[str, str, bool]]  # (name, "path" or "query", whether it must be given)
     body: str  # an example, as JSON; empty where there is no body
     answers: list[tuple[str, str]]  # (status, description)
 
@@ -81,7 +81,7 @@ def _operations(document: dict[str, Any]) -> Iterator[Operation]:
                 summary=operation["summary"],
                 description=operation["description"],
                 needs_key="security" in operation,
-                parameters=[parameter["name"] for parameter in operation.get("parameters", [])],
+                parameters=[(item["name"], item["in"], item["required"]) for item in operation.get("parameters", [])],
                 body=body,
                 answers=[(status, answer["description"]) for status, answer in operation["responses"].items()],
             )

@@ -16,7 +16,7 @@ from webapp.errors import InvalidInput
 from webapp.log.database import write_transaction
 from webapp.log.reviews import disagreements, is_reviewed, truth_of
 from webapp.log.sampling import fair_sample
-from webapp.log.tables import first_id, new_id, predictions, reviews, sample_members, samples
+from webapp.log.tables import first_id, moment_of, new_id, predictions, reviews, sample_members, samples
 
 LARGEST = 10_000  # members; that many reviews give the accuracy to within one point, whatever it is
 
@@ -61,7 +61,10 @@ def draw(engine: sa.Engine, since: dt.datetime, until: dt.datetime, size: int, s
     """
     if not 1 <= size <= LARGEST:
         raise InvalidInput(f"A sample has from 1 to {LARGEST:,} messages.")
-    days = [(start, end, count_predictions(engine, start, end)) for start, end in _days(since, until)]
+    with engine.connect() as connection:
+        oldest: str | None = connection.execute(sa.select(sa.func.min(predictions.c.id))).scalar()
+    begin = max(since, moment_of(oldest)) if oldest else until  # a range of ten years may begin before the log
+    days = [(start, end, count_predictions(engine, start, end)) for start, end in _days(begin, until)]
     if not sum(count for _, _, count in days):
         raise InvalidInput(f"There are no predictions from {since:%d %B %Y %H:%M} to {until:%d %B %Y %H:%M} UTC.")
     parts = shares(size, [count for _, _, count in days])

@@ -9,7 +9,7 @@ from flask import Blueprint, abort, current_app, redirect, render_template, requ
 from flask.typing import ResponseReturnValue
 
 from webapp.errors import InvalidInput
-from webapp.log import queues, samples
+from webapp.log import listing, queues, samples
 from webapp.log.listing import Filters, list_predictions
 from webapp.log.reader import get_prediction
 from webapp.log.reviews import TRUE_LABELS, give_review, reviews_of, undo
@@ -163,6 +163,8 @@ def _render(queue: str, rows: Sequence[Mapping[str, Any]], opened: str | None, *
         queue_names=QUEUES,
         waiting=queues.waiting(engine, reviewer_id(), sample.id if sample else None),
         count_up_to=queues.COUNT_UP_TO,
+        newest=queues.NEWEST,
+        looks_at=listing.LOOKS_AT,
         rows=rows,
         row=row,
         previous=rows[at - 1] if at else None,
@@ -175,7 +177,7 @@ def _render(queue: str, rows: Sequence[Mapping[str, Any]], opened: str | None, *
         reviewed={id_ for id_, some in reviews.items() if some},
         kept={"queue": queue} | _kept(),
         done=request.args.get("done"),
-        is_empty=not list_predictions(engine, Filters(), limit=1).rows,
+        is_empty=row is None and not list_predictions(engine, Filters(), limit=1).rows,
         ago=lambda moment: how_long_ago(now - moment),
         stores_texts=current_app.config["STORE_TEXT"],
         **more,
@@ -196,9 +198,9 @@ def _filters(given: Mapping[str, str]) -> tuple[Filters, str | None]:
     """Return what the list's form asks for, and what is wrong with it."""
     values = {name: given.get(name, "").strip() or None for name in Filters._fields}
     try:
-        since, until = _day(values["since"]), _day(values["until"])
+        since, until = _day(values["since"]), _day(values["until"], dt.timedelta(days=1))  # that day included
         problem = None
-    except ValueError:
+    except (ValueError, OverflowError):
         since = until = None
         problem = "A date is written as 2026-01-31. Both dates were left out."
     return Filters(
@@ -207,13 +209,13 @@ def _filters(given: Mapping[str, str]) -> tuple[Filters, str | None]:
         source=values["source"],
         model_version=values["model_version"],
         since=since,
-        until=until and until + dt.timedelta(days=1),  # that day included
+        until=until,
         reviewed={"yes": True, "no": False}.get(values["reviewed"] or ""),
     ), problem
 
 
-def _day(date: str | None) -> dt.datetime | None:
-    return dt.datetime.strptime(date, "%Y-%m-%d").replace(tzinfo=dt.UTC) if date else None
+def _day(date: str | None, later: dt.timedelta = dt.timedelta(0)) -> dt.datetime | None:
+    return dt.datetime.strptime(date, "%Y-%m-%d").replace(tzinfo=dt.UTC) + later if date else None
 
 
 def _engine() -> Any:
