@@ -5,7 +5,7 @@ from typing import Any
 from flask_openapi3 import Info, OpenAPI
 from flask_wtf import CSRFProtect
 
-from webapp.api import docs, health, predictions
+from webapp.api import docs, health, metrics, predictions
 from webapp.api.schemas import Problem
 
 
@@ -25,4 +25,5 @@ def register(app: OpenAPI, csrf: CSRFProtect) -> None:
     csrf.exempt(predictions.blueprint)
     app.register_api(predictions.blueprint)
     app.register_api(health.blueprint)
+    app.register_api(metrics.blueprint)
     app.register_blueprint(docs.blueprint)
