@@ -7,7 +7,13 @@ from typing import Any
 ROOT = str(Path(__file__).resolve().parent)
 sys.path.insert(0, ROOT)
 
-from webapp.config import HOST, PORT, THREADS, WORKERS  # noqa: E402
+from webapp.config import HOST, INSTANCE_FOLDER, PORT, THREADS, WORKERS  # noqa: E402
+from webapp.monitoring import worker_files  # noqa: E402
+
+try:
+    METRICS = worker_files.open_folder(INSTANCE_FOLDER)  # before the app is made: it counts there
+except OSError as error:
+    sys.exit(f"Hamlet cannot start: the folder {INSTANCE_FOLDER / 'metrics'} cannot be used ({error})")
 
 chdir = ROOT
 wsgi_app = "wsgi:app"
@@ -29,3 +35,11 @@ access_log_format = "%(t)s %({x-request-id}o)s %(m)s %(U)s %(s)s %(M)s ms"
 def when_ready(server: Any) -> None:
     """Say where to go."""
     server.log.info("Hamlet is ready: open http://%s:%s", HOST, PORT)
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Keep what a dead worker counted."""
+    try:
+        worker_files.bury(METRICS, worker.pid)
+    except Exception as error:  # it would stop the whole server; the counts are still where the worker left them
+        server.log.warning("The counts of worker %s stay in a file of their own: %s", worker.pid, error)

@@ -19,7 +19,9 @@ for (const form of document.querySelectorAll("form[data-path]")) {
     shown.hidden = false;
     try {
       const answer = await fetch(query.size ? `${path}?${query}` : path, options);
-      shown.textContent = `${answer.status} ${answer.statusText}\n${JSON.stringify(await answer.json(), null, 2)}`;
+      const isJson = answer.headers.get("Content-Type").includes("json");
+      const content = isJson ? JSON.stringify(await answer.json(), null, 2) : await answer.text();
+      shown.textContent = `${answer.status} ${answer.statusText}\n${content}`;
     } catch (error) {
       shown.textContent = `No answer: ${error.message}. Is the server still running?`;
     }

@@ -52,8 +52,8 @@ def nginx(hamlet, tmp_path_factory):
     process.wait(30)
 
 
-def ask(port, path="/", body=None, headers=None):
-    with closing(HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+def ask(port, path="/", body=None, headers=None, sender="127.0.0.1"):
+    with closing(HTTPConnection("127.0.0.1", port, timeout=30, source_address=(sender, 0))) as connection:
         connection.request("POST" if body else "GET", path, body, headers or {})
         answer = connection.getresponse()
         return answer.status, answer.headers, answer.read().decode()
@@ -80,6 +80,14 @@ def test_nginx_refuses_more_than_hamlet_takes_and_no_less(nginx):
     assert ask(nginx["http"], PREDICT, b" " * MAX_BODY, JSON)[0] == 400  # Hamlet's word: it is no JSON
     status, _, page = ask(nginx["http"], PREDICT, b" " * (MAX_BODY + 1), JSON)
     assert (status, "nginx" in page) == (413, True)
+
+
+def test_nginx_shows_the_metrics_to_this_machine_alone(nginx):
+    status, _, text = ask(nginx["http"], "/metrics")
+    assert (status, "hamlet_requests_total" in text) == (200, True)
+    for path in ("/metrics", "//metrics", "/metrics?x", "/static/../metrics"):
+        assert ask(nginx["http"], path, sender="127.0.0.2")[0] == 403
+    assert ask(nginx["http"], sender="127.0.0.2")[0] == 200
 
 
 @pytest.mark.parametrize("forged", [{"X-Forwarded-Proto": "https"}, {"X-Forwarded-SSL": "on"}], ids=str)

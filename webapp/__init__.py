@@ -24,6 +24,7 @@ from webapp.log.database import open_database
 from webapp.log.migrations import migrate
 from webapp.log.writer import LogWriter
 from webapp.model.registry import ModelRegistry
+from webapp.monitoring.metrics import Metrics
 
 __version__ = config.VERSION
 
@@ -59,6 +60,7 @@ def create_app(instance_folder: Path = config.INSTANCE_FOLDER, **settings: objec
     app.extensions["inference"] = Inference(
         ModelRegistry(config.ROOT / app.config["MODELS_FOLDER"]),
         LogWriter(engine),
+        Metrics(),
         store_text=app.config["STORE_TEXT"],
         hash_key=app.secret_key,
     )

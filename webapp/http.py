@@ -4,6 +4,7 @@ Errors are `application/problem+json` (RFC 9457) under /api/ and for the health 
 """
 
 import re
+import time
 
 from flask import Flask, Response, current_app, g, jsonify, render_template, request
 from flask.sessions import SecureCookieSessionInterface
@@ -25,7 +26,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 SENSIBLE_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
-JSON_PATHS = ("/api/", "/healthz", "/readyz")
+JSON_PATHS = ("/api/", "/healthz", "/readyz", "/metrics")
 NOT_A_FAILURE = (404, 405)  # anybody's typing or scanning, nothing that went wrong
 
 TITLES = {
@@ -57,12 +58,14 @@ def register(app: Flask) -> None:
     """Set up request ids, headers and error handling for the whole app."""
     app.session_interface = _SecureWhenHttps()
     app.before_request(_take_request_id)
+    app.after_request(_count)  # the one registered first is called last
     app.after_request(_add_headers)
     app.register_error_handler(HamletError, _answer_hamlet_error)
     app.register_error_handler(HTTPException, _answer_http_error)
 
 
 def _take_request_id() -> None:
+    g.started = time.perf_counter()
     given = request.headers.get("X-Request-ID", "")
     g.request_id = given if SENSIBLE_ID.fullmatch(given) else new_id()
 
@@ -70,6 +73,15 @@ def _take_request_id() -> None:
 def _add_headers(response: Response) -> Response:
     response.headers.update(HEADERS)
     response.headers["X-Request-ID"] = g.request_id
+    return response
+
+
+def _count(response: Response) -> Response:
+    inference: Inference = current_app.extensions["inference"]
+    rule = request.url_rule
+    route = rule.rule if rule else "unknown"  # never the path: anybody can think of more of them
+    seconds = time.perf_counter() - g.started
+    inference.metrics.count_request(route, request.method, response.status_code, seconds)
     return response
 
 
@@ -92,11 +104,15 @@ def _answer(
     error: Exception, status: int, title: str, detail: str, errors: list[dict[str, str]] | None = None
 ) -> Response:
     as_json = request.path.startswith(JSON_PATHS)
-    if status not in NOT_A_FAILURE and not isinstance(error, LogUnavailable) and request.path not in JSON_PATHS:
+    if status not in NOT_A_FAILURE and request.path not in JSON_PATHS:
         inference: Inference = current_app.extensions["inference"]
-        # Only words of ours: what somebody sent, be it a field's name, must not get into the log by being wrong.
-        what = f"{title}: {errors[0]['message']}" if errors else title
-        inference.record_failure("api" if as_json else "form", status, what, g.request_id)
+        source = "api" if as_json else "form"
+        if isinstance(error, LogUnavailable):
+            inference.metrics.count_failure(source, status)
+        else:
+            # Only words of ours: what somebody sent, be it a field's name, must not get into the log by being wrong.
+            what = f"{title}: {errors[0]['message']}" if errors else title
+            inference.record_failure(source, status, what, g.request_id)
     if as_json:
         problem = {
             "type": "about:blank",

@@ -13,6 +13,7 @@ from webapp.log.tables import FailureRow, PredictionRow, TermContribution, new_i
 from webapp.log.writer import LogWriter
 from webapp.model.registry import ModelRegistry
 from webapp.model.spam_model import Score, SpamModel
+from webapp.monitoring.metrics import Metrics
 
 EXPLAINED_TERMS = 10  # more would not explain more
 
@@ -22,9 +23,10 @@ logger = logging.getLogger(__name__)
 class Inference:
     """Checks texts, scores them with the current model, and logs each prediction before it is given out."""
 
-    def __init__(self, registry: ModelRegistry, log: LogWriter, *, store_text: bool, hash_key: str):
+    def __init__(self, registry: ModelRegistry, log: LogWriter, metrics: Metrics, *, store_text: bool, hash_key: str):
         self.registry = registry
         self.log = log
+        self.metrics = metrics
         self._store_text = store_text
         self._hash_key = hash_key.encode()
 
@@ -37,6 +39,7 @@ class Inference:
         check_text(text)
         row = self._score(self.registry.current(), text, source, request_id, started)
         self.log.add_predictions([self._stored(row)])
+        self.metrics.count_predictions([row])
         return row
 
     def predict_batch(self, texts: Sequence[str], source: str, request_id: str | None = None) -> list[PredictionRow]:
@@ -49,10 +52,12 @@ class Inference:
         model = self.registry.current()  # one version for the whole batch
         rows = [self._score(model, text, source, request_id, time.perf_counter()) for text in texts]
         self.log.add_predictions([self._stored(row) for row in rows])
+        self.metrics.count_predictions(rows)
         return rows
 
     def record_failure(self, source: str, status: int, what: str, request_id: str | None) -> None:
         """Log that a request was refused or went wrong; if even that fails, there is only the server's own log left."""
+        self.metrics.count_failure(source, status)
         row = FailureRow(
             id=new_id(),
             created_at=dt.datetime.now(dt.UTC),

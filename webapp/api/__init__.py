@@ -5,7 +5,7 @@ from typing import Any
 from flask_openapi3 import Info, OpenAPI
 from flask_wtf import CSRFProtect
 
-from webapp.api import docs, health, keys, monitoring, predictions, reviews
+from webapp.api import docs, health, keys, metrics, monitoring, predictions, reviews
 from webapp.api.schemas import Problem
 
 
@@ -27,4 +27,5 @@ def register(app: OpenAPI, csrf: CSRFProtect) -> None:
         csrf.exempt(part.blueprint)
         app.register_api(part.blueprint)
     app.register_api(health.blueprint)
+    app.register_api(metrics.blueprint)
     app.register_blueprint(docs.blueprint)

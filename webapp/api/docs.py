@@ -19,7 +19,7 @@ DESCRIPTION = (
 blueprint = Blueprint("docs", __name__, url_prefix="/api")
 
 
-def responses(answer: type[BaseModel], *errors: int) -> dict[str | int | HTTPStatus, Any]:
+def responses(answer: type[BaseModel] | dict[str, Any], *errors: int) -> dict[str | int | HTTPStatus, Any]:
     """Return the documentation of a route's answer and of the errors that it may give."""
     schema = {"$ref": "#/components/schemas/Problem"}
     documented: dict[str | int | HTTPStatus, Any] = {200: answer}

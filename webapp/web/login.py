@@ -104,7 +104,7 @@ def _where_to() -> str:
     wanted = request.args.get("next", "")
     if LOCAL_PATH.fullmatch(wanted):
         return wanted
-    return url_for("review.page" if "review.page" in current_app.view_functions else "check.form")
+    return url_for("review.page")
 
 
 def _keep_out_of_caches(response: Response) -> Response:
