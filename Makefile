@@ -4,10 +4,13 @@ PYTHON ?= python3
 DATA ?= data
 SETS := uci_sms mendeley_sms india_sms youtube spamassassin
 
-.PHONY: run test lint format model bench
+.PHONY: run demo test lint format model bench
 
 run: $(BIN)/.installed  ## start the server; PORT=8080 and HOST=0.0.0.0 change where
 	@exec $(BIN)/python -m webapp
+
+demo: $(BIN)/.installed  ## with the server running: send it messages, so that there is something to review and monitor
+	@$(BIN)/flask --app wsgi demo
 
 test: $(BIN)/.installed-dev  ## run all tests
 	@$(BIN)/python -m pytest --cov=webapp --cov-fail-under=95

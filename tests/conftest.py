@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from webapp import create_app
 from webapp.config import ROOT
 
 SPAM = "URGENT! You have won a £1000 prize. Claim now: http://prize-claim.top or call 09061701461"
+PASSWORD = "let the right one in"
 HAM = "Are we still on for lunch tomorrow? I can be there at half past twelve."
 
 
@@ -36,7 +39,7 @@ def need(program, how_to_get):
 @pytest.fixture
 def app(tmp_path):
     """The app with the shipped model and an empty log."""
-    app = create_app(tmp_path / "instance", TESTING=True, WTF_CSRF_ENABLED=False)
+    app = create_app(tmp_path / "instance", TESTING=True, WTF_CSRF_ENABLED=False, ADMIN_PASSWORD=PASSWORD)
     yield app
     app.extensions["engine"].dispose()
 
@@ -89,7 +92,7 @@ def labelled(tmp_path):
 
 
 class Server:
-    """A real gunicorn, started as `python -m webapp` would start it."""
+    """A real gunicorn, started as `python -m webapp` would start it; a setting that is None is left unset."""
 
     def __init__(self, instance_folder, **environment):
         with socket.socket() as probe:
@@ -97,13 +100,15 @@ class Server:
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.database = instance_folder / "log.db"
-        self._environment = {
+        settings = {
             **os.environ,
             "PORT": str(self.port),
             "HAMLET_INSTANCE_FOLDER": str(instance_folder),
+            "HAMLET_ADMIN_PASSWORD": PASSWORD,
             "PYTHONPATH": str(ROOT),
             **environment,
         }
+        self._environment = {name: value for name, value in settings.items() if value is not None}
         self._output = instance_folder.with_suffix(".output")
 
     def start(self):
@@ -144,6 +149,18 @@ class Server:
             with error:
                 status, content = error.code, error.read().decode()
         return status, json.loads(content) if content.startswith("{") else content
+
+    def sign_in(self, password=PASSWORD):
+        """Send the password as a browser would; return (status, whether it is signed in now)."""
+        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        page = browser.open(f"{self.url}/login", timeout=20).read().decode()
+        form = {"password": password, "csrf_token": re.search(r'name="csrf_token" value="(.+?)"', page)[1]}
+        try:
+            with browser.open(f"{self.url}/login", urllib.parse.urlencode(form).encode(), timeout=20) as answer:
+                return answer.status, "Sign out" in answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, False
 
     def output(self):
         return self._output.read_text()

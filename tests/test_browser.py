@@ -2,7 +2,7 @@
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import need
+from conftest import PASSWORD, messages, need
 from playwright.sync_api import sync_playwright
 
 SPAM = "URGENT! Your parcel is held. Pay £1.99 now: http://parcel-fee.top/pay or call 09061701461"
@@ -82,6 +82,24 @@ def test_the_first_example_is_spam_and_the_others_are_ham(open_page):
         assert heading(page) == verdict
 
 
+@pytest.mark.parametrize("javascript", [True, False])
+def test_sign_in_and_out(open_page, javascript):
+    page = open_page("/", java_script_enabled=javascript)
+    page.click("text=Sign in")
+    assert page.locator("#password").evaluate("field => field === document.activeElement")
+    page.fill("#password", "a wrong guess")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=This is not the password")
+    assert page.input_value("#password") == ""
+    page.fill("#password", PASSWORD)
+    page.click("button:has-text('Sign in')")
+    page.wait_for_selector("text=Sign out")
+    assert page.locator("a:has-text('Sign in')").count() == 0
+    page.click("text=Sign out")
+    page.wait_for_selector("text=You are signed out")
+    assert page.locator("a:has-text('Sign in')").count() == 1
+
+
 def test_it_works_without_javascript(open_page):
     page = open_page("/", java_script_enabled=False)
     assert page.locator("[data-example]").first.is_hidden()
@@ -147,6 +165,16 @@ def test_every_page_is_accessible_and_fits(open_page, theme, width):
     page.click("button:has-text('Send') >> visible=true")
     page.wait_for_selector(".answer:has-text('spam_probability')")
     examine("documentation")
+    page.click("text=Sign in")
+    page.click("text=Where is the password?")
+    page.fill("#password", "a wrong guess")
+    page.click("button:has-text('Sign in')")
+    page.wait_for_selector("text=This is not the password")
+    examine("sign-in")
+    page.fill("#password", PASSWORD)
+    page.click("button:has-text('Sign in')")
+    page.wait_for_selector("text=Sign out")
+    examine("signed in")
 
 
 def test_the_whole_round_works_by_keyboard_alone(open_page):
@@ -161,3 +189,138 @@ def test_the_whole_round_works_by_keyboard_alone(open_page):
             break
     page.keyboard.press("Enter")
     page.wait_for_selector("text=Thank you")
+
+
+# --- Review ---
+
+
+@pytest.fixture
+def open_review(open_page, server):
+    """Log 40 messages, sign in and open the review pages, with or without a sample drawn."""
+
+    def opened(width=1280, **options):
+        server.call("/api/v1/predict/batch", {"texts": [text for _, text in messages(40)]})
+        page = open_page("/login?next=/review", width, **options)
+        page.fill("#password", PASSWORD)
+        page.click("main button")
+        page.wait_for_selector("text=Draw a random sample")
+        return page
+
+    return opened
+
+
+def draw(page, size):
+    page.fill("[name=size]", str(size))
+    page.click("text=Draw the sample")
+    page.wait_for_selector(f"text=0 of {size}")
+
+
+def press(page, key):
+    """Press a key and wait for the page that it leads to."""
+    page.wait_for_timeout(1000)  # a key pressed twice within a second counts once
+    with page.expect_navigation():
+        page.keyboard.press(key)
+
+
+def open_message(page):
+    return page.get_attribute("[name=prediction_id]", "value")
+
+
+def test_ten_messages_are_reviewed_by_keyboard_and_one_verdict_taken_back(open_review):
+    page = open_review()
+    draw(page, 10)
+    for number, key in enumerate("shusShshs", start=1):
+        before = open_message(page)
+        press(page, key)
+        assert f"{number} of 10" in page.inner_text(".sample")
+        assert page.evaluate("document.activeElement.id") == "message"  # from where Tab leads to the buttons
+    press(page, "z")
+    assert "8 of 10" in page.inner_text(".sample")
+    assert open_message(page) == before
+    press(page, "s")
+    press(page, "h")
+    assert "This sample is done" in page.inner_text("main")
+
+
+def test_j_and_k_move_through_the_list(open_review):
+    page = open_review()
+    draw(page, 10)
+    first = open_message(page)
+    press(page, "j")
+    assert open_message(page) != first
+    press(page, "k")
+    assert open_message(page) == first
+    assert page.locator(".item[aria-current]").count() == 1
+
+
+def test_keys_do_nothing_while_typing_with_modifiers_or_when_turned_off(open_review):
+    page = open_review()
+    draw(page, 10)
+    address = page.url
+    page.keyboard.press("Alt+s")
+    page.click("summary:has-text('Samples')")
+    page.focus("[name=size]")
+    page.keyboard.press("h")
+    page.uncheck("#keys")
+    page.reload()
+    assert not page.is_checked("#keys")
+    page.keyboard.press("s")
+    page.wait_for_timeout(500)
+    assert page.url == address
+    assert "0 of 10" in page.inner_text(".sample")
+    assert not page.locator(".answers kbd").first.is_visible()
+    page.check("#keys")
+    press(page, "s")
+    assert "1 of 10" in page.inner_text(".sample")
+
+
+def test_reviewing_works_without_javascript(open_review):
+    page = open_review(java_script_enabled=False)
+    draw(page, 3)
+    page.click("button:has-text('Spam')")
+    page.wait_for_selector("text=1 of 3")
+    page.click("button:has-text('Undo')")
+    page.wait_for_selector("text=0 of 3")
+    page.click("a:has-text('All messages')")
+    page.fill("#text", "taxi")
+    page.click("text=Search")
+    page.click(".item >> nth=0")
+    page.click("button:has-text('Ham')")
+    page.wait_for_selector("text=Saved: ham")
+    assert not page.locator("#keys").is_visible()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_every_review_page_is_accessible_and_fits(open_review, theme, width):
+    page = open_review(width, color_scheme=theme)
+
+    def examine(name):
+        violations = [(found["id"], found["nodes"][0]["target"]) for found in Axe().run(page).response["violations"]]
+        assert violations == [], name
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+
+    examine("nothing drawn")
+    draw(page, 10)
+    page.click("text=What did the model say?")
+    page.click(".help summary")
+    page.click("summary:has-text('Samples')")
+    examine("a message of the sample")
+    if width == 390:  # one message at a time, under the thumb
+        assert not page.locator(".item").first.is_visible()
+        assert page.locator(".answers .spam").bounding_box()["height"] >= 60
+    for queue in ("Most uncertain", "Reported as wrong", "Disagreements", "All messages"):
+        page.click(f"a:has-text('{queue}')")
+        examine(queue)
+    page.click(".item >> nth=3")
+    page.click("button:has-text('Ham')")
+    page.wait_for_selector("text=Saved: ham")
+    examine("after a verdict")
+    page.click("a:has-text('Previous')")
+    page.wait_for_selector("text=You said")
+    examine("a message with a verdict")
+    page.click("text=Back to the list")
+    page.fill("#text", "no such words")
+    page.click("text=Search")
+    page.wait_for_selector("text=No message fits")
+    examine("nothing found")

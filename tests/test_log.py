@@ -12,7 +12,8 @@ import pytest
 import sqlalchemy as sa
 from conftest import HAM, SPAM
 
-from webapp import config, create_app
+from webapp import create_app
+from webapp.access.private_files import secret_key
 from webapp.log.database import open_database
 from webapp.log.migrations import STEPS, migrate
 from webapp.log.tables import first_id, metadata, predictions
@@ -204,7 +205,7 @@ def test_the_log_is_for_the_owner_alone(app, tmp_path):
 
 def test_processes_that_start_together_agree_on_the_secret(tmp_path):
     with ThreadPoolExecutor(8) as pool:
-        secrets = set(pool.map(config.secret_key, [tmp_path] * 8))
+        secrets = set(pool.map(secret_key, [tmp_path] * 8))
     assert len(secrets) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["secret_key"]
 

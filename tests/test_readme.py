@@ -27,7 +27,7 @@ def test_the_first_curl_line_works_and_answers_as_shown(server):
 
 
 def test_every_command_in_the_readme_exists(app, flask):
-    commands = re.findall(r"flask --app wsgi ([a-z-]+(?: (?:list|use|export|purge))?)", README)
+    commands = re.findall(r"flask --app wsgi ([a-z-]+(?: (?:list|use|export|purge|create))?)", README)
     commands += [
         part
         for cell in re.findall(r"^\| (`.*?`) \| ", README, re.MULTILINE)
@@ -38,13 +38,13 @@ def test_every_command_in_the_readme_exists(app, flask):
 
 
 def test_every_command_is_in_the_readme(app):
-    for name in ("train", "evaluate", "predict", "models", "download-data", "log"):
-        assert name in app.cli.commands
-        assert f"`{name}" in README
+    for name in app.cli.commands:
+        assert f"`{name}" in README, name
 
 
 def test_the_training_example_works(flask, models, labelled):
-    lines = blocks("sh")[1].replace("my-messages.csv", str(labelled)).splitlines()
+    block = next(block for block in blocks("sh") if "my-messages.csv" in block)
+    lines = block.replace("my-messages.csv", str(labelled)).splitlines()
     output = ""
     for line in lines:
         version = re.search(r"\d{8}-\d{6}-\w{7}", output)
@@ -52,6 +52,21 @@ def test_the_training_example_works(flask, models, labelled):
         result = flask(*words)
         assert result.exit_code == 0, result.output
         output = result.output
+
+
+def test_the_monitoring_lines_work(flask, server):
+    need("curl", "on Debian, apt-get install curl")
+    block = next(block for block in blocks("sh") if "api-key create" in block)
+    key = "KEY"
+    for line in block.splitlines():
+        if line.startswith("curl"):
+            command = line.replace("http://127.0.0.1:8000", server.url).replace("KEY", key)
+            answer = subprocess.check_output(command, shell=True, text=True, stderr=subprocess.DEVNULL)
+            assert '"verdict"' in answer or "hamlet_log_rows" in answer
+        else:  # the server and the commands share their instance folder
+            result = flask(*line.partition("#")[0].split()[3:])
+            assert result.exit_code == 0, result.output
+            key = result.output.split()[0]
 
 
 def test_every_setting_is_in_the_readme_and_nothing_else():

@@ -7,10 +7,11 @@ from collections import Counter
 import pytest
 import sqlalchemy as sa
 
+from webapp.errors import NotReady
 from webapp.log import rollups
 from webapp.log.rollups import FAILURES, LATENCY_BUCKET, PREDICTIONS, bring_up_to_date, bucket_ms, count
 from webapp.log.sampling import fair_sample
-from webapp.log.tables import failures, first_id, hourly_predictions, new_id, predictions, time_of
+from webapp.log.tables import failures, first_id, hourly_predictions, moment_of, new_id, predictions
 
 NOW = dt.datetime(2026, 3, 4, 12, 34, 56, tzinfo=dt.UTC)
 
@@ -96,6 +97,15 @@ def test_two_that_sum_up_at_once_count_each_row_once(engine, log, monkeypatch):
     assert count(engine, PREDICTIONS)[()] == 100
 
 
+def test_summing_up_for_long_gives_up_and_goes_on_where_it_was(engine, log):
+    log(100, hours=80)
+    with pytest.raises(NotReady, match="Please try again"):
+        bring_up_to_date(engine, patience_s=-1)
+    with engine.connect() as connection:
+        assert 0 < connection.execute(sa.select(sa.func.sum(hourly_predictions.c.count))).scalar() < 100
+    assert count(engine, PREDICTIONS)[()] == 100
+
+
 def test_failures_are_counted_by_kind(engine, client):
     for _ in range(3):
         client.post("/api/v1/predict", json={"text": ""})
@@ -124,9 +134,9 @@ def test_the_log_can_be_recounted_by_a_command(flask, log):
 
 
 def test_an_id_tells_its_time():
-    assert time_of(first_id(NOW)) == NOW
+    assert moment_of(first_id(NOW)) == NOW
     now = dt.datetime.now(dt.UTC)
-    assert abs(time_of(new_id()) - now) < dt.timedelta(seconds=1)
+    assert abs(moment_of(new_id()) - now) < dt.timedelta(seconds=1)
     assert first_id(now - dt.timedelta(seconds=1)) < new_id() < first_id(now + dt.timedelta(seconds=1))
 
 
@@ -138,7 +148,7 @@ def test_a_fair_sample_gives_every_row_the_same_chance(engine, log, monkeypatch)
     assert set(drawn) <= rows
     assert drawn == fair_sample(engine, *whole, 100, "seed")
     assert drawn != fair_sample(engine, *whole, 100, "another seed")
-    early = sum(time_of(id_) < NOW - dt.timedelta(hours=5) for id_ in fair_sample(engine, *whole, 1000))
+    early = sum(moment_of(id_) < NOW - dt.timedelta(hours=5) for id_ in fair_sample(engine, *whole, 1000))
     assert 420 < early < 580  # 500 expected, standard deviation 14 or so
     monkeypatch.setattr("webapp.log.sampling.MANY", 1000)
     assert {id_[-1] for id_ in fair_sample(engine, *whole, 20)} == {"0"}

@@ -13,7 +13,9 @@ import joblib
 import pytest
 from conftest import HAM, SPAM, messages
 
-from webapp.model import datasets, download
+from webapp.errors import ModelUnusable
+from webapp.model import artifact, datasets, download, training
+from webapp.model.traits import TRAITS
 
 
 def trained(models):
@@ -46,8 +48,47 @@ def test_training_reports_each_figure_with_an_interval_and_saves_a_version(flask
     assert (
         parts["training_part"]["messages"] + parts["held_out_part"]["messages"] == card["messages"]["messages"] == 200
     )
-    assert sum(card["reference"]["length"]["counts"]) == parts["held_out_part"]["messages"]
+    assert card["reference"]["messages"] == parts["held_out_part"]["messages"]
     assert {"hamlet", "scikit-learn", "numpy", "python"} == set(card["versions"])
+
+
+def test_a_version_keeps_what_held_out_messages_looked_like_but_no_text(flask, models, labelled):
+    flask("train", labelled)
+    card, folder = trained(models)
+    content = (folder / "reference.json").read_bytes()
+    assert card["reference"] == {
+        "file": "reference.json",
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "messages": card["split"]["held_out_part"]["messages"],
+    }
+    reference = artifact.read_reference(models, folder.name)
+    _, held_out = datasets.split(datasets.read_labelled(labelled).examples)
+    assert sorted(reference["traits"]["length"]) == sorted(len(example.text) for example in held_out)
+    assert set(reference["traits"]) == set(TRAITS)
+    assert reference["called_spam"] == pytest.approx(sum(e.is_spam for e in held_out) / len(held_out), abs=0.1)
+    assert min(reference["token_shares"].values()) * len(held_out) > 4.9  # never the words of a single message
+    assert not any(example.text.encode() in content for example in held_out)
+
+
+def test_a_reference_that_was_changed_is_refused_and_an_older_version_has_none(flask, models, labelled):
+    flask("train", labelled)
+    card, folder = trained(models)
+    path = folder / "reference.json"
+    path.write_text(path.read_text().replace("0", "1", 1))
+    with pytest.raises(ModelUnusable, match="was changed"):
+        artifact.read_reference(models, folder.name)
+    path.unlink()
+    with pytest.raises(ModelUnusable, match="cannot be read"):
+        artifact.read_reference(models, folder.name)
+    (folder / "model_card.json").write_text(json.dumps(card | {"reference": {"messages": 80, "length": {}}}))
+    assert artifact.read_reference(models, folder.name) is None
+
+
+def test_a_reference_is_a_random_part_of_many_messages(monkeypatch, labelled):
+    monkeypatch.setattr(training, "REFERENCE_SIZE", 50)
+    results = [training.train([datasets.read_labelled(labelled)]) for _ in range(2)]
+    assert results[0].reference["messages"] == len(results[0].reference["traits"]["length"]) == 50
+    assert results[0].reference == results[1].reference
 
 
 def test_a_new_version_is_served_only_when_asked(flask, models, labelled):

@@ -16,6 +16,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from webapp import api, cli, config, http, web
+from webapp.access.passwords import AdminPassword
+from webapp.access.private_files import secret_key
 from webapp.errors import ModelUnusable
 from webapp.inference import Inference
 from webapp.log.database import open_database
@@ -38,19 +40,23 @@ def create_app(instance_folder: Path = config.INSTANCE_FOLDER, **settings: objec
     )
     app.config.from_mapping(config.DEFAULTS)
     app.config.from_prefixed_env("HAMLET")
+    app.config.from_mapping(config.texts())
     app.config.from_mapping(settings)
     app.config.from_mapping(config.FIXED)
     config.check(app.config)
     try:
         instance_folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds people's messages
         given = app.config["SECRET_KEY"]
-        app.secret_key = config.secret_key(instance_folder) if given is None else str(given)
+        app.secret_key = secret_key(instance_folder) if given is None else str(given)
         engine = open_database(app.config["DATABASE_URL"], instance_folder)
         migrate(engine)
+        admin_password = AdminPassword(instance_folder, app.config["ADMIN_PASSWORD"], app.secret_key)
+        admin_password.make_first()
     except (OSError, SQLAlchemyError, ImportError) as error:
         sys.exit(f"Hamlet cannot start: the log or its folder {instance_folder} cannot be used ({error})")
     engine.dispose()  # gunicorn forks its workers from this process, and a connection must not be shared
     app.extensions["engine"] = engine
+    app.extensions["admin_password"] = admin_password
     app.extensions["inference"] = Inference(
         ModelRegistry(config.ROOT / app.config["MODELS_FOLDER"]),
         LogWriter(engine),

@@ -5,11 +5,8 @@ as JSON where they are JSON (true, 90), else as text. The README holds the same 
 """
 
 import os
-import secrets
 import sys
-import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 VERSION = "0.1.0"
@@ -19,15 +16,18 @@ ROOT = Path(__file__).resolve().parent.parent
 MAX_TEXT_LENGTH = 10_000  # characters; the longest message that the model was measured on
 MAX_BATCH = 1_000  # texts in one request; more belongs into a file
 MAX_BODY = 1024 * 1024  # bytes of a request
+MIN_PASSWORD_LENGTH = 8  # characters; less can be guessed, however slowly
 
 # --- Settings that the app reads ---
 DEFAULTS: dict[str, object] = {
     "DATABASE_URL": None,  # SQLAlchemy URL; unset: an SQLite file in the instance folder
     "MODELS_FOLDER": str(ROOT / "saved_models"),  # shared hosts may mount it elsewhere
+    "ADMIN_PASSWORD": None,  # opens the pages that show what people sent; unset: made at first start, printed once
     "SECRET_KEY": None,  # signs cookies; unset: made at first start, kept in the instance folder
     "STORE_TEXT": True,  # false: the log keeps a keyed hash of each message instead of its text
     "TRUSTED_PROXIES": 0,  # how many proxies in front may set X-Forwarded-*; 0 trusts none, as anyone can send them
 }
+TEXTS = ("ADMIN_PASSWORD", "SECRET_KEY")  # taken as they are written: 1e9 is a password, not a number
 
 # --- What users of the app rely on, whatever its settings ---
 FIXED: dict[str, object] = {
@@ -55,6 +55,11 @@ WORKERS = _number("HAMLET_WORKERS", min(4, max(2, os.cpu_count() or 1)), 1_000)
 THREADS = _number("HAMLET_THREADS", 8, 1_000)  # requests in flight per worker: they share one commit
 
 
+def texts() -> dict[str, str]:
+    """Return the settings of the environment that are text, whatever they look like."""
+    return {name: os.environ[f"HAMLET_{name}"] for name in TEXTS if f"HAMLET_{name}" in os.environ}
+
+
 def check(settings: Mapping[str, object]) -> None:
     """Exit with one clear line if a setting is of the wrong kind: "False" in place of false would be true."""
     proxies = settings["TRUSTED_PROXIES"]
@@ -66,16 +71,6 @@ def check(settings: Mapping[str, object]) -> None:
     ):
         if not right:
             sys.exit(f"HAMLET_{name}={settings[name]}: must be {words}")
-
-
-def secret_key(folder: Path) -> str:
-    """Return the secret in the instance folder, made at first start and readable by its owner alone."""
-    path = folder / "secret_key"
-    if not path.exists():
-        new = folder / f"secret_key.{os.getpid()}.{threading.get_ident()}"
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(secrets.token_hex(32))
-        with suppress(FileExistsError):
-            os.link(new, path)  # whole or not at all, and never over what another process just made
-        new.unlink()
-    return path.read_text()
+    password = settings["ADMIN_PASSWORD"]
+    if password is not None and not (isinstance(password, str) and len(password) >= MIN_PASSWORD_LENGTH):
+        sys.exit(f"HAMLET_ADMIN_PASSWORD: must have at least {MIN_PASSWORD_LENGTH} characters")  # and is not shown

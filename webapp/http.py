@@ -31,10 +31,13 @@ NOT_A_FAILURE = (404, 405)  # anybody's typing or scanning, nothing that went wr
 
 TITLES = {
     400: "The request cannot be read",
+    401: "An API key is needed",
+    403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
     413: "Too large",
     415: "Unsupported media type",
+    429: "Too many tries",
     500: "Something went wrong",
 }
 DETAILS = {

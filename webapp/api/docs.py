@@ -45,7 +45,8 @@ class Operation(NamedTuple):
     path: str
     summary: str
     description: str
-    parameters: list[str]
+    needs_key: bool
+    parameters: list[tuple[str, str, bool]]  # (name, "path" or "query", whether it must be given)
     body: str  # an example, as JSON; empty where there is no body
     answers: list[tuple[str, str]]  # (status, description)
 
@@ -79,7 +80,8 @@ def _operations(document: dict[str, Any]) -> Iterator[Operation]:
                 path=path,
                 summary=operation["summary"],
                 description=operation["description"],
-                parameters=[parameter["name"] for parameter in operation.get("parameters", [])],
+                needs_key="security" in operation,
+                parameters=[(item["name"], item["in"], item["required"]) for item in operation.get("parameters", [])],
                 body=body,
                 answers=[(status, answer["description"]) for status, answer in operation["responses"].items()],
             )

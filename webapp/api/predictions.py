@@ -27,7 +27,7 @@ blueprint = APIBlueprint("api", __name__, url_prefix="/api/v1", abp_tags=[Tag(na
 @blueprint.before_request
 def read_json() -> None:
     """Refuse a body that is no JSON object, before its fields are looked at."""
-    if request.method != "POST":
+    if request.method not in ("POST", "PUT"):
         return
     if not request.is_json:
         raise UnsupportedMediaType("Send JSON, with the header Content-Type: application/json.")

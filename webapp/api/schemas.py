@@ -3,7 +3,7 @@
 import datetime as dt
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from webapp.config import MAX_BATCH, MAX_TEXT_LENGTH
 
@@ -23,6 +23,20 @@ PREDICTION = {
     "explanation": [{"term": "lunch", "contribution": -0.8123}, {"term": "[link]", "contribution": 0.4012}],
     "latency_ms": 0.21,
 }
+STORED = PREDICTION | {
+    "created_at": "2026-11-22T20:45:12.345678+00:00",
+    "source": "api",
+    "text": "Are we still on for lunch tomorrow?",
+    "sender_report": None,
+}
+REVIEW = {
+    "created_at": "2026-11-23T08:30:00.123456+00:00",
+    "reviewer": "key:helpdesk",
+    "true_label": "ham",
+    "queue": "api",
+    "overruled": False,
+}
+LISTED = STORED | {"true_label": "ham", "reviews": [REVIEW]}
 
 
 # A request's body: no field is ignored, and none is converted.
@@ -60,15 +74,7 @@ class Prediction(BaseModel):
 
 
 class StoredPrediction(Prediction):
-    model_config = _with_example(
-        PREDICTION
-        | {
-            "created_at": "2026-11-22T20:45:12.345678+00:00",
-            "source": "api",
-            "text": "Are we still on for lunch tomorrow?",
-            "sender_report": None,
-        }
-    )
+    model_config = _with_example(STORED)
 
     created_at: dt.datetime
     source: Literal["form", "api", "batch", "stream", "cli"]
@@ -82,8 +88,93 @@ class PredictionList(BaseModel):
     predictions: list[Prediction] = Field(description="In the order of the texts.")
 
 
+class MonitoringQuery(BaseModel):
+    range: Literal["24h", "7d", "30d", "all"] = "7d"
+    model_version: str | None = Field(default=None, description="Only the predictions of this version.")
+
+
+class Monitoring(BaseModel):
+    model_config = _with_example({"verdict": {"state": "healthy", "sentence": "Healthy: ...", "findings": []}})
+
+    verdict: dict[str, Any] = Field(description="state (healthy, attention or unknown), sentence, findings.")
+    range: dict[str, str]
+    model_version: str | None
+    model_problem: str = Field(description="Why the model cannot be used; empty if it can.")
+    accuracy: dict[str, Any] = Field(description="From random samples alone, each share with its 95 % interval.")
+    drift: dict[str, Any] = Field(description="Each test with statistic, p-value, effect size and n.")
+    latency: dict[str, Any] = Field(description="Milliseconds to check and score a message.")
+    errors: dict[str, Any]
+    traffic: dict[str, Any]
+
+
 class PredictionPath(BaseModel):
     prediction_id: str
+
+
+def _read_time(value: Any) -> dt.datetime:
+    try:
+        moment = dt.datetime.fromisoformat(value)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).astimezone(dt.UTC)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError("write the time as 2026-01-31 or 2026-01-31T12:00:00Z") from error
+
+
+Time = Annotated[dt.datetime, BeforeValidator(_read_time)]
+
+
+class ListQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")  # a filter with a slip in its name must not let everything through
+
+    label: Literal["spam", "ham"] | None = None
+    source: Literal["form", "api", "batch", "stream", "cli"] | None = None
+    model_version: str | None = None
+    since: Time | None = Field(default=None, description="From this time on (ISO 8601; UTC where no zone is given).")
+    until: Time | None = Field(default=None, description="Before this time.")
+    reviewed: bool | None = Field(default=None, description="Whether anybody has reviewed it.")
+    text: str | None = Field(default=None, description="Found anywhere in the message, in capitals or not (A to Z).")
+    before: str | None = Field(default=None, max_length=36, description="An id: only older predictions. See `next`.")
+    limit: int = Field(default=50, ge=1, le=100)
+
+
+class ReviewRequest(BaseModel):
+    model_config = _with_example({"true_label": "ham"}, extra="forbid", strict=True)
+
+    true_label: Literal["spam", "ham", "unsure"] = Field(description="What the message really is.")
+
+
+class Review(BaseModel):
+    model_config = _with_example(REVIEW)
+
+    created_at: dt.datetime
+    reviewer: str = Field(description="Who said it: web:SESSION, key:NAME or import.")
+    true_label: Literal["spam", "ham", "unsure"]
+    queue: str = Field(
+        description="Why it was looked at: random, uncertain, reported, disagreements, all, api or import."
+    )
+    overruled: bool = Field(description="Somebody settled a disagreement the other way; it no longer counts.")
+
+
+class GivenReview(Review):
+    model_config = _with_example({"prediction_id": PREDICTION["id"], **REVIEW, "disagreement": False})
+
+    prediction_id: str
+    disagreement: bool = Field(description="Whether reviewers now contradict each other; see the page /review.")
+
+
+class ListedPrediction(StoredPrediction):
+    model_config = _with_example(LISTED)
+
+    true_label: Literal["spam", "ham"] | None = Field(
+        description="What its reviewers agree on; null where there is no review, a disagreement, or only unsure ones."
+    )
+    reviews: list[Review] = Field(description="Oldest first.")
+
+
+class ListedPredictions(BaseModel):
+    model_config = _with_example({"predictions": [LISTED], "next": None})
+
+    predictions: list[ListedPrediction] = Field(description="Newest first.")
+    next: str | None = Field(description="The address of the next page, also where this one is empty; null at the end.")
 
 
 class Health(BaseModel):

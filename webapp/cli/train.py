@@ -124,7 +124,8 @@ def train(
         _print_report(name.replace("_", "-"), report)
 
     registry = current_inference().registry
-    version = artifact.save(registry.folder, result.pipeline, result.card, file_format, dt.datetime.now(dt.UTC))
+    now = dt.datetime.now(dt.UTC)
+    version = artifact.save(registry.folder, result.pipeline, result.card, file_format, now, result.reference)
     click.echo(f"\nSaved {registry.folder / version}")
     _compare_with_current(registry, version, [example.text for example in result.held_out])
     if use_now or not (registry.folder / "current").exists():

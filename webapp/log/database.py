@@ -1,10 +1,14 @@
 """The connection to the log's database."""
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+
+from webapp.errors import LogUnavailable
 
 BUSY_TIMEOUT_S = 5  # how long a writer waits for another process before it gives up
 
@@ -29,3 +33,16 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
 
 def _begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+
+
+@contextmanager
+def write_transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """One transaction that waits for its turn to write before it reads, so that what it read still holds.
+
+    Raises LogUnavailable when it cannot be committed: then nothing of it is stored.
+    """
+    try:
+        with engine.execution_options(begin="BEGIN IMMEDIATE").begin() as connection:
+            yield connection
+    except sa.exc.SQLAlchemyError as error:
+        raise LogUnavailable("The log cannot be written just now. Please try again in a moment.") from error

@@ -53,7 +53,7 @@ def purge(engine: sa.Engine, before: dt.datetime) -> int:
             connection.execute(sa.delete(column.table).where(column < end))
         count = connection.execute(sa.delete(predictions).where(predictions.c.id < end)).rowcount
         forget_sums(connection)
-    bring_up_to_date(engine)
+    bring_up_to_date(engine, patience_s=float("inf"))
     if engine.dialect.name == "sqlite":
         # A deleted row's bytes stay in the file, and in the write-ahead log, until they are overwritten.
         with closing(engine.raw_connection()) as connection:

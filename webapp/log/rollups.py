@@ -6,23 +6,28 @@ as they are, all older ones are added to their hour once and for all.
 """
 
 import datetime as dt
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
 
+from webapp.errors import NotReady
 from webapp.log.tables import (
     failures,
     first_id,
     hourly_failures,
     hourly_predictions,
+    moment_of,
     predictions,
     rolled_up,
-    time_of,
 )
 
 HOUR = dt.timedelta(hours=1)
+HOURS_AT_ONCE = 24  # in one transaction
+PATIENCE_S = 15.0  # nobody waits longer for a page
 SETTLED = dt.timedelta(minutes=1)  # far longer than a row can wait for its commit after it got its id
 
 _ms = predictions.c.latency_ms
@@ -77,26 +82,36 @@ def count(
     until: dt.datetime | None = None,
     model_version: str | None = None,
 ) -> Counter[tuple[Any, ...]]:
-    """Return how many rows there are by the given columns ("hour" and those of `sums`), from since <= hour < until."""
+    """Return how many rows there are from since <= hour < until, by the given columns.
+
+    These are those of `sums`, "hour" and "day"; both come as the time at which they begin.
+    """
     bring_up_to_date(engine)
     rows, hourly, columns = sums
     totals: Counter[tuple[Any, ...]] = Counter()
     within = [hourly.c.hour >= since] if since else []
     within += [hourly.c.hour < until] if until else []
     within += [hourly.c.model_version == model_version] if model_version else []
-    chosen = [hourly.c[name] for name in by]
+    chosen = [sa.func.date(hourly.c.hour) if name == "day" else hourly.c[name] for name in by]
     with engine.connect() as connection:  # one transaction, so that no row moves from the tail into the sums meanwhile
         before = connection.execute(sa.select(rolled_up.c.before_id)).scalar_one()
         summed = sa.select(*chosen, sa.func.sum(hourly.c.count)).where(*within).group_by(*chosen)
         for *key, number in connection.execute(summed):
-            totals[tuple(key)] += number or 0
-        for hour, start, end in _hours(connection, rows, before, None):
+            totals[tuple(_midnight(part) if name == "day" else part for name, part in zip(by, key, strict=True))] += (
+                number or 0
+            )
+        for hour, start, end in _hours(connection, [rows], before, None):
             if (since and hour < since) or (until and hour >= until):
                 continue
             for row in connection.execute(_sum(sums, start, end)).mappings():
                 if model_version in (None, row.get("model_version")):
-                    totals[tuple(hour if name == "hour" else row[name] for name in by)] += row["count"]
+                    all_columns = {**row, "hour": hour, "day": hour.replace(hour=0)}
+                    totals[tuple(all_columns[name] for name in by)] += row["count"]
     return +totals
+
+
+def _midnight(day: object) -> dt.datetime:
+    return dt.datetime.fromisoformat(str(day)).replace(tzinfo=dt.UTC)  # SQLite says a text, PostgreSQL a date
 
 
 def count_predictions(engine: sa.Engine) -> int:
@@ -104,34 +119,37 @@ def count_predictions(engine: sa.Engine) -> int:
     return count(engine, PREDICTIONS)[()]
 
 
-def bring_up_to_date(engine: sa.Engine, now: dt.datetime | None = None) -> None:
-    """Add all rows up to a minute ago to their hour. The first time this takes seconds for each million rows."""
-    end_id = first_id((now or dt.datetime.now(dt.UTC)) - SETTLED)
+def bring_up_to_date(engine: sa.Engine, now: dt.datetime | None = None, patience_s: float = PATIENCE_S) -> None:
+    """Add all rows up to a minute ago to their hour.
+
+    The first time this takes some seconds for each million rows. Raises NotReady when it takes longer than
+    `patience_s`: what was summed up until then stays, and the next call goes on from there.
+    """
+    settled = first_id((now or dt.datetime.now(dt.UTC)) - SETTLED)
+    give_up_at = time.monotonic() + patience_s
     while True:
         with engine.connect() as connection:  # reading alone: the server's writers need not wait for it
-            before = connection.execute(sa.select(rolled_up.c.before_id)).scalar_one()
-            found = [
-                (sums, next(_hours(connection, sums[0], before, end_id), None)) for sums in (PREDICTIONS, FAILURES)
-            ]
-            pieces = [piece for _, piece in found if piece]
-            if not pieces:
-                return
-            hour = min(piece[0] for piece in pieces)
-            end = min(first_id(hour + HOUR), end_id)
-            added = [
-                (
-                    sums[1],
-                    [dict(row) | {"hour": hour} for row in connection.execute(_sum(sums, before, end)).mappings()],
-                )
-                for sums, _ in found
-            ]
+            before = end = connection.execute(sa.select(rolled_up.c.before_id)).scalar_one()
+            new: dict[sa.Table, list[dict[str, Any]]] = {hourly_predictions: [], hourly_failures: []}
+            for hour, start, end in islice(_hours(connection, (predictions, failures), before, settled), HOURS_AT_ONCE):
+                for sums in (PREDICTIONS, FAILURES):
+                    rows = connection.execute(_sum(sums, start, end)).mappings()
+                    new[sums[1]] += [{**row, "hour": hour} for row in rows]
+                if time.monotonic() > give_up_at:
+                    break
+        if end == before:
+            return
         with engine.execution_options(begin="BEGIN IMMEDIATE").begin() as connection:
             move = sa.update(rolled_up).where(rolled_up.c.before_id == before).values(before_id=end)
-            if connection.execute(move).rowcount == 0:
-                continue  # somebody else did it meanwhile
-            for hourly, new in added:
-                if new:
-                    connection.execute(_add(hourly), new)
+            if connection.execute(move).rowcount == 1:  # else somebody else did it meanwhile
+                for hourly, added in new.items():
+                    if added:
+                        connection.execute(_add(hourly), added)
+        if time.monotonic() > give_up_at:
+            raise NotReady(
+                f"The log is being summed up; this has got to {hour:%d %B %Y %H:%M} UTC. Please try again in a moment, "
+                "or run: flask --app wsgi log recount"
+            )
 
 
 def forget_sums(connection: sa.Connection) -> None:
@@ -141,16 +159,22 @@ def forget_sums(connection: sa.Connection) -> None:
     connection.execute(sa.update(rolled_up).values(before_id=""))
 
 
-def _hours(connection: sa.Connection, rows: sa.Table, start: str, end: str | None) -> Any:
-    """Yield (hour, first id, end id) of each hour that has rows with start <= id < end."""
+def _hours(
+    connection: sa.Connection, tables: Sequence[sa.Table], start: str, end: str | None
+) -> Iterator[tuple[dt.datetime, str, str]]:
+    """Yield (hour, first id, end id) of each hour in which a table has rows with start <= id < end."""
     while True:
-        query = sa.select(sa.func.min(rows.c.id)).where(rows.c.id >= start, *([rows.c.id < end] if end else []))
-        first = connection.execute(query).scalar()
-        if first is None:
+        firsts = []
+        for table in tables:
+            query = sa.select(sa.func.min(table.c.id)).where(table.c.id >= start)
+            first = connection.execute(query).scalar()
+            if first is not None and (end is None or first < end):
+                firsts.append(first)
+        if not firsts:
             return
-        hour = time_of(first).replace(minute=0, second=0, microsecond=0)
+        hour = moment_of(min(firsts)).replace(minute=0, second=0, microsecond=0)
         start = first_id(hour + HOUR)
-        yield hour, first, min(start, end) if end else start
+        yield hour, min(firsts), min(start, end) if end else start
 
 
 def _sum(sums: _Sums, start: str, end: str) -> sa.Select[Any]:

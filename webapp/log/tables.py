@@ -71,6 +71,18 @@ class FailureRow(TypedDict):
     request_id: str | None
 
 
+class ReviewRow(TypedDict):
+    """What one reviewer said of one prediction."""
+
+    id: str
+    created_at: dt.datetime
+    prediction_id: str
+    reviewer: str
+    true_label: str
+    queue: str
+    overruled: int
+
+
 metadata = sa.MetaData()
 
 predictions = sa.Table(
@@ -196,10 +208,9 @@ def first_id(moment: dt.datetime) -> str:
     return f"{digits[:8]}-{digits[8:]}-7000-8000-000000000000"
 
 
-def time_of(prediction_id: str) -> dt.datetime:
-    """Return the time at which an id was made, in whole milliseconds."""
-    milliseconds = int(prediction_id[:8] + prediction_id[9:13], 16)
-    return dt.datetime.fromtimestamp(milliseconds / 1000, dt.UTC)
+def moment_of(id_: str) -> dt.datetime:
+    """Return the time at which new_id gave an id, to the millisecond."""
+    return dt.datetime.fromtimestamp(int(id_[:8] + id_[9:13], 16) / 1000, dt.UTC)
 
 
 def new_id() -> str:

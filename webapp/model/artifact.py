@@ -2,6 +2,7 @@
 
     saved_models/<version>/model.joblib (or model.pkl)    the scikit-learn Pipeline
     saved_models/<version>/model_card.json                what it is, what it was made from, how good it is
+    saved_models/<version>/reference.json                 what messages looked like at training, to notice drift
 
 Loading a pickle runs whatever code is in it. So the file's SHA-256 is compared with the card's before anything is
 unpickled, and so are the versions: scikit-learn itself would only warn. The hash shows damage and mix-ups; it does
@@ -27,13 +28,17 @@ from webapp.config import VERSION
 from webapp.errors import ModelUnusable
 from webapp.model.features import FEATURES_VERSION
 from webapp.model.spam_model import SpamModel
+from webapp.model.traits import Reference
 
 CARD = "model_card.json"
+REFERENCE = "reference.json"
 MODEL_FILES = {"joblib": "model.joblib", "pickle": "model.pkl"}
 Card = dict[str, Any]
 
 
-def save(models_folder: Path, pipeline: Pipeline, card: Card, file_format: str, now: datetime) -> str:
+def save(
+    models_folder: Path, pipeline: Pipeline, card: Card, file_format: str, now: datetime, reference: Reference
+) -> str:
     """Write a new version and return its name: UTC date, time, and the first letters of the model file's hash.
 
     The folder gets its name only when it is complete, so a crash leaves no half-written version.
@@ -47,6 +52,7 @@ def save(models_folder: Path, pipeline: Pipeline, card: Card, file_format: str, 
         "sha256": digest,
         "bytes": len(content),
     }
+    reference_content = json.dumps(reference, ensure_ascii=False, separators=(",", ":")).encode()
     versions = {
         "hamlet": VERSION,
         "python": platform.python_version(),
@@ -60,13 +66,21 @@ def save(models_folder: Path, pipeline: Pipeline, card: Card, file_format: str, 
         "versions": versions,
         "features_version": FEATURES_VERSION,
     }
+    tail = {
+        "reference": {
+            "file": REFERENCE,
+            "sha256": hashlib.sha256(reference_content).hexdigest(),
+            "messages": reference["messages"],
+        }
+    }
     models_folder.mkdir(exist_ok=True)
     unfinished = models_folder / f".{version}.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     try:
         (unfinished / file["name"]).write_bytes(content)
-        (unfinished / CARD).write_text(json.dumps(head | card, indent=2, ensure_ascii=False) + "\n")
+        (unfinished / REFERENCE).write_bytes(reference_content)
+        (unfinished / CARD).write_text(json.dumps(head | card | tail, indent=2, ensure_ascii=False) + "\n")
         unfinished.rename(models_folder / version)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -117,6 +131,26 @@ def verify(models_folder: Path, version: str) -> Card:
     card = read_card(models_folder, version)
     _checked_content(models_folder, version, card)
     return card
+
+
+def read_reference(models_folder: Path, version: str) -> Reference | None:
+    """Return what messages looked like when a version was trained, None where an older Hamlet trained it.
+
+    Raises ModelUnusable where the file is missing or not the one that its card names.
+    """
+    entry = read_card(models_folder, version).get("reference") or {}
+    if entry.get("file") != REFERENCE:
+        return None
+    try:
+        content = (models_folder / version / REFERENCE).read_bytes()
+    except OSError as error:
+        raise ModelUnusable(f"The {REFERENCE} of model {version} cannot be read ({error.strerror}). {_MEND}") from error
+    if hashlib.sha256(content).hexdigest() != entry.get("sha256"):
+        raise ModelUnusable(
+            f"The {REFERENCE} of model {version} was changed after it was saved (SHA-256 differs). {_MEND}"
+        )
+    reference: Reference = json.loads(content)
+    return reference
 
 
 _MEND = (

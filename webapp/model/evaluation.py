@@ -79,12 +79,19 @@ def confusion_matrix(is_spam: Sequence[bool], spam_probability: Sequence[float],
     }
 
 
-def expected_calibration_error(is_spam: Sequence[bool], spam_probability: Sequence[float], bins: int = 10) -> float:
+def expected_calibration_error(
+    is_spam: Sequence[bool],
+    spam_probability: Sequence[float],
+    bins: int = 10,
+    weights: Sequence[float] | None = None,
+) -> float:
     """Return how far, on average, a spam probability is from the share of spam among the messages that got it.
 
-    Equal-width bins, weighted by their number of messages (Naeini, Cooper & Hauskrecht 2015, AAAI, equation 3).
+    Equal-width bins, weighted by their number of messages (Naeini, Cooper & Hauskrecht 2015, AAAI, equation 3);
+    `weights` says how much each message counts, 1 where it is left out.
     """
     truth, probability = np.asarray(is_spam, dtype=float), np.asarray(spam_probability, dtype=float)
+    counts = np.ones(len(truth)) if weights is None else np.asarray(weights, dtype=float)
     bin_of = np.minimum((probability * bins).astype(int), bins - 1)
-    gaps = [abs(probability[bin_of == b].sum() - truth[bin_of == b].sum()) for b in range(bins)]
-    return float(sum(gaps) / len(truth))
+    gaps = counts * (probability - truth)
+    return float(sum(abs(gaps[bin_of == b].sum()) for b in range(bins)) / counts.sum())

@@ -1,6 +1,7 @@
 """A loaded model: the spam probability of a message, and each term's share in it."""
 
 import math
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -64,9 +65,9 @@ class SpamModel:
         """Return "spam" from the threshold upwards, else "ham"."""
         return "spam" if spam_probability >= self.threshold else "ham"
 
-    def unknown_share(self, text: str) -> float:
-        """Return the share (0 to 1) of the message's distinct words that the model has never learnt."""
-        words = [token for token in set(read_message(text).tokens) if token[0].isalpha()]
+    def unknown_share(self, tokens: Iterable[str]) -> float:
+        """Return the share (0 to 1) of the distinct words among a message's tokens that the model has never learnt."""
+        words = [token for token in set(tokens) if token[0].isalpha()]
         return sum(word not in self._weights for word in words) / len(words) if words else 0.0
 
 

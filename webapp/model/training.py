@@ -14,8 +14,10 @@ from webapp.model.datasets import TRAIN_BUCKETS, Dataset, Example, drop_copies, 
 from webapp.model.evaluation import Metrics, confusion_matrix, expected_calibration_error, measure
 from webapp.model.features import MessageVectorizer
 from webapp.model.spam_model import SpamModel
+from webapp.model.traits import Reference, observe, summarise
 
 FEWEST = 10  # messages of each label in each part: with fewer, no figure means anything
+REFERENCE_SIZE = 1000  # messages: more would tell drift little more, and its file stays small
 THRESHOLD = 0.5  # from here upwards spam is likelier than ham
 
 Progress = Callable[[str], None]
@@ -28,6 +30,7 @@ class Training(NamedTuple):
     card: dict[str, Any]  # everything about it but its file
     held_out: list[Example]
     held_out_probability: list[float]  # by the model that was fitted on the training part alone
+    reference: Reference  # what live traffic is compared with later, of held-out messages
 
 
 def make_pipeline() -> Pipeline:
@@ -101,10 +104,9 @@ def train(
             "note": "Measured on the held-out part, fitted on the training part; the saved model is fitted on both.",
         },
         "metrics": metrics,
-        "reference": _reference(measured, held_out, probability),
     }
     progress("done")
-    return Training(final, card, held_out, probability)
+    return Training(final, card, held_out, probability, _reference(measured, held_out, probability))
 
 
 def fit(examples: Sequence[Example], weights: Mapping[str, float]) -> Pipeline:
@@ -169,21 +171,12 @@ def _describe(dataset: Dataset) -> dict[str, Any]:
     return {"file": dataset.name, "sha256": dataset.sha256, "licence": dataset.licence, **_count(dataset.examples)}
 
 
-def _reference(model: SpamModel, examples: Sequence[Example], probability: Sequence[float]) -> dict[str, Any]:
-    """Return histograms of messages that the model never saw, for later comparison with live traffic (drift).
+def _reference(model: SpamModel, examples: Sequence[Example], probability: Sequence[float], seed: int = 0) -> Reference:
+    """Return what is kept of messages that the model never saw, for later comparison with live traffic (drift).
 
     Messages that it was fitted on would not do: it knows all their words, and traffic would always look strange.
     """
-    texts = [example.text for example in examples]
-    return {
-        "messages": len(texts),
-        "share_called_spam": round(float(np.mean(np.asarray(probability) >= model.threshold)), 4),
-        "spam_probability": _histogram(probability, np.linspace(0, 1, 11)),
-        "length": _histogram([len(text) for text in texts], [0, 20, 40, 80, 160, 320, 640, 1280, 2560, 5120, 10_001]),
-        "unknown_term_share": _histogram([model.unknown_share(text) for text in texts], np.linspace(0, 1, 11)),
-    }
-
-
-def _histogram(values: Sequence[float], edges: Any) -> dict[str, list[float]]:
-    counts, edges = np.histogram(values, edges)
-    return {"edges": [round(float(edge), 2) for edge in edges], "counts": counts.tolist()}
+    size = min(len(examples), REFERENCE_SIZE)
+    chosen = np.random.default_rng(seed).choice(len(examples), size, replace=False).tolist()
+    observed = [observe(model, examples[i].text, probability[i]) for i in chosen]
+    return summarise(observed, [probability[i] >= model.threshold for i in chosen])

@@ -15,14 +15,14 @@ QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 def traffic(engine: sa.Engine, span: Span) -> dict[str, Any]:
     """Return how many predictions there were, by label and source, in all and for each step of the span."""
-    counts = count(engine, PREDICTIONS, ("hour", "label", "source"), span.since, span.until, span.model_version)
+    counts = count(engine, PREDICTIONS, (span.step, "label", "source"), span.since, span.until, span.model_version)
     steps: dict[dt.datetime, Counter[str]] = {step: Counter() for step in span.steps()}
     labels: Counter[str] = Counter()
     sources: Counter[str] = Counter()
-    for (hour, label, source), number in counts.items():
+    for (step, label, source), number in counts.items():
         labels[label] += number
         sources[source] += number
-        steps[span.step_of(hour)].update({label: number, f"from {source}": number})
+        steps[step].update({label: number, f"from {source}": number})
     total = labels.total()
     return {
         "predictions": total,
@@ -46,12 +46,12 @@ def latency(engine: sa.Engine, span: Span) -> dict[str, Any]:
     in_all: Counter[int] = Counter()
     by_source: dict[str, Counter[int]] = defaultdict(Counter)
     steps: dict[dt.datetime, Counter[int]] = {step: Counter() for step in span.steps()}
-    for (hour, source, bucket), number in count(
-        engine, PREDICTIONS, ("hour", "source", "latency_bucket"), span.since, span.until, span.model_version
-    ).items():
+    by = (span.step, "source", "latency_bucket")
+    counts = count(engine, PREDICTIONS, by, span.since, span.until, span.model_version)
+    for (step, source, bucket), number in counts.items():
         in_all[bucket] += number
         by_source[source][bucket] += number
-        steps[span.step_of(hour)][bucket] += number
+        steps[step][bucket] += number
     return {
         "unit": "ms",
         "n": in_all.total(),
@@ -96,11 +96,10 @@ def errors(engine: sa.Engine, span: Span) -> dict[str, Any]:
     answered = count(engine, PREDICTIONS, (), span.since, span.until)[()]
     kinds: Counter[tuple[str, int, str]] = Counter()
     steps: dict[dt.datetime, Counter[str]] = {step: Counter() for step in span.steps()}
-    for (hour, source, status, what), number in count(
-        engine, FAILURES, ("hour", "source", "status", "what"), span.since, span.until
-    ).items():
+    counts = count(engine, FAILURES, (span.step, "source", "status", "what"), span.since, span.until)
+    for (step, source, status, what), number in counts.items():
         kinds[source, status, what] += number
-        steps[span.step_of(hour)]["failed" if status >= 500 else "refused"] += number
+        steps[step]["failed" if status >= 500 else "refused"] += number
     failed = sum(number for (_, status, _), number in kinds.items() if status >= 500)
     requests = answered + kinds.total()
     return {

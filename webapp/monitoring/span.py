@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from webapp.errors import InvalidInput
 from webapp.log.rollups import HOUR
-from webapp.log.tables import predictions, time_of
+from webapp.log.tables import moment_of, predictions
 
 RANGES = {"24h": dt.timedelta(hours=24), "7d": dt.timedelta(days=7), "30d": dt.timedelta(days=30), "all": None}
 
@@ -30,15 +30,15 @@ class Span(NamedTuple):
         """Whether a chart shows hours; days where hours would be too many."""
         return self.until - self.since <= dt.timedelta(days=3)
 
-    def step_of(self, moment: dt.datetime) -> dt.datetime:
-        """Return the beginning of the hour or day that a time belongs to."""
-        hour = moment.replace(minute=0, second=0, microsecond=0)
-        return hour if self.by_hour else hour.replace(hour=0)
+    @property
+    def step(self) -> str:
+        """What one point of a chart is, by the log's name for it: "hour" or "day"."""
+        return "hour" if self.by_hour else "day"
 
     def steps(self) -> list[dt.datetime]:
         """Return the beginnings of all hours or days of the span."""
+        first = self.since if self.by_hour else self.since.replace(hour=0)
         length = HOUR if self.by_hour else dt.timedelta(days=1)
-        first = self.step_of(self.since)
         return [first + i * length for i in range(-((first - self.until) // length))]
 
 
@@ -52,7 +52,9 @@ def span(engine: sa.Engine, name: str, model_version: str | None = None, now: dt
     if length is None:
         with engine.connect() as connection:
             first = connection.execute(sa.select(sa.func.min(predictions.c.id))).scalar()
-        since = min(time_of(first).replace(minute=0, second=0, microsecond=0), until - HOUR) if first else until - HOUR
+        since = (
+            min(moment_of(first).replace(minute=0, second=0, microsecond=0), until - HOUR) if first else until - HOUR
+        )
     else:
         since = until - length
     return Span(name, since, until, model_version)

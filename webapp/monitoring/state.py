@@ -11,7 +11,7 @@ from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.registry import Collector
 
 from webapp.config import VERSION
-from webapp.errors import ModelUnusable
+from webapp.errors import ModelUnusable, NotReady
 from webapp.log.rollups import count_predictions
 from webapp.log.tables import reviews
 from webapp.model.registry import ModelRegistry
@@ -47,5 +47,5 @@ class State(Collector):
                 yield GaugeMetricFamily(
                     "hamlet_last_review_timestamp_seconds", "When somebody last reviewed.", value=last.timestamp()
                 )
-        except sa.exc.SQLAlchemyError as error:
+        except (sa.exc.SQLAlchemyError, NotReady) as error:
             logger.warning("/metrics without figures of the log: %s", error)

@@ -1,0 +1,172 @@
+"""Are the pages still fast when the log holds millions of predictions, and are being written to?
+
+    python benchmarks/big_log.py --rows 5000000
+
+Fills a log in a temporary folder (about 1 GB for each million rows), starts the real server on it, keeps sending
+predictions, and times each page. The same pages on a log of 1,000 rows stand beside.
+"""
+
+import argparse
+import contextlib
+import csv
+import datetime as dt
+import http.cookiejar
+import json
+import os
+import random
+import re
+import socket
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from webapp import create_app  # noqa: E402
+from webapp.inference import explain  # noqa: E402
+from webapp.log.rollups import bring_up_to_date  # noqa: E402
+from webapp.log.samples import draw  # noqa: E402
+from webapp.log.tables import first_id  # noqa: E402
+
+PASSWORD = "benchmark only"
+DAYS = 60
+PAGES = [
+    "/monitor?range=24h",
+    "/monitor?range=7d",
+    "/monitor?range=30d",
+    "/monitor?range=all",
+    "/review?queue=random",
+    "/review?queue=uncertain",
+    "/review?queue=reported",
+    "/review?queue=all",
+    "/review?queue=all&text=nosuchword",
+    "/review?queue=all&label=spam&before=MIDDLE",
+]
+
+
+def fill(instance: Path, rows: int) -> None:
+    """Put `rows` predictions of the project's messages, spread over DAYS days up to now, into a log."""
+    os.environ["HAMLET_ADMIN_PASSWORD"] = PASSWORD
+    app = create_app(instance)
+    model = app.extensions["inference"].registry.current()
+    messages = []
+    with open(ROOT / "webapp" / "model" / "messages.csv", newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            score = model.score(row["text"])
+            explanation = json.dumps(explain(score), ensure_ascii=False)
+            messages.append((row["text"], model.label(score.spam_probability), score.spam_probability, explanation))
+    now, chance = dt.datetime.now(dt.UTC), random.Random(0)
+
+    def predictions():
+        for i in range(rows):
+            at = now - dt.timedelta(days=DAYS) * (1 - i / rows)
+            id_ = f"{first_id(at)[:20]}{0x8000 + i % 0x4000:x}-{chance.getrandbits(48):012x}"
+            text, label, spam_probability, explanation = chance.choice(messages)
+            latency_ms = round(chance.lognormvariate(-1.5, 0.7), 3)
+            report = "wrong" if chance.random() < 0.0005 else None
+            door = chance.choice(["form", "api", "api"])
+            common = (text, None, label, spam_probability, model.threshold, model.version, explanation)
+            yield (id_, at.strftime("%Y-%m-%d %H:%M:%S.%f"), door, *common, latency_ms, None, report)
+
+    with contextlib.closing(sqlite3.connect(instance / "log.db")) as connection:
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.executemany(f"INSERT INTO predictions VALUES ({', '.join('?' * 13)})", predictions())
+        connection.commit()
+    engine = app.extensions["engine"]
+    started = time.perf_counter()
+    bring_up_to_date(engine, patience_s=float("inf"))
+    print(f"{rows:,} rows; summing them up for the first time took {time.perf_counter() - started:.1f} s")
+    draw(engine, now - dt.timedelta(days=7), now, 200, seed=1)
+    engine.dispose()
+
+
+@contextlib.contextmanager
+def serve(instance: Path):
+    """Run the real server; yield its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = os.environ | {"PORT": str(port), "HAMLET_INSTANCE_FOLDER": str(instance)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "webapp"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(300):
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/readyz"):
+                break
+            time.sleep(0.1)
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def sign_in(url: str) -> urllib.request.OpenerDirector:
+    opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
+    page = opener.open(f"{url}/login").read().decode()
+    token = re.search(r'name="csrf_token" value="([^"]+)"', page)
+    assert token
+    opener.open(f"{url}/login", urllib.parse.urlencode({"password": PASSWORD, "csrf_token": token[1]}).encode())
+    return opener
+
+
+def write_meanwhile(url: str, stop: threading.Event, counted: list[int]) -> None:
+    body = json.dumps({"text": "are we still on for lunch tomorrow?"}).encode()
+    while not stop.is_set():
+        request = urllib.request.Request(f"{url}/api/v1/predict", body, {"Content-Type": "application/json"})
+        urllib.request.urlopen(request).read()
+        counted[0] += 1
+        time.sleep(0.01)
+
+
+def measure(rows: int, rounds: int) -> dict[str, float]:
+    """Return the median milliseconds of each page."""
+    with tempfile.TemporaryDirectory() as folder:
+        instance = Path(folder) / "instance"
+        fill(instance, rows)
+        middle = first_id(dt.datetime.now(dt.UTC) - dt.timedelta(days=DAYS / 2))
+        with serve(instance) as url:
+            opener, stop, written = sign_in(url), threading.Event(), [0]
+            writer = threading.Thread(target=write_meanwhile, args=(url, stop, written))
+            writer.start()
+            times: dict[str, list[float]] = {page: [] for page in PAGES}
+            for _ in range(rounds):
+                for page in PAGES:
+                    started = time.perf_counter()
+                    with opener.open(url + page.replace("MIDDLE", middle)) as answer:
+                        answer.read()
+                        assert "/login" not in answer.url
+                    times[page].append(1000 * (time.perf_counter() - started))
+            stop.set()
+            writer.join()
+        print(f"{written[0]:,} predictions were written meanwhile")
+    return {page: statistics.median(taken) for page, taken in times.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=5_000_000)
+    parser.add_argument("--rounds", type=int, default=9)
+    arguments = parser.parse_args()
+    small = measure(1_000, arguments.rounds)
+    big = measure(arguments.rows, arguments.rounds)
+    print(f"\n{'median ms':44} {'1,000 rows':>12} {arguments.rows:>12,} rows")
+    for page in PAGES:
+        print(f"{page:44} {small[page]:12.0f} {big[page]:12.0f}")
+
+
+if __name__ == "__main__":
+    main()

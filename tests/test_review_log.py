@@ -1,0 +1,359 @@
+"""Reviews, samples and queues in the log: what counts as the truth, and who looks at what."""
+
+import datetime as dt
+import threading
+
+import pytest
+import sqlalchemy as sa
+from conftest import HAM, messages
+
+from webapp.errors import InvalidInput, NotFound
+from webapp.log import listing, queues
+from webapp.log.listing import Filters, list_predictions
+from webapp.log.queues import claim_first, upcoming, waiting
+from webapp.log.reviews import give_review, is_disagreement, reviews_of, truth_of, undo
+from webapp.log.samples import counted_members, draw, other_reviews, progress, shares
+from webapp.log.tables import claims, first_id, moment_of, new_id, predictions, sample_members
+
+LATER = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
+EARLIER = LATER - dt.timedelta(days=30)
+
+
+@pytest.fixture
+def engine(app):
+    return app.extensions["engine"]
+
+
+@pytest.fixture
+def ids(app):
+    """The ids of 40 logged messages, oldest first; every other one is spam."""
+    texts = [text for _, text in messages(40)]
+    return [row["id"] for row in app.extensions["inference"].predict_batch(texts, "api")]
+
+
+def truth(engine, id_):
+    with engine.connect() as connection:
+        return connection.execute(sa.select(truth_of(predictions.c.id)).where(predictions.c.id == id_)).scalar()
+
+
+def members(engine, sample):
+    query = sa.select(sample_members.c.prediction_id).where(sample_members.c.sample_id == sample)
+    with engine.connect() as connection:
+        return list(connection.execute(query.order_by(sample_members.c.position)).scalars())
+
+
+def seen(engine, id_):
+    """Return what was said of a prediction: {reviewer: (label, overruled)}."""
+    return {row["reviewer"]: (row["true_label"], row["overruled"]) for row in reviews_of(engine, [id_])[id_]}
+
+
+# --- Reviews and the truth ---
+
+
+def test_one_verdict_is_the_truth_and_unsure_is_none(engine, ids):
+    give_review(engine, ids[0], "anna", "unsure", "random")
+    assert truth(engine, ids[0]) is None
+    give_review(engine, ids[0], "ben", "spam", "random")
+    assert truth(engine, ids[0]) == "spam"
+
+
+def test_who_changes_their_mind_replaces_their_own_verdict(engine, ids):
+    give_review(engine, ids[0], "anna", "spam", "random")
+    give_review(engine, ids[0], "anna", "ham", "random")
+    assert seen(engine, ids[0]) == {"anna": ("ham", 0)}
+
+
+def test_two_different_verdicts_are_kept_as_a_disagreement_and_are_no_truth(engine, ids):
+    give_review(engine, ids[0], "anna", "spam", "random")
+    assert not is_disagreement(engine, ids[0])
+    give_review(engine, ids[0], "ben", "ham", "random")
+    assert is_disagreement(engine, ids[0])
+    assert truth(engine, ids[0]) is None
+    assert [row["id"] for row in upcoming(engine, "disagreements", "carl")] == [ids[0]]
+
+
+def test_a_disagreement_is_settled_in_its_queue_and_undo_opens_it_again(engine, ids):
+    give_review(engine, ids[0], "anna", "spam", "random")
+    give_review(engine, ids[0], "ben", "ham", "random")
+    give_review(engine, ids[0], "carl", "ham", "disagreements")
+    assert truth(engine, ids[0]) == "ham"
+    assert seen(engine, ids[0]) == {"anna": ("spam", 1), "ben": ("ham", 0), "carl": ("ham", 0)}
+    assert undo(engine, "carl") == ids[0]
+    assert is_disagreement(engine, ids[0])
+
+
+def test_who_is_unsure_of_a_disagreement_leaves_it_to_others(engine, ids):
+    give_review(engine, ids[0], "anna", "spam", "random")
+    give_review(engine, ids[0], "ben", "ham", "random")
+    give_review(engine, ids[0], "carl", "unsure", "disagreements")
+    assert upcoming(engine, "disagreements", "carl") == []
+    assert len(upcoming(engine, "disagreements", "dora")) == 1
+
+
+def test_undo_takes_back_the_newest_review_of_the_same_reviewer_only(engine, ids):
+    give_review(engine, ids[0], "anna", "spam", "random")
+    give_review(engine, ids[1], "anna", "spam", "random")
+    give_review(engine, ids[2], "ben", "spam", "random")
+    assert undo(engine, "anna") == ids[1]
+    assert undo(engine, "anna") == ids[0]
+    assert undo(engine, "anna") is None
+    assert truth(engine, ids[2]) == "spam"
+
+
+def test_a_review_of_nothing_is_not_found(engine, ids):
+    with pytest.raises(NotFound):
+        give_review(engine, "nothing", "anna", "spam", "random")
+
+
+# --- Samples ---
+
+
+def test_a_day_gets_its_share_by_largest_remainders():
+    # 10 of 47, 16 and 37: exactly 4.7, 1.6 and 3.7, rounded down 4, 1 and 3; two are left, for .7 and .7
+    assert shares(10, [47, 16, 37]) == [5, 1, 4]
+    assert shares(3, [1, 0, 1]) == [1, 0, 1]
+    assert shares(7, [5, 5, 5]) == [3, 2, 2]
+
+
+def log_three_days(engine):
+    """Log 30, 60 and 90 predictions on three days; return the first midnight."""
+    midnight = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
+    rows = []
+    for day, count in enumerate((30, 60, 90)):
+        for number in range(count):
+            at = midnight + dt.timedelta(days=day, seconds=number)
+            rows.append(
+                {"id": first_id(at)[:14] + new_id()[14:], "created_at": at, "source": "api", "text": "hello"}
+                | {"label": "ham", "spam_probability": 0.1, "threshold": 0.5, "model_version": "v", "latency_ms": 0.1}
+            )
+    with engine.begin() as connection:
+        connection.execute(sa.insert(predictions), rows)
+    return midnight
+
+
+def test_each_day_is_in_the_sample_in_proportion_to_its_traffic(engine):
+    midnight = log_three_days(engine)
+    drawn = members(engine, draw(engine, midnight, midnight + dt.timedelta(days=3), 18, seed=1))
+    days = [moment_of(id_).day for id_ in drawn]
+    assert [days.count(day) for day in (1, 2, 3)] == [3, 6, 9]
+    assert days != sorted(days)
+
+
+def test_the_same_seed_gives_the_same_sample_and_another_seed_another(engine):
+    midnight = log_three_days(engine)
+    first, same, other = (
+        members(engine, draw(engine, midnight, midnight + dt.timedelta(days=3), 20, seed)) for seed in (7, 7, 8)
+    )
+    assert first == same
+    assert set(first) != set(other)
+
+
+def test_a_sample_does_not_change_when_messages_arrive(app, engine, ids):
+    sample = draw(engine, EARLIER, LATER, 20, seed=1)
+    before = members(engine, sample)
+    app.extensions["inference"].predict(HAM, "api")
+    assert members(engine, sample) == before
+
+
+@pytest.mark.parametrize("size", [0, 10_001])
+def test_a_sample_of_no_sensible_size_is_refused(engine, ids, size):
+    with pytest.raises(InvalidInput, match="1 to 10,000"):
+        draw(engine, EARLIER, LATER, size, seed=1)
+
+
+def test_a_sample_of_an_empty_range_is_refused(engine, ids):
+    with pytest.raises(InvalidInput, match="no predictions from 30 November 2020"):
+        draw(engine, dt.datetime(2020, 11, 30, tzinfo=dt.UTC), dt.datetime(2020, 12, 1, tzinfo=dt.UTC), 5, seed=1)
+
+
+def test_progress_tells_reviewed_unsure_and_disputed_messages_apart(engine, ids):
+    sample = draw(engine, EARLIER, LATER, 10, seed=1)
+    first, second, third, *_ = members(engine, sample)
+    give_review(engine, first, "anna", "spam", "random")
+    give_review(engine, second, "anna", "unsure", "random")
+    give_review(engine, third, "anna", "spam", "random")
+    give_review(engine, third, "ben", "ham", "random")
+    assert progress(engine, sample) == (3, 1, 1, 10)
+
+
+def test_members_count_up_to_the_furthest_reviewed_in_order(engine, ids):
+    sample = draw(engine, EARLIER, LATER, 10, seed=1)
+    drawn = members(engine, sample)
+    give_review(engine, drawn[1], "anna", "spam", "uncertain")  # came up elsewhere, before its turn
+    give_review(engine, drawn[3], "anna", "spam", "uncertain")
+    assert counted_members(engine, EARLIER, LATER) == []
+    for id_ in (drawn[0], drawn[2]):
+        give_review(engine, id_, "anna", "ham", "random")
+    assert [row.prediction_id for row in counted_members(engine, EARLIER, LATER)] == drawn[:3]
+    assert {row.sample_id for row in counted_members(engine, EARLIER, LATER)} == {sample}
+    assert [(row.prediction_id, row.queue) for row in other_reviews(engine, EARLIER, LATER)] == [
+        (drawn[3], "uncertain")
+    ]
+
+
+def test_nothing_after_a_skipped_message_counts(engine, ids):
+    drawn = members(engine, draw(engine, EARLIER, LATER, 10, seed=1))
+    for position in (0, 1, 3):
+        give_review(engine, drawn[position], "anna", "ham", "random")
+    assert [row.prediction_id for row in counted_members(engine, EARLIER, LATER)] == drawn[:2]
+    give_review(engine, drawn[2], "anna", "unsure", "random")  # reached, without a truth
+    counted = [row.prediction_id for row in counted_members(engine, EARLIER, LATER)]
+    assert counted == [drawn[0], drawn[1], drawn[3]]
+
+
+def test_a_member_of_two_samples_counts_once(engine, ids):
+    for _ in range(2):
+        drawn = members(engine, draw(engine, EARLIER, LATER, 10, seed=1))
+    give_review(engine, drawn[0], "anna", "ham", "random")
+    assert len(counted_members(engine, EARLIER, LATER)) == 1
+
+
+def test_figures_are_of_a_range_and_of_a_model_version(engine, ids):
+    drawn = members(engine, draw(engine, EARLIER, LATER, 10, seed=1))
+    give_review(engine, drawn[0], "anna", "ham", "random")
+    give_review(engine, drawn[5], "anna", "ham", "all")
+    (row,) = counted_members(engine, EARLIER, LATER)
+    for find in (counted_members, other_reviews):
+        assert len(find(engine, EARLIER, LATER, row.model_version)) == 1
+        assert find(engine, EARLIER, LATER, "another") == []
+        assert find(engine, EARLIER, EARLIER + dt.timedelta(days=1)) == []
+
+
+# --- Queues ---
+
+
+def test_the_random_queue_follows_the_newest_sample_in_its_order(engine, ids):
+    older = draw(engine, EARLIER, LATER, 5, seed=1)
+    newer = draw(engine, EARLIER, LATER, 10, seed=2)
+    drawn = members(engine, newer)
+    give_review(engine, drawn[0], "anna", "unsure", "random")
+    give_review(engine, drawn[2], "ben", "spam", "api")
+    assert [row["id"] for row in upcoming(engine, "random", "anna", limit=3)] == [drawn[1], drawn[3], drawn[4]]
+    elsewhere = [row["id"] for row in upcoming(engine, "random", "anna", older)]
+    assert elsewhere == [id_ for id_ in members(engine, older) if id_ not in (drawn[0], drawn[2])]
+
+
+def test_the_uncertain_queue_begins_with_what_is_nearest_to_the_threshold(engine, ids):
+    rows = upcoming(engine, "uncertain", "anna", limit=100)
+    distances = [abs(row["spam_probability"] - row["threshold"]) for row in rows]
+    assert len(rows) == 40
+    assert distances == sorted(distances)
+
+
+def test_the_uncertain_queue_looks_at_the_newest_only(engine, ids, monkeypatch):
+    monkeypatch.setattr(queues, "NEWEST", 5)
+    assert {row["id"] for row in upcoming(engine, "uncertain", "anna")} == set(ids[-5:])
+
+
+def test_the_reported_queue_holds_what_senders_called_wrong_newest_first(app, engine, ids):
+    for id_, report in ((ids[3], "wrong"), (ids[4], "right"), (ids[5], "wrong")):
+        app.extensions["inference"].log.set_sender_report(id_, report)
+    assert [row["id"] for row in upcoming(engine, "reported", "anna")] == [ids[5], ids[3]]
+    give_review(engine, ids[5], "ben", "ham", "reported")
+    assert [row["id"] for row in upcoming(engine, "reported", "anna")] == [ids[3]]
+
+
+def test_what_somebody_has_open_is_not_offered_to_others_for_two_minutes(engine, ids):
+    queue = [row["id"] for row in upcoming(engine, "uncertain", "anna")]
+    assert claim_first(engine, "uncertain", "anna", queue) == queue[0]
+    assert claim_first(engine, "uncertain", "ben", queue) == queue[1]
+    assert [row["id"] for row in upcoming(engine, "uncertain", "carl")][0] == queue[2]
+    with engine.begin() as connection:
+        connection.execute(sa.update(claims).values(expires_at=dt.datetime.now(dt.UTC)))
+    assert upcoming(engine, "uncertain", "carl")[0]["id"] == queue[0]
+
+
+def test_a_claim_ends_with_the_review_and_with_the_next_claim(engine, ids):
+    claim_first(engine, "uncertain", "anna", [ids[0]])
+    claim_first(engine, "uncertain", "anna", [ids[1]])
+    assert claim_first(engine, "uncertain", "ben", [ids[0]]) == ids[0]
+    give_review(engine, ids[0], "ben", "ham", "uncertain")
+    with engine.connect() as connection:
+        assert connection.execute(sa.select(claims.c.reviewer)).scalars().all() == ["anna"]
+
+
+def test_what_was_reviewed_meanwhile_is_not_claimed(engine, ids):
+    give_review(engine, ids[0], "ben", "ham", "uncertain")
+    assert claim_first(engine, "uncertain", "anna", ids[:2]) == ids[1]
+
+
+def test_reviewers_at_once_never_get_the_same_message(engine, ids):
+    given, lock = [], threading.Lock()
+
+    def review(name):
+        while rows := upcoming(engine, "uncertain", name):
+            id_ = claim_first(engine, "uncertain", name, [row["id"] for row in rows])
+            if id_:
+                give_review(engine, id_, name, "spam", "uncertain")
+                with lock:
+                    given.append(id_)
+
+    threads = [threading.Thread(target=review, args=[name]) for name in ("anna", "ben", "carl")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(given) == sorted(ids)
+
+
+def test_what_waits_is_counted_up_to_a_thousand(engine, ids, monkeypatch):
+    draw(engine, EARLIER, LATER, 10, seed=1)
+    assert waiting(engine, "anna") == {"random": 10, "uncertain": 40, "reported": 0, "disagreements": 0}
+    monkeypatch.setattr(queues, "COUNT_UP_TO", 5)
+    assert waiting(engine, "anna")["uncertain"] == 6
+
+
+# --- The list ---
+
+
+def all_pages(engine, filters, limit):
+    """Return the ids on each page."""
+    pages, before = [], None
+    while True:
+        page = list_predictions(engine, filters, before, limit)
+        pages.append([row["id"] for row in page.rows])
+        before = page.before
+        if not before:
+            return pages
+
+
+def test_pages_follow_one_another_without_gap_or_overlap(engine, ids):
+    pages = all_pages(engine, Filters(), 15)
+    assert [len(page) for page in pages] == [15, 15, 10]
+    assert sum(pages, []) == ids[::-1]
+
+
+def test_a_page_gives_up_after_so_many_predictions_and_says_where_to_go_on(engine, ids, monkeypatch):
+    monkeypatch.setattr(listing, "LOOKS_AT", 10)
+    page = list_predictions(engine, Filters(text="no such words"))
+    assert page.rows == []
+    assert page.looked_back_to == moment_of(ids[30])
+    assert sum(all_pages(engine, Filters(), 7), []) == ids[::-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("TRAIN", 4), ("shall we take", 20), ("100%", 0), ("t_ain", 0), ("%", 0), ("'", 0)]
+)
+def test_text_is_searched_as_it_is_written_in_capitals_or_not(engine, ids, text, found):
+    assert len(list_predictions(engine, Filters(text=text)).rows) == found
+
+
+def test_filters_narrow_the_list(app, engine, ids):
+    app.extensions["inference"].predict(HAM, "form")
+    give_review(engine, ids[3], "anna", "ham", "all")
+    give_review(engine, ids[5], "anna", "unsure", "all")
+    found = [row["true_label"] for row in list_predictions(engine, Filters(reviewed=True)).rows]
+    assert found == [None, "ham"]
+    assert len(list_predictions(engine, Filters(reviewed=False)).rows) == 39
+    assert len(list_predictions(engine, Filters(source="form")).rows) == 1
+    assert list_predictions(engine, Filters(model_version="another")).rows == []
+    assert list_predictions(engine, Filters(since=LATER)).rows == []
+    assert list_predictions(engine, Filters(until=EARLIER)).rows == []
+    assert {row["label"] for row in list_predictions(engine, Filters(label="ham")).rows} == {"ham"}
+
+
+def test_reviewed_predictions_are_paged_too(engine, ids):
+    for id_ in ids[::2]:
+        give_review(engine, id_, "anna", "ham", "all")
+        give_review(engine, id_, "ben", "ham", "all")
+    assert sum(all_pages(engine, Filters(reviewed=True), 3), []) == ids[::2][::-1]

@@ -1,0 +1,25 @@
+"""flask review import."""
+
+from typing import TextIO
+
+import click
+from flask import current_app
+
+from webapp.cli.command import ClearGroup
+from webapp.log.import_reviews import SHOWN_UNKNOWN, import_reviews
+
+review = ClearGroup("review", help="Tell Hamlet what messages really were.")
+
+
+@review.command("import")
+@click.argument("file", type=click.File("r", encoding="utf-8-sig", errors="replace"))
+def import_file(file: TextIO) -> None:
+    """Take true labels from FILE, a CSV with the columns id and true_label; - reads standard input.
+
+    A label is spam, ham or unsure. All of the file is taken, or nothing of it.
+    """
+    done = import_reviews(current_app.extensions["engine"], file)
+    click.echo(f"{done.new:,} new, {done.changed:,} changed, {done.same:,} as before, {done.unknown:,} unknown.")
+    if done.unknown:
+        more = ", ..." if done.unknown > SHOWN_UNKNOWN else ""
+        click.echo(f"No predictions have these ids: {', '.join(done.unknown_ids)}{more}", err=True)

@@ -1,0 +1,95 @@
+"""All figures of a span of time, each beside what it was before and at training, and what they add up to."""
+
+from collections import defaultdict
+from typing import Any
+
+import sqlalchemy as sa
+
+from webapp.errors import HamletError
+from webapp.log.rollups import PREDICTIONS, count
+from webapp.log.samples import ReviewedPrediction, Sample, all_samples, counted_members, other_reviews
+from webapp.model import artifact
+from webapp.model.registry import ModelRegistry
+from webapp.monitoring import service
+from webapp.monitoring.accuracy import Reviewed, accuracy
+from webapp.monitoring.change import drift_report
+from webapp.monitoring.span import Span
+from webapp.monitoring.verdict import verdict
+
+
+def report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict[str, Any]:
+    """Return what /monitor, /api/v1/monitoring and `flask monitor` show.
+
+    Without a usable model the figures of the log are there all the same, and the verdict says what is wrong.
+    """
+    problem, card = "", {}
+    try:
+        registry.current()
+        card = artifact.read_card(registry.folder, span.model_version or registry.current_version())
+    except HamletError as error:
+        problem = str(error)
+    figures = {
+        "range": {"name": span.name, "since": span.since.isoformat(), "until": span.until.isoformat()},
+        "model_version": span.model_version,
+        "model_problem": problem,
+        "accuracy": _accuracy(engine, span, card),
+        "drift": drift_report(engine, registry, span),
+        "latency": service.latency(engine, span)
+        | {"before": _only(service.latency(engine, span.before), "n", *service.QUANTILES)},
+        "errors": service.errors(engine, span)
+        | {"before": _only(service.errors(engine, span.before), "requests", "refused", "failed", "share_failed")},
+        "traffic": service.traffic(engine, span)
+        | {"before": _only(service.traffic(engine, span.before), "predictions", "share_called_spam")},
+    }
+    return {"verdict": verdict(figures), **figures}
+
+
+def _only(figures: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: figures[name] for name in names}
+
+
+def _accuracy(engine: sa.Engine, span: Span, card: dict[str, Any]) -> dict[str, Any]:
+    before = accuracy(_reviewed(engine, span.before))
+    at_training = card.get("metrics", {}).get("held_out", {})
+    names = ("accuracy", "spam_caught", "ham_blocked")
+    others: dict[str, list[bool]] = defaultdict(list)
+    for row in other_reviews(engine, span.since, span.until, span.model_version):
+        others[row.queue or "other"].append(row.label == row.true_label)
+    return {
+        **accuracy(_reviewed(engine, span)),
+        "before": {name: before[name] for name in (*names, "precision")},  # type: ignore[literal-required]
+        "at_training": {
+            name: at_training.get(name) for name in (*names, "precision", "brier", "expected_calibration_error")
+        },
+        "other_queues": {
+            queue: {"n": len(right), "value": round(sum(right) / len(right), 4), "biased": True}
+            for queue, right in sorted(others.items())
+        },
+    }
+
+
+def _reviewed(engine: sa.Engine, span: Span) -> list[Reviewed]:
+    """Return the reviewed members of random samples, each with the number of predictions that it stands for."""
+    rows_of: dict[str | None, list[ReviewedPrediction]] = defaultdict(list)
+    for row in counted_members(engine, span.since, span.until, span.model_version):
+        rows_of[row.sample_id].append(row)
+    return [
+        Reviewed(
+            is_spam=row.true_label == "spam",
+            called_spam=row.label == "spam",
+            spam_probability=row.spam_probability,
+            weight=weight,
+            created_at=row.created_at,
+        )
+        for sample in all_samples(engine)
+        if sample.id in rows_of
+        for weight in [_weight(engine, span, sample, len(rows_of[sample.id]))]
+        for row in rows_of[sample.id]
+    ]
+
+
+def _weight(engine: sa.Engine, span: Span, sample: Sample, reviewed: int) -> float:
+    """Return how many predictions of the span each reviewed member of a sample stands for."""
+    since, until = max(sample.since, span.since), min(sample.until, span.until)
+    first_hour = since.replace(minute=0, second=0, microsecond=0)
+    return max(count(engine, PREDICTIONS, (), first_hour, until, span.model_version)[()], reviewed) / reviewed
