@@ -68,9 +68,9 @@ def bury(folder: Path, pid: int) -> None:
             dead, all_dead = folder / f"{kind}_{pid}.db", folder / f"{kind}_dead.db"
             if not dead.exists():
                 continue
-            new = (
-                Path(shutil.copyfile(all_dead, all_dead.with_suffix(".new"))) if all_dead.exists() else _blank(all_dead)
-            )
+            new = _blank(all_dead)
+            if all_dead.exists():
+                shutil.copyfile(all_dead, new)
             sums = MmapedDict(str(new))
             for key, value, _, _ in MmapedDict.read_all_values_from_file(str(dead)):
                 sums.write_value(key, sums.read_value(key)[0] + value, 0.0)
