@@ -38,7 +38,7 @@ def test_every_command_in_the_readme_exists(app, flask):
 
 
 def test_every_command_is_in_the_readme(app):
-    for name in app.cli.commands:
+    for name in app.cli.commands.keys() - {"openapi"}:  # that one comes with flask-openapi3
         assert f"`{name}" in README, name
 
 
