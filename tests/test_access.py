@@ -289,8 +289,8 @@ def test_each_sign_in_is_a_reviewer_of_its_own(app, inside):
     ],
 )
 def test_no_link_leads_through_the_sign_in_to_another_site(client, address):
-    assert sign_in(client, query_string={"next": address}).location == "/"
-    assert client.get("/login", query_string={"next": address}).location == "/"
+    assert sign_in(client, query_string={"next": address}).location == "/review"
+    assert client.get("/login", query_string={"next": address}).location == "/review"
 
 
 # --- The throttle ---

@@ -22,7 +22,7 @@ from webapp.errors import BadData
 def demo(url: str) -> None:
     """Send the project's test messages to the running server, call them normal, then send a wave of spam.
 
-    The model never saw these messages when its figures were measured. They go into this server's log.
+    They go into this server's log. The shipped model has learnt them since it was measured, so it does well on them.
     """
     from webapp.log.references import declare_reference
     from webapp.log.rollups import HOUR
