@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TextIO
 import sqlalchemy as sa
 
 from webapp.errors import BadData
-from webapp.log.reviews import TRUE_LABELS
+from webapp.log.reviews import TRUE_LABELS, note_disagreements
 from webapp.log.tables import new_id, predictions, reviews
 
 CHUNK_ROWS = 10_000  # so that memory stays the same, however long the file is
@@ -52,9 +52,12 @@ def import_reviews(engine: sa.Engine, file: TextIO) -> Imported:
                 while chunk := list(islice(rows, CHUNK_ROWS)):
                     connection.execute(sa.insert(given), chunk)
                 _refuse_contradictions(connection)
+                _drop_repeated(connection)
+                unknown, first = _take_out_unknown(connection)
             connection.execution_options(begin="BEGIN IMMEDIATE")
             with connection.begin():
-                return _copy(connection)
+                new, changed, same = _copy(connection)
+            return Imported(new, changed, same, unknown, first)
         finally:
             connection.execution_options(begin="BEGIN")
             with connection.begin():
@@ -86,17 +89,28 @@ def _refuse_contradictions(connection: sa.Connection) -> None:
         raise BadData(f"line {line}: this id is in the file with another label too. Nothing was stored.")
 
 
-def _copy(connection: sa.Connection) -> Imported:
-    exists = sa.exists().where(predictions.c.id == given.c.prediction_id)
-    unknown = sa.select(given.c.prediction_id).where(~exists).distinct()
-    known = sa.select(sa.func.min(given.c.line)).where(exists).group_by(given.c.prediction_id)
-    earlier = sa.exists().where(reviews.c.prediction_id == given.c.prediction_id, reviews.c.reviewer == REVIEWER)
+def _drop_repeated(connection: sa.Connection) -> None:
+    first = sa.select(sa.func.min(given.c.line)).group_by(given.c.prediction_id)
+    connection.execute(sa.delete(given).where(given.c.line.not_in(first)))
+
+
+def _take_out_unknown(connection: sa.Connection) -> tuple[int, list[str]]:
+    """Return how many ids have no prediction, and the first of them, and drop them."""
+    is_unknown = ~sa.exists().where(predictions.c.id == given.c.prediction_id)
+    shown = sa.select(given.c.prediction_id).where(is_unknown).order_by(given.c.line).limit(SHOWN_UNKNOWN)
+    first = list(connection.execute(shown).scalars())
+    return connection.execute(sa.delete(given).where(is_unknown)).rowcount, first
+
+
+def _copy(connection: sa.Connection) -> tuple[int, int, int]:
+    """Copy the given labels into the reviews; return how many are new, changed and the same."""
+    of_import = (reviews.c.prediction_id == given.c.prediction_id, reviews.c.reviewer == REVIEWER)
+    same = connection.execute(
+        sa.delete(given).where(sa.exists().where(*of_import, reviews.c.true_label == given.c.true_label))
+    ).rowcount
     changed = connection.execute(
         sa.delete(reviews).where(
-            reviews.c.reviewer == REVIEWER,
-            sa.exists().where(
-                given.c.prediction_id == reviews.c.prediction_id, given.c.true_label != reviews.c.true_label
-            ),
+            reviews.c.reviewer == REVIEWER, reviews.c.prediction_id.in_(sa.select(given.c.prediction_id))
         )
     ).rowcount
     added = connection.execute(
@@ -110,12 +124,9 @@ def _copy(connection: sa.Connection) -> Imported:
                 given.c.true_label,
                 sa.literal(QUEUE),
                 sa.literal(0),
-            ).where(given.c.line.in_(known), ~earlier),
+            ).order_by(given.c.line),
         )
     ).rowcount
-
-    def count(ids: sa.Select[Any]) -> int:
-        return connection.execute(sa.select(sa.func.count()).select_from(ids.subquery())).scalar_one()
-
-    shown = connection.execute(unknown.limit(SHOWN_UNKNOWN)).scalars().all()
-    return Imported(added - changed, changed, count(known) - added, count(unknown), list(shown))
+    of_others = sa.exists().where(reviews.c.prediction_id == given.c.prediction_id, reviews.c.reviewer != REVIEWER)
+    note_disagreements(connection, sa.select(given.c.prediction_id).where(of_others))
+    return added - changed, changed, same

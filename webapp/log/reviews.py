@@ -14,18 +14,12 @@ import sqlalchemy as sa
 
 from webapp.errors import NotFound
 from webapp.log.database import write_transaction
-from webapp.log.tables import ReviewRow, claims, first_id, new_id, predictions, reviews
+from webapp.log.tables import ReviewRow, claims, disagreements, new_id, predictions, reviews
 
 TRUE_LABELS = ("spam", "ham", "unsure")
-UNDO_REACHES = dt.timedelta(hours=12)  # as long as a sign-in lasts
 
 _counts = (reviews.c.true_label != "unsure") & (reviews.c.overruled == 0)
 _first, _last = sa.func.min(reviews.c.true_label), sa.func.max(reviews.c.true_label)  # differ if there are two labels
-
-# The predictions whose reviewers contradict each other.
-disagreements = (
-    sa.select(reviews.c.prediction_id).where(_counts).group_by(reviews.c.prediction_id).having(_first != _last)
-)
 
 
 def truth_of(prediction_id: sa.ColumnElement[str]) -> sa.ScalarSelect[Any]:
@@ -40,6 +34,23 @@ def truth_of(prediction_id: sa.ColumnElement[str]) -> sa.ScalarSelect[Any]:
 def is_reviewed(prediction_id: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
     """Return, as SQL, whether anybody said anything of a prediction, be it "unsure"."""
     return sa.exists().where(reviews.c.prediction_id == prediction_id)
+
+
+def is_disputed(prediction_id: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+    """Return, as SQL, whether the reviewers of a prediction contradict each other."""
+    return sa.exists().where(disagreements.c.prediction_id == prediction_id).correlate_except(disagreements)
+
+
+def note_disagreements(connection: sa.Connection, prediction_ids: Sequence[str] | sa.Select[Any]) -> None:
+    """Bring the table of disagreements up to date after the reviews of some predictions changed."""
+    two_labels = (
+        sa.select(reviews.c.prediction_id)
+        .where(_counts, reviews.c.prediction_id.in_(prediction_ids))
+        .group_by(reviews.c.prediction_id)
+        .having(_first != _last)
+    )
+    connection.execute(sa.delete(disagreements).where(disagreements.c.prediction_id.in_(prediction_ids)))
+    connection.execute(sa.insert(disagreements).from_select(["prediction_id"], two_labels))
 
 
 def give_review(engine: sa.Engine, prediction_id: str, reviewer: str, true_label: str, queue: str) -> ReviewRow:
@@ -65,6 +76,7 @@ def give_review(engine: sa.Engine, prediction_id: str, reviewer: str, true_label
             otherwise = sa.case((reviews.c.true_label.in_([true_label, "unsure"]), 0), else_=1)
             connection.execute(sa.update(reviews).where(of_this).values(overruled=otherwise))
         connection.execute(sa.insert(reviews), row)
+        note_disagreements(connection, [prediction_id])
         connection.execute(
             sa.delete(claims).where(claims.c.prediction_id == prediction_id, claims.c.reviewer == reviewer)
         )
@@ -73,12 +85,7 @@ def give_review(engine: sa.Engine, prediction_id: str, reviewer: str, true_label
 
 def undo(engine: sa.Engine, reviewer: str) -> str | None:
     """Take back this reviewer's newest review, and what it settled; return its prediction's id, or None."""
-    newest = (
-        sa.select(reviews)
-        .where(reviews.c.reviewer == reviewer, reviews.c.id >= first_id(dt.datetime.now(dt.UTC) - UNDO_REACHES))
-        .order_by(reviews.c.id.desc())
-        .limit(1)
-    )
+    newest = sa.select(reviews).where(reviews.c.reviewer == reviewer).order_by(reviews.c.id.desc()).limit(1)
     with write_transaction(engine) as connection:
         row = connection.execute(newest).first()
         if row is None:
@@ -88,6 +95,7 @@ def undo(engine: sa.Engine, reviewer: str) -> str | None:
             connection.execute(
                 sa.update(reviews).where(reviews.c.prediction_id == row.prediction_id).values(overruled=0)
             )
+        note_disagreements(connection, [row.prediction_id])
     return str(row.prediction_id)
 
 
@@ -104,4 +112,4 @@ def reviews_of(engine: sa.Engine, prediction_ids: Sequence[str]) -> dict[str, li
 def is_disagreement(engine: sa.Engine, prediction_id: str) -> bool:
     """Return whether the reviewers of a prediction contradict each other."""
     with engine.connect() as connection:
-        return connection.execute(disagreements.where(reviews.c.prediction_id == prediction_id)).first() is not None
+        return connection.execute(sa.select(is_disputed(sa.literal(prediction_id)))).scalar_one() == 1

@@ -14,10 +14,11 @@ import sqlalchemy as sa
 
 from webapp.errors import InvalidInput
 from webapp.log.database import write_transaction
-from webapp.log.reviews import disagreements, is_reviewed, truth_of
+from webapp.log.reviews import is_disputed, is_reviewed, truth_of
 from webapp.log.sampling import fair_sample
 from webapp.log.tables import first_id, moment_of, new_id, predictions, reviews, sample_members, samples
 
+OTHERS = 10_000  # reviewed predictions beside the samples; a biased figure is no better for more
 LARGEST = 10_000  # members; that many reviews give the accuracy to within one point, whatever it is
 
 
@@ -131,7 +132,7 @@ def progress(engine: sa.Engine, sample_id: str) -> Progress:
         sa.select(
             is_reviewed(member).label("reviewed"),
             truth_of(member).is_not(None).label("known"),
-            member.in_(disagreements).label("disputed"),
+            is_disputed(member).label("disputed"),
         )
         .where(sample_members.c.sample_id == sample_id)
         .subquery()
@@ -182,15 +183,20 @@ def counted_members(
 def other_reviews(
     engine: sa.Engine, since: dt.datetime, until: dt.datetime, model_version: str | None = None
 ) -> list[ReviewedPrediction]:
-    """Return the other predictions of a range whose truth is known, with the queue of their newest review.
+    """Return the newest other predictions of a range whose truth is known, with the queue of their newest review.
 
-    They were looked at for a reason, such as being uncertain or reported, so a figure over them is biased.
+    They were looked at for a reason, such as being uncertain or reported, so a figure over them is biased. Only the
+    newest OTHERS reviewed predictions are considered.
     """
     counted = {row.prediction_id for row in counted_members(engine, since, until, model_version)}
     of_this = (reviews.c.prediction_id == predictions.c.id, reviews.c.true_label != "unsure", reviews.c.overruled == 0)
     queue = sa.select(reviews.c.queue).where(*of_this).order_by(reviews.c.id.desc()).limit(1).scalar_subquery()
-    reviewed = sa.select(reviews.c.prediction_id).where(
-        reviews.c.prediction_id >= first_id(since), reviews.c.prediction_id < first_id(until)
+    reviewed = (
+        sa.select(reviews.c.prediction_id)
+        .where(reviews.c.prediction_id >= first_id(since), reviews.c.prediction_id < first_id(until))
+        .distinct()
+        .order_by(reviews.c.prediction_id.desc())
+        .limit(OTHERS)
     )
     query = sa.select(*_shown(predictions.c.id), queue.label("queue")).where(predictions.c.id.in_(reviewed))
     if model_version:

@@ -126,6 +126,9 @@ reviews = sa.Table(
     sa.Column("overruled", sa.Integer, nullable=False),  # 1: somebody settled a disagreement the other way
 )
 
+# The predictions whose reviewers contradict each other.
+disagreements = sa.Table("disagreements", metadata, sa.Column("prediction_id", sa.String(36), primary_key=True))
+
 samples = sa.Table(
     "samples",
     metadata,
