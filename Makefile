@@ -13,7 +13,7 @@ demo: $(BIN)/.installed  ## with the server running: send it messages, so that t
 	@$(BIN)/flask --app wsgi demo
 
 test: $(BIN)/.installed-dev  ## run all tests
-	@$(BIN)/python -m pytest --cov=webapp --cov-fail-under=95
+	@$(BIN)/python -m pytest -n auto --cov=webapp --cov-fail-under=95
 
 lint: $(BIN)/.installed-dev  ## check style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
@@ -24,7 +24,7 @@ format: $(BIN)/.installed-dev  ## put the code into its shape
 model: $(BIN)/.installed  ## train the shipped model anew from DATA=folder and say whether it is the same
 	@$(BIN)/flask --app wsgi train \
 		$(foreach set,$(SETS),$(DATA)/$(set)_train.csv.gz $(DATA)/$(set)_public.csv.gz) \
-		webapp/model/messages.csv --weight messages=0.1 --threshold 0.4 \
+		webapp/model/messages.csv --weight uci_sms=2 --weight messages=0.3 --weight old_style=0.1 --threshold 0.4 \
 		--test $(DATA)/smishtank_public.csv.gz --test $(DATA)/enron_public.csv.gz \
 		--licence "uci_sms=CC BY 4.0" --licence "mendeley_sms=CC BY 4.0" --licence "india_sms=MIT" \
 		--licence "youtube=free for research (Alberto et al. 2015)" --licence "spamassassin=PDDL, CC0" --licence "messages=CC0"

@@ -1,5 +1,7 @@
 """A real Chromium on a real gunicorn: what people see and do."""
 
+import re
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import PASSWORD, messages, need
@@ -217,7 +219,6 @@ def draw(page, size):
 
 def press(page, key):
     """Press a key and wait for the page that it leads to."""
-    page.wait_for_timeout(1000)  # a key pressed twice within a second counts once
     with page.expect_navigation():
         page.keyboard.press(key)
 
@@ -310,7 +311,8 @@ def test_every_review_page_is_accessible_and_fits(open_review, theme, width):
         assert not page.locator(".item").first.is_visible()
         assert page.locator(".answers .spam").bounding_box()["height"] >= 60
     for queue in ("Most uncertain", "Reported as wrong", "Disagreements", "All messages"):
-        page.click(f"a:has-text('{queue}')")
+        with page.expect_navigation():
+            page.click(f"a:has-text('{queue}')")
         examine(queue)
     page.click(".item >> nth=3")
     page.click("button:has-text('Ham')")
@@ -324,3 +326,46 @@ def test_every_review_page_is_accessible_and_fits(open_review, theme, width):
     page.click("text=Search")
     page.wait_for_selector("text=No message fits")
     examine("nothing found")
+
+
+# --- Monitor ---
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_reviews_move_the_accuracy_figure_on_a_page_that_is_accessible_and_fits(open_review, theme, width):
+    page = open_review(width, color_scheme=theme)
+
+    def look(name):
+        page.goto(page.url.split("/review")[0].split("/monitor")[0] + "/monitor?range=24h")
+        for closed in page.locator("details:not([open]) > summary").all():
+            closed.click()
+        violations = [(found["id"], found["nodes"][0]["target"]) for found in Axe().run(page).response["violations"]]
+        assert violations == [], name
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+        return page.inner_text(".cards .big >> nth=0")
+
+    assert look("without reviews") == "–"
+    assert "your browser's zone is" in page.inner_text("main")
+    page.goto(page.url.split("/monitor")[0] + "/review")
+    draw(page, 10)
+    for _ in range(10):
+        with page.expect_navigation():
+            page.click("button:has-text('Ham')")
+    assert look("with reviews") not in ("–", "100 %")  # half of them are spam, and were called so
+    assert page.locator("svg[role=img]").count() >= 6
+    page.goto(page.url.split("/monitor")[0] + "/models")
+    assert [found["id"] for found in Axe().run(page).response["violations"]] == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_chart_tells_its_values_to_whoever_points_at_it_or_asks_for_numbers(open_review):
+    page = open_review()
+    page.goto(page.url.split("/review")[0] + "/monitor?range=24h")
+    chart = page.locator("figure:has-text('Predictions by label')")
+    assert re.search(r"ham \d+, spam \d+", chart.locator("title").last.text_content())
+    chart.locator("summary:has-text('Numbers')").click()
+    assert chart.locator("tbody tr").count() == 24
+    page.select_option("#version", index=1)
+    page.wait_for_url("**model_version=2*")
+    assert page.locator("[aria-current=true]").inner_text() == "24h"
