@@ -204,16 +204,22 @@ def open_review(open_page, server):
         server.call("/api/v1/predict/batch", {"texts": [text for _, text in messages(40)]})
         page = open_page("/login?next=/review", width, **options)
         page.fill("#password", PASSWORD)
-        page.click("main button")
+        follow(page, "main button")
         page.wait_for_selector("text=Draw a random sample")
         return page
 
     return opened
 
 
+def follow(page, selector):
+    """Click and wait for the page that it leads to."""
+    with page.expect_navigation():
+        page.click(selector)
+
+
 def draw(page, size):
     page.fill("[name=size]", str(size))
-    page.click("text=Draw the sample")
+    follow(page, "text=Draw the sample")
     page.wait_for_selector(f"text=0 of {size}")
 
 
@@ -278,15 +284,15 @@ def test_keys_do_nothing_while_typing_with_modifiers_or_when_turned_off(open_rev
 def test_reviewing_works_without_javascript(open_review):
     page = open_review(java_script_enabled=False)
     draw(page, 3)
-    page.click("button:has-text('Spam')")
+    follow(page, "button:has-text('Spam')")
     page.wait_for_selector("text=1 of 3")
-    page.click("button:has-text('Undo')")
+    follow(page, "button:has-text('Undo')")
     page.wait_for_selector("text=0 of 3")
-    page.click("a:has-text('All messages')")
+    follow(page, "a:has-text('All messages')")
     page.fill("#text", "taxi")
-    page.click("text=Search")
-    page.click(".item >> nth=0")
-    page.click("button:has-text('Ham')")
+    follow(page, "text=Search")
+    follow(page, ".item >> nth=0")
+    follow(page, "button:has-text('Ham')")
     page.wait_for_selector("text=Saved: ham")
     assert not page.locator("#keys").is_visible()
 
@@ -311,19 +317,18 @@ def test_every_review_page_is_accessible_and_fits(open_review, theme, width):
         assert not page.locator(".item").first.is_visible()
         assert page.locator(".answers .spam").bounding_box()["height"] >= 60
     for queue in ("Most uncertain", "Reported as wrong", "Disagreements", "All messages"):
-        with page.expect_navigation():
-            page.click(f"a:has-text('{queue}')")
+        follow(page, f"a:has-text('{queue}')")
         examine(queue)
-    page.click(".item >> nth=3")
-    page.click("button:has-text('Ham')")
+    follow(page, ".item >> nth=3")
+    follow(page, "button:has-text('Ham')")
     page.wait_for_selector("text=Saved: ham")
     examine("after a verdict")
-    page.click("a:has-text('Previous')")
+    follow(page, "a:has-text('Previous')")
     page.wait_for_selector("text=You said")
     examine("a message with a verdict")
-    page.click("text=Back to the list")
+    follow(page, "text=Back to the list")
     page.fill("#text", "no such words")
-    page.click("text=Search")
+    follow(page, "text=Search")
     page.wait_for_selector("text=No message fits")
     examine("nothing found")
 
@@ -338,8 +343,7 @@ def test_reviews_move_the_accuracy_figure_on_a_page_that_is_accessible_and_fits(
 
     def look(name):
         page.goto(page.url.split("/review")[0].split("/monitor")[0] + "/monitor?range=24h")
-        for closed in page.locator("details:not([open]) > summary").all():
-            closed.click()
+        page.evaluate("document.querySelectorAll('details').forEach((details) => (details.open = true))")
         violations = [(found["id"], found["nodes"][0]["target"]) for found in Axe().run(page).response["violations"]]
         assert violations == [], name
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
@@ -350,8 +354,7 @@ def test_reviews_move_the_accuracy_figure_on_a_page_that_is_accessible_and_fits(
     page.goto(page.url.split("/monitor")[0] + "/review")
     draw(page, 10)
     for _ in range(10):
-        with page.expect_navigation():
-            page.click("button:has-text('Ham')")
+        follow(page, "button:has-text('Ham')")
     assert look("with reviews") not in ("–", "100 %")  # half of them are spam, and were called so
     assert page.locator("svg[role=img]").count() >= 6
     page.goto(page.url.split("/monitor")[0] + "/models")

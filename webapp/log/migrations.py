@@ -45,6 +45,9 @@ STEPS: list[list[str]] = [
             overruled INTEGER NOT NULL,
             UNIQUE (prediction_id, reviewer)
         )""",
+        "CREATE INDEX reviews_reviewer ON reviews (reviewer, id)",
+        # Kept up with the reviews, as finding them anew among a million reviews takes a second (reviews.py).
+        "CREATE TABLE disagreements (prediction_id VARCHAR(36) NOT NULL PRIMARY KEY)",
         # Random samples of the log, fixed once drawn, and who is looking at which message just now.
         """CREATE TABLE samples (
             id VARCHAR(36) NOT NULL PRIMARY KEY,
@@ -107,11 +110,6 @@ STEPS: list[list[str]] = [
             count INTEGER NOT NULL,
             last_at TIMESTAMP NOT NULL
         )""",
-    ],
-    [  # 3
-        # Kept up with the reviews, as finding them anew among a million reviews takes a second (reviews.py).
-        "CREATE TABLE disagreements (prediction_id VARCHAR(36) NOT NULL PRIMARY KEY)",
-        "CREATE INDEX reviews_reviewer ON reviews (reviewer, id)",
     ],
 ]
 

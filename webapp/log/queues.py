@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from webapp.log.database import write_transaction
 from webapp.log.reviews import is_disputed, is_reviewed
-from webapp.log.tables import PredictionRow, claims, disagreements, predictions, reviews, sample_members, samples
+from webapp.log.tables import PredictionRow, claims, predictions, reviews, sample_members, samples
 
 QUEUES = ("random", "uncertain", "reported", "disagreements")
 CLAIM_LASTS = dt.timedelta(minutes=2)  # how long a message that somebody has open is not offered to others
@@ -87,7 +87,7 @@ def _members(queue: str, sample_id: str | None) -> sa.Select[Any]:
         case "reported":
             return ids.where(predictions.c.sender_report == "wrong")
         case "disagreements":
-            return ids.join(disagreements, disagreements.c.prediction_id == predictions.c.id)
+            return ids.where(is_disputed(predictions.c.id))
     raise ValueError(queue)
 
 

@@ -38,7 +38,7 @@ def is_reviewed(prediction_id: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
 
 def is_disputed(prediction_id: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
     """Return, as SQL, whether the reviewers of a prediction contradict each other."""
-    return sa.exists().where(disagreements.c.prediction_id == prediction_id).correlate_except(disagreements)
+    return prediction_id.in_(sa.select(disagreements.c.prediction_id))
 
 
 def note_disagreements(connection: sa.Connection, prediction_ids: Sequence[str] | sa.Select[Any]) -> None:
