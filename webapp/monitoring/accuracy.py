@@ -120,7 +120,8 @@ def accuracy(reviewed: Sequence[Reviewed]) -> Accuracy:
     verdict = [one.called_spam for one in reviewed]
     probability = [one.spam_probability for one in reviewed]
     weights = [one.weight for one in reviewed]
-    right = _right(reviewed)
+    outcomes = [(one.is_spam == one.called_spam, one.weight) for one in reviewed]
+    right = _share(outcomes)
     by, over_time = _over_time(reviewed)
     return Accuracy(
         reviewed=len(reviewed),
@@ -135,8 +136,8 @@ def accuracy(reviewed: Sequence[Reviewed]) -> Accuracy:
             _rounded(expected_calibration_error(truth, probability, BINS, weights)) if reviewed else None
         ),
         reliability=_reliability(reviewed),
-        needed_for_2_points=_further(right, weights, 0.02),
-        needed_for_1_point=_further(right, weights, 0.01),
+        needed_for_2_points=further_reviews(outcomes, 0.02),
+        needed_for_1_point=further_reviews(outcomes, 0.01),
         over_time_by=by,
         over_time=over_time,
     )
@@ -162,11 +163,13 @@ def _rounded(value: float) -> float:
     return round(float(value), 4)
 
 
-def _further(right: Share, weights: Sequence[float], half_width: float) -> int | None:
+def further_reviews(outcomes: Sequence[tuple[bool, float]], half_width: float) -> int | None:
     """Return how many more reviews bring accuracy to +-half_width; None without any review to plan from.
 
+    `outcomes` are the reviews so far: was the model right, and the review's weight.
     It plans with the middle of today's interval: after five reviews, all right, nobody knows that all will be.
     """
+    right, weights = _share(outcomes), [weight for _, weight in outcomes]
     if right["low"] is None or right["high"] is None:
         return None
     if right["high"] - right["low"] <= 2 * half_width:

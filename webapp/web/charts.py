@@ -40,6 +40,7 @@ def chart(
     points: Sequence[Mapping[str, Any]],
     *,
     help: str,
+    along: str = "time",
     lines: Sequence[Series] = (),
     bars: Sequence[Series] = (),
     band: tuple[str, str] | None = None,
@@ -49,7 +50,7 @@ def chart(
 ) -> Chart:
     """Lay out points {label, key: value or None, ...}: bars stacked, lines over them, `band` the keys of an interval.
 
-    All points are equally far apart. The unit "%" means that values are shares from 0 to 1.
+    All points are equally far apart; `along` names what their labels are. With the unit "%" values are shares, 0 to 1.
     """
     if highest is None:
         stacks = [sum(point[one.key] or 0 for one in bars) for point in points]
@@ -102,7 +103,7 @@ def chart(
         if names[upper + 1][2] < names[upper][2] + 14:  # they would cover one another
             names[upper + 1] = (*names[upper + 1][:2], names[upper][2] + 14, names[upper + 1][3])
     middle = (lowest + highest) / 2
-    head = ["", *(one.name for one in (*bars, *lines)), *(["95 % interval"] if band else [])]
+    head = [along, *(one.name for one in (*bars, *lines)), *(["95 % interval"] if band else [])]
     return Chart(
         title=title,
         help=help,

@@ -156,6 +156,7 @@ def _charts(report: Report, by_hour: bool) -> dict[str, Chart]:
             ]
             if accuracy["reviewed"]
             else [],
+            along="spam probability",
             lines=[Series("said", "said", "muted"), Series("value", "is spam", "accent")],
             band=("low", "high"),
             unit="%",
@@ -185,6 +186,7 @@ def _charts(report: Report, by_hour: bool) -> dict[str, Chart]:
         "latencies": chart(
             "How many predictions took how long",
             [{**bar, "label": f"{bar['from']:g} to {bar['to']:g} ms"} for bar in latency["histogram"]],
+            along="latency",
             bars=[Series("count", "predictions", "accent")],
             help="Each bar is a range of latencies.",
         ),

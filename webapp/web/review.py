@@ -13,7 +13,7 @@ from webapp.log import listing, queues, samples
 from webapp.log.listing import Filters, list_predictions
 from webapp.log.reader import get_prediction
 from webapp.log.reviews import TRUE_LABELS, give_review, reviews_of, undo
-from webapp.monitoring.accuracy import reviews_needed
+from webapp.monitoring.accuracy import further_reviews
 from webapp.web.check import how_long_ago
 from webapp.web.explanation import mark
 from webapp.web.login import reviewer_id, signed_in_only
@@ -189,9 +189,8 @@ def _goals(sample: samples.Sample) -> list[Goal]:
     counted = samples.counted_members(_engine(), sample.since, sample.until)
     if len(counted) < ENOUGH_TO_PLAN:
         return []
-    # Two right and two wrong ones are added, as in the middle of Wilson's interval: ten of ten are not yet 100 %.
-    share = (sum(row.label == row.true_label for row in counted) + 2) / (len(counted) + 4)
-    return [Goal(points, max(0, reviews_needed(share, points / 100) - len(counted))) for points in (2, 1)]
+    outcomes = [(row.label == row.true_label, 1.0) for row in counted]
+    return [Goal(points, further_reviews(outcomes, points / 100) or 0) for points in (2, 1)]
 
 
 def _filters(given: Mapping[str, str]) -> tuple[Filters, str | None]:
