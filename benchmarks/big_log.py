@@ -68,7 +68,7 @@ def fill(instance: Path, rows: int) -> None:
     def predictions():
         for i in range(rows):
             at = now - dt.timedelta(days=DAYS) * (1 - i / rows)
-            id_ = f"{first_id(at)[:20]}{0x8000 + i % 0x4000:x}-{chance.getrandbits(48):012x}"
+            id_ = f"{first_id(at)[:24]}{chance.getrandbits(48):012x}"
             text, label, spam_probability, explanation = chance.choice(messages)
             latency_ms = round(chance.lognormvariate(-1.5, 0.7), 3)
             report = "wrong" if chance.random() < 0.0005 else None

@@ -118,14 +118,14 @@ def test_failures_are_counted_by_kind(engine, client):
     assert count(engine, FAILURES, ("source",)) == {("form",): 4}
 
 
-def test_a_latency_bucket_stands_for_its_latencies_to_two_digits(engine, log):
+def test_a_latency_bucket_stands_for_its_latencies_to_five_per_cent(engine, log):
     rows = log(500, hours=1)
     with engine.connect() as connection:
         query = sa.select(predictions.c.latency_ms, LATENCY_BUCKET)
         for latency, bucket in connection.execute(query):
             assert bucket_ms(bucket) == pytest.approx(latency, rel=0.051, abs=0.0006)
     assert len(rows) == 500
-    assert [bucket_ms(bucket) for bucket in (12, 340, 215, 599)] == [0.012, 40, 1.5, 9900]
+    assert [bucket_ms(bucket) for bucket in (12, 340, 215, 595)] == [0.012, 40, 1.5, 9500]
 
 
 def test_the_log_can_be_recounted_by_a_command(flask, log):

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from webapp.errors import InvalidInput
 from webapp.log.tables import failures, first_id, new_id, predictions
-from webapp.monitoring.service import errors, histogram, latency, quantiles, traffic
+from webapp.monitoring.service import errors, histogram, latency, predictions_of, quantiles, traffic
 from webapp.monitoring.span import span
 
 NOW = dt.datetime(2026, 3, 4, 12, 34, 56, tzinfo=dt.UTC)
@@ -42,6 +42,14 @@ def fail(engine, hours_ago, status, what="Something"):
         connection.execute(sa.insert(failures), [row])
 
 
+def traffic_of(engine, chosen):
+    return traffic(predictions_of(engine, chosen), chosen)
+
+
+def latency_of(engine, chosen):
+    return latency(predictions_of(engine, chosen), chosen)
+
+
 def test_a_span_ends_with_the_current_hour_and_knows_the_one_before(engine):
     day = span(engine, "24h", now=NOW)
     assert (day.since.isoformat(), day.until.isoformat()) == ("2026-03-03T13:00:00+00:00", "2026-03-04T13:00:00+00:00")
@@ -66,15 +74,15 @@ def test_traffic_by_label_source_and_hour(engine):
     put(engine, 1)
     put(engine, 5, source="form", model_version="v2")
     put(engine, 50)
-    counted = traffic(engine, span(engine, "24h", now=NOW))
+    counted = traffic_of(engine, span(engine, "24h", now=NOW))
     assert (counted["predictions"], counted["called_spam"], counted["share_called_spam"]) == (3, 1, 0.3333)
     assert counted["by_source"] == {"api": 2, "form": 1}
     hours = {point["at"][11:13]: point for point in counted["over_time"]}
     assert len(hours) == 24
     assert hours["11"] == {"at": "2026-03-04T11:00:00+00:00", "spam": 1, "ham": 1, "api": 2, "form": 0}
     assert hours["07"]["ham"] == 1
-    assert traffic(engine, span(engine, "24h", "v2", NOW))["predictions"] == 1
-    week = traffic(engine, span(engine, "7d", now=NOW))
+    assert traffic_of(engine, span(engine, "24h", "v2", NOW))["predictions"] == 1
+    week = traffic_of(engine, span(engine, "7d", now=NOW))
     assert week["predictions"] == 4
     days = {point["at"][:10]: point["spam"] + point["ham"] for point in week["over_time"]}
     assert {day: number for day, number in days.items() if number} == {"2026-03-02": 1, "2026-03-04": 3}
@@ -82,9 +90,9 @@ def test_traffic_by_label_source_and_hour(engine):
 
 def test_an_empty_span_has_no_figures_but_no_faults(engine):
     empty = span(engine, "24h", now=NOW)
-    assert traffic(engine, empty)["share_called_spam"] is None
-    assert latency(engine, empty)["p99"] is None
-    assert latency(engine, empty)["histogram"] == []
+    assert traffic_of(engine, empty)["share_called_spam"] is None
+    assert latency_of(engine, empty)["p99"] is None
+    assert latency_of(engine, empty)["histogram"] == []
     assert errors(engine, empty)["share_failed"] is None
 
 
@@ -93,7 +101,7 @@ def test_quantiles_are_those_of_numpy_to_two_digits(engine):
     for value in latencies:
         put(engine, 2, latency_ms=float(value))
     put(engine, 3, source="form", latency_ms=40.0)
-    figures = latency(engine, span(engine, "24h", now=NOW))
+    figures = latency_of(engine, span(engine, "24h", now=NOW))
     expected = np.quantile([*latencies, 40.0], [0.5, 0.95, 0.99], method="inverted_cdf")
     assert [figures[name] for name in ("p50", "p95", "p99")] == pytest.approx(expected, rel=0.05)
     assert figures["by_source"]["form"] == {"n": 1, "p50": 40.0, "p95": 40.0, "p99": 40.0}

@@ -28,18 +28,19 @@ def report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict[str, 
         card = artifact.read_card(registry.folder, span.model_version or registry.current_version())
     except HamletError as error:
         problem = str(error)
+    now, before = service.predictions_of(engine, span), service.predictions_of(engine, span.before)
     figures = {
         "range": {"name": span.name, "since": span.since.isoformat(), "until": span.until.isoformat()},
         "model_version": span.model_version,
         "model_problem": problem,
         "accuracy": _accuracy(engine, span, card),
         "drift": drift_report(engine, registry, span),
-        "latency": service.latency(engine, span)
-        | {"before": _only(service.latency(engine, span.before), "n", *service.QUANTILES)},
+        "latency": service.latency(now, span)
+        | {"before": _only(service.latency(before, span.before), "n", *service.QUANTILES)},
         "errors": service.errors(engine, span)
         | {"before": _only(service.errors(engine, span.before), "requests", "refused", "failed", "share_failed")},
-        "traffic": service.traffic(engine, span)
-        | {"before": _only(service.traffic(engine, span.before), "predictions", "share_called_spam")},
+        "traffic": service.traffic(now, span)
+        | {"before": _only(service.traffic(before, span.before), "predictions", "share_called_spam")},
     }
     return {"verdict": verdict(figures), **figures}
 

@@ -179,9 +179,9 @@ def _charts(report: Report, by_hour: bool) -> dict[str, Chart]:
         "latency": chart(
             "Latency over time",
             over_time(latency["over_time"]),
-            lines=[Series("p50", "p50", "muted"), Series("p99", "p99", "accent")],
+            lines=[Series(name, name, "accent" if name == "p99" else "muted") for name in ("p50", "p95", "p99")],
             unit="ms",
-            help="The time to check and score one message: p50 is the middle one, 99 of 100 are below p99.",
+            help="The time to check and score one message: half take p50 or less, 95 of 100 p95, 99 of 100 p99.",
         ),
         "latencies": chart(
             "How many predictions took how long",
