@@ -68,11 +68,6 @@ DISGUISES = {
 }
 
 
-# How many in a hundred confident verdicts may flip. Capitals are evidence ("FREE", "URGENT"), and a message that is
-# all capitals, or has none, loses it: that is worth the few messages that it costs (docs/model.md).
-MAY_FLIP = {"capitals": 1, "small letters": 1}
-
-
 @pytest.mark.parametrize("disguise", DISGUISES)
 def test_a_disguise_does_not_flip_a_confident_verdict(model, own_messages, disguise):
     flipped, confident = [], 0
@@ -83,7 +78,7 @@ def test_a_disguise_does_not_flip_a_confident_verdict(model, own_messages, disgu
             if verdict(model, text) != verdict(model, DISGUISES[disguise](text)):
                 flipped.append(text)
     assert confident > 200
-    assert 100 * len(flipped) <= MAY_FLIP.get(disguise, 0) * confident, flipped
+    assert flipped == []
 
 
 @pytest.mark.parametrize("name", ["Tom", "Aisha", "Wei", "Oluwaseun", "Siobhán", "Priya"])
