@@ -1,13 +1,14 @@
 """All figures of a span of time, each beside what it was before and at training, and what they add up to."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any
 
 import sqlalchemy as sa
 
 from webapp.errors import HamletError
 from webapp.log.rollups import PREDICTIONS, count
-from webapp.log.samples import ReviewedPrediction, Sample, all_samples, counted_members, other_reviews
+from webapp.log.samples import Sample, all_samples, counted_members, other_reviews
+from webapp.log.tables import first_id
 from webapp.model import artifact
 from webapp.model.registry import ModelRegistry
 from webapp.monitoring import service
@@ -70,27 +71,33 @@ def _accuracy(engine: sa.Engine, span: Span, card: dict[str, Any]) -> dict[str, 
 
 
 def _reviewed(engine: sa.Engine, span: Span) -> list[Reviewed]:
-    """Return the reviewed members of random samples, each with the number of predictions that it stands for."""
-    rows_of: dict[str | None, list[ReviewedPrediction]] = defaultdict(list)
-    for row in counted_members(engine, span.since, span.until, span.model_version):
-        rows_of[row.sample_id].append(row)
+    """Return the reviewed members of random samples, each with the number of predictions that it stands for.
+
+    Where the periods of samples overlap, a message may have come into any of them. So its weight is 1 over the sum of
+    the rates at which those samples took messages (the single-frame estimator: Bankier 1986, JASA 81; Kalton &
+    Anderson 1986, JRSS A 149). With one sample all weights are equal.
+    """
+    rows = counted_members(engine, span.since, span.until, span.model_version)
+    reviewed = Counter(row.sample_id for row in rows)
+    rates = [
+        (first_id(sample.since), first_id(sample.until), reviewed[sample.id] / _traffic(engine, span, sample))
+        for sample in all_samples(engine)
+        if reviewed[sample.id]
+    ]
     return [
         Reviewed(
             is_spam=row.true_label == "spam",
             called_spam=row.label == "spam",
             spam_probability=row.spam_probability,
-            weight=weight,
+            weight=1 / sum(rate for first, end, rate in rates if first <= row.prediction_id < end),
             created_at=row.created_at,
         )
-        for sample in all_samples(engine)
-        if sample.id in rows_of
-        for weight in [_weight(engine, span, sample, len(rows_of[sample.id]))]
-        for row in rows_of[sample.id]
+        for row in rows
     ]
 
 
-def _weight(engine: sa.Engine, span: Span, sample: Sample, reviewed: int) -> float:
-    """Return how many predictions of the span each reviewed member of a sample stands for."""
+def _traffic(engine: sa.Engine, span: Span, sample: Sample) -> int:
+    """Return how many predictions of the span are from the time that a sample was drawn from, by whole hours."""
     since, until = max(sample.since, span.since), min(sample.until, span.until)
     first_hour = since.replace(minute=0, second=0, microsecond=0)
-    return max(count(engine, PREDICTIONS, (), first_hour, until, span.model_version)[()], reviewed) / reviewed
+    return count(engine, PREDICTIONS, (), first_hour, until, span.model_version)[()]
