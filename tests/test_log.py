@@ -122,10 +122,10 @@ def test_processes_that_start_together_do_not_migrate_twice(tmp_path):
     assert not errors
 
 
-def test_a_log_of_a_newer_hamlet_is_left_alone(app):
+def test_a_log_of_a_newer_hamlet_is_left_alone_and_said_in_one_line(app, tmp_path):
     migrate(app.extensions["engine"], [*STEPS, []])
-    with pytest.raises(RuntimeError, match="newer Hamlet"):
-        migrate(app.extensions["engine"])
+    with pytest.raises(SystemExit, match="Hamlet cannot start: .* the newer Hamlet that wrote it"):
+        create_app(tmp_path / "instance")
 
 
 @pytest.mark.parametrize("file_format", ["csv", "jsonl"])

@@ -18,7 +18,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from webapp import api, cli, config, http, web
 from webapp.access.passwords import AdminPassword
 from webapp.access.private_files import secret_key
-from webapp.errors import ModelUnusable
+from webapp.errors import LogUnavailable, ModelUnusable
 from webapp.inference import Inference
 from webapp.log.database import open_database
 from webapp.log.migrations import migrate
@@ -52,7 +52,7 @@ def create_app(instance_folder: Path = config.INSTANCE_FOLDER, **settings: objec
         migrate(engine)
         admin_password = AdminPassword(instance_folder, app.config["ADMIN_PASSWORD"], app.secret_key)
         admin_password.make_first()
-    except (OSError, SQLAlchemyError, ImportError) as error:
+    except (OSError, SQLAlchemyError, ImportError, LogUnavailable) as error:
         sys.exit(f"Hamlet cannot start: the log or its folder {instance_folder} cannot be used ({error})")
     engine.dispose()  # gunicorn forks its workers from this process, and a connection must not be shared
     app.extensions["engine"] = engine

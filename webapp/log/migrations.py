@@ -7,6 +7,8 @@ be a dependency and a folder of files for what is a list and a loop.
 
 import sqlalchemy as sa
 
+from webapp.errors import LogUnavailable
+
 STEPS: list[list[str]] = [
     [  # 1
         """CREATE TABLE predictions (
@@ -118,6 +120,7 @@ def migrate(engine: sa.Engine, steps: list[list[str]] = STEPS) -> int:
     """Run the steps that this log has not had yet, each in one transaction; return the version it has now.
 
     Processes that start at the same moment wait for one another (BEGIN IMMEDIATE), so that each step runs once.
+    Raises LogUnavailable for a log that a newer Hamlet wrote.
     """
     with engine.connect() as connection:
         if sa.inspect(connection).has_table("schema_version") and _version(connection) == len(steps):
@@ -129,7 +132,7 @@ def migrate(engine: sa.Engine, steps: list[list[str]] = STEPS) -> int:
             connection.execute(sa.text("INSERT INTO schema_version VALUES (0)"))
             version = 0
         if version > len(steps):
-            raise RuntimeError(
+            raise LogUnavailable(
                 f"The log has version {version}, this Hamlet knows versions up to {len(steps)}: "
                 "use the newer Hamlet that wrote it."
             )
