@@ -10,7 +10,7 @@ from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
 from statsmodels.stats.proportion import proportion_confint
 
-from webapp.monitoring.accuracy import Reviewed, accuracy, effective_n, reviews_needed, wilson
+from webapp.monitoring.accuracy import Reviewed, accuracy, effective_n, further_reviews, reviews_needed, wilson
 
 NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 
@@ -192,3 +192,9 @@ def test_over_time_by_the_hour_for_two_days_and_by_the_day_beyond(hours, by, poi
     assert (first["low"], first["high"]) == pytest.approx(
         proportion_confint(first["value"] * first["n"], first["n"], method="wilson"), abs=1e-4
     )
+
+
+def test_equal_weights_ask_for_as_many_further_reviews_as_none():
+    outcomes = [(i % 4 > 0, 1.0) for i in range(20)]
+    heavier = [(right, 683 / 20) for right, _ in outcomes]
+    assert further_reviews(heavier, 0.02) == further_reviews(outcomes, 0.02)

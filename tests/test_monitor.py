@@ -73,10 +73,12 @@ def test_an_empty_log_has_nothing_to_say(app):
 
 
 def test_traffic_without_reviews_leaves_accuracy_open(app, client):
-    send(client, 60)
-    said = figures(app)["verdict"]
-    assert "nobody knows yet" in said["sentence"] or said["state"] == "attention"
+    send(client, 100)
+    engine = app.extensions["engine"]
+    chosen = span(engine, "24h")
     assert figures(app)["accuracy"]["accuracy"]["value"] is None
+    declare_reference(engine, chosen.since, chosen.until)  # so that there is no drift to speak of instead
+    assert "nobody knows yet" in figures(app)["verdict"]["sentence"]
 
 
 def test_a_reviewed_random_sample_gives_the_accuracy(app, client, engine):
@@ -208,6 +210,12 @@ def test_what_needs_attention_is_named_with_what_to_do(change, about):
     assert said["state"] == "attention"
     assert [finding["about"] for finding in said["findings"]] == [about]
     assert said["findings"][0]["do"]
+
+
+def test_a_bad_accuracy_is_said_before_there_are_enough_reviews_to_praise_it():
+    bad = {"value": 0.5, "low": 0.3, "high": 0.7}
+    assert verdict(made_up(accuracy__accuracy=bad, accuracy__reviewed=20))["state"] == "attention"
+    assert verdict(made_up(accuracy__accuracy=bad, accuracy__reviewed=2))["state"] == "unknown"
 
 
 def test_a_few_errors_or_wrong_verdicts_are_no_cause_for_alarm():

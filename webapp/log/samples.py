@@ -65,7 +65,7 @@ def draw(engine: sa.Engine, since: dt.datetime, until: dt.datetime, size: int, s
     with engine.connect() as connection:
         oldest: str | None = connection.execute(sa.select(sa.func.min(predictions.c.id))).scalar()
     begin = max(since, moment_of(oldest)) if oldest else until  # a range of ten years may begin before the log
-    days = [(start, end, count_predictions(engine, start, end)) for start, end in _days(begin, until)]
+    days = [(start, end, _count(engine, start, end)) for start, end in _days(begin, until)]
     if not sum(count for _, _, count in days):
         raise InvalidInput(f"There are no predictions from {since:%d %B %Y %H:%M} to {until:%d %B %Y %H:%M} UTC.")
     parts = shares(size, [count for _, _, count in days])
@@ -109,7 +109,7 @@ def shares(size: int, counts: list[int]) -> list[int]:
     return parts
 
 
-def count_predictions(engine: sa.Engine, since: dt.datetime, until: dt.datetime) -> int:
+def _count(engine: sa.Engine, since: dt.datetime, until: dt.datetime) -> int:
     """Return how many predictions there are of since <= time < until."""
     with engine.connect() as connection:
         return connection.execute(sa.select(sa.func.count(predictions.c.id)).where(_between(since, until))).scalar_one()

@@ -176,7 +176,7 @@ def further_reviews(outcomes: Sequence[tuple[bool, float]], half_width: float) -
         return 0
     needed = reviews_needed((right["low"] + right["high"]) / 2, half_width)
     worth = effective_n(weights) / len(weights)  # of one review, beside one of a sample with equal weights
-    return max(math.ceil(needed / worth) - len(weights), 1)
+    return max(math.ceil(needed / worth - 1e-9) - len(weights), 1)
 
 
 def _reliability(reviewed: Sequence[Reviewed]) -> list[Bin]:

@@ -20,7 +20,7 @@ MESSAGES = 1000  # of each side: enough to see what matters (docs/monitoring.md)
 EXAMPLE_LENGTH = 160  # characters
 
 FROM_LOG = "Compared with the messages from {since} to {until} UTC, which somebody declared normal."
-WHEN = "%-d %B %Y %H:%M"
+WHEN = "%d %B %Y %H:%M"
 FROM_TRAINING = (
     "Compared with the held-out part of the training data. That is a blend of several sources, not your traffic, so it "
     "is a rough yardstick: once a range of your own traffic looks right, declare it normal."
@@ -36,7 +36,8 @@ def drift_report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict
         model = registry.current()
         kept = artifact.read_reference(registry.folder, model.version)
     except HamletError:
-        return {"state": "not known", "note": "Without a model nothing can be compared.", "messages": 0} | _NOTHING
+        nothing: dict[str, Any] = {"reference": None, "tests": [], "messages": 0, "changed_terms": []}
+        return {"state": "not known", "note": "Without a model nothing can be compared.", **nothing}
     rows = _messages(engine, span.since, span.until, span.model_version)
     current = window(model, _scored(model, rows))
     declared = declared_reference(engine)
@@ -67,9 +68,6 @@ def drift_report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict
         "messages": len(rows),
         "changed_terms": terms,
     }
-
-
-_NOTHING: dict[str, Any] = {"reference": None, "tests": [], "changed_terms": []}
 
 
 def _messages(engine: sa.Engine, since: dt.datetime, until: dt.datetime, model_version: str | None = None) -> list[Any]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 FEWEST_REVIEWS = 30  # below, the interval is too wide to say anything reassuring
+FEWEST_TO_ALARM = 10  # below, one wrong verdict would be an alarm
 SLOW_MS = 50.0  # p99; a person notices nothing below, and scoring takes well under one
 FAILED_SHARE = 0.01
 REFUSED_SHARE = 0.2
@@ -30,7 +31,8 @@ def _findings(report: Report) -> Iterator[Finding]:
     if report["model_problem"]:
         yield Finding("model", "The model cannot be used.", report["model_problem"])
     right, at_training = report["accuracy"]["accuracy"], report["accuracy"]["at_training"]["accuracy"]
-    if _is_known(report) and at_training and right["high"] < at_training["value"]:
+    enough = report["accuracy"]["reviewed"] >= FEWEST_TO_ALARM
+    if enough and at_training and right["high"] < at_training["value"]:
         yield Finding(
             "accuracy",
             f"The model is right less often than at training: {_share(right['value'])} "
