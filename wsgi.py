@@ -1,5 +1,5 @@
 """Step 4, deploy: what gunicorn, and `flask --app wsgi`, import."""
 
-from webapp import create_app
+from webapp.app import create_app
 
 app = create_app()

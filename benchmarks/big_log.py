@@ -30,7 +30,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from webapp import create_app  # noqa: E402
+from webapp.app import create_app  # noqa: E402
 from webapp.inference import explain  # noqa: E402
 from webapp.log.rollups import bring_up_to_date  # noqa: E402
 from webapp.log.samples import draw  # noqa: E402

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from webapp import create_app
+from webapp.app import create_app
 from webapp.config import ROOT
 
 SPAM = "URGENT! You have won a £1000 prize. Claim now: http://prize-claim.top or call 09061701461"

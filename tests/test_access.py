@@ -14,12 +14,12 @@ from conftest import PASSWORD, Server
 from flask import Blueprint, g
 from openapi_spec_validator import validate
 
-from webapp import create_app
 from webapp.access import api_keys, throttle
 from webapp.access.passwords import AdminPassword
 from webapp.api.docs import responses
 from webapp.api.keys import needs_key
 from webapp.api.schemas import Health
+from webapp.app import create_app
 from webapp.errors import BadData
 from webapp.log.tables import failed_sign_ins, failures
 from webapp.web.login import reviewer_id, signed_in_only

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 from conftest import HAM, SPAM
 
-from webapp import create_app
+from webapp.app import create_app
 from webapp.log.tables import failures, predictions
 from webapp.web.check import how_long_ago
 

@@ -12,8 +12,8 @@ import pytest
 import sqlalchemy as sa
 from conftest import HAM, SPAM
 
-from webapp import create_app
 from webapp.access.private_files import secret_key
+from webapp.app import create_app
 from webapp.log.database import open_database
 from webapp.log.migrations import STEPS, migrate
 from webapp.log.tables import first_id, metadata, predictions

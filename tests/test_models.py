@@ -6,7 +6,7 @@ import pickle
 import pytest
 from conftest import HAM
 
-from webapp import create_app
+from webapp.app import create_app
 from webapp.model import artifact, registry
 
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from conftest import HAM, PASSWORD, SPAM, messages
 from test_api import assert_problem
 
-from webapp import create_app
+from webapp.app import create_app
 from webapp.log import listing, samples
 from webapp.log.database import write_transaction
 from webapp.log.import_reviews import CHUNK_ROWS
