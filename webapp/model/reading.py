@@ -6,7 +6,7 @@ What is computed here is part of every saved model: see FEATURES_VERSION in feat
 import re
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -67,7 +67,8 @@ _ENDINGS = (
 ).replace(" ", "|")
 _TOKEN = re.compile(
     rf"""
-      (?P<link>  hxxps?:?//\S+ | https?\s?:?\s?//\S+ | www\.\S+
+      (?P<word> (?!(?:https?|rs|inr|usd|eur|gbp|ngn|zar)\b) [^\W\d_]{{2,}} (?=[\s,!?]|$) )  # most words: a short cut
+    | (?P<link>  hxxps?:?//\S+ | https?\s?:?\s?//\S+ | www\.\S+
                | \b(?:[a-z0-9][a-z0-9-]{{0,62}}\.){{1,6}}(?: (?:{_ENDINGS})\b(?:/\S*)? | [a-z]{{2,12}}/\S+ ) )
     | (?P<email> [\w.+-]{{1,64}}@[\w-]{{1,63}}(?:\.[\w-]{{1,63}}){{1,6}} )
     | (?P<money> [£$€₹₦]\s?\d[\d,.]{{0,15}}(?:\s?[kmb]\b)?
@@ -76,7 +77,7 @@ _TOKEN = re.compile(
     | (?P<phone> (?<!\d)\+?\(?\d[\d\-\s().]{{7,20}}\d )
     | (?P<number> \d+(?:[.,:/]\d+)*(?!\w) )
     | (?P<spaced> (?<!\w)[^\W\d_](?:[\ .*_-][^\W\d_]){{3,30}}(?!\w) )
-    | (?P<word>  [^\W_]+(?:['’][^\W_]+)* )
+    | (?P<odd_word>  [^\W_]+(?:['’][^\W_]+)* )
     | (?P<emoji> [\u2190-\u2bff\U0001f000-\U0001faff] )
     | (?P<sign>  [!?]+ | [£$€%*\#@<>|~^=+]+ | \.{{2,}} )
     """,
@@ -91,6 +92,8 @@ def _read_token(match: re.Match[str]) -> list[str]:
     """Return what one piece of text counts as; a link counts as several things."""
     kind, piece = match.lastgroup, match.group().lower()
     if kind == "word":
+        return [piece]
+    if kind == "odd_word":
         return [piece.replace("’", "'").translate(_DIGITS_TO_ZERO)]
     if kind == "link":
         return _read_link(piece)
@@ -164,6 +167,20 @@ def _scale(name: str, edges: list[float], unit: str = "") -> tuple[list[float], 
     return edges, names
 
 
+def counter_of(is_one: Callable[[str], bool]) -> Callable[[str], int]:
+    """Return a function that counts the characters of a text that are one of these, as str.isdigit says of one."""
+    ascii_ones = bytes(code for code in range(128) if is_one(chr(code)))
+
+    def count(text: str) -> int:
+        if text.isascii():  # most are, and to see how much shorter it is without them is ten times as fast
+            return len(text) - len(text.encode().translate(None, ascii_ones))
+        return sum(map(is_one, text))
+
+    return count
+
+
+count_digits, count_letters, count_capitals = map(counter_of, (str.isdigit, str.isalpha, str.isupper))
+
 _LENGTH = _scale("length", [20, 40, 80, 140, 200, 400, 1000, 3000])
 _CAPITALS = _scale("capitals", [2, 5, 10, 20, 40, 70], " %")
 _CAPITAL_WORDS = _scale("words in capitals", [0, 1, 2, 4, 8])
@@ -179,7 +196,7 @@ def _facts(text: str, tokens: list[str]) -> list[str]:
     links, amounts, phones = (tokens.count(t) for t in ("[link]", "[amount of money]", "[phone number]"))
     measured = [
         (_LENGTH, len(text)),
-        (_DIGITS, 100 * sum(map(str.isdigit, text)) / max(len(text), 1)),
+        (_DIGITS, 100 * count_digits(text) / max(len(text), 1)),
         (_EXCLAMATIONS, text.count("!")),
         (_LINKS, links),
         (_AMOUNTS, amounts),
@@ -188,8 +205,10 @@ def _facts(text: str, tokens: list[str]) -> list[str]:
     ]
     has_both_cases = text.upper() != text != text.lower()  # else the whole message is shouted, or typed in a hurry
     if has_both_cases:
-        letters, capitals = sum(map(str.isalpha, text)), sum(map(str.isupper, text))
-        measured += [(_CAPITALS, 100 * capitals / max(letters, 1)), (_CAPITAL_WORDS, len(_CAPITAL_WORD.findall(text)))]
+        measured += [
+            (_CAPITALS, 100 * count_capitals(text) / max(count_letters(text), 1)),
+            (_CAPITAL_WORDS, len(_CAPITAL_WORD.findall(text))),
+        ]
     facts = [names[bisect_left(edges, value)] for (edges, names), value in measured]
     if has_both_cases and text[:1].islower():
         facts.append("(starts in lower case)")

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import NamedTuple
 
 from sklearn.pipeline import Pipeline
 
-from webapp.model.features import FACT_VALUE, GRAM_VALUE, grams, pairs, token_value
+from webapp.model.features import FACT_VALUE, GRAM_VALUE, LONGEST_WORD, grams, pairs, token_value
 from webapp.model.reading import read_message
+
+REMEMBERED_TOKENS = 50_000
 
 
 class Score(NamedTuple):
@@ -16,6 +17,23 @@ class Score(NamedTuple):
 
     spam_probability: float  # 0 to 1
     contributions: dict[str, float]  # term -> what it adds to the log-odds of spam, in the order of the message
+
+
+class _TokenWeights(dict[str, float]):
+    """What a token weighs together with its grams: it depends on the token alone, and most come again and again."""
+
+    def __init__(self, weights: dict[str, float]):
+        super().__init__()
+        self._weights = weights
+
+    def __missing__(self, token: str) -> float:
+        weight = self._weights.get
+        total = weight(token, 0.0) + GRAM_VALUE * sum(weight(gram, 0.0) for gram in grams(token[:LONGEST_WORD]))
+        if len(token) <= LONGEST_WORD:  # nobody shall fill the memory with words of 10,000 letters
+            if len(self) >= REMEMBERED_TOKENS:
+                self.clear()
+            self[token] = total
+        return total
 
 
 class SpamModel:
@@ -34,12 +52,7 @@ class SpamModel:
         weights = (vectorizer.scale_ * classifier.coef_[0]).tolist()
         self._weights: dict[str, float] = dict(zip(vectorizer.vocabulary_, weights, strict=True))
         self._intercept = float(classifier.intercept_[0])
-        # What a word weighs together with its grams depends on the word alone: most words come again and again.
-        self._token_weight = lru_cache(maxsize=50_000)(self._sum_token_weight)
-
-    def _sum_token_weight(self, token: str) -> float:
-        weight = self._weights.get
-        return weight(token, 0.0) + GRAM_VALUE * sum(weight(gram, 0.0) for gram in grams(token))
+        self._token_weights = _TokenWeights(self._weights)
 
     def score(self, text: str) -> Score:
         """Return the spam probability of a text and what each of its words and facts adds to it.
@@ -48,8 +61,8 @@ class SpamModel:
         neighbours that it stands in; so all contributions and the intercept add up to the log-odds.
         """
         tokens, facts = read_message(text)
-        token_weight, weights = self._token_weight, self._weights
-        sums = {token: token_weight(token) for token in dict.fromkeys(tokens)}
+        token_weights, weights = self._token_weights, self._weights
+        sums = {token: token_weights[token] for token in tokens}
         for first, second in pairs(tokens):
             weight = weights.get(f"{first} {second}")
             if weight:

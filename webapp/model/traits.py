@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import NamedTuple, TypedDict
 
-from webapp.model.reading import read_message
+from webapp.model.reading import count_capitals, count_digits, counter_of, read_message
 from webapp.model.spam_model import SpamModel
 
 TRAITS = (
@@ -28,6 +28,9 @@ TRAITS = (
 )
 RAREST = 0.005  # tokens in fewer messages than this share are not kept: they say little of the traffic
 FEWEST = 5  # nor those in fewer messages than this: they might say something of one message
+
+
+_count_visible, _count_spaces = counter_of(str.isalnum), counter_of(str.isspace)
 
 
 class Observed(NamedTuple):
@@ -53,9 +56,6 @@ def observe(model: SpamModel, text: str, spam_probability: float | None = None) 
     tokens = read_message(text).tokens
     words = [token for token in tokens if token[0].isalpha()]
     length = max(len(text), 1)
-    digits, capitals, visible, spaces = (
-        sum(map(test, text)) for test in (str.isdigit, str.isupper, str.isalnum, str.isspace)
-    )
     non_ascii = 0 if text.isascii() else sum(character > "\x7f" for character in text)
     values = (
         round(spam_probability, 4),
@@ -63,9 +63,9 @@ def observe(model: SpamModel, text: str, spam_probability: float | None = None) 
         round(model.unknown_share(tokens), 3),
         len(words),
         round(sum(map(len, words)) / max(len(words), 1), 2),
-        round(digits / length, 3),
-        round(capitals / length, 3),
-        round((len(text) - visible - spaces) / length, 3),
+        round(count_digits(text) / length, 3),
+        round(count_capitals(text) / length, 3),
+        round((len(text) - _count_visible(text) - _count_spaces(text)) / length, 3),
         round(non_ascii / length, 3),
         text.count("\n"),
         tokens.count("[link]"),
