@@ -46,3 +46,21 @@ def write_transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
             yield connection
     except sa.exc.SQLAlchemyError as error:
         raise LogUnavailable("The log cannot be written just now. Please try again in a moment.") from error
+
+
+@contextmanager
+def driver_transaction(engine: sa.Engine) -> Iterator[Any]:
+    """One transaction of plain SQL on a cursor of the database's driver (PEP 249).
+
+    It is for the insert that every request waits for, of which SQLAlchemy's own work would be the greater part.
+    Raises the driver's errors, engine.dialect.loaded_dbapi.Error.
+    """
+    connection = engine.raw_connection()
+    try:
+        cursor = connection.cursor()
+        if engine.dialect.name == "sqlite":  # other drivers begin by themselves
+            cursor.execute("BEGIN IMMEDIATE")
+        yield cursor
+        connection.commit()
+    finally:
+        connection.close()  # gives it back to the pool, which rolls back what was not committed

@@ -7,6 +7,7 @@ import time
 from typing import Any, TypedDict
 
 import sqlalchemy as sa
+from pydantic_core import to_json
 
 
 class UTCDateTime(sa.TypeDecorator[dt.datetime]):
@@ -29,7 +30,7 @@ class JSONText(sa.TypeDecorator[Any]):
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
-        return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return None if value is None else to_json(value).decode()
 
     def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
         return None if value is None else json.loads(value)

@@ -3,23 +3,38 @@
 import logging
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from webapp.errors import LogUnavailable
+from webapp.log.database import driver_transaction
 from webapp.log.tables import FailureRow, PredictionRow, failures, predictions
 
 logger = logging.getLogger(__name__)
 
 
+class _Insert:
+    """INSERT into a table, with what SQLAlchemy would do anew for each row done once."""
+
+    def __init__(self, table: sa.Table, dialect: sa.Dialect):
+        self.sql = str(sa.insert(table).compile(dialect=dialect))
+        self._columns = [
+            (column.name, column.type.dialect_impl(dialect).bind_processor(dialect)) for column in table.columns
+        ]
+
+    def values(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Return a row as the database's driver takes it."""
+        return tuple(convert(row[name]) if convert else row[name] for name, convert in self._columns)
+
+
 class _Entry:
     """The rows of one request, waiting to be committed."""
 
-    def __init__(self, table: sa.Table, rows: Sequence[Any]):
-        self.table = table
-        self.rows = rows
+    def __init__(self, insert: _Insert, rows: Sequence[Mapping[str, Any]]):
+        self.sql = insert.sql
+        self.values = [insert.values(row) for row in rows]
         self.tried = False
         self.stored = False
 
@@ -36,17 +51,19 @@ class LogWriter:
         self._engine = engine
         self._waiting: deque[_Entry] = deque()
         self._turn = threading.Lock()
+        self._predictions = _Insert(predictions, engine.dialect)
+        self._failures = _Insert(failures, engine.dialect)
 
     def add_predictions(self, rows: Sequence[PredictionRow]) -> None:
         """Store predictions in one transaction; return once they are committed.
 
         Raises LogUnavailable when they are not: then none of them is stored.
         """
-        self._write(_Entry(predictions, rows))
+        self._write(_Entry(self._predictions, rows))
 
     def add_failure(self, row: FailureRow) -> None:
         """Store a failure; raises LogUnavailable."""
-        self._write(_Entry(failures, [row]))
+        self._write(_Entry(self._failures, [row]))
 
     def set_sender_report(self, prediction_id: str, report: str) -> bool:
         """Store what the sender said of a verdict; return whether there is such a prediction."""
@@ -79,12 +96,10 @@ class LogWriter:
             group.append(self._waiting.popleft())
             group[-1].tried = True
         try:
-            with self._engine.begin() as connection:
-                for table in (predictions, failures):
-                    rows = [row for entry in group if entry.table is table for row in entry.rows]
-                    if rows:
-                        connection.execute(sa.insert(table), rows)
-        except sa.exc.SQLAlchemyError:
+            with driver_transaction(self._engine) as cursor:
+                for sql in {entry.sql for entry in group}:
+                    cursor.executemany(sql, [values for entry in group if entry.sql == sql for values in entry.values])
+        except (sa.exc.SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error):
             logger.exception("%d requests could not be logged and get status 503", len(group))
             return
         for entry in group:
