@@ -3,16 +3,18 @@
 Errors are `application/problem+json` (RFC 9457) under /api/ and for the health checks, and a page elsewhere.
 """
 
+import random
 import re
 import time
 
-from flask import Flask, Response, current_app, g, jsonify, render_template, request
-from flask.sessions import SecureCookieSessionInterface
+from flask import Flask, Request, Response, current_app, g, jsonify, render_template, request
+from flask.json.provider import DefaultJSONProvider
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
+from pydantic_core import to_json
 from werkzeug.exceptions import HTTPException
 
 from webapp.errors import HamletError, InvalidInput, LogUnavailable
 from webapp.inference import Inference
-from webapp.log.tables import new_id
 
 HEADERS = {
     # No inline scripts or styles anywhere: text from a message that slipped through as HTML could do nothing.
@@ -47,16 +49,33 @@ DETAILS = {
 }
 
 
-class _SecureWhenHttps(SecureCookieSessionInterface):
-    """Cookies that came over HTTPS stay on HTTPS; on plain http://127.0.0.1 they must work too."""
+class _Json(DefaultJSONProvider):
+    """Flask's JSON, written in half the time by pydantic."""
+
+    sort_keys = False  # id and label first, as documented
+
+    def dumps(self, obj: object, **kwargs: object) -> str:
+        try:
+            return to_json(obj).decode()
+        except ValueError:  # an error that quotes half of a surrogate pair, say: this writes it as an escape
+            return super().dumps(obj, **kwargs)
+
+
+class _Sessions(SecureCookieSessionInterface):
+    """Flask's signed cookies, but those that came over HTTPS stay on HTTPS; on http://127.0.0.1 they must work too."""
 
     def get_cookie_secure(self, app: Flask) -> bool:
         return request.is_secure
 
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        # Programs send no cookies, and to make ready for checking one would be a twentieth of their request's time.
+        return super().open_session(app, request) if request.cookies else self.session_class()
+
 
 def register(app: Flask) -> None:
     """Set up request ids, headers and error handling for the whole app."""
-    app.session_interface = _SecureWhenHttps()
+    app.session_interface = _Sessions()
+    app.json = _Json(app)
     app.before_request(_take_request_id)
     app.after_request(_count)  # the one registered first is called last
     app.after_request(_add_headers)
@@ -67,12 +86,11 @@ def register(app: Flask) -> None:
 def _take_request_id() -> None:
     g.started = time.perf_counter()
     given = request.headers.get("X-Request-ID", "")
-    g.request_id = given if SENSIBLE_ID.fullmatch(given) else new_id()
+    g.request_id = given if SENSIBLE_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
 
 
 def _add_headers(response: Response) -> Response:
-    response.headers.update(HEADERS)
-    response.headers["X-Request-ID"] = g.request_id
+    response.headers.extend(HEADERS | {"X-Request-ID": g.request_id})
     return response
 
 

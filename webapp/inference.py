@@ -123,4 +123,5 @@ def _is_unicode(text: str) -> bool:
 def explain(score: Score) -> list[TermContribution]:
     """Return the terms that weighed most, in either direction, heaviest first."""
     heaviest = sorted(score.contributions.items(), key=lambda item: -abs(item[1]))[:EXPLAINED_TERMS]
-    return [TermContribution(term=term, contribution=round(share, 4)) for term, share in heaviest if round(share, 4)]
+    rounded = ((term, round(share, 4)) for term, share in heaviest)
+    return [{"term": term, "contribution": share} for term, share in rounded if share]
