@@ -56,6 +56,13 @@ def test_every_worker_answers_and_the_access_log_has_id_and_time_but_no_text(ser
     assert "prize" not in server.output()
 
 
+def test_nobody_can_write_a_line_of_their_own_into_the_access_log(server):
+    assert server.call("/nothing%0Aforged%20line?secret")[0] == 404
+    time.sleep(0.3)
+    (line,) = [line for line in server.output().splitlines() if "forged" in line]
+    assert " GET /nothing%0Aforged%20line 404 " in line
+
+
 @pytest.mark.parametrize("repetition", range(3))
 def test_sigkill_of_all_processes_loses_nothing_that_was_answered(server, repetition):
     answered, failed, stop = [], [], threading.Event()
