@@ -1,7 +1,7 @@
 """Write the settings with which MLServer serves the model in one process: predict_proba, no log.
 
-After MLServer's documentation: "SKLearn" (the runtime, and predict_fn), "Content Types" (a request of strings) and
-"Parallel Inference" (parallel_workers 0: no other process).
+After MLServer's documentation: "SKLearn" (the runtime; a request names the output predict_proba), "Content Types" (and
+says that its input is str) and "Parallel Inference" (parallel_workers 0: no other process).
 
     MODELS=... python mlserver_model.py FOLDER PORT
     PYTHONPATH=<repository> mlserver start FOLDER
@@ -29,11 +29,7 @@ settings = {
 model_settings = {
     "name": "spam",
     "implementation": "mlserver_sklearn.SKLearnModel",
-    "parameters": {
-        "uri": str(MODELS / VERSION / "model.joblib"),
-        "version": VERSION,
-        "extra": {"predict_fn": "predict_proba"},
-    },
+    "parameters": {"uri": str(MODELS / VERSION / "model.joblib"), "version": VERSION},
 }
 folder.mkdir(parents=True, exist_ok=True)
 (folder / "settings.json").write_text(json.dumps(settings, indent=2))
