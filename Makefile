@@ -4,7 +4,7 @@ PYTHON ?= python3
 DATA ?= data
 SETS := uci_sms mendeley_sms india_sms youtube spamassassin
 
-.PHONY: run demo test lint format model bench
+.PHONY: run demo test lint format model bench bench-quick
 
 run: $(BIN)/.installed  ## start the server; PORT=8080 and HOST=0.0.0.0 change where
 	@exec $(BIN)/python -m webapp
@@ -29,8 +29,11 @@ model: $(BIN)/.installed  ## train the shipped model anew from DATA=folder and s
 		--licence "uci_sms=CC BY 4.0" --licence "mendeley_sms=CC BY 4.0" --licence "india_sms=MIT" \
 		--licence "youtube=free for research (Alberto et al. 2015)" --licence "spamassassin=PDDL, CC0" --licence "messages=CC0"
 
-bench: $(BIN)/.installed  ## measure speed
-	@$(BIN)/python benchmarks/scoring.py
+bench: $(BIN)/.installed .venv-bench/.installed .venv-bench-mlserver/.installed  ## compare speed with other servers
+	@$(BIN)/python benchmarks/compare.py
+
+bench-quick: $(BIN)/.installed .venv-bench/.installed  ## the same in two minutes, with FastAPI alone
+	@$(BIN)/python benchmarks/compare.py --quick
 
 $(BIN)/.installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Hamlet needs Python 3.11 or newer, $(PYTHON) is " + sys.version)'
@@ -41,4 +44,12 @@ $(BIN)/.installed: requirements.txt
 
 $(BIN)/.installed-dev: requirements-dev.txt $(BIN)/.installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+.venv-bench/.installed: benchmarks/requirements.txt
+.venv-bench-mlserver/.installed: benchmarks/requirements-mlserver.txt
+.venv-bench/.installed .venv-bench-mlserver/.installed:
+	@echo "Installing $< into $(@D) (once, a few minutes) ..."
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@

@@ -1,13 +1,12 @@
 """How much faster is the sum of terms than Pipeline.predict_proba, and does its time grow with the length alone?
 
-    make bench
+    python benchmarks/scoring.py        (part of `make bench`)
 
 First both score the same messages in turn, in one process; printed is the median over the rounds, and the ratio
-round by round, because the machine's speed may drift. Then texts made to keep the regular expressions busy are scored
-at 1,000 and at 10,000 characters: a ratio near 10 is linear.
+round by round, because the machine's speed may drift. Then an ordinary text, and texts made to keep the regular
+expressions busy, are scored at 10 to 10,000 characters: ten times the length must take about ten times the time.
 """
 
-import csv
 import statistics
 import sys
 import time
@@ -16,32 +15,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.servers import messages  # noqa: E402
 from webapp.model.registry import ModelRegistry  # noqa: E402
 from webapp.model.spam_model import SpamModel  # noqa: E402
 
 ROUNDS = 15
-MESSAGES = 300
-
-
-NASTY = [
-    "a-",
-    "1,",
-    "1 ",
-    "a.",
-    "a@",
-    "(",
-    "£",
-    "£1 ",
-    "x.y",
-    "http:// ",
-    "www.",
-    "1.1:",
-    "a'",
-    "a b ",
-    "0\n",
-    "/a1",
-    "word ",
-]
+LENGTHS = (10, 100, 1_000, 10_000)
+ORDINARY = "Are we still on for lunch tomorrow? I could be there by one, call me. "
+NASTY = "a- 1, 1_ a. a@ ( £ £1_ x.y http://_ www. 1.1: a' a_b_ 0\n /a1 word_"
 
 
 def main() -> None:
@@ -51,11 +32,9 @@ def main() -> None:
     grow(model)
 
 
-def compare(model: SpamModel) -> None:
-    """Print both times for one message and their ratio."""
-    with open(ROOT / "webapp" / "model" / "messages.csv", newline="", encoding="utf-8") as file:
-        texts = [row["text"] for row in csv.DictReader(file)]
-    texts = texts[:: max(1, len(texts) // MESSAGES)][:MESSAGES]
+def compare(model: SpamModel) -> dict[str, float]:
+    """Print and return both times for one message and their ratio."""
+    texts = messages()
     for text in texts:
         expected = model.pipeline.predict_proba([text])[0, 1]
         assert abs(model.score(text).spam_probability - expected) < 1e-9
@@ -71,27 +50,32 @@ def compare(model: SpamModel) -> None:
             model.pipeline.predict_proba([text])
         theirs.append((time.perf_counter() - started) / len(texts))
     ratios = [slow / fast for slow, fast in zip(theirs, ours, strict=True)]
-    print(f"model {model.version}, {len(texts)} messages of webapp/model/messages.csv, {ROUNDS} rounds, medians")
-    print(f"SpamModel.score          {statistics.median(ours) * 1e6:7.0f} us a message, with explanation")
-    print(f"Pipeline.predict_proba   {statistics.median(theirs) * 1e6:7.0f} us a message")
-    print(f"ratio                    {statistics.median(ratios):7.1f}   ({min(ratios):.1f} to {max(ratios):.1f})")
+    score_us, predict_proba_us, ratio = (
+        round(statistics.median(values) * scale, 2) for values, scale in ((ours, 1e6), (theirs, 1e6), (ratios, 1))
+    )
+    print(f"\nmodel {model.version}, {len(texts)} messages of webapp/model/messages.csv, {ROUNDS} rounds, medians")
+    print(f"SpamModel.score          {score_us:7.0f} us a message, with explanation")
+    print(f"Pipeline.predict_proba   {predict_proba_us:7.0f} us a message")
+    print(f"ratio                    {ratio:7.1f}   ({min(ratios):.1f} to {max(ratios):.1f})")
+    return {"score_us": score_us, "predict_proba_us": predict_proba_us, "score_ratio": ratio}
 
 
 def grow(model: SpamModel) -> None:
-    """Print how the time grows when the text becomes ten times as long."""
+    """Print the microseconds for texts of different lengths, and the ratio of the last two."""
 
-    def seconds(text: str) -> float:
+    def microseconds(text: str) -> float:
         times = []
         for _ in range(ROUNDS):
             started = time.perf_counter()
             model.score(text)
-            times.append(time.perf_counter() - started)
+            times.append((time.perf_counter() - started) * 1e6)
         return statistics.median(times)
 
-    print("\ntext repeated      1,000 characters   10,000 characters   ratio")
-    for piece in NASTY:
-        short, long = seconds(piece * (1_000 // len(piece))), seconds(piece * (10_000 // len(piece)))
-        print(f"{piece!r:16} {short * 1e3:12.2f} ms {long * 1e3:16.2f} ms {long / short:10.1f}")
+    print("\nus for a text of" + "".join(f"{length:10,}" for length in LENGTHS) + " characters    last / last but one")
+    for piece in [ORDINARY, *(piece.replace("_", " ") for piece in NASTY.split(" "))]:
+        times = [microseconds((piece * (length // len(piece) + 1))[:length]) for length in LENGTHS]
+        shown = repr(piece if len(piece) < 10 else "an ordinary one")
+        print(f"{shown:16}" + "".join(f"{time:10.0f}" for time in times) + f"{times[-1] / times[-2]:26.1f}")
 
 
 if __name__ == "__main__":

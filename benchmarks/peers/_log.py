@@ -8,9 +8,10 @@ The peers do not make it themselves: when two workers turn a new file to WAL at 
 import datetime as dt
 import os
 import sqlite3
-from contextlib import closing
+from pathlib import Path
 
-from webapp.log.migrations import STEPS
+from webapp.log.database import open_database
+from webapp.log.migrations import migrate
 from webapp.log.tables import new_id
 
 INSERT = f"INSERT INTO predictions VALUES ({', '.join('?' * 13)})"
@@ -58,6 +59,4 @@ def add(
 
 
 if __name__ == "__main__":
-    with closing(connect()) as log:
-        log.execute("PRAGMA journal_mode = WAL")  # the file remembers it
-        log.execute(STEPS[0][0])
+    migrate(open_database(f"sqlite:///{os.environ['DATABASE']}", Path()))  # with all of its indexes, as a WAL file
