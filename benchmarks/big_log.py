@@ -1,9 +1,9 @@
-"""Are the pages still fast when the log holds millions of predictions, and are being written to?
+"""Is Hamlet still fast when its log holds millions of predictions?
 
     python benchmarks/big_log.py --rows 5000000
 
-Fills a log in a temporary folder (about 1 GB for each million rows), starts the real server on it, keeps sending
-predictions, and times each page. The same pages on a log of 1,000 rows stand beside.
+Fills a log of 1,000 rows and a large one in temporary folders (about 1 GB for each million rows). First the real server
+answers requests on the one and the other in turn. Then each page is timed, while predictions keep coming in.
 """
 
 import argparse
@@ -12,13 +12,10 @@ import csv
 import datetime as dt
 import http.cookiejar
 import json
-import os
 import random
 import re
-import socket
 import sqlite3
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -30,6 +27,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.figures import hamlet  # noqa: E402
+from benchmarks.servers import load, messages, running  # noqa: E402
 from webapp.app import create_app  # noqa: E402
 from webapp.inference import explain  # noqa: E402
 from webapp.log.rollups import bring_up_to_date  # noqa: E402
@@ -54,8 +53,8 @@ PAGES = [
 
 def fill(instance: Path, rows: int) -> None:
     """Put `rows` predictions of the project's messages, spread over DAYS days up to now, into a log."""
-    os.environ["HAMLET_ADMIN_PASSWORD"] = PASSWORD
     app = create_app(instance)
+    app.extensions["admin_password"].set(PASSWORD)
     model = app.extensions["inference"].registry.current()
     messages = []
     with open(ROOT / "webapp" / "model" / "messages.csv", newline="", encoding="utf-8") as file:
@@ -88,32 +87,6 @@ def fill(instance: Path, rows: int) -> None:
     engine.dispose()
 
 
-@contextlib.contextmanager
-def serve(instance: Path):
-    """Run the real server; yield its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = os.environ | {"PORT": str(port), "HAMLET_INSTANCE_FOLDER": str(instance)}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "webapp"],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(300):
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/readyz"):
-                break
-            time.sleep(0.1)
-        yield url
-    finally:
-        process.terminate()
-        process.wait()
-
-
 def sign_in(url: str) -> urllib.request.OpenerDirector:
     opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
     page = opener.open(f"{url}/login").read().decode()
@@ -132,28 +105,39 @@ def write_meanwhile(url: str, stop: threading.Event, counted: list[int]) -> None
         time.sleep(0.01)
 
 
-def measure(rows: int, rounds: int) -> dict[str, float]:
+def page_times(instance: Path, rounds: int) -> dict[str, float]:
     """Return the median milliseconds of each page."""
-    with tempfile.TemporaryDirectory() as folder:
-        instance = Path(folder) / "instance"
-        fill(instance, rows)
-        middle = first_id(dt.datetime.now(dt.UTC) - dt.timedelta(days=DAYS / 2))
-        with serve(instance) as url:
-            opener, stop, written = sign_in(url), threading.Event(), [0]
-            writer = threading.Thread(target=write_meanwhile, args=(url, stop, written))
-            writer.start()
-            times: dict[str, list[float]] = {page: [] for page in PAGES}
-            for _ in range(rounds):
-                for page in PAGES:
-                    started = time.perf_counter()
-                    with opener.open(url + page.replace("MIDDLE", middle)) as answer:
-                        answer.read()
-                        assert "/login" not in answer.url
-                    times[page].append(1000 * (time.perf_counter() - started))
-            stop.set()
-            writer.join()
-        print(f"{written[0]:,} predictions were written meanwhile")
+    middle = first_id(dt.datetime.now(dt.UTC) - dt.timedelta(days=DAYS / 2))
+    with running(hamlet(workers=2), pinned=False, folder=instance) as (one, _):
+        opener, stop, written = sign_in(one.url), threading.Event(), [0]
+        writer = threading.Thread(target=write_meanwhile, args=(one.url, stop, written))
+        writer.start()
+        times: dict[str, list[float]] = {page: [] for page in PAGES}
+        for _ in range(rounds):
+            for page in PAGES:
+                started = time.perf_counter()
+                with opener.open(one.url + page.replace("MIDDLE", middle)) as answer:
+                    answer.read()
+                    assert "/login" not in answer.url
+                times[page].append(1000 * (time.perf_counter() - started))
+        stop.set()
+        writer.join()
+    print(f"{written[0]:,} predictions were written meanwhile")
     return {page: statistics.median(taken) for page, taken in times.items()}
+
+
+def compare_rates(small: Path, big: Path, rounds: int) -> None:
+    """Print how many requests a second Hamlet answers on the big log, as a share of those on the small one."""
+    texts, shares = messages(), []
+    for _ in range(rounds):
+        rates = []
+        for instance in (small, big):
+            with running(hamlet(workers=1), folder=instance) as (one, _):
+                load(one, 2, texts)
+                rates.append(load(one, 6, texts)["rate"])
+        shares.append(rates[1] / rates[0])
+    print(f"requests a second on the large log / on the small one: {statistics.median(shares):.2f}", end="")
+    print(f" ({min(shares):.2f} to {max(shares):.2f}, {rounds} rounds)")
 
 
 def main() -> None:
@@ -161,11 +145,15 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=5_000_000)
     parser.add_argument("--rounds", type=int, default=9)
     arguments = parser.parse_args()
-    small = measure(1_000, arguments.rounds)
-    big = measure(arguments.rows, arguments.rounds)
+    with tempfile.TemporaryDirectory() as small_folder, tempfile.TemporaryDirectory() as big_folder:
+        small, big = Path(small_folder), Path(big_folder)
+        fill(small, 1_000)
+        fill(big, arguments.rows)
+        compare_rates(small, big, arguments.rounds)
+        times = [page_times(instance, arguments.rounds) for instance in (small, big)]
     print(f"\n{'median ms':44} {'1,000 rows':>12} {arguments.rows:>12,} rows")
     for page in PAGES:
-        print(f"{page:44} {small[page]:12.0f} {big[page]:12.0f}")
+        print(f"{page:44} {times[0][page]:12.0f} {times[1][page]:12.0f}")
 
 
 if __name__ == "__main__":

@@ -55,12 +55,14 @@ def main() -> None:
     extra |= scoring.compare(model)
     scoring.grow(model)
     if not arguments.quick:
+        growth = figures.grow(texts)
         results = {
             "measured_at": dt.date.today().isoformat(),
             "rounds": rounds,
             "seconds": seconds,
             "servers": table,
             "figures": extra,
+            "growth": growth,
         }
         (ROOT / "benchmarks" / "results.json").write_text(json.dumps(results, indent=2) + "\n")
         (ROOT / "docs" / "speed.svg").write_text(chart.bars(table))

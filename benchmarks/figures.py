@@ -59,6 +59,21 @@ def measure(texts: list[str], writers_s: int) -> dict[str, float]:
     }
 
 
+def grow(texts: list[str]) -> list[dict[str, float]]:
+    """Print and return how rate and latency change with the number of connections, and of worker processes."""
+    lines = []
+    print("\nworkers  connections  requests/s  p50 ms  p99 ms   (unpinned, medians of 3)")
+    for workers, connections in ((1, 1), (1, 8), (1, 32), (1, 128), (1, 512), (2, 32), (2, 512), (4, 32)):
+        rounds = []
+        for _ in range(3):
+            with running(hamlet(workers), pinned=False) as (one, _):
+                rounds.append(load(one, LOAD_S, texts, pinned=False, connections=connections))
+        medians = {name: statistics.median(one[name] for one in rounds) for name in ("rate", "p50_ms", "p99_ms")}
+        lines.append({"workers": workers, "connections": connections, **medians})
+        print("{workers:7}  {connections:11}  {rate:10.0f}  {p50_ms:6.1f}  {p99_ms:6.0f}".format(**lines[-1]))
+    return lines
+
+
 def milliseconds(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
