@@ -31,8 +31,10 @@ model: $(BIN)/.installed  ## train the shipped model anew from DATA=folder and s
 
 bench: $(BIN)/.installed .venv-bench/.installed .venv-bench-mlserver/.installed  ## compare speed with other servers
 	@$(BIN)/python benchmarks/compare.py
+	@$(BIN)/python benchmarks/figures.py
+	@$(BIN)/python benchmarks/scoring.py
 
-bench-quick: $(BIN)/.installed .venv-bench/.installed  ## the same in two minutes, with FastAPI alone
+bench-quick: $(BIN)/.installed .venv-bench/.installed  ## its first lines in two minutes: FastAPI alone
 	@$(BIN)/python benchmarks/compare.py --quick
 
 $(BIN)/.installed: requirements.txt

@@ -10,8 +10,6 @@ its log must hold a row for every answer. The results go to benchmarks/results.j
 """
 
 import argparse
-import datetime as dt
-import json
 import statistics
 import sys
 from pathlib import Path
@@ -20,11 +18,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import chart, figures, scoring  # noqa: E402
+from benchmarks import chart, results  # noqa: E402
 from benchmarks.servers import ALL, HAMLET_SERVER, QUICK, Server, load, messages, running  # noqa: E402
 from webapp.model.registry import ModelRegistry  # noqa: E402
 
-WARM_UP_S = 2
 Rounds = dict[str, list[dict[str, Any]]]  # key of a server -> its figures in each round
 
 
@@ -49,22 +46,8 @@ def main() -> None:
             measured[server.key].append(measure(server, texts, seconds))
     table = summarise(servers, measured)
     print_table(table, rounds, seconds)
-    extra = figures.measure(texts, writers_s=5 if arguments.quick else 60)
-    figures.show(extra)
-    model = ModelRegistry(ROOT / "saved_models").current()
-    extra |= scoring.compare(model)
-    scoring.grow(model)
     if not arguments.quick:
-        growth = figures.grow(texts)
-        results = {
-            "measured_at": dt.date.today().isoformat(),
-            "rounds": rounds,
-            "seconds": seconds,
-            "servers": table,
-            "figures": extra,
-            "growth": growth,
-        }
-        (ROOT / "benchmarks" / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+        results.save(rounds=rounds, seconds=seconds, servers=table)
         (ROOT / "docs" / "speed.svg").write_text(chart.bars(table))
 
 
@@ -83,10 +66,9 @@ def check(server: Server, texts: list[str]) -> None:
 def measure(server: Server, texts: list[str], seconds: int) -> dict[str, Any]:
     """Return the figures of one round; exits if an answer is not in the log."""
     with running(server) as (one, start_s):
-        before = load(one, WARM_UP_S, texts)["answers"]
         result = load(one, seconds, texts)
-        if server.logs and one.rows() < before + result["answers"]:
-            sys.exit(f"{server.name}: {before + result['answers']} answers, but only {one.rows()} rows in the log")
+        if server.logs and one.rows() < result["answers"]:
+            sys.exit(f"{server.name}: {result['answers']} answers, but only {one.rows()} rows in the log")
     return result | {"start_s": round(start_s, 2)}
 
 

@@ -1,21 +1,38 @@
-"""What one Hamlet takes and gives beside its rate: start-up, memory, batches, several workers on one log."""
+"""What one Hamlet takes and gives beside its rate: start-up, memory, batches, several workers on one log.
+
+python benchmarks/figures.py        (part of `make bench`)
+"""
 
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
-from benchmarks.servers import HAMLET_SERVER, ROOT, Server, load, running
-from webapp.model.registry import ModelRegistry
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import results  # noqa: E402
+from benchmarks.servers import HAMLET_SERVER, Server, load, messages, running  # noqa: E402
+from webapp.model.registry import ModelRegistry  # noqa: E402
 
 ROUNDS = 5
 BATCH = 1000
 LOAD_S = 5
 
 
+def main() -> None:
+    """Measure, print, and save."""
+    texts = messages()
+    measured = measure(texts, writers_s=60)
+    show(measured)
+    results.save(figures=measured, growth=grow(texts))
+
+
 def hamlet(workers: int) -> Server:
     """Return Hamlet with so many worker processes."""
-    return replace(HAMLET_SERVER, environment={**HAMLET_SERVER.environment, "HAMLET_WORKERS": str(workers)})
+    return replace(HAMLET_SERVER, environment=HAMLET_SERVER.environment | {"HAMLET_WORKERS": str(workers)})
 
 
 def measure(texts: list[str], writers_s: int) -> dict[str, float]:
@@ -93,3 +110,7 @@ a request of {BATCH} messages, logged          {figures["batch_ms"]:8.0f} ms
                                             {figures["two_processes_p99"]:8.2f} times the p99
 4 processes on one log, {figures["writers_s"]:3.0f} s: longest {figures["writers_longest_ms"]:9.0f} ms
   answers that are not in the log           {figures["writers_missing_rows"]:8.0f}""")
+
+
+if __name__ == "__main__":
+    main()

@@ -15,6 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import results  # noqa: E402
 from benchmarks.servers import messages  # noqa: E402
 from webapp.model.registry import ModelRegistry  # noqa: E402
 from webapp.model.spam_model import SpamModel  # noqa: E402
@@ -28,7 +29,7 @@ NASTY = "a- 1, 1_ a. a@ ( £ £1_ x.y http://_ www. 1.1: a' a_b_ 0\n /a1 word_"
 def main() -> None:
     """Print the two tables."""
     model = ModelRegistry(ROOT / "saved_models").current()
-    compare(model)
+    results.save(scoring=compare(model))
     grow(model)
 
 

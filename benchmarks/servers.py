@@ -25,6 +25,7 @@ PEERS = ROOT / "benchmarks" / "peers"
 HAMLET, PEER, MLSERVER = (ROOT / folder / "bin" for folder in (".venv", ".venv-bench", ".venv-bench-mlserver"))
 MESSAGES = 500
 CONNECTIONS = 32
+WARM_UP_S = 2
 SERVER_CORE, WRK_CORE = "0", "1"
 
 
@@ -177,9 +178,7 @@ def running(server: Server, pinned: bool = True, folder: Path | None = None) -> 
         on_one_core = ["taskset", "-c", SERVER_CORE] if pinned else []
         with (Path(temporary) / "output").open("wb") as output:
             started = time.perf_counter()
-            process = subprocess.Popen(
-                on_one_core + words(server.command), stdout=output, start_new_session=True, **options
-            )
+            process = subprocess.Popen(on_one_core + words(server.command), stdout=output, process_group=0, **options)
             try:
                 one = Running(server, port, folder, process)
                 wait_until_ready(one, Path(output.name))
@@ -227,22 +226,32 @@ def messages() -> list[str]:
 def load(
     one: Running, seconds: float, texts: list[str], pinned: bool = True, connections: int = CONNECTIONS
 ) -> dict[str, Any]:
-    """Put wrk's load on a server and return its figures; exits if anything but good answers came back."""
+    """Put wrk's load on a server and return its figures; exits if anything but good answers came back.
+
+    The figures are of the time after a warm-up, in which every worker process starts to take connections; only
+    `answers` counts what was answered in the warm-up, too.
+    """
     if shutil.which("wrk") is None:
         sys.exit("This needs wrk: sudo apt install wrk")
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as bodies:
         bodies.write("".join(json.dumps(one.server.body(text)) + "\n" for text in texts))
         bodies.flush()
         on_one_core = ["taskset", "-c", WRK_CORE] if pinned else []
-        wrk = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "10s", "-s"]
-        finished = subprocess.run(
-            [*on_one_core, *wrk, str(ROOT / "benchmarks" / "post.lua"), one.url + one.server.path],
-            env=os.environ | {"BODIES": bodies.name},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    figures: dict[str, Any] = json.loads(finished.stderr.strip().splitlines()[-1])
-    if figures["errors"]:
-        sys.exit(f"{one.server.name}: {figures['errors']} of {figures['answers']} requests failed")
-    return figures
+        wrk = [*on_one_core, "wrk", "-t1", f"-c{connections}", "--latency", "--timeout", "10s"]
+        script = ["-s", str(ROOT / "benchmarks" / "post.lua"), one.url + one.server.path]
+
+        def run(seconds: float) -> dict[str, Any]:
+            finished = subprocess.run(
+                [*wrk, f"-d{seconds}s", *script],
+                env=os.environ | {"BODIES": bodies.name},
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            figures: dict[str, Any] = json.loads(finished.stderr.strip().splitlines()[-1])
+            if figures["errors"]:
+                sys.exit(f"{one.server.name}: {figures['errors']} of {figures['answers']} requests failed")
+            return figures
+
+        warm_up, figures = run(WARM_UP_S), run(seconds)
+    return figures | {"answers": warm_up["answers"] + figures["answers"]}
