@@ -5,10 +5,11 @@ import hashlib
 import hmac
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from webapp.config import MAX_TEXT_LENGTH
 from webapp.errors import InvalidInput, LogUnavailable
+from webapp.log.origins import add_predictions, find_predictions
 from webapp.log.tables import FailureRow, PredictionRow, TermContribution, new_id
 from webapp.log.writer import LogWriter
 from webapp.model.registry import ModelRegistry
@@ -54,6 +55,26 @@ class Inference:
         self.log.add_predictions([self._stored(row) for row in rows])
         self.metrics.count_predictions(rows)
         return rows
+
+    def predict_once(self, texts: Mapping[str, str], source: str) -> dict[str, PredictionRow]:
+        """Return the prediction for each text by its origin (see webapp/log/origins.py), in the order of the texts.
+
+        A text whose origin is in the log already is not scored again: it keeps the prediction that it has there. The
+        others are logged in one transaction: all of them or none. Raises InvalidInput that names the origin (check
+        each text by check_text before), ModelUnusable, LogUnavailable.
+        """
+        for origin, text in texts.items():
+            check_text(text, origin)
+        model = self.registry.current()
+        known = find_predictions(self.log.engine, list(texts))
+        rows = {
+            origin: self._score(model, text, source, None, time.perf_counter())
+            for origin, text in texts.items()
+            if origin not in known
+        }
+        add_predictions(self.log.engine, {origin: self._stored(row) for origin, row in rows.items()})
+        self.metrics.count_predictions(rows.values())
+        return {origin: known.get(origin) or rows[origin] for origin in texts}
 
     def record_failure(self, source: str, status: int, what: str, request_id: str | None) -> None:
         """Log that a request was refused or went wrong; if even that fails, there is only the server's own log left."""

@@ -113,6 +113,10 @@ STEPS: list[list[str]] = [
             last_at TIMESTAMP NOT NULL
         )""",
     ],
+    [  # 3
+        # Which record of a file or a stream became which prediction, so that none is logged twice.
+        "CREATE TABLE origins (origin TEXT NOT NULL PRIMARY KEY, prediction_id VARCHAR(36) NOT NULL)",
+    ],
 ]
 
 

@@ -130,6 +130,14 @@ reviews = sa.Table(
 # The predictions whose reviewers contradict each other.
 disagreements = sa.Table("disagreements", metadata, sa.Column("prediction_id", sa.String(36), primary_key=True))
 
+# Which record of a file or a stream a prediction was made for: see origins.py.
+origins = sa.Table(
+    "origins",
+    metadata,
+    sa.Column("origin", sa.Text, primary_key=True),
+    sa.Column("prediction_id", sa.String(36), nullable=False),
+)
+
 samples = sa.Table(
     "samples",
     metadata,

@@ -10,29 +10,16 @@ import sqlalchemy as sa
 
 from webapp.errors import LogUnavailable
 from webapp.log.database import driver_transaction
+from webapp.log.insert import Insert
 from webapp.log.tables import FailureRow, PredictionRow, failures, predictions
 
 logger = logging.getLogger(__name__)
 
 
-class _Insert:
-    """INSERT into a table, with what SQLAlchemy would do anew for each row done once."""
-
-    def __init__(self, table: sa.Table, dialect: sa.Dialect):
-        self.sql = str(sa.insert(table).compile(dialect=dialect))
-        self._columns = [
-            (column.name, column.type.dialect_impl(dialect).bind_processor(dialect)) for column in table.columns
-        ]
-
-    def values(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
-        """Return a row as the database's driver takes it."""
-        return tuple(convert(row[name]) if convert else row[name] for name, convert in self._columns)
-
-
 class _Entry:
     """The rows of one request, waiting to be committed."""
 
-    def __init__(self, insert: _Insert, rows: Sequence[Mapping[str, Any]]):
+    def __init__(self, insert: Insert, rows: Sequence[Mapping[str, Any]]):
         self.sql = insert.sql
         self.values = [insert.values(row) for row in rows]
         self.tried = False
@@ -48,11 +35,11 @@ class LogWriter:
     """
 
     def __init__(self, engine: sa.Engine):
-        self._engine = engine
+        self.engine = engine
         self._waiting: deque[_Entry] = deque()
         self._turn = threading.Lock()
-        self._predictions = _Insert(predictions, engine.dialect)
-        self._failures = _Insert(failures, engine.dialect)
+        self._predictions = Insert(predictions, engine.dialect)
+        self._failures = Insert(failures, engine.dialect)
 
     def add_predictions(self, rows: Sequence[PredictionRow]) -> None:
         """Store predictions in one transaction; return once they are committed.
@@ -69,7 +56,7 @@ class LogWriter:
         """Store what the sender said of a verdict; return whether there is such a prediction."""
         change = sa.update(predictions).where(predictions.c.id == prediction_id).values(sender_report=report)
         try:
-            with self._engine.begin() as connection:
+            with self.engine.begin() as connection:
                 return connection.execute(change).rowcount == 1
         except sa.exc.SQLAlchemyError as error:
             raise _unavailable() from error
@@ -77,7 +64,7 @@ class LogWriter:
     def check(self) -> None:
         """Write to the database without changing it; raises LogUnavailable."""
         try:
-            with self._engine.begin() as connection:  # a write that changes nothing is a write all the same
+            with self.engine.begin() as connection:  # a write that changes nothing is a write all the same
                 connection.execute(sa.text("UPDATE schema_version SET version = version"))
         except sa.exc.SQLAlchemyError as error:
             raise _unavailable() from error
@@ -96,10 +83,10 @@ class LogWriter:
             group.append(self._waiting.popleft())
             group[-1].tried = True
         try:
-            with driver_transaction(self._engine) as cursor:
+            with driver_transaction(self.engine) as cursor:
                 for sql in {entry.sql for entry in group}:
                     cursor.executemany(sql, [values for entry in group if entry.sql == sql for values in entry.values])
-        except (sa.exc.SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error):
+        except (sa.exc.SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error):
             logger.exception("%d requests could not be logged and get status 503", len(group))
             return
         for entry in group:
