@@ -7,7 +7,6 @@ import subprocess
 import pytest
 from conftest import need
 
-from benchmarks.compare import as_markdown
 from webapp import config
 from webapp.config import ROOT
 
@@ -81,8 +80,3 @@ def test_every_setting_is_in_the_readme_and_nothing_else():
 def test_links_between_documents_lead_somewhere(document):
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text()):
         assert (document.parent / target).exists(), target
-
-
-def test_the_table_of_speed_is_what_was_measured():
-    measured = json.loads((ROOT / "benchmarks" / "results.json").read_text())
-    assert as_markdown(measured["servers"]) in (ROOT / "docs" / "performance.md").read_text()
