@@ -34,7 +34,7 @@ bench: $(BIN)/.installed .venv-bench/.installed .venv-bench-mlserver/.installed 
 	@$(BIN)/python benchmarks/figures.py
 	@$(BIN)/python benchmarks/scoring.py
 
-bench-quick: $(BIN)/.installed .venv-bench/.installed  ## its first lines in two minutes: FastAPI alone
+bench-quick: $(BIN)/.installed .venv-bench/.installed  ## its first lines in three minutes: FastAPI alone
 	@$(BIN)/python benchmarks/compare.py --quick
 
 $(BIN)/.installed: requirements.txt

@@ -1,7 +1,7 @@
 """How many predictions a second, beside other ways to serve the same model?
 
-    make bench          all servers, at least 5 rounds; about a quarter of an hour
-    make bench-quick    an empty Flask route, Hamlet, and FastAPI twice; two minutes
+    make bench          all servers, at least 5 rounds; a quarter of an hour
+    make bench-quick    an empty Flask route, Hamlet, and FastAPI twice; three minutes
 
 In each round every server is started anew with an empty log, warmed up, and loaded by wrk: the server on one core,
 wrk on the other, 32 connections, 500 different messages. Ratios are taken round by round, as the machine's speed
@@ -28,7 +28,7 @@ Rounds = dict[str, list[dict[str, Any]]]  # key of a server -> its figures in ea
 def main() -> None:
     """Measure, print, and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="only what needs two minutes; saves nothing")
+    parser.add_argument("--quick", action="store_true", help="only the first four; saves nothing")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seconds", type=int, help="of load, for each server and round")
     arguments = parser.parse_args()
@@ -45,7 +45,7 @@ def main() -> None:
         for server in servers:
             measured[server.key].append(measure(server, texts, seconds))
     table = summarise(servers, measured)
-    print_table(table, rounds, seconds)
+    print(f"\nOne process, 32 connections, {rounds} rounds of {seconds} s, medians:\n\n{as_markdown(table)}")
     if not arguments.quick:
         results.save(rounds=rounds, seconds=seconds, servers=table)
         (ROOT / "docs" / "speed.svg").write_text(chart.bars(table))
@@ -94,16 +94,19 @@ def summarise(servers: list[Server], measured: Rounds) -> list[dict[str, Any]]:
     return table
 
 
-def print_table(table: list[dict[str, Any]], rounds: int, seconds: int) -> None:
-    print(f"\nOne process, 32 connections, {rounds} rounds of {seconds} s, medians:\n")
-    print("| server | Hamlet / server | range | requests/s | p50 ms | p99 ms | start s |")
-    print("|---|---|---|---|---|---|---|")
+def as_markdown(table: list[dict[str, Any]]) -> str:
+    """Return the table as it stands in docs/performance.md."""
+    lines = [
+        "| server | Hamlet / server | range | requests/s | p50 ms | p99 ms | start s |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for one in table:
         low, high = one["hamlet_ratio_range"]
-        print(
+        lines.append(
             f"| {one['name']} | {one['hamlet_ratio']:.2f} | {low:.2f} to {high:.2f} | {one['rate']:.0f} "
             f"| {one['p50_ms']:.1f} | {one['p99_ms']:.0f} | {one['start_s']:.1f} |"
         )
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
