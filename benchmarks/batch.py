@@ -3,14 +3,15 @@
     python benchmarks/batch.py [ROWS]        1,000,000 rows take about ten minutes
 
 Makes a file of different messages and runs the real command on it, pinned to one core and then to two, with the log and
-without. Beside it, on the same core, Pipeline.predict_proba scores the same messages in chunks of the same size: only
-that, without reading, logging or writing. Times count from the first chunk done to the last, so that neither side's
-start is in them. Memory is that of all processes together at their greatest: PSS counts what they share once, RSS as
-often as they are.
+without. Beside it, on core 0, Pipeline.predict_proba scores the same messages in chunks of the same size: only that,
+without reading, logging or writing, and anew before each run, as the machine's speed may drift. Rates count from the
+first chunk done to the last, so that no start is in them; the CPU time is that of the whole command. Memory is that of
+all its processes together at their greatest: PSS counts what they share once, RSS as often as they are.
 """
 
 import csv
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -35,18 +36,17 @@ def main(rows: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "in.csv"
         texts = write_messages(source, rows)
-        theirs = predict_proba_rate(texts[: 20 * CHUNK_ROWS])
-        measured: dict[str, object] = {"rows": rows, "mib": round(source.stat().st_size / 2**20, 1)}
-        measured["predict_proba_rows_per_s"] = round(theirs)
-        print(f"{rows:,} rows, {measured['mib']} MiB\n{'Pipeline.predict_proba, one core':40} {theirs:8,.0f} rows/s")
+        size = round(source.stat().st_size / 2**20, 1)
+        print(f"{rows:,} rows, {size} MiB")
+        measured: dict[str, object] = {"rows": rows, "mib": size}
         for count in (1, 2):
             for logs in (True, False):
-                rate, pss, rss = run(source, count, logs)
-                name = f"{count}_core{'' if logs else '_no_log'}"
-                measured[name] = {"rows_per_s": round(rate), "pss_mib": round(pss), "rss_mib": round(rss)}
-                measured[name]["ratio"] = round(rate / theirs, 2)  # type: ignore[index]
-                shown = f"flask batch, {count} core(s){'' if logs else ', --no-log'}"
-                print(f"{shown:40} {rate:8,.0f} rows/s   x {rate / theirs:.2f}   PSS {pss:.0f} MiB, RSS {rss:.0f} MiB")
+                theirs = predict_proba(texts)
+                ours = run(source, rows, count, logs)
+                ours["ratio"] = round(ours["rows_per_s"] / theirs["rows_per_s"], 2)
+                ours["cpu_ratio"] = round(theirs["cpu_us_per_row"] / ours["cpu_us_per_row"], 2)
+                measured[f"{count}_core{'' if logs else '_no_log'}"] = ours | {"predict_proba": theirs}
+                print(f"Pipeline.predict_proba: {theirs}\nflask batch, {count} core(s), log {logs}: {ours}", flush=True)
     results.save(batch=measured)
 
 
@@ -66,26 +66,31 @@ def write_messages(path: Path, rows: int) -> list[str]:
     return first
 
 
-def predict_proba_rate(texts: list[str]) -> float:
-    """Return the rows a second of the Pipeline alone, the median of ROUNDS, on core 0."""
+def predict_proba(texts: list[str]) -> dict[str, float]:
+    """Return the rate of the Pipeline alone, the median of ROUNDS, on core 0."""
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {0})
     pipeline = ModelRegistry(ROOT / "saved_models").current().pipeline
-    rates = []
+    times, cpu_times = [], []
     for _ in range(ROUNDS):
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), time.process_time()
         for start in range(0, len(texts), CHUNK_ROWS):
             pipeline.predict_proba(texts[start : start + CHUNK_ROWS])
-        rates.append(len(texts) / (time.perf_counter() - started))
+        times.append(time.perf_counter() - started)
+        cpu_times.append(time.process_time() - cpu_started)
     os.sched_setaffinity(0, allowed)
-    return statistics.median(rates)
+    return {
+        "rows_per_s": round(len(texts) / statistics.median(times)),
+        "cpu_us_per_row": round(statistics.median(cpu_times) / len(texts) * 1e6),
+    }
 
 
-def run(source: Path, count: int, logs: bool) -> tuple[float, float, float]:
-    """Return (rows a second, greatest PSS, greatest RSS in MiB) of the command on so many cores."""
+def run(source: Path, rows: int, count: int, logs: bool) -> dict[str, float]:
+    """Return what the command takes on so many cores; memory in MiB."""
     with tempfile.TemporaryDirectory() as folder:
         settings = {"HAMLET_INSTANCE_FOLDER": folder, "HAMLET_ADMIN_PASSWORD": "benchmark only"}
         words = [str(source), f"{folder}/out.csv", *([] if logs else ["--no-log"])]
+        cpu_before = cpu_of_children()
         process = subprocess.Popen(
             ["taskset", "-c", f"0-{count - 1}", sys.executable, "-c", RUN, *words],
             cwd=ROOT,
@@ -101,14 +106,28 @@ def run(source: Path, count: int, logs: bool) -> tuple[float, float, float]:
         said = process.communicate()[1]
         if process.returncode:
             sys.exit(said)
-        return float(said.rsplit(" rows/s", 1)[0].rsplit(" ", 1)[1].replace(",", "")), pss, rss
+        return {
+            "rows_per_s": int(said.rsplit(" rows/s", 1)[0].rsplit(" ", 1)[1].replace(",", "")),
+            "cpu_us_per_row": round((cpu_of_children() - cpu_before) / rows * 1e6),
+            "pss_mib": round(pss),
+            "rss_mib": round(rss),
+        }
+
+
+def cpu_of_children() -> float:
+    """Return the CPU seconds of all child processes that have ended, and of their own children."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def memory_mib(pid: int) -> tuple[float, float]:
     """Return PSS and RSS of a process and its children, MiB."""
-    children = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split()
     pss = rss = 0
-    for one in [str(pid), *children]:
+    try:
+        pids = [pid, *Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        pids = []
+    for one in pids:
         try:
             lines = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
         except OSError:
