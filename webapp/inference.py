@@ -6,6 +6,7 @@ import hmac
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from webapp.config import MAX_TEXT_LENGTH
 from webapp.errors import InvalidInput, LogUnavailable
@@ -17,6 +18,7 @@ from webapp.model.spam_model import Score, SpamModel
 from webapp.monitoring.metrics import Metrics
 
 EXPLAINED_TERMS = 10  # more would not explain more
+ANSWERED = ("id", "label", "spam_probability", "threshold", "model_version", "explanation", "latency_ms")
 
 logger = logging.getLogger(__name__)
 
@@ -116,6 +118,11 @@ class Inference:
             return row
         digest = hmac.new(self._hash_key, (row["text"] or "").encode(), hashlib.sha256).hexdigest()
         return PredictionRow(**{**row, "text": None, "explanation": None, "text_hash": digest})
+
+
+def answer(row: PredictionRow) -> dict[str, Any]:
+    """Return what is told of a prediction in JSON, by the API as by the stream."""
+    return {name: row[name] for name in ANSWERED}  # type: ignore[literal-required]
 
 
 def check_text(text: str, field: str = "text") -> None:

@@ -13,10 +13,14 @@ from webapp.cli.models import models
 from webapp.cli.monitor import monitor
 from webapp.cli.predict import predict
 from webapp.cli.review import review
+from webapp.cli.stream import stream, stream_file
 from webapp.cli.train import download_data, evaluate, train
 
 
 def register(app: Flask) -> None:
     """Add Hamlet's commands to `flask`."""
-    for command in (train, evaluate, predict, download_data, models, log, review, monitor, demo, set_password, api_key):
+    for command in (
+        *(train, evaluate, predict, download_data, models, log, review, monitor, demo, set_password, api_key),
+        *(stream, stream_file),
+    ):
         app.cli.add_command(command)
