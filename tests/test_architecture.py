@@ -17,6 +17,7 @@ ALLOWED = {
     "access": {"errors", "config", "log"},
     "inference": {"errors", "config", "model", "log", "monitoring"},
     "http": {"errors", "config", "inference"},
+    "stream": {"errors", "config", "model", "log", "monitoring", "inference"},
     **{door: {"errors", "config", "model", "log", "inference", "monitoring", "access"} for door in DOORS},
     "app": {"errors", "config", "model", "log", "inference", "monitoring", "access", "http", *DOORS},
     "__init__": set(),

@@ -102,15 +102,9 @@ class Stream:
             else:
                 self._on_error(error)
             return None
-        return Record(
-            message.topic(),
-            message.partition(),
-            message.offset(),
-            message.timestamp()[1],
-            cast(bytes | None, message.key()),
-            cast(bytes | None, message.value()),
-            cast(Headers, message.headers() or []),
-        )
+        topic, partition, offset = _place(message)
+        headers = cast(Headers, message.headers() or [])
+        return Record(topic, partition, offset, message.timestamp()[1], message.key(), message.value(), headers)
 
     def _owned(self, records: list[Record]) -> list[Record]:
         """Return the records without those of partitions that another consumer has by now."""
@@ -174,7 +168,7 @@ class Stream:
         self._paused = True
         message = self._consumer.poll(seconds)
         if message and not message.error():  # it is of a partition that was assigned just now
-            self._consumer.seek(TopicPartition(message.topic(), message.partition(), message.offset()))
+            self._consumer.seek(TopicPartition(*_place(message)))
         self._status.report()
 
     def _on_assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -207,3 +201,8 @@ class Stream:
 
 def _text(error: Exception) -> str:
     return f"The cluster does not answer ({error.args[0].str()})." if isinstance(error, KafkaException) else str(error)
+
+
+def _place(message: Message) -> tuple[str, int, int]:
+    """Return the topic, partition and offset of a message that is a record."""
+    return cast(tuple[str, int, int], (message.topic(), message.partition(), message.offset()))

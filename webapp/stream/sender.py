@@ -78,10 +78,9 @@ class Sender:
             def note(error: KafkaError | None, _message: Message, record: Outgoing = record) -> None:
                 fates.append((record, error))
 
+            headers = cast(list[Any], record.headers)
             try:
-                self._producer.produce(
-                    record.topic, record.value, record.key, headers=cast(list[Any], record.headers), on_delivery=note
-                )
+                self._producer.produce(record.topic, record.value, record.key, headers=headers, on_delivery=note)
             except KafkaException as error:
                 fates.append((record, error.args[0]))
             except BufferError:  # the client's queue is full
