@@ -19,6 +19,7 @@ ALLOWED = {
     "http": {"errors", "config", "inference"},
     "stream": {"errors", "config", "model", "log", "monitoring", "inference"},
     **{door: {"errors", "config", "model", "log", "inference", "monitoring", "access"} for door in DOORS},
+    "cli": {"errors", "config", "model", "log", "inference", "monitoring", "access", "stream"},
     "app": {"errors", "config", "model", "log", "inference", "monitoring", "access", "http", *DOORS},
     "__init__": set(),
     "__main__": {"config"},

@@ -1,6 +1,7 @@
 """The stream: what becomes of records, and real consumers of a real broker that are killed, stopped and starved."""
 
 import contextlib
+import datetime as dt
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from conftest import HAM, PASSWORD, SPAM, need_module
 from webapp.config import MAX_TEXT_LENGTH, ROOT
 from webapp.errors import BadData, InvalidInput
 from webapp.inference import ANSWERED
+from webapp.log.consumers import FORGOTTEN_AFTER, forget_consumer, report_consumer
 from webapp.stream.handler import Record, dead_letter, origin, prediction, read, read_text, smaller
 from webapp.stream.notices import Notices
 from webapp.stream.settings import read_properties
@@ -306,11 +308,9 @@ def test_records_are_scored_logged_and_passed_on_and_the_bad_ones_diverted(broke
 def test_sigterm_finishes_and_commits_so_that_nothing_is_read_again(broker, start, log):
     broker.create("messages", "predictions", "messages.dead-letter")
     broker.send("messages", numbered(4_000))
-    for _ in range(2):
-        before = len(log("SELECT id FROM origins"))
-        consumer = start()
-        wait_for(lambda before=before: len(log("SELECT id FROM predictions")) > before)
-        assert consumer.stop() == 0
+    first = start()
+    wait_for(lambda: log("SELECT count(*) > 0 FROM predictions") == [(1,)])
+    assert first.stop() == 0
     start()
     keys = Counter(one.key() for one in broker.read("predictions", 4_000))
     assert len(keys) == 4_000
@@ -348,9 +348,26 @@ def test_a_broker_that_goes_away_is_said_once_and_a_topic_made_anew_is_not_taken
     broker.send("messages", numbered(10, first=100))
     assert {one.key() for one in broker.read("predictions", 10)} == {key for key, _ in numbered(10, first=100)}
     assert log("SELECT count(*), count(DISTINCT text) FROM predictions") == [(20, 20)]
+    wait_for(lambda: "answers again" in consumer.output())
     assert consumer.output().count("can be reached") == consumer.output().count("answers again") == 1
     broker.kill()
     assert consumer.stop() in (0, 1)
+
+
+def test_the_monitor_page_shows_consumers_once_there_are_any(app, client):
+    client.post("/login", data={"password": PASSWORD})
+    assert 'id="stream"' not in client.get("/monitor").text
+    now = dt.datetime.now(dt.UTC)
+    row = {"name": "a", "topic": "messages", "consumer_group": "hamlet", "seen_at": now, "lag": 1234, "records": 5_000}
+    row |= {"dead_letters": 2, "troubles": 1, "records_per_second": 321.5}
+    report_consumer(app.extensions["engine"], row)
+    report_consumer(app.extensions["engine"], {**row, "name": "b", "seen_at": now - dt.timedelta(minutes=5)})
+    page = client.get("/monitor").text
+    assert all(text in page for text in ('id="stream"', "1,234", "321.5", "5,000"))
+    assert page.count(">silent<") == 1
+    report_consumer(app.extensions["engine"], {**row, "name": "b", "seen_at": now + FORGOTTEN_AFTER})
+    forget_consumer(app.extensions["engine"], "b")
+    assert 'id="stream"' not in client.get("/monitor").text
 
 
 def test_while_the_log_is_locked_nothing_is_skipped(broker, start, log, tmp_path):
@@ -370,7 +387,7 @@ def test_while_the_log_is_locked_nothing_is_skipped(broker, start, log, tmp_path
 
 
 def test_what_the_topic_refuses_as_too_large_goes_to_the_dead_letters_shortened(broker, start, log, tmp_path):
-    (tmp_path / "kafka.properties").write_text("message.max.bytes=4000\nlinger.ms=50\n")
+    (tmp_path / "kafka.properties").write_text(f"message.max.bytes=4000\nsession.timeout.ms={GROUP_TIMEOUT_MS}\n")
     broker.create("messages", "predictions", "messages.dead-letter")
     key = b"k" * 4_000
     broker.send("messages", [(b"long", b"x" * 20_000), (key, b"hello"), *numbered(20)])

@@ -24,6 +24,7 @@ from webapp.stream.status import Status, is_any_broker_up, read_statistics
 BATCH = 500  # records: more would gain nothing, and take longer to do again
 POLL_S = 0.5  # how long an idle consumer sleeps at most before it looks whether it shall stop
 DRAIN_S = 10  # how long a stop waits for a broker or log that is away
+SETTLED_S = 3  # statistics that were made before the broker was lost may arrive after
 NO_TOPIC = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
 
 
@@ -46,11 +47,12 @@ class Stream:
         self._paused = False
         self._cluster: str | None = None
         self._broker_error = ""
-        common = {"bootstrap.servers": options.brokers, "client.id": status.name, "error_cb": self._on_error}
-        ours = {"group.id": options.group, "on_commit": self._on_commit, "stats_cb": self._on_statistics}
+        self._broker_lost_at = 0.0  # monotonic
+        common = {"bootstrap.servers": options.brokers, "client.id": status.name}
+        group = {"group.id": options.group, "on_commit": self._on_commit, "stats_cb": self._on_statistics}
         try:
-            self._consumer = Consumer({**CONSUMER, **options.properties, **common, **ours})
-            self._producer = Producer({**PRODUCER, **options.properties, **common})
+            self._consumer = Consumer({**CONSUMER, **options.properties, **common, **group, "error_cb": self._on_error})
+            self._producer = Producer({**PRODUCER, **options.properties, **common, "error_cb": self._on_producer_error})
         except KafkaException as error:
             raise BadData(f"--brokers or --config cannot be used: {error.args[0].str()}") from error
         self._sender = Sender(
@@ -169,7 +171,8 @@ class Stream:
         message = self._consumer.poll(seconds)
         if message and not message.error():  # it is of a partition that was assigned just now
             self._consumer.seek(TopicPartition(*_place(message)))
-        self._status.report()
+        if self._sender.is_waiting:  # where it is the log that is away, to report would only take time
+            self._status.report()
 
     def _on_assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for one in partitions:  # it is read from where it was committed last, maybe by another consumer
@@ -185,6 +188,7 @@ class Stream:
     def _on_error(self, error: KafkaError) -> None:
         """Say once that no broker can be reached, and why, as far as an earlier error told it."""
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self._broker_lost_at = time.monotonic()
             why = f" ({self._broker_error})" if self._broker_error else ""
             self._notices.trouble("broker", f"No broker of {self._options.brokers} can be reached{why}; waiting.")
         else:
@@ -192,10 +196,16 @@ class Stream:
             if error.fatal():
                 raise BadData(f"The Kafka client cannot go on: {error.str()}")
 
+    def _on_producer_error(self, error: KafkaError) -> None:
+        """Leave the rest to the consumer, which hears of it when it happens, and to the sender."""
+        if error.fatal():
+            raise BadData(f"The Kafka client cannot go on: {error.str()}")
+
     def _on_statistics(self, text: str) -> None:
         statistics: dict[str, Any] = read_statistics(text)
         self._status.read_lag(statistics)
-        if is_any_broker_up(statistics) and not self._sender.is_waiting:
+        settled = time.monotonic() > self._broker_lost_at + SETTLED_S and not self._sender.is_waiting
+        if settled and is_any_broker_up(statistics):
             self._notices.over("broker", "The broker answers again.")
 
 
