@@ -1,7 +1,7 @@
 """The stream's promises under fire, and its rate. Usage: python benchmarks/stream.py [RECORDS] (default 200,000)
 
-Two consumers share a topic with one bad record in a hundred. One is killed (SIGKILL) and later started again, the broker
-stops for 20 s. Counted in the end: every good record exactly once in the log and at least once on the topic of
+Two consumers share a topic with one bad record in a hundred. One is killed (SIGKILL) and later started again, the
+broker stops for 20 s. Counted in the end: every good record exactly once in the log and at least once on the topic of
 predictions, every bad one on the dead-letter topic. Then how many records a second one and two consumers do.
 
 It needs requirements-dev.txt: the broker is Tansu, which speaks Kafka's protocol and keeps everything in memory, so it

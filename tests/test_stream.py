@@ -365,7 +365,7 @@ def test_the_monitor_page_shows_consumers_once_there_are_any(app, client):
     page = client.get("/monitor").text
     assert all(text in page for text in ('id="stream"', "1,234", "321.5", "5,000"))
     assert page.count(">silent<") == 1
-    report_consumer(app.extensions["engine"], {**row, "name": "b", "seen_at": now + FORGOTTEN_AFTER})
+    report_consumer(app.extensions["engine"], {**row, "name": "b", "seen_at": now + FORGOTTEN_AFTER * 2})
     forget_consumer(app.extensions["engine"], "b")
     assert 'id="stream"' not in client.get("/monitor").text
 
