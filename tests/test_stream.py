@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections import Counter
@@ -17,12 +18,12 @@ import pytest
 from conftest import HAM, PASSWORD, SPAM, need_module
 
 from webapp.config import MAX_TEXT_LENGTH, ROOT
-from webapp.errors import BadData, InvalidInput
+from webapp.errors import BadData, InvalidInput, ModelUnusable
 from webapp.inference import ANSWERED
-from webapp.log.consumers import FORGOTTEN_AFTER, forget_consumer, report_consumer
+from webapp.log.consumers import FORGOTTEN_AFTER, consumers, forget_consumer, report_consumer
 from webapp.stream.handler import Record, dead_letter, origin, prediction, read, read_text, smaller
 from webapp.stream.notices import Notices
-from webapp.stream.settings import read_properties
+from webapp.stream.settings import Options, read_properties
 
 GROUP_TIMEOUT_MS = 6_000  # the least that brokers allow
 
@@ -398,6 +399,55 @@ def test_what_the_topic_refuses_as_too_large_goes_to_the_dead_letters_shortened(
     assert b"20,000 characters" in dict(letters[b"long"].headers())["hamlet-reason"]
     assert b"20000 bytes of value" in dict(letters[b"long"].headers())["hamlet-truncated"]
     assert letters[key[:1_000]].value() == b"hello"
+
+
+def test_a_consumer_can_be_stopped_from_its_own_process_and_reports(broker, app, monkeypatch):
+    from webapp.stream.loop import Stream
+    from webapp.stream.status import Status
+
+    monkeypatch.setattr("webapp.stream.status.REPORT_EVERY_S", 0.1)
+    broker.create("messages", "predictions", "messages.dead-letter")
+    broker.send("messages", [(b"bad", b"{"), (b"large", b"x" * 20_000), *numbered(700)])
+    engine, inference, lines = app.extensions["engine"], app.extensions["inference"], []
+    properties = {"session.timeout.ms": GROUP_TIMEOUT_MS, "message.max.bytes": 4_000}
+    options = Options(broker.address, "messages", "predictions", "messages.dead-letter", "hamlet", properties)
+    consumer = Stream(inference, options, Status(engine, inference.metrics, "messages", "hamlet"), lines.append)
+    model = inference.registry.current()
+
+    def away():
+        raise ModelUnusable("No model.")
+
+    monkeypatch.setattr(inference.registry, "current", away)
+    drained = []
+    thread = threading.Thread(target=lambda: drained.append(consumer.run()))
+    thread.start()
+    wait_for(lambda: [line for line in lines if "no record is skipped" in line])
+    monkeypatch.setattr(inference.registry, "current", lambda: model)
+    assert len(broker.read("predictions", 700)) == 700
+    assert len(broker.read("messages.dead-letter", 2)) == 2
+    wait_for(lambda: [row["lag"] for row in consumers(engine, dt.datetime.now(dt.UTC))] == [0])
+    broker.process.send_signal(signal.SIGSTOP)
+    consumer.stop()
+    thread.join(30)
+    assert drained == [True]  # all was committed before
+    assert consumers(engine, dt.datetime.now(dt.UTC)) == []
+
+
+def test_what_the_client_cannot_use_is_said_in_one_line(flask, tmp_path):
+    need_module("confluent_kafka", "pip install -r requirements-dev.txt")
+    config = tmp_path / "kafka.properties"
+    config.write_text("no.such.property=1\n")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        for words, text in {
+            ("stream", "--config", config): "no.such.property",
+            ("stream", "--out", "messages"): "three different topics",
+            ("stream", "--metrics-port", taken.getsockname()[1]): "cannot be used",
+        }.items():
+            result = flask(*words, "--brokers", "localhost:1")
+            assert (result.exit_code, result.output.count("\n")) == (2, 1), (result.output, result.exception)
+            assert text in result.output
 
 
 def test_a_file_goes_onto_the_topic(broker, flask, tmp_path):

@@ -56,7 +56,7 @@ class Metrics:
         disable_created_metrics()  # many lines more that nobody reads
         # It looks for the folder when it is imported; gunicorn.conf.py can name it only later.
         values.ValueClass = values.get_value_class()
-        registry = self.registry = CollectorRegistry()  # a process of another kind adds its own counts
+        registry = self.registry = CollectorRegistry()
         self._requests_total = Counter(
             "hamlet_requests_total", "Requests answered.", ["route", "method", "status"], registry=registry
         )

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
-from prometheus_client import Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from webapp.config import HOST
 from webapp.errors import BadData, LogUnavailable
@@ -26,7 +26,9 @@ class Status:
 
     def __init__(self, engine: sa.Engine, metrics: Metrics, topic: str, group: str):
         self.name = f"{socket.gethostname()}-{os.getpid()}"
-        self._engine, self._registry, self._topic, self._group = engine, metrics.registry, topic, group
+        self._engine, self._topic, self._group = engine, topic, group
+        self._registry = CollectorRegistry()
+        self._registry.register(metrics.registry)  # what every process of Hamlet counts
         self._lag: dict[int, int] = {}
         self._total: Tally[str] = Tally()
         self._reported_at, self._reported = time.monotonic(), 0
