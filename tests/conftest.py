@@ -1,6 +1,7 @@
 """What the tests share: an app on a log of its own, a small trained model, and real servers to talk to."""
 
 import contextlib
+import importlib
 import json
 import os
 import re
@@ -28,9 +29,19 @@ HAM = "Are we still on for lunch tomorrow? I can be there at half past twelve."
 def need(program, how_to_get):
     """Return the path of a program; skip where it is missing, but fail under CI, where nothing may be skipped."""
     path = shutil.which(program)
-    if path:
-        return path
-    message = f"{program} is missing: {how_to_get}"
+    return path or _missing(program, how_to_get)
+
+
+def need_module(name, how_to_get):
+    """Return a module, where it is installed; else the same."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return _missing(name, how_to_get)
+
+
+def _missing(name, how_to_get):
+    message = f"{name} is missing: {how_to_get}"
     if os.environ.get("CI"):
         pytest.fail(message)
     return pytest.skip(message)

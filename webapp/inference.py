@@ -6,6 +6,7 @@ import hmac
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from webapp.config import MAX_TEXT_LENGTH
 from webapp.errors import InvalidInput, LogUnavailable
@@ -17,6 +18,7 @@ from webapp.model.spam_model import Score, SpamModel
 from webapp.monitoring.metrics import Metrics
 
 EXPLAINED_TERMS = 10  # more would not explain more
+ANSWERED = ("id", "label", "spam_probability", "threshold", "model_version", "explanation", "latency_ms")
 
 logger = logging.getLogger(__name__)
 
@@ -138,6 +140,11 @@ def score_text(
         request_id=request_id,
         sender_report=None,
     )
+
+
+def answer(row: PredictionRow) -> dict[str, Any]:
+    """Return what is told of a prediction in JSON, by the API as by the stream."""
+    return {name: row[name] for name in ANSWERED}  # type: ignore[literal-required]
 
 
 def check_text(text: str, field: str = "text") -> None:

@@ -1,6 +1,6 @@
 """POST /predict, POST /predict/batch, GET /predictions/{id}."""
 
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from flask import Response, current_app, g, jsonify, request
 from flask_openapi3 import APIBlueprint, Tag
@@ -17,9 +17,8 @@ from webapp.api.schemas import (
     StoredPrediction,
 )
 from webapp.errors import InvalidInput
-from webapp.inference import Inference
+from webapp.inference import Inference, answer
 from webapp.log.reader import get_prediction
-from webapp.log.tables import PredictionRow
 
 blueprint = APIBlueprint("api", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="predictions")])
 
@@ -64,7 +63,7 @@ def _path(location: tuple[int | str, ...]) -> str:
 def predict(body: PredictRequest) -> Response:
     """Score one message. The answer leaves only after it is stored in the log."""
     row = _inference().predict(body.text, "api", g.request_id)
-    return jsonify(_answer(row, Prediction))
+    return jsonify(answer(row))
 
 
 @blueprint.post(
@@ -75,7 +74,7 @@ def predict(body: PredictRequest) -> Response:
 def predict_batch(body: BatchRequest) -> Response:
     """Score many messages, in order. All of them are stored, in one transaction, or none."""
     rows = _inference().predict_batch(body.texts, "api", g.request_id)
-    return jsonify(predictions=[_answer(row, Prediction) for row in rows])
+    return jsonify(predictions=[answer(row) for row in rows])
 
 
 @blueprint.get(
@@ -84,13 +83,10 @@ def predict_batch(body: BatchRequest) -> Response:
 def read(path: PredictionPath) -> Response:
     """Return a prediction as it was stored, to whoever holds its id."""
     row = get_prediction(current_app.extensions["engine"], path.prediction_id)
-    return jsonify(_answer(row, StoredPrediction) | {"created_at": row["created_at"].isoformat()})
+    stored = {name: row[name] for name in StoredPrediction.model_fields}  # type: ignore[literal-required]
+    return jsonify(stored | {"created_at": row["created_at"].isoformat()})
 
 
 def _inference() -> Inference:
     inference: Inference = current_app.extensions["inference"]
     return inference
-
-
-def _answer(row: PredictionRow, shape: type[Prediction]) -> dict[str, Any]:
-    return {name: row[name] for name in shape.model_fields}  # type: ignore[literal-required]

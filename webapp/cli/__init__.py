@@ -14,6 +14,7 @@ from webapp.cli.models import models
 from webapp.cli.monitor import monitor
 from webapp.cli.predict import predict
 from webapp.cli.review import review
+from webapp.cli.stream import stream, stream_file
 from webapp.cli.train import download_data, evaluate, train
 
 
@@ -32,5 +33,7 @@ def register(app: Flask) -> None:
         demo,
         set_password,
         api_key,
+        stream,
+        stream_file,
     ):
         app.cli.add_command(command)

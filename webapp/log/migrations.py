@@ -117,6 +117,20 @@ STEPS: list[list[str]] = [
         # Which record of a file or a stream became which prediction, so that none is logged twice.
         "CREATE TABLE origins (origin TEXT NOT NULL PRIMARY KEY, prediction_id VARCHAR(36) NOT NULL)",
     ],
+    [
+        # The consumers of streams that are at work, as they say themselves (consumers.py).
+        """CREATE TABLE stream_consumers (
+            name VARCHAR(255) NOT NULL PRIMARY KEY,
+            topic TEXT NOT NULL,
+            consumer_group TEXT NOT NULL,
+            seen_at TIMESTAMP NOT NULL,
+            lag BIGINT,
+            records BIGINT NOT NULL,
+            dead_letters BIGINT NOT NULL,
+            troubles BIGINT NOT NULL,
+            records_per_second DOUBLE PRECISION NOT NULL
+        )""",
+    ],
 ]
 
 

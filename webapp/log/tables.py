@@ -213,6 +213,21 @@ failed_sign_ins = sa.Table(
     sa.Column("last_at", UTCDateTime, nullable=False),
 )
 
+# The consumers of streams that are at work: see consumers.py.
+stream_consumers = sa.Table(
+    "stream_consumers",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("topic", sa.Text, nullable=False),
+    sa.Column("consumer_group", sa.Text, nullable=False),
+    sa.Column("seen_at", UTCDateTime, nullable=False),
+    sa.Column("lag", sa.BigInteger),
+    sa.Column("records", sa.BigInteger, nullable=False),
+    sa.Column("dead_letters", sa.BigInteger, nullable=False),
+    sa.Column("troubles", sa.BigInteger, nullable=False),
+    sa.Column("records_per_second", sa.Double, nullable=False),
+)
+
 
 def first_id(moment: dt.datetime) -> str:
     """Return the smallest id that new_id can give at a time: ids from there on are of that time or later."""

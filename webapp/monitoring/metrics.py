@@ -56,7 +56,7 @@ class Metrics:
         disable_created_metrics()  # many lines more that nobody reads
         # It looks for the folder when it is imported; gunicorn.conf.py can name it only later.
         values.ValueClass = values.get_value_class()
-        registry = self._registry = CollectorRegistry()
+        registry = self.registry = CollectorRegistry()
         self._requests_total = Counter(
             "hamlet_requests_total", "Requests answered.", ["route", "method", "status"], registry=registry
         )
@@ -106,7 +106,7 @@ class Metrics:
     def text(self, *others: Collector) -> bytes:
         """Return what this server counted, all workers added up, and what others know; raises NotReady."""
         if self._shared is None:
-            counted = generate_latest(self._registry)
+            counted = generate_latest(self.registry)
         else:
             try:
                 with worker_files.reading(self._shared):

@@ -1,11 +1,13 @@
 """All figures of a span of time, each beside what it was before and at training, and what they add up to."""
 
+import datetime as dt
 from collections import Counter, defaultdict
 from typing import Any
 
 import sqlalchemy as sa
 
 from webapp.errors import HamletError
+from webapp.log.consumers import consumers
 from webapp.log.rollups import PREDICTIONS, count
 from webapp.log.samples import Sample, all_samples, counted_members, other_reviews
 from webapp.log.tables import first_id
@@ -42,6 +44,7 @@ def report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict[str, 
         | {"before": _only(service.errors(engine, span.before), "requests", "refused", "failed", "share_failed")},
         "traffic": service.traffic(now, span)
         | {"before": _only(service.traffic(before, span.before), "predictions", "share_called_spam")},
+        "stream": consumers(engine, dt.datetime.now(dt.UTC)),
     }
     return {"verdict": verdict(figures), **figures}
 
