@@ -90,8 +90,8 @@ def stream(
 def stream_file(file: Path, brokers: str, topic: str, text_column: str | None, skip: int, config: Path | None) -> None:
     """Put the messages of FILE onto a Kafka topic, for any number of `flask stream` to score.
 
-    FILE is CSV, TSV, JSON Lines or Parquet, plain or gzip'd. Each record's key is the number of its row, from 1. Rows that
-    cannot be read are sent empty, and so end as dead letters.
+    FILE is CSV, TSV, JSON Lines or Parquet, plain or gzip'd. Each record's key is the number of its row, from 1. Rows
+    that cannot be read are sent empty, and so end as dead letters.
     """
     _need_client()
     from webapp.stream.file import send_texts
