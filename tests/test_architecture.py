@@ -16,8 +16,9 @@ ALLOWED = {
     "monitoring": {"errors", "config", "model", "log"},
     "access": {"errors", "config", "log"},
     "inference": {"errors", "config", "model", "log", "monitoring"},
+    "jobs": {"errors", "config", "log"},
     "http": {"errors", "config", "inference"},
-    **{door: {"errors", "config", "model", "log", "inference", "monitoring", "access"} for door in DOORS},
+    **{door: {"errors", "config", "model", "log", "inference", "monitoring", "access", "jobs"} for door in DOORS},
     "app": {"errors", "config", "model", "log", "inference", "monitoring", "access", "http", *DOORS},
     "__init__": set(),
     "__main__": {"config"},
@@ -48,7 +49,7 @@ def test_imports_go_downwards_only(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_model_and_log_know_nothing_of_flask(path):
-    if room(path) in ("model", "log", "monitoring", "inference", "errors", "config"):
+    if room(path) in ("model", "log", "monitoring", "inference", "jobs", "errors", "config"):
         assert not [name for name in imports(path) if re.match(r"flask|werkzeug", name)]
 
 
