@@ -38,7 +38,7 @@ class Inference:
         """
         started = time.perf_counter()
         check_text(text)
-        row = self._score(self.registry.current(), text, source, request_id, started)
+        row = score_text(self.registry.current(), text, source, request_id, started)
         self.log.add_predictions([self._stored(row)])
         self.metrics.count_predictions([row])
         return row
@@ -51,7 +51,7 @@ class Inference:
         for number, text in enumerate(texts):
             check_text(text, f"texts[{number}]")
         model = self.registry.current()  # one version for the whole batch
-        rows = [self._score(model, text, source, request_id, time.perf_counter()) for text in texts]
+        rows = [score_text(model, text, source, request_id) for text in texts]
         self.log.add_predictions([self._stored(row) for row in rows])
         self.metrics.count_predictions(rows)
         return rows
@@ -67,14 +67,24 @@ class Inference:
             check_text(text, origin)
         model = self.registry.current()
         known = find_predictions(self.log.engine, list(texts))
-        rows = {
-            origin: self._score(model, text, source, None, time.perf_counter())
-            for origin, text in texts.items()
+        rows = {origin: score_text(model, text, source) for origin, text in texts.items() if origin not in known}
+        self._add_once(rows)
+        return {origin: known.get(origin) or rows[origin] for origin in texts}
+
+    def log_once(self, rows: Mapping[str, PredictionRow]) -> dict[str, PredictionRow]:
+        """Log predictions that score_text made, by their origins, as predict_once does; return what the log holds.
+
+        They may have been made a while ago, in another process. So each gets its id and time here: the log relies on
+        a row being stored within moments of the time in its id. Raises LogUnavailable.
+        """
+        known = find_predictions(self.log.engine, list(rows))
+        new = {
+            origin: PredictionRow(**{**row, "id": new_id(), "created_at": dt.datetime.now(dt.UTC)})
+            for origin, row in rows.items()
             if origin not in known
         }
-        add_predictions(self.log.engine, {origin: self._stored(row) for origin, row in rows.items()})
-        self.metrics.count_predictions(rows.values())
-        return {origin: known.get(origin) or rows[origin] for origin in texts}
+        self._add_once(new)
+        return {origin: known.get(origin) or new[origin] for origin in rows}
 
     def record_failure(self, source: str, status: int, what: str, request_id: str | None) -> None:
         """Log that a request was refused or went wrong; if even that fails, there is only the server's own log left."""
@@ -92,23 +102,9 @@ class Inference:
         except LogUnavailable:
             logger.warning("not in the failures table: %s %s %s", source, status, what)
 
-    def _score(self, model: SpamModel, text: str, source: str, request_id: str | None, started: float) -> PredictionRow:
-        score = model.score(text)
-        return PredictionRow(
-            id=new_id(),
-            created_at=dt.datetime.now(dt.UTC),
-            source=source,
-            text=text,
-            text_hash=None,
-            label=model.label(score.spam_probability),
-            spam_probability=score.spam_probability,
-            threshold=model.threshold,
-            model_version=model.version,
-            explanation=explain(score),
-            latency_ms=round((time.perf_counter() - started) * 1000, 3),
-            request_id=request_id,
-            sender_report=None,
-        )
+    def _add_once(self, rows: Mapping[str, PredictionRow]) -> None:
+        add_predictions(self.log.engine, {origin: self._stored(row) for origin, row in rows.items()})
+        self.metrics.count_predictions(rows.values())
 
     def _stored(self, row: PredictionRow) -> PredictionRow:
         """Return the row as the log keeps it: with HAMLET_STORE_TEXT=false, without anything of the message itself."""
@@ -116,6 +112,32 @@ class Inference:
             return row
         digest = hmac.new(self._hash_key, (row["text"] or "").encode(), hashlib.sha256).hexdigest()
         return PredictionRow(**{**row, "text": None, "explanation": None, "text_hash": digest})
+
+
+def score_text(
+    model: SpamModel, text: str, source: str, request_id: str | None = None, started: float | None = None
+) -> PredictionRow:
+    """Return a model's prediction for a text that check_text has passed; it is not logged yet.
+
+    `started` is the time.perf_counter() from which the latency is counted, by default now.
+    """
+    started = started or time.perf_counter()
+    score = model.score(text)
+    return PredictionRow(
+        id=new_id(),
+        created_at=dt.datetime.now(dt.UTC),
+        source=source,
+        text=text,
+        text_hash=None,
+        label=model.label(score.spam_probability),
+        spam_probability=score.spam_probability,
+        threshold=model.threshold,
+        model_version=model.version,
+        explanation=explain(score),
+        latency_ms=round((time.perf_counter() - started) * 1000, 3),
+        request_id=request_id,
+        sender_report=None,
+    )
 
 
 def check_text(text: str, field: str = "text") -> None:

@@ -7,6 +7,7 @@ the commands.
 from flask import Flask
 
 from webapp.cli.access import api_key, set_password
+from webapp.cli.batch import batch
 from webapp.cli.demo import demo
 from webapp.cli.log import log
 from webapp.cli.models import models
@@ -18,5 +19,18 @@ from webapp.cli.train import download_data, evaluate, train
 
 def register(app: Flask) -> None:
     """Add Hamlet's commands to `flask`."""
-    for command in (train, evaluate, predict, download_data, models, log, review, monitor, demo, set_password, api_key):
+    for command in (
+        train,
+        evaluate,
+        predict,
+        batch,
+        download_data,
+        models,
+        log,
+        review,
+        monitor,
+        demo,
+        set_password,
+        api_key,
+    ):
         app.cli.add_command(command)

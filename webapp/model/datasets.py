@@ -80,8 +80,8 @@ def _read_rows(path: Path, text: str, text_column: str | None, label_column: str
     label_at, text_at, source_at, part_at = 0, 1, None, None
     if not headerless:
         header = [cell.strip().lower() for cell in next(row for row in rows if row)]
-        label_at = _find_column(path, header, label_column, LABEL_COLUMNS, "--label-column")
-        text_at = _find_column(path, header, text_column, TEXT_COLUMNS, "--text-column")
+        label_at = find_column(path, header, label_column, LABEL_COLUMNS, "--label-column")
+        text_at = find_column(path, header, text_column, TEXT_COLUMNS, "--text-column")
         source_at = header.index("source") if "source" in header else None
         part_at = header.index("split") if "split" in header else None
     stem = path.name.split(".")[0]
@@ -104,7 +104,8 @@ def _read_rows(path: Path, text: str, text_column: str | None, label_column: str
         line = rows.line_num + 1
 
 
-def _find_column(path: Path, header: list[str], wanted: str | None, known: Sequence[str], option: str) -> int:
+def find_column(path: Path | str, header: Sequence[str], wanted: str | None, known: Sequence[str], option: str) -> int:
+    """Return the position of a column in a header of small letters; raises BadData that says what to do."""
     for name in [wanted.lower()] if wanted else known:
         if name in header:
             return header.index(name)
