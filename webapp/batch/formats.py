@@ -27,14 +27,22 @@ def open_rows(source: Path | BinaryIO, text_column: str | None) -> tuple[str, Ro
     if named == "Parquet":
         return named, _parquet(source, name, text_column)
     lines = Lines(source, name)
-    first = lines.peek()
-    if first.startswith(PARQUET):
+    try:
+        first = lines.peek()
+        if not first.startswith(PARQUET):
+            return _text_rows(lines, first, named, text_column)
+    except BadData:
         lines.close()
-        return "Parquet", _parquet(source, name, text_column)
+        raise
+    lines.close()
+    return "Parquet", _parquet(source, name, text_column)
+
+
+def _text_rows(lines: Lines, first: str, named: str | None, text_column: str | None) -> tuple[str, Rows]:
     if not first:
-        raise BadData(f"{name} is empty")
+        raise BadData(f"{lines.name} is empty")
     if first.startswith(UTF16):
-        raise BadData(f"{name} is UTF-16: save it as UTF-8, or run iconv -f UTF-16 -t UTF-8")
+        raise BadData(f"{lines.name} is UTF-16: save it as UTF-8, or run iconv -f UTF-16 -t UTF-8")
     found = named or _look(first)
     if found == "JSON Lines":
         return found, JsonRows(lines, text_column)

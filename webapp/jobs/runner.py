@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,6 +15,7 @@ from webapp.jobs import store
 from webapp.jobs.store import Job
 
 BEAT_S = 1
+ENDED_TRIES = 20
 
 Report = Callable[[float | None, str], None]  # how far it is, 0 to 1 or None, and in words
 Work = Callable[[Job, Report], dict[str, Any]]
@@ -49,8 +51,17 @@ def run(engine: sa.Engine, job_id: str, work: Work) -> str:
         except Exception:
             logger.exception("job %s failed", job_id)
             state, message = "failed", "Something went wrong that should not. The log of the job says what."
-    store.end(engine, job, state, message, result)
+        _end(engine, job, state, message, result)
     return state
+
+
+def _end(engine: sa.Engine, job: Job, state: str, message: str, result: dict[str, Any] | None) -> None:
+    for _ in range(ENDED_TRIES):
+        with suppress(LogUnavailable):  # somebody writes for long; what the work found must not be lost for that
+            store.end(engine, job, state, message, result)
+            return
+        time.sleep(BEAT_S)
+    store.end(engine, job, state, message, result)
 
 
 class _Heart:
