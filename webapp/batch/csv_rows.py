@@ -65,8 +65,8 @@ class CsvRows:
             taken, whole = feed.taken, not feed.broken_off
             if not whole:  # then only its first line is the bad row, and the next line a new one
                 self._lines.put_back(taken[1:])
-                cells = next(csv.reader(taken[:1], delimiter=self._delimiter))
                 taken = taken[:1]
+                cells = next(csv.reader([taken[0].removesuffix(line_end(taken[0]))], delimiter=self._delimiter))
             feed.taken, feed.size, feed.broken_off = [], 0, False
             yield cells, "".join(taken), whole
 

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,9 @@ try:
     import fcntl
 except ImportError:  # Windows: nothing keeps two runs from writing to the same file there
     fcntl = None  # type: ignore[assignment]
+
+
+PATIENCE_S = 3
 
 
 class Output:
@@ -101,12 +105,15 @@ class TableOutput(Output):
 
 
 def _lock(file: BinaryIO, target: Path) -> None:
-    if fcntl:
+    for _ in range(PATIENCE_S * 10):
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.close()
-            raise BadData(f"Another run is writing {target} just now.") from error
+            if fcntl:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            time.sleep(0.1)  # the workers of a run that was killed take a moment to notice
+    file.close()
+    raise BadData(f"Another run is writing {target} just now.")
 
 
 @contextmanager

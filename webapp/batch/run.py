@@ -14,6 +14,8 @@ from webapp.batch.run_state import State
 from webapp.batch.scorers import Scored, cores, score_chunks
 from webapp.errors import BadData
 from webapp.inference import Inference
+from webapp.model import artifact
+from webapp.model.spam_model import SpamModel
 
 
 class Progress(NamedTuple):
@@ -106,8 +108,9 @@ def _work(
         rows.seek(state.position)
     elif rows.head:
         output.write(rows.head)
-    folder = inference.registry.folder
-    for chunk, scored in score_chunks(rows.chunks(), folder, state.model_version, workers or cores()):
+    model = _model(inference, state.model_version)
+    inference.log.engine.dispose()  # the workers are forked from this process, and a connection must not be shared
+    for chunk, scored in score_chunks(rows.chunks(), model, workers or cores()):
         answers = _answers(inference, state, chunk, scored)
         output.write(rows.render(chunk, answers))
         _count(state, answers)
@@ -120,6 +123,12 @@ def _work(
     state.finished, state.output_size = True, output.safe()
     if noted_beside:
         run_state.save(noted_beside, state)
+
+
+def _model(inference: Inference, version: str) -> SpamModel:
+    """Return the version that the run began with, which need not be the current one any more; raises ModelUnusable."""
+    current = inference.registry.current()
+    return current if current.version == version else artifact.load(inference.registry.folder, version)
 
 
 def _answers(inference: Inference, state: State, chunk: Chunk, scored: Scored) -> list[Answer]:

@@ -1,22 +1,23 @@
 """Scores chunks, on as many cores as there are, and gives them back in their order."""
 
+import gc
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import chain, islice
-from pathlib import Path
 
 from webapp.batch.rows import Chunk
 from webapp.errors import InvalidInput, NotReady
 from webapp.inference import check_text, score_text
 from webapp.log.tables import PredictionRow
-from webapp.model import artifact
 from webapp.model.spam_model import SpamModel
 
 Scored = list[PredictionRow | str]  # a string says why a text cannot be scored
@@ -29,28 +30,23 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def score_chunks(
-    chunks: Iterator[Chunk], models_folder: Path, version: str, workers: int
-) -> Iterator[tuple[Chunk, Scored]]:
-    """Yield each chunk with what a version of the model says of its texts.
+def score_chunks(chunks: Iterator[Chunk], model: SpamModel, workers: int) -> Iterator[tuple[Chunk, Scored]]:
+    """Yield each chunk with what the model says of its texts; raises NotReady when a worker process died.
 
-    Raises ModelUnusable, and NotReady when a worker process died.
+    Where workers are forked, they share the model's memory, and every connection that is open now: to a database none
+    may be.
     """
     beginning = list(islice(chunks, 2))
     everything = chain(beginning, chunks)
     if workers == 1 or len(beginning) < 2:  # one chunk is scored before a worker has started
-        model = artifact.load(models_folder, version)
         for chunk in everything:
             yield chunk, score_texts(model, _texts(chunk))
         return
-    artifact.verify(models_folder, version)
-    # Processes of their own, not copies of this one: they must not share its connection to the database.
-    pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(models_folder, version)
-    )
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(model,))
     waiting: deque[tuple[Chunk, Future[Scored]]] = deque()
     try:
-        with _children_ignore_interrupts():
+        with _starting_workers():
             for chunk in islice(everything, workers):
                 waiting.append((chunk, pool.submit(_score_in_worker, _texts(chunk))))
         for chunk in everything:
@@ -87,22 +83,22 @@ def _first(waiting: deque[tuple[Chunk, Future[Scored]]]) -> tuple[Chunk, Scored]
 
 
 @contextmanager
-def _children_ignore_interrupts() -> Iterator[None]:
-    """Ctrl-C reaches all processes of a terminal, but it is this one that stops the others, in good order."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+def _starting_workers() -> Iterator[None]:
+    with warnings.catch_warnings():
+        # Newer Pythons warn that a thread may hold a lock during the fork. Only numpy has threads here, and they idle.
+        warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
+        gc.freeze()  # what the workers share is not to be copied because a garbage collector walks over it
+        try:
+            yield
+        finally:
+            gc.unfreeze()
 
 
-def _start_worker(models_folder: Path, version: str) -> None:
+def _start_worker(model: SpamModel) -> None:
     global _model
+    _model = model
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of a terminal's processes; the parent stops us
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    _model = artifact.load(models_folder, version)
 
 
 def _die_with_parent() -> None:

@@ -74,11 +74,13 @@ def batch(
         click.echo(f"{target} is complete already.", err=True)
     else:
         ham = summary.rows - summary.spam - summary.errors
-        click.echo(f"{summary.rows:,} rows: {summary.spam:,} spam, {ham:,} ham, {summary.errors:,} errors.", err=True)
+        click.echo(
+            f"{summary.rows:,} rows: {summary.spam:,} spam, {ham:,} ham, {summary.errors:,} with an error.", err=True
+        )
         if not to_pipe:
             click.echo(f"Written to {target}{show.rate()}.", err=True)
     if summary.errors:
-        click.echo("The rows with errors were not scored: see their column error.", err=True)
+        click.echo("Rows with an error were not scored: their column error says why.", err=True)
         click.get_current_context().exit(ROWS_WITH_ERRORS)
 
 

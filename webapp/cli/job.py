@@ -35,15 +35,15 @@ def run_job(job_id: str) -> None:
 def _batch(job: Job, report: Report) -> dict[str, Any]:
     """Score the file that somebody uploaded; go on where an earlier try stopped."""
     folder = job_folder(Path(current_app.instance_path), job.id)
-    began, first_share = time.monotonic(), None
+    first: tuple[float, float] | None = None  # when the first chunk was done, and which share of the file it was
 
     def progress(now: Progress) -> None:
-        nonlocal first_share
+        nonlocal first
         words = f"{now.done_rows:,} rows done"
         if now.done_share is not None:
-            first_share = now.done_share if first_share is None else first_share
-            if seen := now.done_share - first_share:
-                words += f", {_duration((time.monotonic() - began) / seen * (1 - now.done_share))} left"
+            first = first or (time.monotonic(), now.done_share)
+            if (seen := now.done_share - first[1]) > 0:
+                words += f", {_duration((time.monotonic() - first[0]) / seen * (1 - now.done_share))} left"
         report(now.done_share, words)
 
     summary = run_batch(

@@ -1,0 +1,456 @@
+"""Files that are scored as a whole: every format, every kind of bad row, and every way to be interrupted."""
+
+import csv
+import errno
+import gzip
+import io
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from conftest import HAM, PASSWORD, SPAM, messages
+
+from webapp.batch import output, rows
+from webapp.config import ROOT
+from webapp.log.tables import origins, predictions
+
+ADDED = ["label", "spam_probability", "model_version", "prediction_id", "error"]
+
+
+@pytest.fixture
+def score(flask, tmp_path):
+    """Score content with flask batch; return (exit code, content of the output, what was said)."""
+
+    def run(content, *options, name="in.csv", out="out.csv"):
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+        result = flask("batch", tmp_path / name, tmp_path / out, *options)
+        target = tmp_path / out
+        return result.exit_code, target.read_bytes() if target.exists() else None, result.output
+
+    return run
+
+
+def table(content):
+    return list(csv.DictReader(io.StringIO(content.decode(), newline="")))
+
+
+def stored(app, column=predictions.c.id):
+    with app.extensions["engine"].connect() as connection:
+        return list(connection.execute(sa.select(column).order_by(predictions.c.id)).scalars())
+
+
+# --- Formats -----------------------------------------------------------------------------------------------
+
+
+def test_a_csv_keeps_its_bytes_and_gets_five_columns(app, score):
+    rest = ["007", "1e5", "", "=1+1", '"with ""quotes"", and\r\na new line"', "caf\N{LATIN SMALL LETTER E WITH ACUTE}"]
+    lines = [f'{number},"{SPAM if number % 2 else HAM}",{cell}' for number, cell in enumerate(rest)]
+    source = "\ufeff" + "\r\n".join(["ref,text,note", *lines]) + "\r\n"
+    code, content, said = score(source)
+    assert code == 0, said
+    assert content.decode().startswith(
+        "\ufeffref,text,note,label,spam_probability,model_version,prediction_id,error\r\n"
+    )
+    at = 0
+    for line in lines:  # each as it was, in its order, with something behind it
+        at = content.decode().index(f"\r\n{line},", at) + 1
+    found = table(content)
+    assert [row["label"] for row in found] == ["ham", "spam"] * 3
+    assert [row["prediction_id"] for row in found] == stored(app)
+    assert [float(row["spam_probability"]) for row in found] == stored(app, predictions.c.spam_probability)
+    assert set(stored(app, predictions.c.source)) == {"batch"}
+    assert "6 rows: 3 spam, 3 ham, 0 with an error" in said
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_other_delimiters(score, delimiter):
+    code, content, _ = score(f"id{delimiter}message\n1{delimiter}{SPAM}\n")
+    assert code == 0
+    assert list(csv.reader(io.StringIO(content.decode()), delimiter=delimiter))[1][2] == "spam"
+
+
+def test_json_lines_keep_what_is_nested(score):
+    first = '{"message" : "win money", "n": {"a": [1.0, 1e400, "\\u00e9"]}, "n": 2 }'
+    code, content, _ = score(f'{first}\n\n{{"message":"{HAM}"}}', name="in.jsonl", out="out.ndjson")
+    lines = content.decode().split("\n")
+    assert code == 0
+    assert lines[0].startswith(first.removesuffix(" }") + ', "label": "')
+    assert lines[1] == ""
+    assert json.loads(lines[2])["label"] == "ham"
+    assert json.loads(lines[2])["error"] is None
+
+
+def test_the_format_is_told_from_the_first_bytes(score):
+    packed = gzip.compress(json.dumps({"sms": SPAM}).encode())
+    assert json.loads(score(packed, name="data", out="out")[1])["label"] == "spam"
+    assert table(score(f"text\n{SPAM}\n", name="data", out="out2")[1])[0]["label"] == "spam"
+    assert score(f"a\ttext\n1\t{SPAM}\n", name="data", out="out3")[1].startswith(b"a\ttext\tlabel\t")
+
+
+def test_gzip_in_and_out(score):
+    code, content, _ = score(gzip.compress(f"text\n{SPAM}\n".encode()), name="in.csv.gz", out="out.csv.gz")
+    assert code == 0
+    assert table(gzip.decompress(content))[0]["label"] == "spam"
+
+
+def test_without_a_name_the_output_lies_beside_the_input(flask, tmp_path):
+    (tmp_path / "in.tsv.gz").write_bytes(gzip.compress(f"text\n{SPAM}\n".encode()))
+    assert flask("batch", tmp_path / "in.tsv.gz").exit_code == 0
+    assert (tmp_path / "in.predictions.tsv.gz").exists()
+
+
+def test_names_that_the_input_has_already_are_not_lost(score):
+    _, content, _ = score(f"text,Label,error\n{HAM},spam,none\n")
+    row = table(content)[0]
+    assert (row["Label"], row["hamlet_label"], row["error"], row["hamlet_error"]) == ("spam", "ham", "none", "")
+    lines = [{"text": HAM}, {"text": HAM, "label": "spam"}]
+    _, content, _ = score("\n".join(map(json.dumps, lines)), name="in.jsonl", out="out.jsonl")
+    assert [json.loads(line).get("hamlet_label") for line in content.splitlines()] == [None, "ham"]
+
+
+def test_the_text_column_is_found_or_named(score):
+    assert table(score(f"only\n{SPAM}\n")[1])[0]["label"] == "spam"
+    assert table(score(f"a,Body\n1,{SPAM}\n", out="2.csv")[1])[0]["label"] == "spam"
+    assert table(score(f"a,b\n1,{SPAM}\n", "--text-column", "b", out="3.csv")[1])[0]["label"] == "spam"
+    code, content, said = score(f"a,b\n1,{SPAM}\n", out="4.csv")
+    assert (code, content) == (2, None)
+    assert "--text-column" in said
+
+
+def test_parquet_keeps_its_types(app, flask, tmp_path):
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        assert not os.environ.get("CI"), "pyarrow is missing"
+        pytest.skip("pyarrow is missing: pip install -r requirements-parquet.txt")
+    texts = [text for _, text in messages(3000)] + [None]
+    source = pa.table({"number": pa.array(range(3001), pa.int16()), "text": texts, "label": [["a"]] * 3001})
+    pq.write_table(source, tmp_path / "in.parquet")
+    result = flask("batch", tmp_path / "in.parquet", tmp_path / "out.parquet", "--resume")
+    assert result.exit_code == 1, result.output
+    found = pq.read_table(tmp_path / "out.parquet")
+    assert found.select(["number", "text", "label"]).equals(source)
+    assert found.column_names[3:] == ["hamlet_label", *ADDED[1:]]
+    assert found["prediction_id"].to_pylist() == [*stored(app), None]
+    assert found["error"].to_pylist()[-1] == "The text is missing."
+
+
+# --- Bad rows ----------------------------------------------------------------------------------------------
+
+
+def test_bad_rows_are_named_and_counted_and_the_others_scored(app, score, monkeypatch):
+    monkeypatch.setattr("webapp.batch.csv_rows.LONGEST_ROW", 30_000)
+    monkeypatch.setattr("webapp.batch.lines.LONGEST_ROW", 30_000)
+    bad = {
+        b"1,": "is empty",
+        b"2," + b"x" * 10_001: "10,001 characters",
+        b"3": "has 1 fields where the header has 2",
+        b'4,hi,"how, are", you': 'What is too much: "how, are", you',
+        b"5,\xa3 sign": "not valid UTF-8",
+        b"6,nul\x00nul": "NUL",
+        b'7,"never closed': "not closed",
+        b"8," + b"y" * 40_000: "more than 30,000 bytes",
+        b'9,"unclosed, before a row that is too long': "not closed",
+        b"10," + b"z" * 70_000: "more than 30,000 bytes",
+    }
+    good = f"good,{HAM}".encode()
+    code, content, said = score(b"id,text\n" + b"".join(line + b"\n" + good + b"\n" for line in bad))
+    assert code == 1
+    assert f"{2 * len(bad)} rows: 0 spam, {len(bad)} ham, {len(bad)} with an error" in said
+    found = list(csv.DictReader(io.StringIO(content.decode(errors="replace"), newline="")))
+    for row, why in zip(found[::2], bad.values(), strict=True):
+        assert None not in [*row, *row.values()], row
+        assert why in row["error"]
+        assert row["label"] == row["prediction_id"] == ""
+    assert b"\n5,\xa3 sign," in content
+    assert {(row["label"], row["error"]) for row in found[1::2]} == {("ham", "")}
+    assert len(stored(app)) == len(bad)
+
+
+def test_bad_json_lines(score):
+    bad = {
+        b"{nonsense": "not valid JSON",
+        b'{"text": 5}': "not a string",
+        b"{}": "is missing",
+        b"[1]": "not a JSON object",
+        b'{"text": "\\ud800"}': "surrogate",
+        b'{"text": "\xa3"}': "not valid UTF-8",
+        b"[" * 100_000: "not valid JSON",
+    }
+    good = json.dumps({"text": HAM}).encode()
+    code, content, _ = score(b"".join(good + b"\n" + line + b"\n" for line in bad), name="in.jsonl", out="out.jsonl")
+    found = [json.loads(line) for line in content.splitlines()]
+    assert code == 1
+    assert {row["label"] for row in found[::2]} == {"ham"}
+    for row, why in zip(found[1::2], bad.values(), strict=True):
+        assert why in row["error"]
+        assert row["label"] is None
+    assert found[1]["line"] == "{nonsense"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("in.csv", b"", "is empty"),
+        ("in.csv", "text\nhello\n".encode("utf-16"), "UTF-16"),
+        ("in.jsonl", b'[{"text": "hello"}]', "jq"),
+        ("in.jsonl", b"text\nhello", "no JSON object"),
+        ("in.csv.gz", gzip.compress(random.Random(0).randbytes(9999).hex().encode())[:5000], "complete"),
+        ("in.parquet", b"PAR1", "Parquet"),
+    ],
+)
+def test_files_that_cannot_be_used_end_with_one_clear_line(score, tmp_path, name, content, why):
+    code, content, said = score(content, name=name, out="out")
+    assert (code, content) == (2, None)
+    assert why in said
+    assert len(said.splitlines()) == 1
+
+
+def test_no_file_is_overwritten_unasked(score, tmp_path, flask):
+    source = f"text\n{SPAM}\n"
+    assert score(source)[0] == 0
+    code, _, said = score(source)
+    assert code == 2
+    assert "--overwrite" in said
+    assert score(source, "--overwrite")[0] == 0
+    assert "the input itself" in flask("batch", tmp_path / "in.csv", tmp_path / "in.csv", "--overwrite").output
+    assert (tmp_path / "in.csv").read_text() == source
+    assert "kept" in score(source, out="out.jsonl")[2]
+
+
+# --- Interrupted -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def long_csv(tmp_path):
+    path = tmp_path / "long.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["number", "text"])
+        for number, (_, text) in enumerate(messages(1000) * 8):
+            writer.writerow([number, f"{text}\n{number}" if number % 100 else ""])
+    return path
+
+
+@pytest.fixture
+def command(tmp_path):
+    """Start the real command."""
+
+    def start(*words, **options):
+        settings = {"HAMLET_INSTANCE_FOLDER": str(tmp_path / "instance"), "HAMLET_ADMIN_PASSWORD": PASSWORD}
+        return subprocess.Popen(
+            [sys.executable, "-m", "flask", "--app", "wsgi", "batch", *map(str, words)],
+            cwd=ROOT,
+            env={**os.environ, **settings},
+            stderr=subprocess.PIPE,
+            **options,
+        )
+
+    return start
+
+
+def end(process):
+    """Wait for a command; return (exit code, what it said)."""
+    said = process.communicate(timeout=60)[1].decode()
+    return process.returncode, said
+
+
+def without_ids(content):
+    return [{**row, "prediction_id": ""} for row in table(content)]
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz"])
+def test_killed_at_any_moment_and_resumed(app, flask, command, long_csv, tmp_path, ending):
+    whole, pieces = tmp_path / f"whole.{ending}", tmp_path / f"pieces.{ending}"
+    assert flask("batch", long_csv, whole, "--no-log").exit_code == 1
+    kills = 0
+    chance = random.Random(ending)
+    while not pieces.exists():
+        process = command(long_csv, pieces, "--resume", "--no-log")
+        until = time.monotonic() + 20
+        while not pieces.exists() and not output.run_state.state_file(pieces).exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        if kills < 3:
+            time.sleep(chance.random() * 0.8)
+            process.kill()
+            kills += 1
+        code, said = end(process)
+        assert code in (1, -signal.SIGKILL), said
+    assert kills == 3
+    assert pieces.read_bytes() == whole.read_bytes()
+    assert sorted(path.name for path in tmp_path.glob("pieces*")) == [pieces.name]
+    assert "complete already" in flask("batch", long_csv, pieces, "--resume").output
+
+
+def test_killed_and_resumed_each_row_is_in_the_log_once(app, flask, command, long_csv, tmp_path):
+    target = tmp_path / "out.csv"
+    process = command(long_csv, target)
+    while len(stored(app)) < 2 * rows.CHUNK_ROWS * 0.9:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    end(process)
+    assert not target.exists()
+    assert "--resume" in flask("batch", long_csv, target).output
+    assert flask("batch", long_csv, target, "--resume").exit_code == 1
+    found = table(target.read_bytes())
+    assert [row["number"] for row in found] == [str(number) for number in range(8000)]
+    assert [row["prediction_id"] for row in found if not row["error"]] == stored(app)
+    with app.extensions["engine"].connect() as connection:
+        assert connection.execute(sa.select(sa.func.count()).select_from(origins)).scalar_one() == 7920
+
+
+def test_rows_that_were_logged_but_not_written_are_not_logged_again(app, flask, long_csv, tmp_path, monkeypatch):
+    target, whole = tmp_path / "out.csv", tmp_path / "whole.csv"
+    calls = []
+    safe = output.TextOutput.safe
+
+    def full(self):
+        calls.append(1)
+        if len(calls) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return safe(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(output.TextOutput, "safe", full)
+        result = flask("batch", long_csv, target, "--workers", 1)
+    assert result.exit_code == 2
+    assert len(result.output.splitlines()) == 1
+    assert "No space left on device" in result.output
+    assert "--resume" in result.output
+    logged = stored(app)
+    assert len(logged) == 3 * rows.CHUNK_ROWS - 60
+    assert flask("batch", long_csv, target, "--resume").exit_code == 1
+    assert [row["prediction_id"] for row in table(target.read_bytes()) if not row["error"]] == stored(app)
+    assert stored(app)[: len(logged)] == logged
+    assert flask("batch", long_csv, whole, "--no-log", "--workers", 1).exit_code == 1
+    assert without_ids(target.read_bytes()) == table(whole.read_bytes())
+
+
+def test_a_full_disk_gives_one_clear_line_and_leaves_a_resumable_run(command, flask, long_csv, tmp_path):
+    target, whole = tmp_path / "out.csv", tmp_path / "whole.csv"
+    most = 500_000  # bytes in a file; the log's own are fewer
+
+    def small_disk():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+    code, said = end(command(long_csv, target, "--no-log", preexec_fn=small_disk))
+    assert code == 2
+    assert len(said.splitlines()) == 1, said
+    assert "cannot be written (File too large)" in said
+    assert not target.exists()
+    assert flask("batch", long_csv, target, "--no-log", "--resume").exit_code == 1
+    assert flask("batch", long_csv, whole, "--no-log").exit_code == 1
+    assert target.read_bytes() == whole.read_bytes()
+
+
+def test_ctrl_c_says_how_to_go_on(command, flask, long_csv, tmp_path):
+    target = tmp_path / "out.csv"
+    with long_csv.open("ab") as file:
+        file.write(long_csv.read_bytes().split(b"\n", 1)[1] * 10)
+    process = command(long_csv, target, "--no-log", process_group=0)
+    while not output.run_state.state_file(target).exists():
+        time.sleep(0.01)
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
+    code, said = end(process)
+    assert code == 130
+    assert said.startswith("Interrupted after ")
+    assert len(said.splitlines()) == 1
+    assert not target.exists()
+
+
+def test_what_changed_meanwhile_is_refused(app, flask, models, long_csv, tmp_path):
+    target = tmp_path / "out.csv"
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    def resumed(*options):
+        return flask("batch", long_csv, target, "--resume", "--no-log", *options)
+
+    from webapp.batch.run import run_batch
+
+    inference = app.extensions["inference"]
+    with pytest.raises(KeyboardInterrupt):
+        run_batch(inference, long_csv, target, text_column=None, log=False, resume=False, progress=interrupted)
+    began_with = inference.registry.current_version()
+    assert "log = False" in flask("batch", long_csv, target, "--resume").output
+    assert "text column = text" in resumed("--text-column", "number").output
+    about = long_csv.stat()
+    os.utime(long_csv, ns=(about.st_atime_ns, about.st_mtime_ns + 1))
+    assert "has changed" in resumed().output
+    os.utime(long_csv, ns=(about.st_atime_ns, about.st_mtime_ns))
+
+    (models / "current").write_text("another\n")  # what is served now does not matter
+    (models / began_with).rename(models / "away")
+    inference.registry._model.version = "another"
+    assert began_with in resumed().output
+    (models / "away").rename(models / began_with)
+    assert resumed().exit_code == 1
+    assert {row["model_version"] for row in table(target.read_bytes())} == {began_with, ""}
+
+
+def test_two_runs_do_not_write_to_the_same_file(flask, long_csv, tmp_path, monkeypatch):
+    monkeypatch.setattr(output, "PATIENCE_S", 1)
+    target = tmp_path / "out.csv"
+    first = output.TextOutput(target)
+    assert "Another run" in flask("batch", long_csv, target).output
+    first.close()
+
+
+# --- Pipes -------------------------------------------------------------------------------------------------
+
+
+def test_pipes(command, app):
+    lines = "".join(json.dumps({"text": text, "n": n}) + "\n" for n, text in enumerate([SPAM, HAM] * 3000))
+    process = command("-", "-", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    content, said = process.communicate(lines.encode(), timeout=60)
+    found = [json.loads(line) for line in content.splitlines()]
+    assert process.returncode == 0, said
+    assert [row["n"] for row in found] == list(range(6000))
+    assert [row["label"] for row in found] == ["spam", "ham"] * 3000
+    assert [row["prediction_id"] for row in found] == stored(app)
+
+
+def test_a_pipe_into_a_file_and_a_file_into_a_pipe(flask, tmp_path):
+    target = tmp_path / "out.csv"
+    assert flask("batch", "-", target, input=f"text\n{SPAM}\n").exit_code == 0
+    assert table(target.read_bytes())[0]["label"] == "spam"
+    assert flask("batch", target, "-").stdout.startswith("text,label,")
+    assert "--resume" in flask("batch", "-", target, "--resume", input="text\n").output
+    broken = gzip.compress(f"text\n{SPAM}\n".encode() * 10)[:-9]
+    assert flask("batch", "-", tmp_path / "none.csv", input=broken).exit_code == 2
+    assert not list(tmp_path.glob("none*"))
+
+
+def test_a_full_pipe_gives_one_clear_line(command, long_csv):
+    with Path("/dev/full").open("wb") as full:
+        code, said = end(command(long_csv, "-", "--no-log", stdout=full))
+    assert code == 2
+    assert said == "Error: The output cannot be written (No space left on device).\n"
+
+
+# --- Privacy -----------------------------------------------------------------------------------------------
+
+
+def test_no_log_logs_nothing(app, score):
+    _, content, _ = score(f"text\n{SPAM}\n", "--no-log")
+    assert table(content)[0]["prediction_id"] == ""
+    assert stored(app) == []
+
+
+def test_texts_are_not_stored_where_they_must_not_be(command, app, tmp_path, monkeypatch):
+    monkeypatch.setenv("HAMLET_STORE_TEXT", "false")
+    (tmp_path / "in.csv").write_text(f"text\n{SPAM}\n")
+    assert end(command(tmp_path / "in.csv", tmp_path / "out.csv"))[0] == 0
+    assert stored(app, predictions.c.text) == [None]
