@@ -117,6 +117,7 @@ def test_a_file_comes_back_with_its_verdicts(app, signed_in):
         ("a.csv.gz", gzip.compress(b"text\nyou have won a prize\nsee you at lunch\n"), "application/gzip"),
         ("a", b"id,words\n1,you have won a prize\n2,see you at lunch\n", "text/csv"),
     ],
+    ids=["TSV", "JSON Lines", "gzip'd", "by its first bytes"],
 )
 def test_each_format_is_told_and_kept_and_the_column_can_be_named(signed_in, name, content, kind):
     page = upload(signed_in, content, name, text_column="words" if b"words" in content else "").headers["Location"]
@@ -140,6 +141,7 @@ def test_each_format_is_told_and_kept_and_the_column_can_be_named(signed_in, nam
         (b"\xff\xfei\x00d\x00", "a.csv", 422, "UTF-16"),
         (b"x" * (MAX_UPLOAD + 200_000), "a.csv", 413, "larger than 50 MB"),
     ],
+    ids=["empty", "no file", "no column", "UTF-16", "too large"],
 )
 def test_what_cannot_be_used_is_refused_at_once_and_nothing_is_kept(app, signed_in, content, name, status, words):
     answer = upload(signed_in, content, name)
