@@ -372,3 +372,46 @@ def test_a_chart_tells_its_values_to_whoever_points_at_it_or_asks_for_numbers(op
     page.select_option("#version", index=1)
     page.wait_for_url("**model_version=2*")
     assert page.locator("[aria-current=true]").inner_text() == "24h"
+
+
+# --- Batch ---
+
+
+@pytest.mark.parametrize(("theme", "width", "javascript"), [("light", 1280, True), ("dark", 360, False)])
+def test_a_file_is_uploaded_watched_and_downloaded(open_page, tmp_path, theme, width, javascript):
+    file = tmp_path / "messages.csv"
+    file.write_text(
+        "text\n<b>no tag</b> you have won a prize\n" + "".join(f'"{text}"\n' for _, text in messages(1000)) * 10
+    )
+    page = open_page("/login?next=/batch", width, color_scheme=theme, java_script_enabled=javascript)
+    page.fill("#password", PASSWORD)
+    follow(page, "main button")
+
+    def examine(name):
+        if javascript:
+            violations = [
+                (found["id"], found["nodes"][0]["target"]) for found in Axe().run(page).response["violations"]
+            ]
+            assert violations == [], name
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+
+    examine("nothing uploaded")
+    assert page.locator("[aria-current=page]").inner_text() == "Batch"
+    page.set_input_files("#file", file)
+    follow(page, "text=Check the messages")
+    examine("it runs")
+    assert page.locator("progress").count() == 1
+    page.wait_for_selector("text=Download the result", timeout=120_000)  # without anybody doing anything
+    assert "10,001 rows" in page.inner_text("main")
+    assert "<b>no tag</b>" in page.inner_text("main")
+    examine("it is done")
+    with page.expect_download() as download:
+        page.click("text=Download the result")
+    assert download.value.suggested_filename == "messages-predictions.csv"
+    follow(page, "text=Another file")
+    examine("a run in the list")
+    file.write_text("id,sender\n1,2\n")
+    page.set_input_files("#file", file)
+    follow(page, "text=Check the messages")
+    assert "id, sender" in page.inner_text("#error")
+    examine("a file that cannot be used")

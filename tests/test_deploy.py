@@ -82,6 +82,11 @@ def test_nginx_refuses_more_than_hamlet_takes_and_no_less(nginx):
     assert (status, "nginx" in page) == (413, True)
 
 
+def test_files_for_the_batch_page_may_be_larger(nginx):
+    status, headers, _ = ask(nginx["http"], "/batch", b" " * (MAX_BODY + 1), {"Content-Type": "text/plain"})
+    assert (status, headers["Location"]) == (303, "/login?next=/batch")  # Hamlet's word: for those who signed in
+
+
 def test_nginx_shows_the_metrics_to_this_machine_alone(nginx):
     status, _, text = ask(nginx["http"], "/metrics")
     assert (status, "hamlet_requests_total" in text) == (200, True)

@@ -4,6 +4,7 @@ Set one by an environment variable with the prefix HAMLET_, for example HAMLET_S
 as JSON where they are JSON (true, 90), else as text. The README holds the same list for users; a test compares the two.
 """
 
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 MAX_TEXT_LENGTH = 10_000  # characters; the longest message that the model was measured on
 MAX_BATCH = 1_000  # texts in one request; more belongs into a file
 MAX_BODY = 1024 * 1024  # bytes of a request
+MAX_UPLOAD = 50 * 1024 * 1024  # bytes of a file on the batch page; the command takes any size
+JOBS_KEPT_DAYS = 7  # then a job and its files, people's messages, are deleted
 MIN_PASSWORD_LENGTH = 8  # characters; less can be guessed, however slowly
 
 # --- Settings that the app reads ---
@@ -58,6 +61,13 @@ THREADS = _number("HAMLET_THREADS", 8, 1_000)  # requests in flight per worker: 
 def texts() -> dict[str, str]:
     """Return the settings of the environment that are text, whatever they look like."""
     return {name: os.environ[f"HAMLET_{name}"] for name in TEXTS if f"HAMLET_{name}" in os.environ}
+
+
+def environment(settings: Mapping[str, object], instance_folder: Path) -> dict[str, str]:
+    """Return the environment variables that give another process the settings of this app."""
+    variables = {f"HAMLET_{name}": json.dumps(settings[name]) for name in DEFAULTS if name not in TEXTS}
+    variables |= {f"HAMLET_{name}": str(settings[name]) for name in TEXTS if settings[name] is not None}
+    return variables | {"HAMLET_INSTANCE_FOLDER": str(instance_folder)}
 
 
 def check(settings: Mapping[str, object]) -> None:

@@ -3,6 +3,7 @@
 HamletError                 500  never raised itself
 ├── InvalidInput            422  a message or field that cannot be used; says what to send instead
 ├── NotFound                404  no such prediction, or no such version
+├── JobRunning              409  one job at a time: wait for the one that runs, or cancel it
 ├── NotReady                503  nothing wrong with the request: try again once the cause is mended
 │   ├── ModelUnusable            the model is missing, changed, or made by another scikit-learn
 │   └── LogUnavailable           the prediction cannot be stored, so it is not answered
@@ -34,6 +35,11 @@ class InvalidInput(HamletError):
 class NotFound(HamletError):
     status = 404
     title = "Not found"
+
+
+class JobRunning(HamletError):
+    status = 409
+    title = "Another job is running"
 
 
 class NotReady(HamletError):

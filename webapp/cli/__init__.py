@@ -9,6 +9,7 @@ from flask import Flask
 from webapp.cli.access import api_key, set_password
 from webapp.cli.batch import batch
 from webapp.cli.demo import demo
+from webapp.cli.job import job
 from webapp.cli.log import log
 from webapp.cli.models import models
 from webapp.cli.monitor import monitor
@@ -20,20 +21,7 @@ from webapp.cli.train import download_data, evaluate, train
 
 def register(app: Flask) -> None:
     """Add Hamlet's commands to `flask`."""
-    for command in (
-        train,
-        evaluate,
-        predict,
-        batch,
-        download_data,
-        models,
-        log,
-        review,
-        monitor,
-        demo,
-        set_password,
-        api_key,
-        stream,
-        stream_file,
-    ):
+    on_data = (train, evaluate, predict, batch, stream, stream_file, download_data, demo)
+    on_the_app = (models, log, review, monitor, set_password, api_key, job)
+    for command in on_data + on_the_app:
         app.cli.add_command(command)

@@ -1,8 +1,9 @@
-"""flask log: export and purge."""
+"""flask log: export, purge and recount."""
 
 import datetime as dt
 import re
 import sys
+from pathlib import Path
 
 import click
 from flask import current_app
@@ -28,13 +29,16 @@ def export_log(since: dt.datetime | None, file_format: str) -> None:
 @log.command("purge")
 @click.option("--older-than", required=True, metavar="DAYSd", help="An age such as 90d.")
 def purge_log(older_than: str) -> None:
-    """Delete old predictions for good: people's messages are personal data."""
+    """Delete old predictions and jobs for good: people's messages are personal data."""
+    from webapp.jobs.folders import remove_old
     from webapp.log.export import purge
 
     age = re.fullmatch(r"(\d{1,5})d", older_than)
     if not age:
         raise BadData(f"--older-than {older_than}: write the age in days, such as 90d")
-    count = purge(current_app.extensions["engine"], dt.datetime.now(dt.UTC) - dt.timedelta(days=int(age[1])))
+    engine, before = current_app.extensions["engine"], dt.datetime.now(dt.UTC) - dt.timedelta(days=int(age[1]))
+    remove_old(engine, Path(current_app.instance_path), before)
+    count = purge(engine, before)
     click.echo(f"{count:,} predictions deleted.")
 
 

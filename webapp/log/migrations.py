@@ -117,7 +117,28 @@ STEPS: list[list[str]] = [
         # Which record of a file or a stream became which prediction, so that none is logged twice.
         "CREATE TABLE origins (origin TEXT NOT NULL PRIMARY KEY, prediction_id VARCHAR(36) NOT NULL)",
     ],
-    [
+    [  # 4
+        # Work that runs outside the web workers (webapp/jobs/).
+        """CREATE TABLE jobs (
+            id VARCHAR(36) NOT NULL PRIMARY KEY,
+            created_at TIMESTAMP NOT NULL,
+            kind TEXT NOT NULL,
+            arguments TEXT NOT NULL,
+            started_by TEXT NOT NULL,
+            host TEXT NOT NULL,
+            state TEXT NOT NULL,
+            claim VARCHAR(36),
+            cancel_asked INTEGER NOT NULL,
+            beat_at TIMESTAMP NOT NULL,
+            progress DOUBLE PRECISION,
+            message TEXT NOT NULL,
+            finished_at TIMESTAMP,
+            result TEXT
+        )""",
+        # One at a time, over all processes and hosts that share this database.
+        "CREATE UNIQUE INDEX jobs_running ON jobs (state) WHERE state = 'running'",
+    ],
+    [  # 5
         # The consumers of streams that are at work, as they say themselves (consumers.py).
         """CREATE TABLE stream_consumers (
             name VARCHAR(255) NOT NULL PRIMARY KEY,

@@ -138,6 +138,26 @@ origins = sa.Table(
     sa.Column("prediction_id", sa.String(36), nullable=False),
 )
 
+# Work that runs outside the web workers: see webapp/jobs/.
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("created_at", UTCDateTime, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("arguments", JSONText, nullable=False),
+    sa.Column("started_by", sa.Text, nullable=False),  # as reviews.reviewer
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),  # running, done, failed, cancelled or interrupted
+    sa.Column("claim", sa.String(36)),  # of the process that runs it; NULL until that has started
+    sa.Column("cancel_asked", sa.Integer, nullable=False),
+    sa.Column("beat_at", UTCDateTime, nullable=False),  # when that process last said that it lives
+    sa.Column("progress", sa.Double),  # 0 to 1, NULL where unknown
+    sa.Column("message", sa.Text, nullable=False),  # how far it is, or why it failed
+    sa.Column("finished_at", UTCDateTime),
+    sa.Column("result", JSONText),
+)
+
 samples = sa.Table(
     "samples",
     metadata,

@@ -2,12 +2,12 @@
 
 from flask import Flask
 
-from webapp.web import check, login, models, monitor, review
+from webapp.web import batch, check, login, models, monitor, review
 from webapp.web.navigation import navigation
 
 
 def register(app: Flask) -> None:
     """Add the pages to the app."""
-    for page in (check, login, review, monitor, models):
+    for page in (check, login, batch, review, monitor, models):
         app.register_blueprint(page.blueprint)
     app.context_processor(navigation)

@@ -2,7 +2,12 @@
 
 from webapp.web.login import signed_in
 
-FOR_THE_SIGNED_IN = [("review.page", "Review"), ("monitor.page", "Monitor"), ("models.page", "Models")]
+FOR_THE_SIGNED_IN = [
+    ("batch.page", "Batch"),
+    ("review.page", "Review"),
+    ("monitor.page", "Monitor"),
+    ("models.page", "Models"),
+]
 
 
 def navigation() -> dict[str, object]:

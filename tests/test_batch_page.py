@@ -1,0 +1,299 @@
+"""The batch page: a file is uploaded, scored by a process of its own, and downloaded, whatever dies meanwhile."""
+
+import csv
+import gzip
+import http.cookiejar
+import io
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import time
+import urllib.request
+from contextlib import closing, suppress
+from pathlib import Path
+from urllib.error import HTTPError
+
+import pytest
+import sqlalchemy as sa
+from conftest import PASSWORD, messages
+from werkzeug.datastructures import FileStorage
+from werkzeug.test import encode_multipart
+
+from webapp.config import MAX_BODY, MAX_UPLOAD
+from webapp.jobs import store
+from webapp.log.tables import new_id, predictions
+
+SCRIPT = "<script>alert(1)</script> you have won a prize, call 09061701461 now"
+
+
+def csv_file(texts, column="text"):
+    buffer = io.StringIO()
+    csv.writer(buffer).writerows([["ref", column, "note"], *([i, text, "=1+1"] for i, text in enumerate(texts))])
+    return buffer.getvalue().encode()
+
+
+@pytest.fixture
+def signed_in(client):
+    client.post("/login", data={"password": PASSWORD})
+    return client
+
+
+def upload(client, content, name="messages.csv", **fields):
+    boundary, body = encode_multipart({"file": FileStorage(io.BytesIO(content), name), **fields})
+    return client.post("/batch", data=body, content_type=f"multipart/form-data; boundary={boundary}")
+
+
+def fetch(client, page):
+    """Download a result; the answer is read to its end and its file closed."""
+    with client.get(f"{page}/download") as answer:
+        assert answer.data
+        return answer
+
+
+def wait_for(ask, wanted, seconds=60):
+    """Ask until the answer is as wanted; return it."""
+    until = time.monotonic() + seconds
+    while not wanted(answer := ask()):
+        assert time.monotonic() < until, answer
+        time.sleep(0.1)
+    return answer
+
+
+def wait_until_over(client, page):
+    status = wait_for(lambda: client.get(f"{page}/status").json, lambda status: status["state"] != "running")
+    return status["state"]
+
+
+def test_a_file_comes_back_with_its_verdicts(app, signed_in):
+    texts = [SCRIPT, "", *(text for _, text in messages(60))]
+    answer = upload(signed_in, csv_file(texts), "../Campaign answers.csv")
+    assert answer.status_code == 303
+    page = answer.headers["Location"]
+    assert "Running" in signed_in.get(page).text
+    assert 'http-equiv="refresh"' in signed_in.get(page).text  # for those without JavaScript
+    assert wait_until_over(signed_in, page) == "done"
+
+    text = signed_in.get(page).text
+    assert "62 rows, 31 spam, 1 with an error" in text
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert" in text
+    assert "How likely spam the messages are" in text
+    assert "The first 20 rows" in text
+
+    download = fetch(signed_in, page)
+    assert download.content_type == "text/csv; charset=utf-8"
+    assert download.headers["Content-Disposition"] == 'attachment; filename="Campaign answers-predictions.csv"'
+    assert download.headers["Cache-Control"] == "no-store"
+    rows = list(csv.DictReader(io.StringIO(download.text)))
+    assert [(row["ref"], row["text"], row["note"]) for row in rows] == [
+        (str(i), text, "=1+1") for i, text in enumerate(texts)
+    ]
+    assert [row["label"] for row in rows[:4]] == ["spam", "", "ham", "spam"]
+    assert "empty" in rows[1]["error"]
+    with app.extensions["engine"].connect() as connection:
+        logged = set(connection.execute(sa.select(predictions.c.id).where(predictions.c.source == "batch")).scalars())
+    assert logged == {row["prediction_id"] for row in rows if row["prediction_id"]}
+
+    assert "Campaign answers.csv" in signed_in.get("/batch").text
+    folder = Path(app.instance_path) / "jobs" / page.rsplit("/", 1)[1]
+    assert folder.exists()
+    assert "deleted" in signed_in.post(f"{page}/delete", follow_redirects=True).text
+    assert not folder.exists()
+    assert signed_in.get(page).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind"),
+    [
+        ("a.tsv", b"id\tmessage\n1\tyou have won a prize\n2\tsee you at lunch\n", "text/tab-separated-values"),
+        (
+            "a.jsonl",
+            b'{"id": 1, "text": "you have won a prize"}\n{"id": 2, "text": "see you at lunch"}\n',
+            "application/jsonl",
+        ),
+        ("a.csv.gz", gzip.compress(b"text\nyou have won a prize\nsee you at lunch\n"), "application/gzip"),
+        ("a", b"id,words\n1,you have won a prize\n2,see you at lunch\n", "text/csv"),
+    ],
+    ids=["TSV", "JSON Lines", "gzip'd", "by its first bytes"],
+)
+def test_each_format_is_told_and_kept_and_the_column_can_be_named(signed_in, name, content, kind):
+    page = upload(signed_in, content, name, text_column="words" if b"words" in content else "").headers["Location"]
+    assert wait_until_over(signed_in, page) == "done"
+    text = signed_in.get(page).text
+    assert "2 rows, 1 spam" in text
+    assert "you have won a prize" in text
+    assert "see you at lunch" in text
+    download = fetch(signed_in, page)
+    assert download.content_type.startswith(kind)
+    plain = gzip.decompress(download.data) if name.endswith(".gz") else download.data
+    assert b"prediction_id" in plain
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "status", "words"),
+    [
+        (b"", "empty.csv", 422, "empty.csv is empty"),
+        (b"x", "", 422, "Choose a file first"),
+        (b"id,sender\n1,2\n", "a.csv", 422, "id, sender"),
+        (b"\xff\xfei\x00d\x00", "a.csv", 422, "UTF-16"),
+        (b"x" * (MAX_UPLOAD + 200_000), "a.csv", 413, "larger than 50 MB"),
+    ],
+    ids=["empty", "no file", "no column", "UTF-16", "too large"],
+)
+def test_what_cannot_be_used_is_refused_at_once_and_nothing_is_kept(app, signed_in, content, name, status, words):
+    answer = upload(signed_in, content, name)
+    assert answer.status_code == status
+    assert words in answer.text
+    assert "instance" not in answer.text  # no path of the server
+    assert store.list_jobs(app.extensions["engine"]) == []
+    assert list((Path(app.instance_path) / "jobs").glob("*")) == []
+
+
+def test_a_second_file_has_to_wait(app, signed_in):
+    store.begin(app.extensions["engine"], new_id(), "batch", {"name": "first.csv"}, "web:test")
+    answer = upload(signed_in, csv_file(["hello"]))
+    assert answer.status_code == 409
+    assert "Another job is running" in answer.text
+    assert "first.csv" in answer.text
+    assert list((Path(app.instance_path) / "jobs").glob("*")) == []
+
+
+def test_files_of_another_host_are_asked_for_there(app, signed_in, monkeypatch):
+    engine, job_id = app.extensions["engine"], new_id()
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(store, "HOST", "cellar")
+        store.begin(engine, job_id, "batch", {"name": "a.csv", "text_column": "text"}, "web:test")
+    summary = {"rows": 3, "spam": 1, "errors": 0, "histogram": [2, 0, 0, 0, 0, 0, 0, 0, 0, 1]}
+    store.end(engine, store.get_job(engine, job_id), "done", "", summary)
+    assert "Its files are on the host <strong>cellar</strong>" in signed_in.get(f"/batch/{job_id}").text
+    answer = signed_in.get(f"/batch/{job_id}/download")
+    assert (answer.status_code, "Ask cellar for it" in answer.text) == (503, True)
+
+
+def test_only_who_signed_in_may_upload_and_only_there_more_than_a_mebibyte(app, client):
+    assert client.get("/batch").status_code == 303
+    assert upload(client, csv_file(["hello"])).status_code == 403
+    assert upload(client, b"x" * (MAX_BODY + 1)).status_code in (303, 403)
+    client.post("/login", data={"password": PASSWORD})
+    assert client.post("/", data={"text": "x" * (MAX_BODY + 1)}).status_code == 413
+    assert (
+        client.post("/api/v1/predict", data=b" " * (MAX_BODY + 1), content_type="application/json").status_code == 413
+    )
+    page = upload(client, csv_file(["hello there"] * 100_000)).headers["Location"]
+    client.post(f"{page}/cancel")
+    assert wait_until_over(client, page) == "cancelled"
+    text = client.get(page).text
+    assert "Somebody cancelled it" in text
+    assert "Resume" in text
+
+
+# --- A real gunicorn, and what may be killed ---
+
+
+class Visitor:
+    """A browser that has signed in, as far as a test needs one."""
+
+    def __init__(self, server):
+        self.server = server
+        self.browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
+        self.send("/login", {"password": PASSWORD, "csrf_token": self.token("/login")})
+
+    def get(self, path):
+        with self.browser.open(self.server.url + path, timeout=30) as answer:
+            return answer.read().decode()
+
+    def token(self, path="/batch"):
+        return re.search(r'name="csrf_token" value="(.+?)"', self.get(path))[1]
+
+    def send(self, path, fields):
+        boundary, body = encode_multipart(fields)
+        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        with self.browser.open(urllib.request.Request(self.server.url + path, body, headers), timeout=60) as answer:
+            return answer.url.removeprefix(self.server.url)
+
+    def upload(self, content):
+        return self.send("/batch", {"file": FileStorage(io.BytesIO(content), "many.csv"), "csrf_token": self.token()})
+
+    def press(self, page, action):
+        self.send(f"{page}/{action}", {"csrf_token": self.token(page)})
+
+    def status(self, page):
+        with suppress(OSError, HTTPError):
+            return json.loads(self.get(f"{page}/status"))
+        return {"state": "running", "progress": None}
+
+
+@pytest.fixture
+def visitor(server):
+    return Visitor(server)
+
+
+def process_of(page):
+    """Return the process that runs a page's job, once it is there."""
+    words = f"job run {page.rsplit('/', 1)[1]}"
+    find = ["pgrep", "-f", words]
+    return int(wait_for(lambda: subprocess.run(find, capture_output=True, text=True).stdout, bool).split()[0])
+
+
+def children(pid):
+    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout
+    return [int(child) for child in found.split()]
+
+
+def is_halfway(visitor, page):
+    return wait_for(lambda: visitor.status(page), lambda now: now["state"] != "running" or now["progress"])
+
+
+def check_complete(server, visitor, page, count):
+    """Compare the result with what was uploaded and with the log: no row twice, none missing."""
+    rows = list(csv.DictReader(io.StringIO(visitor.get(f"{page}/download"))))
+    assert [row["ref"] for row in rows] == [str(i) for i in range(count)]
+    with closing(sqlite3.connect(server.database)) as database:
+        logged = [row[0] for row in database.execute("SELECT id FROM predictions ORDER BY id")]
+    assert logged == sorted(row["prediction_id"] for row in rows)
+
+
+COUNT = 60_000
+MANY = csv_file([f"{text} {i}" for i, (_, text) in enumerate(messages(1000) * (COUNT // 1000))])
+
+
+def test_a_run_outlives_its_worker_and_a_reload_and_is_no_part_of_the_server(server, visitor):
+    page = visitor.upload(MANY)
+    job = process_of(page)
+    environment = Path(f"/proc/{job}/environ").read_text()
+    assert "PROMETHEUS_MULTIPROC_DIR" not in environment
+    assert not [link for link in Path(f"/proc/{job}/fd").iterdir() if "socket" in os.readlink(link)]
+    workers = children(server.process.pid)
+    for worker in workers:
+        os.kill(worker, signal.SIGKILL)
+    is_halfway(visitor, page)
+    server.process.send_signal(signal.SIGHUP)
+    assert wait_for(lambda: visitor.status(page), lambda now: now["state"] != "running", 120)["state"] == "done"
+    assert process_of_is_gone(job)
+    check_complete(server, visitor, page, COUNT)
+
+
+def process_of_is_gone(pid):
+    """Return whether a process is gone, a zombie not counted as gone."""
+    return wait_for(lambda: not Path(f"/proc/{pid}").exists(), bool, 10)
+
+
+def test_a_killed_run_is_interrupted_and_goes_on_where_it_stopped(server, visitor):
+    page = visitor.upload(MANY)
+    job = process_of(page)
+    is_halfway(visitor, page)
+    os.kill(job, signal.SIGKILL)
+    process_of_is_gone(job)  # it leaves no zombie with the worker that started it
+    with closing(sqlite3.connect(server.database)) as database, database:
+        database.execute("UPDATE jobs SET beat_at = datetime('now', '-1 minute') || '.000000'")
+        done = database.execute("SELECT count(*) FROM predictions").fetchone()[0]
+    assert 0 < done < COUNT
+    text = visitor.get(page)
+    assert "Interrupted" in text
+    assert "exactly where it stopped" in text
+    visitor.press(page, "resume")
+    assert wait_for(lambda: visitor.status(page), lambda now: now["state"] != "running", 120)["state"] == "done"
+    check_complete(server, visitor, page, COUNT)
