@@ -12,9 +12,10 @@ from conftest import HAM, SPAM
 
 
 def stored(server):
-    with closing(sqlite3.connect(server.database)) as database:
-        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        return [row[0] for row in database.execute("SELECT id FROM predictions")]
+    if server.database_url is None:
+        with closing(sqlite3.connect(server.instance_folder / "log.db")) as database:
+            assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    return server.stored()
 
 
 def load(server, answered, failed, stop, threads=8):

@@ -18,6 +18,8 @@ from webapp.log.database import open_database
 from webapp.log.migrations import STEPS, migrate
 from webapp.log.tables import first_id, metadata, predictions
 
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
+
 
 def predict(client, text=HAM):
     return client.post("/api/v1/predict", json={"text": text})

@@ -17,6 +17,8 @@ from webapp.log.database import write_transaction
 from webapp.log.import_reviews import CHUNK_ROWS
 from webapp.log.tables import claims, new_id, predictions, reviews
 
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
+
 
 def sign_in(app):
     """Return a client that has signed in: each one is another reviewer."""

@@ -41,10 +41,8 @@ def purge_log(older_than: str) -> None:
 @log.command("recount")
 def recount_log() -> None:
     """Make the sums by the hour, which /monitor shows, anew from the log."""
-    from webapp.log.rollups import bring_up_to_date, count_predictions, forget_sums
+    from webapp.log.rollups import count_predictions, recount
 
     engine = current_app.extensions["engine"]
-    with engine.begin() as connection:
-        forget_sums(connection)
-    bring_up_to_date(engine, patience_s=float("inf"))
+    recount(engine)
     click.echo(f"{count_predictions(engine):,} predictions counted.")
