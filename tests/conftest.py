@@ -82,6 +82,18 @@ def database_url(request):
 
 
 @pytest.fixture
+def empty_database_url(request, database_url):
+    """The same, without any table."""
+    if database_url is None:
+        yield None
+    else:
+        postgres = request.getfixturevalue("postgres")
+        url = postgres.create()
+        yield url
+        postgres.drop(url)
+
+
+@pytest.fixture
 def app(tmp_path, database_url):
     """The app with the shipped model and an empty log."""
     app = create_app(

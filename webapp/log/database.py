@@ -33,7 +33,7 @@ def open_database(url: str | None, instance_folder: Path) -> sa.Engine:
             sa.event.listen(engine, "begin", _begin_sqlite)
         case "postgresql":
             engine = _open_postgresql(place)
-            sa.event.listen(engine, "connect", _set_up_postgresql)
+            sa.event.listen(engine, "connect", _set_up_postgresql, insert=True)  # before SQLAlchemy looks around
             sa.event.listen(engine, "begin", _begin_postgresql)
         case other:
             raise LogUnavailable(f"{other} is no database that Hamlet knows: take sqlite or postgresql")
@@ -67,6 +67,7 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
 def _set_up_postgresql(connection: Any, _record: Any) -> None:
     encoding = connection.info.parameter_status("server_encoding")
     if encoding != "UTF8":
+        connection.close()
         raise LogUnavailable(
             f"The database is encoded as {encoding}, which cannot hold every message. Make one with: "
             "createdb --encoding UTF8 --locale C --template template0 NAME"

@@ -126,7 +126,8 @@ def _copy(connection: sa.Connection) -> tuple[int, int, int]:
                 sa.literal(QUEUE),
                 sa.literal(0),
             ).order_by(given.c.line),
-        )
+        ),
+        execution_options={"preserve_rowcount": True},
     ).rowcount
     of_others = sa.exists().where(reviews.c.prediction_id == given.c.prediction_id, reviews.c.reviewer != REVIEWER)
     note_disagreements(connection, sa.select(given.c.prediction_id).where(of_others))
