@@ -17,6 +17,7 @@ NEW = "20991231-235959-abcdef0"
 def host(models, client, monkeypatch):
     """What a host says now: host() returns (status of /readyz, its reason, the version that answers)."""
     monkeypatch.setattr("webapp.model.registry.LOOK_EVERY_S", 0)
+    client.application.extensions["inference"].registry._look_again_at = 0
 
     def ask():
         ready = client.get("/readyz")
