@@ -226,18 +226,19 @@ class Server:
             with error:
                 return error.code, False
 
-    @contextlib.contextmanager
-    def log(self):
-        """A connection to its log, in which each statement is committed by itself."""
+    def execute(self, statement):
+        """Run a statement in its log and commit; return the first column."""
         engine = open_database(self.database_url, self.instance_folder)
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            yield connection
-        engine.dispose()
+        try:
+            with engine.begin() as connection:
+                result = connection.execute(statement)
+                return list(result.scalars()) if result.returns_rows else []
+        finally:
+            engine.dispose()
 
     def stored(self):
         """Return the ids of all predictions in its log."""
-        with self.log() as log:
-            return list(log.execute(sa.text("SELECT id FROM predictions ORDER BY id")).scalars())
+        return self.execute(sa.text("SELECT id FROM predictions ORDER BY id"))
 
     def output(self):
         return self._output.read_text()
