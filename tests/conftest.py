@@ -17,9 +17,13 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from postgres import HOW_TO_GET, Postgres, find_programs
 
 from webapp.app import create_app
 from webapp.config import ROOT
+from webapp.log.database import open_database
+from webapp.log.migrations import migrate
 
 SPAM = "URGENT! You have won a £1000 prize. Claim now: http://prize-claim.top or call 09061701461"
 PASSWORD = "let the right one in"
@@ -29,7 +33,7 @@ HAM = "Are we still on for lunch tomorrow? I can be there at half past twelve."
 def need(program, how_to_get):
     """Return the path of a program; skip where it is missing, but fail under CI, where nothing may be skipped."""
     path = shutil.which(program)
-    return path or _missing(program, how_to_get)
+    return path or missing(program, how_to_get)
 
 
 def need_module(name, how_to_get):
@@ -37,20 +41,78 @@ def need_module(name, how_to_get):
     try:
         return importlib.import_module(name)
     except ImportError:
-        return _missing(name, how_to_get)
+        return missing(name, how_to_get)
 
 
-def _missing(name, how_to_get):
-    message = f"{name} is missing: {how_to_get}"
+def missing(what, how_to_get):
+    message = f"{what} is missing: {how_to_get}"
     if os.environ.get("CI"):
         pytest.fail(message)
     return pytest.skip(message)
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "databases(*names): run with the log on each of sqlite and postgresql")
+
+
+def pytest_generate_tests(metafunc):
+    marker = metafunc.definition.get_closest_marker("databases")
+    if marker and "database_url" in metafunc.fixturenames:
+        metafunc.parametrize("database_url", marker.args, indirect=True)
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL server, one for each process of tests."""
+    server = Postgres(find_programs() or missing("PostgreSQL", HOW_TO_GET))
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres):
+    """A database with today's tables, to be copied."""
+    url = postgres.create()
+    engine = open_database(url, Path())
+    migrate(engine)
+    engine.dispose()
+    return url.rpartition("/")[2]
+
+
 @pytest.fixture
-def app(tmp_path):
+def database_url(request):
+    """Where the app's log is: None, which is SQLite, unless the mark `databases` of the test says PostgreSQL too."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        yield None
+    else:
+        postgres, template = (request.getfixturevalue(name) for name in ("postgres", "postgres_template"))
+        url = postgres.create(f"TEMPLATE {template}")
+        yield url
+        postgres.drop(url)
+
+
+@pytest.fixture
+def empty_database_url(request, database_url):
+    """The same, without any table."""
+    if database_url is None:
+        yield None
+    else:
+        postgres = request.getfixturevalue("postgres")
+        url = postgres.create()
+        yield url
+        postgres.drop(url)
+
+
+@pytest.fixture
+def app(tmp_path, database_url):
     """The app with the shipped model and an empty log."""
-    app = create_app(tmp_path / "instance", TESTING=True, WTF_CSRF_ENABLED=False, ADMIN_PASSWORD=PASSWORD)
+    app = create_app(
+        tmp_path / "instance",
+        TESTING=True,
+        WTF_CSRF_ENABLED=False,
+        ADMIN_PASSWORD=PASSWORD,
+        DATABASE_URL=database_url,
+    )
     yield app
     app.extensions["engine"].dispose()
 
@@ -110,7 +172,8 @@ class Server:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self.database = instance_folder / "log.db"
+        self.instance_folder = instance_folder
+        self.database_url = environment.get("HAMLET_DATABASE_URL")
         settings = {
             **os.environ,
             "PORT": str(self.port),
@@ -173,13 +236,27 @@ class Server:
             with error:
                 return error.code, False
 
+    def execute(self, statement):
+        """Run a statement in its log and commit; return the first column."""
+        engine = open_database(self.database_url, self.instance_folder)
+        try:
+            with engine.begin() as connection:
+                result = connection.execute(statement)
+                return list(result.scalars()) if result.returns_rows else []
+        finally:
+            engine.dispose()
+
+    def stored(self):
+        """Return the ids of all predictions in its log."""
+        return self.execute(sa.text("SELECT id FROM predictions ORDER BY id"))
+
     def output(self):
         return self._output.read_text()
 
 
 @pytest.fixture
-def server(tmp_path):
+def server(tmp_path, database_url):
     """A running gunicorn with the shipped model and an empty log."""
-    server = Server(tmp_path / "instance").start()
+    server = Server(tmp_path / "instance", HAMLET_DATABASE_URL=database_url).start()
     yield server
     server.stop(signal.SIGKILL)

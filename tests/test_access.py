@@ -3,10 +3,8 @@
 import datetime as dt
 import os
 import re
-import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 
 import pytest
 import sqlalchemy as sa
@@ -23,6 +21,8 @@ from webapp.app import create_app
 from webapp.errors import BadData
 from webapp.log.tables import failed_sign_ins, failures
 from webapp.web.login import reviewer_id, signed_in_only
+
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
 FIRST_PASSWORD = re.compile(r"The admin password is (\S+) ")
 
@@ -372,20 +372,22 @@ def test_without_the_log_nobody_signs_in(app, client):
     assert "try again" in answer.text
 
 
-def test_the_workers_of_a_real_server_share_the_throttle_and_print_the_password_once(tmp_path):
-    server = Server(tmp_path / "instance", HAMLET_ADMIN_PASSWORD=None, HAMLET_WORKERS="2").start()
+def test_the_workers_of_a_real_server_share_the_throttle_and_print_the_password_once(tmp_path, database_url):
+    server = Server(
+        tmp_path / "instance", HAMLET_ADMIN_PASSWORD=None, HAMLET_WORKERS="2", HAMLET_DATABASE_URL=database_url
+    ).start()
     try:
         (password,) = FIRST_PASSWORD.findall(server.output())
         assert f"{server.url}/login" in server.output()
         assert server.sign_in("wrong") == (403, False)
-        with closing(sqlite3.connect(server.database, isolation_level=None)) as log:
-            # As if this address had failed 12 times, so long ago that it may try once more.
-            log.execute("UPDATE failed_sign_ins SET count = 12, last_at = datetime('now', '-1 hour')")
-            with ThreadPoolExecutor(8) as pool:
-                statuses = list(pool.map(lambda _: server.sign_in("wrong")[0], range(16)))
-            assert sorted(statuses) == [403] + [429] * 15
-            assert server.sign_in(password) == (429, False)
-            log.execute("DELETE FROM failed_sign_ins")
+        # As if this address had failed 12 times, so long ago that it may try once more.
+        hour_ago = dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)
+        server.execute(sa.update(failed_sign_ins).values(count=12, last_at=hour_ago))
+        with ThreadPoolExecutor(8) as pool:
+            statuses = list(pool.map(lambda _: server.sign_in("wrong")[0], range(16)))
+        assert sorted(statuses) == [403] + [429] * 15
+        assert server.sign_in(password) == (429, False)
+        server.execute(sa.delete(failed_sign_ins))
         assert server.sign_in(password) == (200, True)
         server.stop()
         server.start()

@@ -9,6 +9,8 @@ from openapi_spec_validator import validate
 
 from webapp.log.tables import failures, predictions
 
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
+
 
 def assert_problem(answer, status):
     """Every error has the one shape, and nothing of the program's inside."""

@@ -3,7 +3,6 @@
 import json
 import re
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
@@ -118,8 +117,7 @@ def test_a_stop_answers_all_that_is_in_flight_and_logs_what_it_answers(server):
             sender.send(MESSAGE[9:])
             answered.append(json.load(sender.getresponse())["id"])
     assert server.process.wait(30) == 0
-    with closing(sqlite3.connect(server.database)) as log:
-        assert sorted(answered) == [row[0] for row in log.execute("SELECT id FROM predictions ORDER BY id")]
+    assert sorted(answered) == server.stored()
 
 
 def test_systemd_accepts_the_units(tmp_path):

@@ -11,6 +11,8 @@ from webapp.app import create_app
 from webapp.log.tables import failures, predictions
 from webapp.web.check import how_long_ago
 
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
+
 
 def rows(app, table=predictions):
     with app.extensions["engine"].connect() as connection:

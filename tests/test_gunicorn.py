@@ -12,9 +12,10 @@ from conftest import HAM, SPAM
 
 
 def stored(server):
-    with closing(sqlite3.connect(server.database)) as database:
-        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        return [row[0] for row in database.execute("SELECT id FROM predictions")]
+    if server.database_url is None:
+        with closing(sqlite3.connect(server.instance_folder / "log.db")) as database:
+            assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    return server.stored()
 
 
 def load(server, answered, failed, stop, threads=8):
@@ -63,6 +64,7 @@ def test_nobody_can_write_a_line_of_their_own_into_the_access_log(server):
     assert " GET /nothing%0Aforged%20line 404 " in line
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 @pytest.mark.parametrize("repetition", range(3))
 def test_sigkill_of_all_processes_loses_nothing_that_was_answered(server, repetition):
     answered, failed, stop = [], [], threading.Event()
@@ -101,6 +103,7 @@ def test_a_reload_under_load_fails_no_request(server):
     assert set(answered) == set(stored(server))
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_large_batches_from_all_sides_are_stored_whole(server):
     answers = []
     texts = [f"{HAM} {i}" for i in range(1000)]

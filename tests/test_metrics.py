@@ -19,6 +19,8 @@ from webapp.log.tables import new_id, reviews
 from webapp.monitoring import worker_files
 from webapp.monitoring.metrics import Metrics
 
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
+
 PREDICT = "/api/v1/predict"
 
 
@@ -185,7 +187,7 @@ def wait_until(true):
 def test_all_workers_add_up_whichever_answers(two_workers):
     predict(two_workers, 60)
     assert predictions(two_workers) == 60
-    folder = two_workers.database.parent / "metrics"
+    folder = two_workers.instance_folder / "metrics"
     assert len(list(folder.glob("counter_*.db"))) == 2
     assert folder.stat().st_mode & 0o777 == 0o700
     assert folder.parent.stat().st_mode & 0o777 == 0o700
@@ -198,7 +200,7 @@ def test_the_death_of_a_worker_takes_no_count_along_and_leaves_no_file(two_worke
         os.kill(before[0], signal.SIGKILL)
         wait_until(lambda before=before: len(set(workers(two_workers)) - {before[0]}) == 2)
         assert predictions(two_workers) == 40 * round_
-    names = {file.name for file in (two_workers.database.parent / "metrics").glob("*.db")}
+    names = {file.name for file in (two_workers.instance_folder / "metrics").glob("*.db")}
     alive = {f"{kind}_{pid}.db" for kind in ("counter", "histogram") for pid in workers(two_workers)}
     assert names <= alive | {"counter_dead.db", "histogram_dead.db"}
     text = two_workers.call("/metrics")[1]
@@ -222,7 +224,7 @@ def test_a_reload_keeps_the_counts_and_a_restart_begins_anew(two_workers):
 
 def test_a_second_server_on_the_same_log_adds_its_counts_and_wipes_none(two_workers):
     predict(two_workers, 20)
-    second = Server(two_workers.database.parent).start()
+    second = Server(two_workers.instance_folder).start()
     try:
         predict(second, 10)
         assert predictions(second) == predictions(two_workers) == 30
@@ -241,7 +243,7 @@ def test_promtool_has_no_complaint(two_workers):
 
 
 def test_requests_go_on_when_the_folder_is_gone(two_workers):
-    shutil.rmtree(two_workers.database.parent / "metrics")
+    shutil.rmtree(two_workers.instance_folder / "metrics")
     predict(two_workers, 20)
     status, problem = two_workers.call("/metrics")
     assert (status, problem["title"]) == (503, "Not ready")

@@ -20,6 +20,8 @@ from webapp.monitoring.span import span
 from webapp.monitoring.verdict import verdict
 from webapp.web.charts import Series, chart, figure, label, sparkline, top_of_scale
 
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
+
 SPAM = "Claim your prize now, call 0906{:07d}, cost 150p per min"
 HAM = "see you at {} o'clock at the station, don't be late"
 

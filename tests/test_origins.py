@@ -11,6 +11,8 @@ from webapp.log.export import purge
 from webapp.log.origins import add_predictions
 from webapp.log.tables import origins, predictions
 
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
+
 
 @pytest.fixture
 def inference(app):

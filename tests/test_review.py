@@ -17,6 +17,8 @@ from webapp.log.database import write_transaction
 from webapp.log.import_reviews import CHUNK_ROWS
 from webapp.log.tables import claims, new_id, predictions, reviews
 
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
+
 
 def sign_in(app):
     """Return a client that has signed in: each one is another reviewer."""
@@ -462,9 +464,9 @@ def test_predictions_are_logged_while_a_file_is_read(app, flask, ids):
 
 
 def test_a_log_that_cannot_be_written_is_said_and_stores_nothing(app, reviewer, ids, monkeypatch):
+    monkeypatch.setattr("webapp.log.database.BUSY_TIMEOUT_S", 0.1)
+    app.extensions["engine"].dispose()  # its open connections still have the long timeout
     with write_transaction(app.extensions["engine"]):
-        monkeypatch.setattr("webapp.log.database.BUSY_TIMEOUT_S", 0.1)
-        app.extensions["engine"].dispose()
         answer = reviewer.post("/review", data={"prediction_id": ids[0], "true_label": "ham", "queue": "all"})
     assert answer.status_code == 503
     assert stored(app) == []

@@ -15,6 +15,8 @@ from webapp.log.reviews import give_review, is_disagreement, reviews_of, truth_o
 from webapp.log.samples import counted_members, draw, other_reviews, progress, shares
 from webapp.log.tables import claims, first_id, moment_of, new_id, predictions, sample_members
 
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
+
 LATER = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
 EARLIER = LATER - dt.timedelta(days=30)
 

@@ -13,6 +13,8 @@ from webapp.log.rollups import FAILURES, LATENCY_BUCKET, PREDICTIONS, bring_up_t
 from webapp.log.sampling import fair_sample
 from webapp.log.tables import failures, first_id, hourly_predictions, moment_of, new_id, predictions
 
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
+
 NOW = dt.datetime(2026, 3, 4, 12, 34, 56, tzinfo=dt.UTC)
 
 

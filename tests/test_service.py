@@ -11,6 +11,8 @@ from webapp.log.tables import failures, first_id, new_id, predictions
 from webapp.monitoring.service import errors, histogram, latency, predictions_of, quantiles, traffic
 from webapp.monitoring.span import span
 
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
+
 NOW = dt.datetime(2026, 3, 4, 12, 34, 56, tzinfo=dt.UTC)
 
 

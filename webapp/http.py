@@ -3,6 +3,7 @@
 Errors are `application/problem+json` (RFC 9457) under /api/ and for the health checks, and a page elsewhere.
 """
 
+import logging
 import random
 import re
 import time
@@ -11,6 +12,8 @@ from flask import Flask, Request, Response, current_app, g, jsonify, render_temp
 from flask.json.provider import DefaultJSONProvider
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from pydantic_core import to_json
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
 from werkzeug.exceptions import HTTPException
 
 from webapp.errors import HamletError, InvalidInput, LogUnavailable
@@ -49,6 +52,9 @@ DETAILS = {
 }
 
 
+logger = logging.getLogger(__name__)
+
+
 class _Json(DefaultJSONProvider):
     """Flask's JSON, written in half the time by pydantic."""
 
@@ -80,6 +86,9 @@ def register(app: Flask) -> None:
     app.after_request(_count)  # the one registered first is called last
     app.after_request(_add_headers)
     app.register_error_handler(HamletError, _answer_hamlet_error)
+    for kind in (OperationalError, InterfaceError, NoConnection):
+        app.register_error_handler(kind, _answer_log_away)
+    app.register_error_handler(DataError, _answer_unfit)
     app.register_error_handler(HTTPException, _answer_http_error)
 
 
@@ -106,6 +115,15 @@ def _count(response: Response) -> Response:
 def _answer_hamlet_error(error: HamletError) -> Response:
     errors = error.errors if isinstance(error, InvalidInput) else None
     return _answer(error, error.status, error.title, str(error), errors)
+
+
+def _answer_log_away(error: Exception) -> Response:
+    logger.error("The log cannot be used: %s", getattr(error, "orig", error))  # without the statement: it holds texts
+    return _answer_hamlet_error(LogUnavailable("The log cannot be used just now. Please try again in a moment."))
+
+
+def _answer_unfit(error: Exception) -> Response:
+    return _answer_hamlet_error(InvalidInput("What was sent holds a character or a number that the log cannot hold."))
 
 
 def _answer_http_error(error: HTTPException) -> Response:

@@ -6,7 +6,7 @@ import math
 
 import sqlalchemy as sa
 
-from webapp.errors import LogUnavailable
+from webapp.log.database import write_transaction
 from webapp.log.tables import UTCDateTime, failed_sign_ins
 
 FREE_TRIES = 5  # people mistype
@@ -17,8 +17,8 @@ FORGET_AFTER = dt.timedelta(days=1)
 def begin_try(engine: sa.Engine, address: str) -> int:
     """Return 0 if somebody at this address may try a password now, else how many seconds they have to wait.
 
-    A try counts as failed before its password is looked at, in one statement: however many come at the same moment,
-    no more get through. `forget` takes it back. Raises LogUnavailable.
+    A try counts as failed before its password is looked at: however many come at the same moment, no more get through.
+    `forget` takes it back. Raises LogUnavailable.
     """
     sender, now = _sender(address), dt.datetime.now(dt.UTC)
     row = failed_sign_ins.c
@@ -28,31 +28,25 @@ def begin_try(engine: sa.Engine, address: str) -> int:
         else_=sa.literal(now - _wait(growing.stop), UTCDateTime),
     )
     may_try = (row.count < FREE_TRIES) | (row.last_at <= latest_last_try)
-    try:
-        with engine.begin() as connection:
-            connection.execute(sa.delete(failed_sign_ins).where(row.last_at < now - FORGET_AFTER))
-            connection.execute(
-                sa.text("INSERT INTO failed_sign_ins VALUES (:sender, 0, :now) ON CONFLICT DO NOTHING").bindparams(
-                    sa.bindparam("sender", sender), sa.bindparam("now", now, UTCDateTime)
-                )
+    with write_transaction(engine) as connection:
+        connection.execute(sa.delete(failed_sign_ins).where(row.last_at < now - FORGET_AFTER))
+        connection.execute(
+            sa.text("INSERT INTO failed_sign_ins VALUES (:sender, 0, :now) ON CONFLICT DO NOTHING").bindparams(
+                sa.bindparam("sender", sender), sa.bindparam("now", now, UTCDateTime)
             )
-            count_it = sa.update(failed_sign_ins).where(row.address == sender, may_try)
-            if connection.execute(count_it.values(count=row.count + 1, last_at=now)).rowcount == 1:
-                return 0
-            count, last_at = connection.execute(sa.select(row.count, row.last_at).where(row.address == sender)).one()
-    except sa.exc.SQLAlchemyError as error:
-        raise _unavailable() from error
+        )
+        count_it = sa.update(failed_sign_ins).where(row.address == sender, may_try)
+        if connection.execute(count_it.values(count=row.count + 1, last_at=now)).rowcount == 1:
+            return 0
+        count, last_at = connection.execute(sa.select(row.count, row.last_at).where(row.address == sender)).one()
     due: dt.datetime = last_at + _wait(count)
     return max(1, math.ceil((due - now).total_seconds()))
 
 
 def forget(engine: sa.Engine, address: str) -> None:
     """Forget an address's failed tries, because the password was right; raises LogUnavailable."""
-    try:
-        with engine.begin() as connection:
-            connection.execute(sa.delete(failed_sign_ins).where(failed_sign_ins.c.address == _sender(address)))
-    except sa.exc.SQLAlchemyError as error:
-        raise _unavailable() from error
+    with write_transaction(engine) as connection:
+        connection.execute(sa.delete(failed_sign_ins).where(failed_sign_ins.c.address == _sender(address)))
 
 
 def _wait(count: int) -> dt.timedelta:
@@ -69,7 +63,3 @@ def _sender(address: str) -> str:
     except ValueError:
         pass  # a UNIX socket has no address; all that comes through it counts together
     return address
-
-
-def _unavailable() -> LogUnavailable:
-    return LogUnavailable("The log cannot be written just now, so nobody can sign in. Please try again in a moment.")

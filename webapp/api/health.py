@@ -18,8 +18,8 @@ def healthz() -> Response:
 
 @blueprint.get("/readyz", summary="Can it do its work?", responses=responses(Health, 503))
 def readyz() -> Response:
-    """Ok when the model is loaded and a row was just written to the log's database."""
+    """Ok when the current model is whole, loaded and served, and the log's database was just written to."""
     inference: Inference = current_app.extensions["inference"]
-    inference.registry.current()
+    inference.registry.check()
     inference.log.check()
     return jsonify(status="ok")

@@ -78,7 +78,9 @@ def predict_batch(body: BatchRequest) -> Response:
 
 
 @blueprint.get(
-    "/predictions/<prediction_id>", summary="Read a stored prediction", responses=responses(StoredPrediction, 404, 500)
+    "/predictions/<prediction_id>",
+    summary="Read a stored prediction",
+    responses=responses(StoredPrediction, 404, 422, 500, 503),
 )
 def read(path: PredictionPath) -> Response:
     """Return a prediction as it was stored, to whoever holds its id."""

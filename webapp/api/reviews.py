@@ -27,7 +27,9 @@ blueprint = APIBlueprint(
 blueprint.before_request(read_json)
 
 
-@blueprint.get("/predictions", summary="List stored predictions", responses=responses(ListedPredictions, 401, 422, 500))
+@blueprint.get(
+    "/predictions", summary="List stored predictions", responses=responses(ListedPredictions, 401, 422, 500, 503)
+)
 @needs_key
 def list_all(query: ListQuery) -> Response:
     """Return the predictions that pass all filters, newest first, with what reviewers said of them.

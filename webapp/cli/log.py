@@ -1,4 +1,4 @@
-"""flask log: export, purge and recount."""
+"""flask log: export, purge, recount and copy."""
 
 import datetime as dt
 import re
@@ -11,7 +11,7 @@ from flask import current_app
 from webapp.cli.command import ClearGroup
 from webapp.errors import BadData
 
-log = ClearGroup("log", help="Export, purge or recount the prediction log.")
+log = ClearGroup("log", help="Export, purge, recount or copy the prediction log.")
 
 
 @log.command("export")
@@ -45,10 +45,37 @@ def purge_log(older_than: str) -> None:
 @log.command("recount")
 def recount_log() -> None:
     """Make the sums by the hour, which /monitor shows, anew from the log."""
-    from webapp.log.rollups import bring_up_to_date, count_predictions, forget_sums
+    from webapp.log.rollups import count_predictions, recount
 
     engine = current_app.extensions["engine"]
-    with engine.begin() as connection:
-        forget_sums(connection)
-    bring_up_to_date(engine, patience_s=float("inf"))
+    recount(engine)
     click.echo(f"{count_predictions(engine):,} predictions counted.")
+
+
+@log.command("copy")
+@click.option("--to", "url", required=True, metavar="URL", help="The other database, postgresql://... or sqlite:///...")
+def copy_log(url: str) -> None:
+    """Copy the log into another database, and compare the two.
+
+    The server may go on meanwhile. Whatever interrupts this, run it again: it goes on where it was, and takes what is
+    new. So run it once, stop the server, run it again, and start the server with HAMLET_DATABASE_URL=URL.
+    """
+    from webapp.log import copy
+    from webapp.log.database import open_database
+
+    def progress(table: str, rows: int, total: int) -> None:
+        if sys.stderr.isatty():
+            click.echo(f"\r{table}: {rows:,} of {total:,} \033[K", nl=False, err=True)
+
+    source, target = current_app.extensions["engine"], open_database(url, Path())
+    try:
+        copied = copy.copy_log(source, target, progress)
+    finally:
+        target.dispose()
+    if sys.stderr.isatty():
+        click.echo("\r\033[K", nl=False, err=True)
+    for one in copied:
+        click.echo(f"{one.table}: {one.rows:,} rows, {one.written:,} of them written now, checksum {one.checksum}")
+    click.echo("Both databases hold the same.")
+    if new := copy.count_predictions(source) - next(one.rows for one in copied if one.table == "predictions"):
+        click.echo(f"{new:,} predictions were made meanwhile: stop the server and run this again to take them along.")

@@ -1,4 +1,4 @@
-"""The connection to the log's database."""
+"""The connection to the log's database: an SQLite file, or PostgreSQL where several hosts share one log."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -8,22 +8,55 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from webapp.config import THREADS
 from webapp.errors import LogUnavailable
 
-BUSY_TIMEOUT_S = 5  # how long a writer waits for another process before it gives up
+BUSY_TIMEOUT_S = 5  # how long a writer waits for another before it gives up
+STATEMENT_TIMEOUT_S = 20  # on PostgreSQL, of one statement; rollups.py counts on it that no row waits for a minute
+WRITERS = 0x48616D6C6574  # "Hamlet": PostgreSQL's name for the lock of those that take turns, any number will do
+POSTGRESQL = {  # a server that is away, or that vanishes without a word, must be an error soon and not a wait for ever
+    "connect_timeout": 5,  # seconds
+    "tcp_user_timeout": 10_000,  # milliseconds
+    "keepalives_idle": 5,  # seconds
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+}
 
 
 def open_database(url: str | None, instance_folder: Path) -> sa.Engine:
-    """Return the engine for a SQLAlchemy URL, by default for log.db in the instance folder."""
-    engine = sa.create_engine(url or sa.URL.create("sqlite", database=str(instance_folder / "log.db")))
-    if engine.dialect.name == "sqlite":
-        sa.event.listen(engine, "connect", _set_up_sqlite)
-        sa.event.listen(engine, "begin", _begin)
+    """Return the engine for a SQLAlchemy URL, by default for log.db in the instance folder; raises LogUnavailable."""
+    place = sa.make_url(url) if url else sa.URL.create("sqlite", database=str(instance_folder / "log.db"))
+    match place.get_backend_name():
+        case "sqlite":
+            engine = sa.create_engine(place)
+            sa.event.listen(engine, "connect", _set_up_sqlite)
+            sa.event.listen(engine, "begin", _begin_sqlite)
+        case "postgresql":
+            engine = _open_postgresql(place)
+            sa.event.listen(engine, "connect", _set_up_postgresql, insert=True)  # before SQLAlchemy looks around
+            sa.event.listen(engine, "begin", _begin_postgresql)
+        case other:
+            raise LogUnavailable(f"{other} is no database that Hamlet knows: take sqlite or postgresql")
     return engine
 
 
+def _open_postgresql(place: sa.URL) -> sa.Engine:
+    try:
+        return sa.create_engine(
+            place,
+            paramstyle="format",  # rows are tuples, as for SQLite (insert.py)
+            pool_size=THREADS,
+            pool_pre_ping=True,  # after a restart of PostgreSQL no request meets a dead connection
+            connect_args={name: value for name, value in POSTGRESQL.items() if name not in place.query},
+        )
+    except ImportError as error:
+        raise LogUnavailable(
+            f"PostgreSQL needs its driver: pip install -r requirements-postgres.txt ({error})"
+        ) from error
+
+
 def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
-    connection.isolation_level = None  # Python's sqlite3 must not begin transactions on its own: _begin does
+    connection.isolation_level = None  # Python's sqlite3 must not begin transactions on its own: _begin_sqlite does
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
     # With a write-ahead log readers never wait for writers. A committed row survives the death of any process;
     # synchronous = NORMAL means that a power cut may take the last moments (README, "The log").
@@ -31,21 +64,61 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     connection.execute("PRAGMA synchronous = NORMAL")
 
 
-def _begin(connection: sa.Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+def _set_up_postgresql(connection: Any, _record: Any) -> None:
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        connection.close()
+        raise LogUnavailable(
+            f"The database is encoded as {encoding}, which cannot hold every message. Make one with: "
+            "createdb --encoding UTF8 --locale C --template template0 NAME"
+        )
+    connection.execute(f"SET lock_timeout = '{BUSY_TIMEOUT_S}s'")
+    connection.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT_S}s'")
+    connection.commit()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    to_write = connection.get_execution_options().get("transaction") == "write"
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if to_write else "BEGIN")
+
+
+def _begin_postgresql(connection: sa.Connection) -> None:
+    """Do what SQLite does by itself: writers take turns, and reads of one transaction see one moment.
+
+    Only those that ask for it take turns, over all hosts. Whoever just adds predictions does not, and never waits.
+    """
+    options = connection.get_execution_options()
+    if options.get("patient"):
+        connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+    match options.get("transaction"):
+        case "write":
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITERS})")
+        case "snapshot":
+            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
 
 @contextmanager
-def write_transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
+def write_transaction(engine: sa.Engine, patient: bool = False) -> Iterator[sa.Connection]:
     """One transaction that waits for its turn to write before it reads, so that what it read still holds.
 
-    Raises LogUnavailable when it cannot be committed: then nothing of it is stored.
+    On PostgreSQL a `patient` one may take as long as it likes. Raises LogUnavailable when it cannot be committed: then
+    nothing of it is stored.
     """
     try:
-        with engine.execution_options(begin="BEGIN IMMEDIATE").begin() as connection:
+        with engine.execution_options(transaction="write", patient=patient).begin() as connection:
             yield connection
+    except sa.exc.DataError:  # it is the value that is wrong, and trying again will not help
+        raise
     except sa.exc.SQLAlchemyError as error:
         raise LogUnavailable("The log cannot be written just now. Please try again in a moment.") from error
+
+
+@contextmanager
+def snapshot(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Read the log as it is at one moment, whatever is written meanwhile."""
+    with engine.execution_options(transaction="snapshot").connect() as connection:
+        yield connection
 
 
 @contextmanager

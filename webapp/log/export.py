@@ -10,6 +10,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from webapp.errors import LogUnavailable
+from webapp.log.database import write_transaction
 from webapp.log.rollups import bring_up_to_date, forget_sums
 from webapp.log.tables import claims, disagreements, failures, first_id, origins, predictions, reviews, sample_members
 
@@ -48,7 +49,7 @@ def purge(engine: sa.Engine, before: dt.datetime) -> int:
     Raises LogUnavailable when another program was reading meanwhile, so that traces may be left in the files.
     """
     end = first_id(before)
-    with engine.begin() as connection:
+    with write_transaction(engine, patient=True) as connection:
         for table in (reviews, disagreements, sample_members, claims, origins):
             connection.execute(sa.delete(table).where(table.c.prediction_id < end))
         connection.execute(sa.delete(failures).where(failures.c.id < end))

@@ -43,7 +43,7 @@ def import_reviews(engine: sa.Engine, file: TextIO) -> Imported:
     The rows go into a temporary table first, so that the log is locked only while they are copied. Raises BadData,
     naming the line; then nothing is stored.
     """
-    with engine.connect() as connection:
+    with engine.execution_options(patient=True).connect() as connection:
         with connection.begin():
             given.create(connection)
         try:
@@ -54,12 +54,12 @@ def import_reviews(engine: sa.Engine, file: TextIO) -> Imported:
                 _refuse_contradictions(connection)
                 _drop_repeated(connection)
                 unknown, first = _take_out_unknown(connection)
-            connection.execution_options(begin="BEGIN IMMEDIATE")
+            connection.execution_options(transaction="write")
             with connection.begin():
                 new, changed, same = _copy(connection)
             return Imported(new, changed, same, unknown, first)
         finally:
-            connection.execution_options(begin="BEGIN")
+            connection.execution_options(transaction=None)
             with connection.begin():
                 given.drop(connection)
 
@@ -90,8 +90,9 @@ def _refuse_contradictions(connection: sa.Connection) -> None:
 
 
 def _drop_repeated(connection: sa.Connection) -> None:
-    first = sa.select(sa.func.min(given.c.line)).group_by(given.c.prediction_id)
-    connection.execute(sa.delete(given).where(given.c.line.not_in(first)))
+    earlier = given.alias("earlier")
+    is_repeated = sa.exists().where(earlier.c.prediction_id == given.c.prediction_id, earlier.c.line < given.c.line)
+    connection.execute(sa.delete(given).where(is_repeated))
 
 
 def _take_out_unknown(connection: sa.Connection) -> tuple[int, list[str]]:
@@ -125,7 +126,8 @@ def _copy(connection: sa.Connection) -> tuple[int, int, int]:
                 sa.literal(QUEUE),
                 sa.literal(0),
             ).order_by(given.c.line),
-        )
+        ),
+        execution_options={"preserve_rowcount": True},
     ).rowcount
     of_others = sa.exists().where(reviews.c.prediction_id == given.c.prediction_id, reviews.c.reviewer != REVIEWER)
     note_disagreements(connection, sa.select(given.c.prediction_id).where(of_others))

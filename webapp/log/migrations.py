@@ -158,13 +158,13 @@ STEPS: list[list[str]] = [
 def migrate(engine: sa.Engine, steps: list[list[str]] = STEPS) -> int:
     """Run the steps that this log has not had yet, each in one transaction; return the version it has now.
 
-    Processes that start at the same moment wait for one another (BEGIN IMMEDIATE), so that each step runs once.
+    Processes and hosts that start at the same moment take turns, so that each step runs once.
     Raises LogUnavailable for a log that a newer Hamlet wrote.
     """
     with engine.connect() as connection:
         if sa.inspect(connection).has_table("schema_version") and _version(connection) == len(steps):
             return len(steps)  # nothing to do, so no need to wait for somebody's lock
-    with engine.execution_options(begin="BEGIN IMMEDIATE").begin() as connection:
+    with engine.execution_options(transaction="write", patient=True).begin() as connection:
         connection.execute(sa.text("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)"))
         version = _version(connection)
         if version is None:

@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from webapp.errors import NotReady
+from webapp.log.database import snapshot, write_transaction
 from webapp.log.tables import (
     failures,
     first_id,
@@ -28,7 +29,8 @@ from webapp.log.tables import (
 HOUR = dt.timedelta(hours=1)
 HOURS_AT_ONCE = 24  # in one transaction
 PATIENCE_S = 15.0  # nobody waits longer for a page
-SETTLED = dt.timedelta(minutes=1)  # far longer than a row can wait for its commit after it got its id
+# Longer than a row can wait for its commit after it got its id. The clocks of several hosts must not differ by more.
+SETTLED = dt.timedelta(minutes=1)
 
 
 def _latency_bucket(ms: sa.ColumnElement[float]) -> sa.Case[int]:
@@ -92,7 +94,7 @@ def count(
     within += [hourly.c.hour < until] if until else []
     within += [hourly.c.model_version == model_version] if model_version else []
     chosen = [sa.func.date(hourly.c.hour) if name == "day" else hourly.c[name] for name in by]
-    with engine.connect() as connection:  # one transaction, so that no row moves from the tail into the sums meanwhile
+    with snapshot(engine) as connection:  # so that no row moves from the tail into the sums meanwhile
         before = connection.execute(sa.select(rolled_up.c.before_id)).scalar_one()
         summed = sa.select(*chosen, sa.func.sum(hourly.c.count)).where(*within).group_by(*chosen)
         for *key, number in connection.execute(summed):
@@ -122,7 +124,7 @@ def bring_up_to_date(engine: sa.Engine, now: dt.datetime | None = None, patience
     """Add all rows up to a minute ago to their hour.
 
     The first time this takes some seconds for each million rows. Raises NotReady when it takes longer than
-    `patience_s`: what was summed up until then stays, and the next call goes on from there.
+    `patience_s`: what was summed up until then stays, and the next call goes on from there; and LogUnavailable.
     """
     settled = first_id((now or dt.datetime.now(dt.UTC)) - SETTLED)
     give_up_at = time.monotonic() + patience_s
@@ -138,7 +140,7 @@ def bring_up_to_date(engine: sa.Engine, now: dt.datetime | None = None, patience
                     break
         if end == before:
             return
-        with engine.execution_options(begin="BEGIN IMMEDIATE").begin() as connection:
+        with write_transaction(engine) as connection:
             move = sa.update(rolled_up).where(rolled_up.c.before_id == before).values(before_id=end)
             if connection.execute(move).rowcount == 1:  # else somebody else did it meanwhile
                 for hourly, added in new.items():
@@ -156,6 +158,13 @@ def forget_sums(connection: sa.Connection) -> None:
     connection.execute(sa.delete(hourly_predictions))
     connection.execute(sa.delete(hourly_failures))
     connection.execute(sa.update(rolled_up).values(before_id=""))
+
+
+def recount(engine: sa.Engine) -> None:
+    """Make the sums anew; raises LogUnavailable."""
+    with write_transaction(engine, patient=True) as connection:
+        forget_sums(connection)
+    bring_up_to_date(engine, patience_s=float("inf"))
 
 
 def _hours(
@@ -180,7 +189,7 @@ def _sum(sums: _Sums, start: str, end: str) -> sa.Select[Any]:
     rows, _, columns = sums
     named = [column.label(name) for name, column in columns.items()]
     counted = sa.func.count().label("count")
-    return sa.select(*named, counted).where(rows.c.id >= start, rows.c.id < end).group_by(*columns.values())
+    return sa.select(*named, counted).where(rows.c.id >= start, rows.c.id < end).group_by(*columns)  # by their names
 
 
 def _add(hourly: sa.Table) -> Any:

@@ -62,7 +62,7 @@ class ModelRegistry:
         """Return the served model; raises ModelUnusable.
 
         When `current` changes, one thread loads the new version while the others go on with the old one. A version
-        that cannot be loaded is refused, loudly, and the old one stays.
+        that cannot be loaded is refused, loudly, and the old one stays; `check` says so.
         """
         if time.monotonic() >= self._look_again_at and self._looking.acquire(blocking=self._model is None):
             try:
@@ -73,6 +73,17 @@ class ModelRegistry:
         if self._model is None:
             raise self._error or ModelUnusable("The model is being loaded. Please try again in a moment.")
         return self._model
+
+    def check(self) -> None:
+        """Raise ModelUnusable unless the current version is the one that is served, and its files are as its card says.
+
+        Where several hosts share or synchronise their models, one may not have got the current version yet, or only a
+        part of it. It goes on with the version before, and each answer names that version, but it is not ready.
+        """
+        self.current()
+        if self._error:
+            raise self._error
+        artifact.verify(self.folder, self.current_version())
 
     def _look(self) -> None:
         if time.monotonic() < self._look_again_at:

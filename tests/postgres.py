@@ -1,0 +1,78 @@
+"""A PostgreSQL of the tests' own: Debian's programs, in a temporary folder, on a free port."""
+
+import contextlib
+import itertools
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+import sqlalchemy as sa
+
+HOW_TO_GET = "on Debian, apt-get install postgresql"
+
+
+def find_programs():
+    """Return the folder of PostgreSQL's newest programs, None where there are none."""
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[4]))
+    found = shutil.which("initdb") or (debian and debian[-1])
+    return Path(found).parent if found else None
+
+
+class Postgres:
+    """A running server; `create` makes a database in it."""
+
+    def __init__(self, programs):
+        self._programs = programs
+        self._folder = Path(tempfile.mkdtemp(prefix="hamlet-postgres-"))
+        # PostgreSQL refuses to run as root, so where the tests do it runs as the user that Debian's package made.
+        self._as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        user = "postgres" if self._as_user else pwd.getpwuid(os.geteuid()).pw_name
+        if self._as_user:
+            shutil.chown(self._folder, user)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self._url = f"postgresql://{user}@127.0.0.1:{port}"
+        self._numbers = itertools.count(1)
+        self._run("initdb", "--auth=trust", "--encoding=UTF8", "--no-sync", "--username", user)
+        with (self._folder / "data" / "postgresql.conf").open("a") as settings:
+            settings.write(
+                f"port = {port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\n"
+                "max_connections = 200\nfsync = off\nautovacuum = off\n"  # it need not survive a power cut
+            )
+        self.start()
+
+    def _run(self, program, *words):
+        command = [*self._as_user, str(self._programs / program), "--pgdata", str(self._folder / "data"), *words]
+        done = subprocess.run(command, cwd="/", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+        assert done.returncode == 0, done.stdout
+
+    def start(self):
+        self._run("pg_ctl", "start", "--wait", "--log", str(self._folder / "output"))
+
+    def stop(self, how="fast"):
+        """Stop it: "fast" tells its clients, "immediate" is like a crash."""
+        self._run("pg_ctl", "stop", "--wait", "--mode", how)
+
+    def create(self, words=""):
+        """Return the URL of a new, empty database."""
+        name = f"hamlet_{next(self._numbers)}"
+        self.execute(f"CREATE DATABASE {name} {words}")
+        return f"{self._url}/{name}"
+
+    def drop(self, url):
+        self.execute(f"DROP DATABASE IF EXISTS {url.rpartition('/')[2]} WITH (FORCE)")
+
+    def execute(self, statement):
+        engine = sa.create_engine(f"{self._url}/postgres", isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+        with engine.connect() as connection:
+            connection.execute(sa.text(statement))
+
+    def remove(self):
+        with contextlib.suppress(AssertionError):
+            self.stop("immediate")
+        shutil.rmtree(self._folder, ignore_errors=True)

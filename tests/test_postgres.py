@@ -1,0 +1,189 @@
+"""What is PostgreSQL's own: time limits, encodings, what it cannot hold, and a log that several hosts share."""
+
+import datetime as dt
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import sqlalchemy as sa
+from conftest import HAM, PASSWORD, Server
+from test_gunicorn import finish, load
+
+from webapp.access import throttle
+from webapp.app import create_app
+from webapp.log.queues import claim_first
+from webapp.log.rollups import PREDICTIONS, bring_up_to_date, count
+from webapp.log.tables import predictions
+
+pytestmark = pytest.mark.databases("postgresql")
+
+SECRET = "the same on all hosts"
+
+
+@pytest.fixture
+def engine(app):
+    return app.extensions["engine"]
+
+
+@pytest.fixture
+def hosts(tmp_path, database_url):
+    """Two servers with folders of their own and one log."""
+    same = {"HAMLET_DATABASE_URL": database_url, "HAMLET_SECRET_KEY": SECRET, "HAMLET_WORKERS": "2"}
+    hosts = [Server(tmp_path / name, **same) for name in ("one", "two")]
+    with ThreadPoolExecutor() as pool:  # at once: the second has to wait while the first makes the tables
+        list(pool.map(Server.start, hosts))
+    yield hosts
+    for host in hosts:
+        host.stop(signal.SIGKILL)
+
+
+def test_a_locked_table_is_a_503_in_time_and_then_all_is_well(client, engine):
+    with engine.begin() as other:
+        other.execute(sa.text("LOCK TABLE predictions, schema_version"))
+        started = time.monotonic()
+        answer = client.post("/api/v1/predict", json={"text": HAM})
+        assert answer.status_code == 503
+        assert "try again" in answer.json["detail"]
+        assert client.get("/readyz").status_code == 503
+        assert time.monotonic() - started < 15
+        assert client.get("/healthz").status_code == 200
+    assert client.post("/api/v1/predict", json={"text": HAM}).status_code == 200
+    assert client.get("/readyz").status_code == 200
+
+
+def test_predictions_do_not_wait_for_those_that_take_turns(client, engine):
+    with engine.execution_options(transaction="write").connect() as other:
+        other.execute(sa.text("SELECT 1"))
+        started = time.monotonic()
+        assert client.post("/api/v1/predict", json={"text": HAM}).status_code == 200
+        assert time.monotonic() - started < 2
+
+
+def test_what_it_cannot_hold_is_refused_as_the_sender_s_fault(client):
+    assert client.get("/api/v1/predictions/a%00b").status_code == 422
+    assert client.get("/predictions/a%00b").status_code == 422
+    answer = client.post("/api/v1/predict", json={"text": "a\0b"})
+    assert (answer.status_code, "NUL" in answer.json["detail"]) == (422, True)
+
+
+def test_a_database_that_cannot_hold_every_message_is_refused_in_one_line(postgres, tmp_path):
+    url = postgres.create("ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    with pytest.raises(SystemExit, match="cannot start: .* encoded as SQL_ASCII.* createdb --encoding UTF8"):
+        create_app(tmp_path / "instance", DATABASE_URL=url)
+    postgres.drop(url)
+
+
+def test_a_missing_driver_is_said_in_one_line(tmp_path):
+    code = (
+        "import sys; sys.modules['psycopg'] = None\n"
+        "from pathlib import Path; from webapp.app import create_app\n"
+        "create_app(Path(sys.argv[1]), DATABASE_URL='postgresql://localhost/hamlet')"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "i"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "pip install -r requirements-postgres.txt" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_times_are_utc_whatever_the_server_s_time_zone(postgres, client, database_url, engine):
+    postgres.execute(f"ALTER DATABASE {engine.url.database} SET timezone = 'Asia/Kathmandu'")
+    engine.dispose()
+    id_ = client.post("/api/v1/predict", json={"text": HAM}).json["id"]
+    created_at = dt.datetime.fromisoformat(client.get(f"/api/v1/predictions/{id_}").json["created_at"])
+    assert abs(dt.datetime.now(dt.UTC) - created_at) < dt.timedelta(minutes=1)
+    (hour,) = count(engine, PREDICTIONS, ("hour",)).elements()
+    assert hour[0] <= created_at < hour[0] + dt.timedelta(hours=1)
+
+
+def test_sums_are_right_while_others_sum_up_and_predict(client, engine, monkeypatch):
+    """Each look at the sums sees one moment: no row is missing, none is counted twice."""
+    monkeypatch.setattr("webapp.log.rollups.SETTLED", dt.timedelta(milliseconds=300))
+    stop, seen, stored = threading.Event(), [], []
+
+    def predict():
+        while not stop.is_set():
+            client.application.test_client().post("/api/v1/predict", json={"text": HAM})
+
+    def sum_up():
+        while not stop.is_set():
+            bring_up_to_date(engine)
+
+    threads = [threading.Thread(target=work) for work in (predict, predict, sum_up, sum_up)]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 4
+    while time.monotonic() < deadline:
+        with engine.connect() as connection:
+            stored.append(connection.execute(sa.select(sa.func.count(predictions.c.id))).scalar())
+        seen.append(count(engine, PREDICTIONS)[()])
+    finish(stop, threads)
+    assert stored[-1] > 20
+    assert all(before <= counted for before, counted in zip(stored, seen, strict=True))
+    assert count(engine, PREDICTIONS)[()] == len(set(ids(engine)))
+
+
+def ids(engine):
+    with engine.connect() as connection:
+        return connection.execute(sa.select(predictions.c.id)).scalars().all()
+
+
+def test_two_hosts_slow_down_whoever_guesses_as_one(hosts):
+    assert hosts[0].sign_in("wrong") == (403, False)
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(lambda number: hosts[number % 2].sign_in("wrong")[0], range(15)))
+    assert statuses.count(403) == throttle.FREE_TRIES - 1
+    assert statuses.count(429) == 15 - throttle.FREE_TRIES + 1
+    assert [host.sign_in(PASSWORD)[0] for host in hosts] == [429, 429]
+
+
+def test_two_hosts_never_open_the_same_message_for_two_people(tmp_path, app, engine, database_url):
+    other = create_app(tmp_path / "other", DATABASE_URL=database_url).extensions["engine"]
+    rows = app.extensions["inference"].predict_batch([f"{HAM} {number}" for number in range(20)], "api")
+    offered = [row["id"] for row in rows]
+    with ThreadPoolExecutor(10) as pool:
+        claimed = list(
+            pool.map(lambda n: claim_first((engine, other)[n % 2], "uncertain", f"web:{n}", offered), range(20))
+        )
+    other.dispose()
+    assert sorted(claimed) == sorted(offered)
+
+
+def test_two_hosts_under_load_lose_nothing_when_a_worker_or_the_database_dies(hosts, postgres):
+    answered, failed, stop = [], [], threading.Event()
+    threads = [thread for host in hosts for thread in load(host, answered, failed, stop, threads=4)]
+    time.sleep(1.5)
+    worker = subprocess.run(["pgrep", "-P", str(hosts[0].process.pid)], capture_output=True, text=True).stdout.split()[
+        0
+    ]
+    subprocess.run(["kill", "-KILL", worker], check=True)
+    time.sleep(1.5)
+    assert set(failed) <= {"no connection"}  # those that the dead worker had
+    for how in ("fast", "immediate"):  # as an update does, and as a crash
+        postgres.stop(how)
+        for host in hosts:
+            status, answer = host.call("/readyz")
+            assert (status, answer["title"]) == (503, "The log cannot be written")
+            assert host.call("/api/v1/predictions/x")[0] == 503
+        time.sleep(1)
+        postgres.start()
+        deadline = time.monotonic() + 20
+        while [host.call("/readyz")[0] for host in hosts] != [200, 200]:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        before = len(failed)
+        time.sleep(1.5)
+        assert failed[before:] == []  # it recovered by itself, and no dead connection was left over
+    finish(stop, threads)
+    assert set(failed) <= {"no connection", 503}
+    assert 503 in failed
+    stored = hosts[0].stored()
+    assert len(answered) > 100
+    assert len(set(answered)) == len(answered)
+    assert set(answered) <= set(stored)
+    assert len(stored) == len(set(stored))
+    assert all(host.call(f"/api/v1/predictions/{answered[-1]}")[0] == 200 for host in hosts)
+    assert "Traceback" not in "".join(host.output() for host in hosts).split("503")[0]
