@@ -1,6 +1,7 @@
 """The batch page: a file is uploaded, scored by a process of its own, and downloaded, whatever dies meanwhile."""
 
 import csv
+import datetime as dt
 import gzip
 import http.cookiejar
 import io
@@ -8,11 +9,10 @@ import json
 import os
 import re
 import signal
-import sqlite3
 import subprocess
 import time
 import urllib.request
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from urllib.error import HTTPError
 
@@ -24,7 +24,7 @@ from werkzeug.test import encode_multipart
 
 from webapp.config import MAX_BODY, MAX_UPLOAD
 from webapp.jobs import store
-from webapp.log.tables import new_id, predictions
+from webapp.log.tables import jobs, new_id, predictions
 
 SCRIPT = "<script>alert(1)</script> you have won a prize, call 09061701461 now"
 
@@ -251,9 +251,7 @@ def check_complete(server, visitor, page, count):
     """Compare the result with what was uploaded and with the log: no row twice, none missing."""
     rows = list(csv.DictReader(io.StringIO(visitor.get(f"{page}/download"))))
     assert [row["ref"] for row in rows] == [str(i) for i in range(count)]
-    with closing(sqlite3.connect(server.database)) as database:
-        logged = [row[0] for row in database.execute("SELECT id FROM predictions ORDER BY id")]
-    assert logged == sorted(row["prediction_id"] for row in rows)
+    assert server.stored() == sorted(row["prediction_id"] for row in rows)
 
 
 COUNT = 60_000
@@ -287,10 +285,8 @@ def test_a_killed_run_is_interrupted_and_goes_on_where_it_stopped(server, visito
     is_halfway(visitor, page)
     os.kill(job, signal.SIGKILL)
     process_of_is_gone(job)  # it leaves no zombie with the worker that started it
-    with closing(sqlite3.connect(server.database)) as database, database:
-        database.execute("UPDATE jobs SET beat_at = datetime('now', '-1 minute') || '.000000'")
-        done = database.execute("SELECT count(*) FROM predictions").fetchone()[0]
-    assert 0 < done < COUNT
+    server.execute(sa.update(jobs).values(beat_at=dt.datetime.now(dt.UTC) - dt.timedelta(minutes=1)))
+    assert 0 < len(server.stored()) < COUNT
     text = visitor.get(page)
     assert "Interrupted" in text
     assert "exactly where it stopped" in text

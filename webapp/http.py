@@ -7,6 +7,7 @@ import logging
 import random
 import re
 import time
+from contextlib import suppress
 
 from flask import Flask, Request, Response, current_app, g, jsonify, render_template, request
 from flask.json.provider import DefaultJSONProvider
@@ -16,6 +17,7 @@ from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
 from werkzeug.exceptions import HTTPException
 
+from webapp.config import MAX_UPLOAD
 from webapp.errors import HamletError, InvalidInput, LogUnavailable
 from webapp.inference import Inference
 
@@ -30,6 +32,7 @@ HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+TAKEN_AT_ONCE = 64 * 1024  # bytes of what is left of a request
 SENSIBLE_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 JSON_PATHS = ("/api/", "/healthz", "/readyz", "/metrics")
 NOT_A_FAILURE = (404, 405)  # anybody's typing or scanning, nothing that went wrong
@@ -84,6 +87,7 @@ def register(app: Flask) -> None:
     app.json = _Json(app)
     app.before_request(_take_request_id)
     app.after_request(_count)  # the one registered first is called last
+    app.after_request(_take_the_rest)
     app.after_request(_add_headers)
     app.register_error_handler(HamletError, _answer_hamlet_error)
     for kind in (OperationalError, InterfaceError, NoConnection):
@@ -100,6 +104,20 @@ def _take_request_id() -> None:
 
 def _add_headers(response: Response) -> Response:
     response.headers.extend(HEADERS | {"X-Request-ID": g.request_id})
+    return response
+
+
+def _take_the_rest(response: Response) -> Response:
+    """Read what was not read of a refused request, up to the size of an upload.
+
+    Else the server closes the connection with bytes still on their way to it: that resets it, and the sender, or the
+    proxy, gets no answer but a broken connection.
+    """
+    if response.status_code >= 300 and request.environ.get("wsgi.input_terminated"):  # else a read might wait for ever
+        with suppress(Exception):  # whatever is wrong with it, its sender is gone or was refused already
+            for _ in range(MAX_UPLOAD // TAKEN_AT_ONCE + 1):
+                if not request.environ["wsgi.input"].read(TAKEN_AT_ONCE):
+                    break
     return response
 
 
