@@ -1,6 +1,7 @@
 """What the tests share: an app on a log of its own, a small trained model, and real servers to talk to."""
 
 import contextlib
+import datetime as dt
 import importlib
 import json
 import os
@@ -24,6 +25,8 @@ from webapp.app import create_app
 from webapp.config import ROOT
 from webapp.log.database import open_database
 from webapp.log.migrations import migrate
+from webapp.model import artifact
+from webapp.model.registry import ModelRegistry
 
 SPAM = "URGENT! You have won a £1000 prize. Claim now: http://prize-claim.top or call 09061701461"
 PASSWORD = "let the right one in"
@@ -137,8 +140,21 @@ def models(tmp_path, app):
     """A copy of saved_models/ that a test may change, used by the app."""
     folder = tmp_path / "saved_models"
     shutil.copytree(ROOT / "saved_models", folder)
-    app.extensions["inference"].registry.folder = folder
+    app.extensions["inference"].registry = ModelRegistry(folder)
     return folder
+
+
+OF_TRAINING = ("labels", "threshold", "threshold_reason", "weights", "recipe", "data", "messages", "split", "metrics")
+
+
+def make_version(models, factor):
+    """Save a version that is the shipped one, but so much surer (or, below 1, less sure) of everything; quickly."""
+    shipped = (ROOT / "saved_models" / "current").read_text().strip()
+    card = {name: value for name, value in artifact.read_card(models, shipped).items() if name in OF_TRAINING}
+    pipeline = artifact.load(models, shipped).pipeline
+    pipeline[-1].coef_ = pipeline[-1].coef_ * factor
+    reference = artifact.read_reference(models, shipped)
+    return artifact.save(models, pipeline, card, "joblib", dt.datetime.now(dt.UTC), reference)
 
 
 def messages(count):

@@ -17,7 +17,7 @@ NEW = "20991231-235959-abcdef0"
 def host(models, client, monkeypatch):
     """What a host says now: host() returns (status of /readyz, its reason, the version that answers)."""
     monkeypatch.setattr("webapp.model.registry.LOOK_EVERY_S", 0)
-    client.application.extensions["inference"].registry._look_again_at = 0
+    client.application.extensions["inference"].registry._current._look_again_at = 0
 
     def ask():
         ready = client.get("/readyz")
@@ -92,7 +92,7 @@ def test_a_host_that_starts_without_the_current_version_serves_nothing_until_it_
     (models / NEW).mkdir()
     for name, content in elsewhere.items():
         (models / NEW / name).write_bytes(content)
-    registry._look_again_at = 0
+    registry._current._look_again_at = 0
     assert registry.current().version == NEW
     registry.check()
 

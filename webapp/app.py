@@ -58,7 +58,7 @@ def create_app(instance_folder: Path = config.INSTANCE_FOLDER, **settings: objec
         hash_key=app.secret_key,
     )
     with suppress(ModelUnusable):  # it was logged; the app starts all the same and says what is wrong when asked
-        app.extensions["inference"].registry.current()  # before the workers are forked: they share its memory
+        app.extensions["inference"].models()  # before the workers are forked: they share its memory
 
     http.register(app)  # before CSRF protection: what that refuses gets a request id and a page too
     Bootstrap5(app)

@@ -6,7 +6,7 @@ import hmac
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from webapp.config import MAX_TEXT_LENGTH
 from webapp.errors import InvalidInput, LogUnavailable
@@ -23,6 +23,13 @@ ANSWERED = ("id", "label", "spam_probability", "threshold", "model_version", "ex
 logger = logging.getLogger(__name__)
 
 
+class Models(NamedTuple):
+    """The model whose word counts, and the one that is tried beside it: its word is stored, and never shown."""
+
+    current: SpamModel
+    challenger: SpamModel | None = None
+
+
 class Inference:
     """Checks texts, scores them with the current model, and logs each prediction before it is given out."""
 
@@ -33,6 +40,10 @@ class Inference:
         self._store_text = store_text
         self._hash_key = hash_key.encode()
 
+    def models(self) -> Models:
+        """Return the models that score the next text; raises ModelUnusable."""
+        return Models(self.registry.current(), self.registry.challenger())
+
     def predict(self, text: str, source: str, request_id: str | None = None) -> PredictionRow:
         """Return the logged prediction for one text.
 
@@ -40,7 +51,7 @@ class Inference:
         """
         started = time.perf_counter()
         check_text(text)
-        row = score_text(self.registry.current(), text, source, request_id, started)
+        row = score_text(self.models(), text, source, request_id, started)
         self.log.add_predictions([self._stored(row)])
         self.metrics.count_predictions([row])
         return row
@@ -52,8 +63,8 @@ class Inference:
         """
         for number, text in enumerate(texts):
             check_text(text, f"texts[{number}]")
-        model = self.registry.current()  # one version for the whole batch
-        rows = [score_text(model, text, source, request_id) for text in texts]
+        models = self.models()  # one version for the whole batch
+        rows = [score_text(models, text, source, request_id) for text in texts]
         self.log.add_predictions([self._stored(row) for row in rows])
         self.metrics.count_predictions(rows)
         return rows
@@ -67,9 +78,9 @@ class Inference:
         """
         for origin, text in texts.items():
             check_text(text, origin)
-        model = self.registry.current()
+        models = self.models()
         known = find_predictions(self.log.engine, list(texts))
-        rows = {origin: score_text(model, text, source) for origin, text in texts.items() if origin not in known}
+        rows = {origin: score_text(models, text, source) for origin, text in texts.items() if origin not in known}
         self._add_once(rows)
         return {origin: known.get(origin) or rows[origin] for origin in texts}
 
@@ -117,15 +128,17 @@ class Inference:
 
 
 def score_text(
-    model: SpamModel, text: str, source: str, request_id: str | None = None, started: float | None = None
+    models: Models, text: str, source: str, request_id: str | None = None, started: float | None = None
 ) -> PredictionRow:
-    """Return a model's prediction for a text that check_text has passed; it is not logged yet.
+    """Return the prediction for a text that check_text has passed; it is not logged yet.
 
-    `started` is the time.perf_counter() from which the latency is counted, by default now.
+    `started` is the time.perf_counter() from which the latency is counted, by default now. The challenger's time is not
+    in it: it would make the one that is served look slower than it is.
     """
     started = started or time.perf_counter()
+    model, challenger = models
     score = model.score(text)
-    return PredictionRow(
+    row = PredictionRow(
         id=new_id(),
         created_at=dt.datetime.now(dt.UTC),
         source=source,
@@ -139,7 +152,16 @@ def score_text(
         latency_ms=round((time.perf_counter() - started) * 1000, 3),
         request_id=request_id,
         sender_report=None,
+        challenger_version=None,
+        challenger_label=None,
+        challenger_probability=None,
     )
+    if challenger:
+        probability = challenger.score(text).spam_probability
+        row["challenger_version"] = challenger.version
+        row["challenger_label"] = challenger.label(probability)
+        row["challenger_probability"] = probability
+    return row
 
 
 def answer(row: PredictionRow) -> dict[str, Any]:

@@ -13,9 +13,8 @@ from webapp.batch.rows import Answer, Chunk, Rows
 from webapp.batch.run_state import State
 from webapp.batch.scorers import Scored, cores, score_chunks
 from webapp.errors import BadData
-from webapp.inference import Inference
+from webapp.inference import Inference, Models
 from webapp.model import artifact
-from webapp.model.spam_model import SpamModel
 
 
 class Progress(NamedTuple):
@@ -108,9 +107,9 @@ def _work(
         rows.seek(state.position)
     elif rows.head:
         output.write(rows.head)
-    model = _model(inference, state.model_version)
+    models = _models(inference, state.model_version)
     inference.log.engine.dispose()  # the workers are forked from this process, and a connection must not be shared
-    for chunk, scored in score_chunks(rows.chunks(), model, workers or cores()):
+    for chunk, scored in score_chunks(rows.chunks(), models, workers or cores()):
         answers = _answers(inference, state, chunk, scored)
         output.write(rows.render(chunk, answers))
         _count(state, answers)
@@ -125,10 +124,12 @@ def _work(
         run_state.save(noted_beside, state)
 
 
-def _model(inference: Inference, version: str) -> SpamModel:
+def _models(inference: Inference, version: str) -> Models:
     """Return the version that the run began with, which need not be the current one any more; raises ModelUnusable."""
-    current = inference.registry.current()
-    return current if current.version == version else artifact.load(inference.registry.folder, version)
+    models = inference.models()
+    if models.current.version == version:
+        return models
+    return models._replace(current=artifact.load(inference.registry.folder, version))
 
 
 def _answers(inference: Inference, state: State, chunk: Chunk, scored: Scored) -> list[Answer]:

@@ -16,13 +16,12 @@ from itertools import chain, islice
 
 from webapp.batch.rows import Chunk
 from webapp.errors import InvalidInput, NotReady
-from webapp.inference import check_text, score_text
+from webapp.inference import Models, check_text, score_text
 from webapp.log.tables import PredictionRow
-from webapp.model.spam_model import SpamModel
 
 Scored = list[PredictionRow | str]  # a string says why a text cannot be scored
 
-_model: SpamModel  # of a worker process
+_models: Models  # of a worker process
 
 
 def cores() -> int:
@@ -30,20 +29,20 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def score_chunks(chunks: Iterator[Chunk], model: SpamModel, workers: int) -> Iterator[tuple[Chunk, Scored]]:
-    """Yield each chunk with what the model says of its texts; raises NotReady when a worker process died.
+def score_chunks(chunks: Iterator[Chunk], models: Models, workers: int) -> Iterator[tuple[Chunk, Scored]]:
+    """Yield each chunk with what the models say of its texts; raises NotReady when a worker process died.
 
-    Where workers are forked, they share the model's memory, and every connection that is open now: to a database none
+    Where workers are forked, they share the models' memory, and every connection that is open now: to a database none
     may be.
     """
     beginning = list(islice(chunks, 2))
     everything = chain(beginning, chunks)
     if workers == 1 or len(beginning) < 2:  # one chunk is scored before a worker has started
         for chunk in everything:
-            yield chunk, score_texts(model, _texts(chunk))
+            yield chunk, score_texts(models, _texts(chunk))
         return
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(model,))
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(models,))
     waiting: deque[tuple[Chunk, Future[Scored]]] = deque()
     try:
         with _starting_workers():
@@ -61,13 +60,13 @@ def score_chunks(chunks: Iterator[Chunk], model: SpamModel, workers: int) -> Ite
         pool.shutdown(cancel_futures=True)
 
 
-def score_texts(model: SpamModel, texts: Iterable[str]) -> Scored:
+def score_texts(models: Models, texts: Iterable[str]) -> Scored:
     """Return the prediction for each text, or what is wrong with it."""
     scored: Scored = []
     for text in texts:
         try:
             check_text(text)
-            scored.append(score_text(model, text, "batch"))
+            scored.append(score_text(models, text, "batch"))
         except InvalidInput as error:
             scored.append(str(error))
     return scored
@@ -94,9 +93,9 @@ def _starting_workers() -> Iterator[None]:
             gc.unfreeze()
 
 
-def _start_worker(model: SpamModel) -> None:
-    global _model
-    _model = model
+def _start_worker(models: Models) -> None:
+    global _models
+    _models = models
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of a terminal's processes; the parent stops us
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
@@ -110,4 +109,4 @@ def _die_with_parent() -> None:
 
 
 def _score_in_worker(texts: Sequence[str]) -> Scored:
-    return score_texts(_model, texts)
+    return score_texts(_models, texts)

@@ -152,6 +152,29 @@ STEPS: list[list[str]] = [
             records_per_second DOUBLE PRECISION NOT NULL
         )""",
     ],
+    [  # 6
+        # What the version that is tried in the shadow says, and who switched versions.
+        "ALTER TABLE predictions ADD COLUMN challenger_version TEXT",
+        "ALTER TABLE predictions ADD COLUMN challenger_label TEXT",
+        "ALTER TABLE predictions ADD COLUMN challenger_probability DOUBLE PRECISION",
+        """CREATE INDEX predictions_challenged ON predictions (challenger_version, id)
+            WHERE challenger_version IS NOT NULL""",
+        "CREATE INDEX predictions_contested ON predictions (id) WHERE challenger_label <> label",
+        """CREATE TABLE switches (
+            id VARCHAR(36) NOT NULL PRIMARY KEY,
+            created_at TIMESTAMP NOT NULL,
+            kind TEXT NOT NULL,
+            from_version TEXT,
+            to_version TEXT,
+            who TEXT NOT NULL,
+            why TEXT NOT NULL
+        )""",
+        """CREATE TABLE fitted_reviews (
+            model_version TEXT NOT NULL,
+            prediction_id VARCHAR(36) NOT NULL,
+            PRIMARY KEY (model_version, prediction_id)
+        )""",
+    ],
 ]
 
 

@@ -59,6 +59,9 @@ class PredictionRow(TypedDict):
     latency_ms: float
     request_id: str | None
     sender_report: str | None  # right, wrong or unsure: what the sender said of the verdict; not the truth
+    challenger_version: str | None  # the model that was tried in the shadow, if one was, and what it says
+    challenger_label: str | None
+    challenger_probability: float | None
 
 
 class FailureRow(TypedDict):
@@ -102,6 +105,9 @@ predictions = sa.Table(
     sa.Column("latency_ms", sa.Double, nullable=False),
     sa.Column("request_id", sa.Text),
     sa.Column("sender_report", sa.Text),
+    sa.Column("challenger_version", sa.Text),
+    sa.Column("challenger_label", sa.Text),
+    sa.Column("challenger_probability", sa.Double),
 )
 
 failures = sa.Table(
@@ -156,6 +162,27 @@ jobs = sa.Table(
     sa.Column("message", sa.Text, nullable=False),  # how far it is, or why it failed
     sa.Column("finished_at", UTCDateTime),
     sa.Column("result", JSONText),
+)
+
+# Which version was served or tried from when on, by whom and why: see lifecycle/switching.py.
+switches = sa.Table(
+    "switches",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("created_at", UTCDateTime, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),  # use, rollback or challenge
+    sa.Column("from_version", sa.Text),
+    sa.Column("to_version", sa.Text),
+    sa.Column("who", sa.Text, nullable=False),  # web:SESSION or command:USER
+    sa.Column("why", sa.Text, nullable=False),
+)
+
+# The reviewed messages that a version was fitted on: they say nothing about how good it is on new ones.
+fitted_reviews = sa.Table(
+    "fitted_reviews",
+    metadata,
+    sa.Column("model_version", sa.Text, primary_key=True),
+    sa.Column("prediction_id", sa.String(36), primary_key=True),
 )
 
 samples = sa.Table(

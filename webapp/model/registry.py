@@ -1,7 +1,7 @@
-"""The versions in saved_models/, and which one is served.
+"""The versions in saved_models/, which one is served, and which one is tried beside it.
 
-`saved_models/current` is a small file with the name of the served version. It is replaced atomically, and every
-worker looks at it twice a second, so a switch needs no restart.
+`saved_models/current` and `saved_models/challenger` are small files with the name of a version. They are replaced
+atomically, and every worker looks at them twice a second, so a switch needs no restart.
 """
 
 import logging
@@ -15,20 +15,85 @@ from webapp.model import artifact
 from webapp.model.spam_model import SpamModel
 
 LOOK_EVERY_S = 0.5
+NONE_CHOSEN = (
+    "No model has been chosen yet. Train one (flask --app wsgi train FILE), "
+    "or choose one (flask --app wsgi models list, then models use VERSION)."
+)
 
 logger = logging.getLogger(__name__)
 
 
+class _Role:
+    """A file that names a version, and that version as this process has loaded it.
+
+    `if_missing` says what to do where there is no file; None if there need not be one.
+    """
+
+    def __init__(self, folder: Path, name: str, if_missing: str | None = None):
+        self.folder = folder
+        self.if_missing = if_missing
+        self.file = folder / name
+        self.model: SpamModel | None = None
+        self.error: ModelUnusable | None = None
+        self._seen: str | None = None  # what the file said when we looked last
+        self._look_again_at = 0.0
+        self._looking = threading.Lock()
+
+    def named(self) -> str | None:
+        """Return the name in the file, None if there is none and need not be; raises ModelUnusable."""
+        try:
+            return self.file.read_text().strip()
+        except (PermissionError, ValueError) as error:
+            raise ModelUnusable(f"{self.file} cannot be read ({error}).") from error
+        except OSError as error:
+            if self.if_missing:
+                raise ModelUnusable(self.if_missing) from error
+            return None
+
+    def name(self, version: str | None) -> None:
+        """Write another version into the file, or remove it."""
+        if version is None:
+            self.file.unlink(missing_ok=True)
+        else:
+            new = self.folder / f".{self.file.name}.{os.getpid()}"
+            new.write_text(version + "\n")
+            new.replace(self.file)
+        self._look_again_at = 0.0
+
+    def look(self, wait: bool) -> None:
+        """See, if it is time, whether the file names another version, and load that.
+
+        One thread does, while the others go on with the old one, or wait. A version that cannot be loaded is refused,
+        loudly, and the old one stays.
+        """
+        if time.monotonic() >= self._look_again_at and self._looking.acquire(blocking=wait):
+            try:
+                if time.monotonic() >= self._look_again_at:  # else another thread looked while this one waited
+                    self._look()
+            finally:
+                self._look_again_at = time.monotonic() + LOOK_EVERY_S
+                self._looking.release()
+
+    def _look(self) -> None:
+        try:
+            version = self.named()
+            if version == self._seen and self.error is None:
+                return
+            self.model = artifact.load(self.folder, version) if version else None
+            self._seen, self.error = version, None
+        except ModelUnusable as error:
+            if str(error) != str(self.error):
+                logger.error("%s %s", error, f"Version {self.model.version} stays." if self.model else "")
+            self.error = error
+
+
 class ModelRegistry:
-    """Knows the saved versions and holds the current model, loaded once per process."""
+    """Knows the saved versions, and holds the current model and its challenger, loaded once per process."""
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._model: SpamModel | None = None
-        self._seen: str | None = None  # what `current` said when we looked last
-        self._error: ModelUnusable | None = None
-        self._look_again_at = 0.0
-        self._looking = threading.Lock()
+        self._current = _Role(folder, "current", NONE_CHOSEN)
+        self._challenger = _Role(folder, "challenger")
 
     def versions(self) -> list[str]:
         """Return the names of all versions, oldest first."""
@@ -38,41 +103,40 @@ class ModelRegistry:
 
     def current_version(self) -> str:
         """Return the name in `current`; raises ModelUnusable."""
-        try:
-            return (self.folder / "current").read_text().strip()
-        except (PermissionError, ValueError) as error:
-            raise ModelUnusable(f"{self.folder / 'current'} cannot be read ({error}).") from error
-        except OSError as error:
-            raise ModelUnusable(
-                "No model has been chosen yet. Train one (flask --app wsgi train FILE), "
-                "or choose one (flask --app wsgi models list, then models use VERSION)."
-            ) from error
+        return self._current.named() or ""
+
+    def challenger_version(self) -> str | None:
+        """Return the name in `challenger`, None where no version is being tried; raises ModelUnusable."""
+        return self._challenger.named()
 
     def use(self, version: str) -> None:
         """Serve a version from now on; raises NotFound or ModelUnusable and changes nothing then."""
-        if version not in self.versions():
-            raise NotFound(f"There is no model {version}. See them with: flask --app wsgi models list")
-        artifact.verify(self.folder, version)
-        new = self.folder / f".current.{os.getpid()}"
-        new.write_text(version + "\n")
-        new.replace(self.folder / "current")
-        self._look_again_at = 0.0
+        self._check(version)
+        self._current.name(version)
+
+    def challenge(self, version: str | None) -> None:
+        """Try a version in the shadow of the current one from now on, or none; raises NotFound or ModelUnusable."""
+        if version is not None:
+            self._check(version)
+        self._challenger.name(version)
 
     def current(self) -> SpamModel:
         """Return the served model; raises ModelUnusable.
 
-        When `current` changes, one thread loads the new version while the others go on with the old one. A version
-        that cannot be loaded is refused, loudly, and the old one stays; `check` says so.
+        A new version is loaded by one thread while the others go on with the old one. One that cannot be loaded is
+        refused, loudly, and the old one stays; `check` says so.
         """
-        if time.monotonic() >= self._look_again_at and self._looking.acquire(blocking=self._model is None):
-            try:
-                self._look()
-            finally:
-                self._look_again_at = time.monotonic() + LOOK_EVERY_S
-                self._looking.release()
-        if self._model is None:
-            raise self._error or ModelUnusable("The model is being loaded. Please try again in a moment.")
-        return self._model
+        role = self._current
+        role.look(wait=role.model is None)
+        if role.model is None:
+            raise role.error or ModelUnusable("The model is being loaded. Please try again in a moment.")
+        return role.model
+
+    def challenger(self) -> SpamModel | None:
+        """Return the model that is tried, None if there is none or it cannot be loaded: no verdict waits for it."""
+        role = self._challenger
+        role.look(wait=False)
+        return None if role.error else role.model
 
     def check(self) -> None:
         """Raise ModelUnusable unless the current version is the one that is served, and its files are as its card says.
@@ -81,20 +145,11 @@ class ModelRegistry:
         part of it. It goes on with the version before, and each answer names that version, but it is not ready.
         """
         self.current()
-        if self._error:
-            raise self._error
+        if self._current.error:
+            raise self._current.error
         artifact.verify(self.folder, self.current_version())
 
-    def _look(self) -> None:
-        if time.monotonic() < self._look_again_at:
-            return  # another thread looked while this one waited for its turn
-        try:
-            version = self.current_version()
-            if version == self._seen and self._error is None:
-                return
-            self._model = artifact.load(self.folder, version)
-            self._seen, self._error = version, None
-        except ModelUnusable as error:
-            if str(error) != str(self._error):
-                logger.error("%s %s", error, f"Version {self._model.version} stays." if self._model else "")
-            self._error = error
+    def _check(self, version: str) -> None:
+        if version not in self.versions():
+            raise NotFound(f"There is no model {version}. See them with: flask --app wsgi models list")
+        artifact.verify(self.folder, version)

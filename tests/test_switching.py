@@ -1,0 +1,124 @@
+"""Which version is served, and which is tried beside it: each change is verified, written down, and can be undone."""
+
+import pytest
+import sqlalchemy as sa
+from conftest import HAM, SPAM, make_version
+
+from webapp.errors import ModelUnusable, NotFound
+from webapp.lifecycle import switching
+from webapp.log.tables import predictions
+from webapp.model import registry as registry_module
+
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch):
+    monkeypatch.setattr(registry_module, "LOOK_EVERY_S", 0)  # notice a switch at the next request
+
+
+@pytest.fixture
+def versions(models):
+    """The shipped version and two more."""
+    shipped = (models / "current").read_text().strip()
+    return shipped, make_version(models, 0.5), make_version(models, 2)
+
+
+@pytest.fixture
+def engine(app):
+    return app.extensions["engine"]
+
+
+@pytest.fixture
+def registry(app, models):
+    return app.extensions["inference"].registry
+
+
+def ask(client, text=HAM):
+    return client.post("/api/v1/predict", json={"text": text}).json
+
+
+def rows(engine):
+    with engine.connect() as connection:
+        return connection.execute(sa.select(predictions).order_by(predictions.c.id)).mappings().all()
+
+
+def test_every_switch_is_written_down_with_who_and_why(engine, registry, versions):
+    first, second, _ = versions
+    switching.use(engine, registry, second, "web:ann", "it catches more")
+    switching.rollback(engine, registry, "command:root", "it blocks too much")
+    found = [(one.kind, one.from_version, one.to_version, one.who, one.why) for one in switching.history(engine)]
+    assert found == [
+        ("rollback", second, first, "command:root", "it blocks too much"),
+        ("use", first, second, "web:ann", "it catches more"),
+    ]
+
+
+def test_to_serve_what_is_served_is_no_switch(engine, registry, versions):
+    switching.use(engine, registry, versions[0], "web:ann")
+    assert switching.history(engine) == []
+
+
+def test_each_rollback_goes_one_further_back(client, engine, registry, versions):
+    first, second, third = versions
+    switching.use(engine, registry, second, "web:ann")
+    switching.use(engine, registry, third, "web:ann")
+    assert ask(client)["model_version"] == third
+    assert switching.rollback(engine, registry, "web:ann") == second
+    assert ask(client)["model_version"] == second
+    assert switching.rollback(engine, registry, "web:ann") == first
+    with pytest.raises(NotFound, match="none to go back to"):
+        switching.rollback(engine, registry, "web:ann")
+    switching.use(engine, registry, third, "web:ann")
+    assert switching.rollback(engine, registry, "web:ann") == first
+
+
+def test_what_cannot_be_verified_is_refused_and_nothing_is_written_down(client, engine, registry, models, versions):
+    first, second, third = versions
+    (models / second / "model.joblib").write_bytes(b"changed")
+    for change in (switching.use, switching.challenge):
+        with pytest.raises(ModelUnusable, match="SHA-256"):
+            change(engine, registry, second, "web:ann")
+        with pytest.raises(NotFound, match="no model 20990101"):
+            change(engine, registry, "20990101-000000-abcdef0", "web:ann")
+    assert switching.history(engine) == []
+    assert ask(client)["model_version"] == first
+    switching.use(engine, registry, third, "web:ann")
+    (models / first / "model.joblib").write_bytes(b"changed")
+    with pytest.raises(ModelUnusable):
+        switching.rollback(engine, registry, "web:ann")
+    assert ask(client)["model_version"] == third
+
+
+def test_a_challenger_is_stored_with_each_prediction_and_never_shown(client, engine, registry, versions):
+    first, second, _ = versions
+    plain = ask(client, SPAM)
+    switching.challenge(engine, registry, second, "web:ann")
+    tried = ask(client, SPAM)
+    assert {**tried, "id": 0, "latency_ms": 0} == {**plain, "id": 0, "latency_ms": 0}
+    shown = client.get(f"/api/v1/predictions/{tried['id']}").json
+    assert second not in str(shown)
+    before, after = rows(engine)
+    assert (before["challenger_version"], after["challenger_version"]) == (None, second)
+    assert 0.5 < after["challenger_probability"] < after["spam_probability"]
+    assert after["challenger_label"] == "spam"
+    switching.challenge(engine, registry, None, "web:ann", "seen enough")
+    ask(client)
+    assert rows(engine)[-1]["challenger_version"] is None
+
+
+def test_a_challenger_that_is_served_is_tried_no_longer(client, engine, registry, versions):
+    second = versions[1]
+    switching.challenge(engine, registry, second, "web:ann")
+    switching.use(engine, registry, second, "web:ann")
+    assert registry.challenger_version() is None
+    assert ask(client)["model_version"] == second
+    assert rows(engine)[-1]["challenger_version"] is None
+
+
+def test_a_challenger_that_was_damaged_stops_no_verdict(client, engine, registry, models, versions):
+    second = versions[1]
+    switching.challenge(engine, registry, second, "web:ann")
+    (models / second / "model_card.json").write_text("{")
+    assert ask(client)["model_version"] == versions[0]
+    assert rows(engine)[-1]["challenger_version"] is None
