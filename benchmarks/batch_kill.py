@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.batch import RUN, write_messages  # noqa: E402
 
-ROWS_FOR_EACH_KILL = 8_000
+ROWS_FOR_EACH_KILL = 20_000  # so many are done between two kills, start included
 
 
 def main(kills: int) -> None:
