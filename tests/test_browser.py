@@ -1,11 +1,15 @@
 """A real Chromium on a real gunicorn: what people see and do."""
 
 import re
+import shutil
+import signal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import PASSWORD, messages, need
+from conftest import PASSWORD, Server, make_version, messages, need
 from playwright.sync_api import sync_playwright
+
+from webapp.config import ROOT
 
 SPAM = "URGENT! Your parcel is held. Pay £1.99 now: http://parcel-fee.top/pay or call 09061701461"
 
@@ -17,6 +21,25 @@ def chromium():
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def models_folder(tmp_path):
+    """A copy of saved_models/ with a second version, which calls nothing spam; the server uses it where a test does."""
+    folder = tmp_path / "saved_models"
+    shutil.copytree(ROOT / "saved_models", folder)
+    make_version(folder, 0.01)
+    return folder
+
+
+@pytest.fixture
+def server(request, tmp_path):
+    """A running gunicorn with an empty log."""
+    uses_own = "models_folder" in request.fixturenames
+    folder = str(request.getfixturevalue("models_folder")) if uses_own else None
+    server = Server(tmp_path / "instance", HAMLET_MODELS_FOLDER=folder).start()
+    yield server
+    server.stop(signal.SIGKILL)
 
 
 @pytest.fixture
@@ -415,3 +438,69 @@ def test_a_file_is_uploaded_watched_and_downloaded(open_page, tmp_path, theme, w
     follow(page, "text=Check the messages")
     assert "id, sender" in page.inner_text("#error")
     examine("a file that cannot be used")
+
+
+# --- Models ---
+
+
+@pytest.mark.parametrize(("theme", "width", "javascript"), [("light", 1280, True), ("dark", 360, False)])
+def test_a_version_is_tried_compared_served_and_rolled_back(open_page, models_folder, server, theme, width, javascript):
+    first = (models_folder / "current").read_text().strip()
+    second = next(path.name for path in models_folder.iterdir() if path.is_dir() and path.name != first)
+    page = open_page("/login?next=/models", width, color_scheme=theme, java_script_enabled=javascript)
+    page.fill("#password", PASSWORD)
+    follow(page, "main button")
+
+    def examine(name):
+        page.wait_for_selector("h1")
+        if javascript:
+            page.evaluate("document.querySelectorAll('details').forEach((details) => (details.open = true))")
+            violations = [
+                (found["id"], found["nodes"][0]["target"]) for found in Axe().run(page).response["violations"]
+            ]
+            assert violations == [], name
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+
+    def served():
+        return {server.call("/api/v1/predict", {"text": text})[1]["model_version"] for _, text in messages(20)}
+
+    def state():
+        return page.inner_text("#state").strip()
+
+    assert state() == f"Version {first} is served. 0 new reviews: 50 more and you can retrain."
+    examine("two versions")
+    follow(page, "text=Try it in the shadow >> nth=-1")
+    assert "Another one is tried in its shadow" in state()
+    wait_for_all_workers(page)
+    server.call("/api/v1/predict/batch", {"texts": [text for _, text in messages(40)]})
+    page.reload()
+    examine("a trial")
+    follow(page, "text=Review where they differ")
+    examine("where they differ")
+    while page.locator("button.spam").count():
+        follow(page, "button.spam")
+    follow(page, "nav >> text=Models")
+    assert "The one in its shadow is worse: stop the trial." in state()
+    examine("a trial that told enough")
+    follow(page, "text=Compare the two")
+    assert "side by side" in heading(page)
+    examine("a comparison")
+    page.go_back()
+    page.fill("#why-trial", "I know better")
+    follow(page, "button:has-text('Serve it') >> nth=0")
+    assert state().startswith(f"Version {second} is served.")
+    assert "by you: “I know better”" in page.inner_text("main")
+    wait_for_all_workers(page)
+    assert served() == {second}
+    page.click(f"summary:has-text('Roll back to {first}')")
+    follow(page, "text=Yes, roll back")
+    assert state().startswith(f"Version {first} is served.")
+    assert page.locator("[aria-label='Switches of versions'] tbody tr").count() == 3
+    examine("what happened")
+    wait_for_all_workers(page)
+    assert served() == {first}
+
+
+def wait_for_all_workers(page):
+    """Give all workers the second in which they change over."""
+    page.wait_for_timeout(1000)

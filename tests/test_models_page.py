@@ -326,6 +326,31 @@ def test_why_there_is_no_new_version_is_said(signed_in, engine, models):
     assert "Failed" in look(signed_in)
 
 
+def test_what_came_out_is_shown_with_the_next_step(signed_in, engine, registry, versions):
+    job_id, figure = begin(engine), {"value": 0.9, "low": 0.8, "high": 0.95}
+    result = {
+        "version": versions[1],
+        "how": "correction",
+        "new_reviews": 61,
+        "held_out": {"messages": 20, "accuracy": figure},
+        "random_sample": {"messages": 0},
+        "worse": False,
+        "messages": 13,
+        "only_current_right": 1,
+        "only_new_right": 3,
+        "p_value": 0.625,
+    }
+    end(engine, job_id, "done", result=result)
+    page = look(signed_in, f"/models/retrain/{job_id}")
+    assert f"Version {versions[1]} is saved, and waits for you" in page
+    assert "Of 13 reviewed messages that neither has learnt, 3 are right with the new version only" in page
+    assert "That may be chance." in page
+    assert "90.0 % (80.0 to 95.0)" in page
+    assert "corrected" in page
+    assert f"second={versions[1]}" in signed_in.get(f"/models/retrain/{job_id}").text
+    assert f"Done : {versions[1]}" in look(signed_in)
+
+
 def test_only_the_signed_in_see_and_switch(client, registry, versions):
     for path in ("/models", "/models/compare", "/models/retrain/x", "/models/retrain/x/status"):
         assert client.get(path).status_code == 303

@@ -62,8 +62,8 @@ def state_of(engine: sa.Engine, registry: ModelRegistry, newest_first: Sequence[
     """Return the state of things; raises LogUnavailable."""
     problem = ""
     try:
-        served: str | None = registry.current().version
         registry.check()
+        served: str | None = registry.current_version()  # this process may be half a second behind: see registry.py
     except HamletError as error:
         problem = str(error)
         served = _served_all_the_same(registry)
