@@ -6,6 +6,7 @@ the commands.
 
 from flask import Flask
 
+from webapp.cli import switch  # noqa: F401  its commands join the group `models`
 from webapp.cli.access import api_key, set_password
 from webapp.cli.batch import batch
 from webapp.cli.demo import demo

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+from flask import current_app
 from flask.cli import with_appcontext
 
 from webapp.cli.command import Clear, current_inference
+from webapp.cli.switch import who
 from webapp.errors import BadData, HamletError
+from webapp.lifecycle import switching
 from webapp.model import artifact
 from webapp.model.registry import ModelRegistry
 
@@ -129,7 +132,7 @@ def train(
     click.echo(f"\nSaved {registry.folder / version}")
     _compare_with_current(registry, version, [example.text for example in result.held_out])
     if use_now or not (registry.folder / "current").exists():
-        registry.use(version)
+        switching.use(current_app.extensions["engine"], registry, version, who(), "train --use" if use_now else "")
         click.echo("It is served now.")
     else:
         click.echo(f"To serve it: flask --app wsgi models use {version}")

@@ -15,9 +15,10 @@ from scipy.stats import binom
 from webapp.errors import LogUnavailable
 from webapp.lifecycle.comparison import SURE, mcnemar, share
 from webapp.log.database import snapshot
+from webapp.log.origins import ASKED_AT_ONCE
 from webapp.log.reviews import truth_of
-from webapp.log.samples import counted_members
-from webapp.log.tables import moment_of, predictions, reviews, sample_members
+from webapp.log.samples import ReviewedPrediction, counted_members
+from webapp.log.tables import moment_of, predictions, reviews
 from webapp.monitoring.accuracy import Share, wilson
 
 COUNTED = 100_000  # of the newest predictions; how often they differ is no better known from more
@@ -57,26 +58,23 @@ def record(engine: sa.Engine, version: str) -> Record:
     challenger would always look better.
     """
     tried = predictions.c.challenger_version == version
-    ends = sa.select(sa.func.min(predictions.c.id), sa.func.max(predictions.c.id)).where(tried)
+    # Two queries, as SQLite walks over the whole index for a minimum and a maximum in one.
+    ends = [sa.select(end(predictions.c.id)).where(tried).scalar_subquery() for end in (sa.func.min, sa.func.max)]
     try:
         with snapshot(engine) as connection:
-            first, last = connection.execute(ends).one()
+            first, last = connection.execute(sa.select(*ends)).one()
             if first is None:
                 return _summed_up(version, None, (0, 0), (0, 0), (0, 0, 0))
             newest = sa.select(predictions.c.model_version).where(predictions.c.id == last)
             current: str = connection.execute(newest).scalar_one()
             both = tried & (predictions.c.model_version == current) & predictions.c.id.between(first, last)
             scored = _scored(connection, both)
-            right = _who_is_right(connection, both, first, last)
-            members = _members(connection, both)
+            right = _who_is_right(connection, (version, current), first, last)
         until = moment_of(last) + dt.timedelta(milliseconds=1)
-        counted = counted_members(engine, moment_of(first), until, current)
+        sampled = _sampled(engine, version, counted_members(engine, moment_of(first), until, current))
     except sa.exc.SQLAlchemyError as error:
         raise LogUnavailable("The log cannot be read just now. Please try again in a moment.") from error
-    sampled = [(row, members[row.prediction_id]) for row in counted if row.prediction_id in members]
-    current_right = sum(row.label == row.true_label for row, _ in sampled)
-    challenger_right = sum(label == row.true_label for row, label in sampled)
-    return _summed_up(version, current, scored, right, (len(sampled), current_right, challenger_right))
+    return _summed_up(version, current, scored, right, sampled)
 
 
 def _scored(connection: sa.Connection, both: sa.ColumnElement[bool]) -> tuple[int, int]:
@@ -88,7 +86,7 @@ def _scored(connection: sa.Connection, both: sa.ColumnElement[bool]) -> tuple[in
     return scored, differing
 
 
-def _who_is_right(connection: sa.Connection, both: sa.ColumnElement[bool], first: str, last: str) -> tuple[int, int]:
+def _who_is_right(connection: sa.Connection, both: tuple[str, str], first: str, last: str) -> tuple[int, int]:
     """Return how many reviewed messages only the current version, and how many only the challenger, got right."""
     fair = (
         sa.select(reviews.c.prediction_id)
@@ -97,18 +95,29 @@ def _who_is_right(connection: sa.Connection, both: sa.ColumnElement[bool], first
         .order_by(reviews.c.prediction_id.desc())
         .limit(REVIEWED)
     )
-    query = sa.select(predictions.c.label, truth_of(predictions.c.id).label("truth")).where(
-        predictions.c.id.in_(fair), both, predictions.c.challenger_label != predictions.c.label
-    )
-    known = [row.truth == row.label for row in connection.execute(query) if row.truth]
+    shown = predictions.c
+    query = sa.select(
+        shown.challenger_version, shown.model_version, shown.label, truth_of(shown.id).label("truth")
+    ).where(shown.id.in_(fair), shown.challenger_label != shown.label)
+    # The versions are looked at here, as asked for them SQLite would walk over all that the challenger ever scored.
+    known = [row.truth == row.label for row in connection.execute(query) if row.truth and row[:2] == both]
     return sum(known), len(known) - sum(known)
 
 
-def _members(connection: sa.Connection, both: sa.ColumnElement[bool]) -> dict[str, str]:
-    """Return what the challenger said of the members of random samples that both have scored."""
-    members = sa.select(sample_members.c.prediction_id)
-    query = sa.select(predictions.c.id, predictions.c.challenger_label).where(predictions.c.id.in_(members), both)
-    return {row.id: row.challenger_label for row in connection.execute(query)}
+def _sampled(engine: sa.Engine, version: str, counted: list[ReviewedPrediction]) -> tuple[int, int, int]:
+    """Return how many of the reviewed members of random samples both have scored, and how many each got right."""
+    said: dict[str, str] = {}
+    with engine.connect() as connection:
+        for start in range(0, len(counted), ASKED_AT_ONCE):
+            ids = [row.prediction_id for row in counted[start : start + ASKED_AT_ONCE]]
+            query = sa.select(predictions.c.id, predictions.c.challenger_version, predictions.c.challenger_label)
+            for row in connection.execute(query.where(predictions.c.id.in_(ids))):
+                if row.challenger_version == version:
+                    said[row.id] = row.challenger_label
+    both = [row for row in counted if row.prediction_id in said]
+    current_right = sum(row.label == row.true_label for row in both)
+    challenger_right = sum(said[row.prediction_id] == row.true_label for row in both)
+    return len(both), current_right, challenger_right
 
 
 def _summed_up(
