@@ -1,5 +1,6 @@
 """The models pages: which version is served, what to do next, and every switch by a button."""
 
+import datetime as dt
 import html
 import re
 import shutil
@@ -10,6 +11,7 @@ from conftest import PASSWORD, make_version, messages
 from webapp.config import ROOT
 from webapp.jobs import store
 from webapp.lifecycle import switching
+from webapp.log import samples
 from webapp.log.reviews import give_review
 from webapp.log.tables import new_id
 from webapp.model import registry as registry_module
@@ -156,7 +158,7 @@ def test_a_version_that_does_not_verify_is_refused_on_the_same_page_and_the_old_
 def test_the_served_version_cannot_be_its_own_challenger(signed_in, registry, versions):
     answer = press(signed_in, "challenge", versions[0])
     assert answer.status_code == 422
-    assert "is served already" in words(answer)
+    assert "there is nothing to try it beside" in words(answer)
     assert registry.challenger_version() is None
 
 
@@ -244,10 +246,12 @@ def test_there_is_no_queue_of_a_challenger_where_there_is_none(app, signed_in, e
 # --- Two side by side ---
 
 
-def test_two_versions_are_compared_on_reviewed_messages(app, signed_in, versions):
+def test_two_versions_are_compared_on_a_reviewed_sample(app, signed_in, engine, versions):
     first, second, _ = versions
-    review(app, [f"{SCRIPT} you won a {prize}, claim at http://x.top" for prize in ("car", "phone")], "spam")
-    review(app, [text for _, text in messages(40)])
+    now = dt.datetime.now(dt.UTC)
+    review(app, [f"{SCRIPT} you won a {prize}, claim at http://x.top" for prize in ("car", "phone")], "spam", "random")
+    review(app, [text for _, text in messages(40)], queue="random")
+    samples.draw(engine, now, dt.datetime.now(dt.UTC), 100, 1)
     answer = signed_in.get(f"/models/compare?first={first}&second={second}")
     page = words(answer)
     assert "reviewed messages (42)" in page
@@ -265,12 +269,11 @@ def test_without_reviews_they_are_compared_on_the_projects_own_messages(signed_i
     assert "Most versions have learnt from these messages" in page
     assert re.search(r"Of 9,\d{3} messages", page)
     page = look(signed_in, f"/models/compare?first={versions[0]}&second={versions[2]}&on=reviews")
-    assert "No message has been reviewed that neither of them has learnt from" in page
+    assert "No message of a random sample has been reviewed that neither of them has learnt from" in page
 
 
-def test_the_same_version_twice_and_versions_that_cannot_be_compared(app, signed_in, models, versions):
+def test_the_same_version_twice_and_versions_that_cannot_be_compared(signed_in, models, versions):
     first, second, _ = versions
-    review(app, ["see you at lunch"])
     assert "It is the same version twice" in look(signed_in, f"/models/compare?first={first}&second={first}")
     assert signed_in.get("/models/compare?first=../../etc&second=x").status_code == 404
     (models / second / "model.joblib").write_bytes(b"changed")

@@ -119,6 +119,17 @@ def retrain(
     return Retrained(version, how, missing, reviews.new, reviews.without_text, held_out, sampled, compared, worse)
 
 
+def new_reviews(engine: sa.Engine, registry: ModelRegistry, version: str) -> int:
+    """Return how many reviews are new since a version was made, as `retrain` counts them; raises ModelUnusable."""
+    before = fitted_by(engine, version)
+    last = artifact.read_card(registry.folder, version).get("retraining", {}).get("last_review", "")
+    return sum(
+        one.prediction_id not in before and (one.review_id > last or bucket(one.text) not in APART_BUCKETS)
+        for one in reviewed_messages(engine)
+        if one.text is not None
+    )
+
+
 def _step(progress: Report, step: str) -> None:
     done = {"fitting on the training part": 0.1, "fitting on everything": 0.5}
     progress(done.get(step), step.capitalize())

@@ -6,11 +6,13 @@ from typing import NamedTuple
 from flask import Blueprint, abort, current_app, render_template, request
 from flask.typing import ResponseReturnValue
 
+from webapp.config import PROJECT_SET
 from webapp.errors import HamletError
 from webapp.inference import Inference, explain
 from webapp.lifecycle.comparison import Comparison, Differing, compare
-from webapp.lifecycle.labelled import own_messages, reviewed_messages
+from webapp.lifecycle.reviewed import reviewed_examples
 from webapp.model import artifact
+from webapp.model.datasets import drop_copies, read_labelled
 from webapp.model.spam_model import SpamModel
 from webapp.web.explanation import Piece, mark
 from webapp.web.jobs import engine
@@ -54,7 +56,7 @@ def page() -> ResponseReturnValue:
     second = request.args.get("second") or inference.registry.challenger_version() or first
     if not {first, second} <= set(names):
         abort(404, "There is no such version. The Models page lists those there are.")
-    reviewed = reviewed_messages(engine(), first, second)
+    reviewed = reviewed_examples(engine(), (first, second))
     on = request.args.get("on") or ("reviews" if reviewed else "own")
     shown = {"versions": names, "first": first, "second": second, "on": on, "reviewed": len(reviewed)}
     try:
@@ -62,7 +64,8 @@ def page() -> ResponseReturnValue:
     except HamletError as error:
         return render_template("compare.html", **shown, error=str(error)), error.status
     cards = [artifact.read_card(inference.registry.folder, name) for name in (first, second)]
-    found = compare(models[0], models[1], reviewed if on == "reviews" else own_messages())
+    examples = reviewed if on == "reviews" else drop_copies(read_labelled(PROJECT_SET).examples)
+    found = compare(models[0], models[1], examples)
     messages = [_message(one, models) for one in found.differing]
     return render_template(
         "compare.html",
@@ -80,7 +83,7 @@ def _sentence(found: Comparison) -> str:
     """Return what the exact McNemar test says, plainly."""
     differing = found.only_first_right + found.only_second_right
     if not found.messages:
-        return "No message has been reviewed that neither of them has learnt from."
+        return "No message of a random sample has been reviewed that neither of them has learnt from."
     if not differing:
         return f"On all {found.messages:,} both are right, or both wrong, so nothing tells them apart."
     chance = "less than 1" if found.p_value < 0.01 else f"{100 * found.p_value:.0f}"

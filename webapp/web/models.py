@@ -67,13 +67,10 @@ def use() -> ResponseReturnValue:
 def challenge() -> ResponseReturnValue:
     """Try a version in the shadow of the served one."""
     version = request.form.get("version", "")
-
-    def begin(why: str) -> None:
-        if version == _inference().registry.current_version():
-            raise InvalidInput("This version is served already. One that is tried has to be another one.")
-        switching.challenge(engine(), _inference().registry, version, reviewer_id(), why)
-
-    return _switch(begin, f"Version {version} is tried from now on: it scores each message too, and nobody is told.")
+    return _switch(
+        lambda why: switching.challenge(engine(), _inference().registry, version, reviewer_id(), why),
+        f"Version {version} is tried from now on: it scores each message too, and nobody is told.",
+    )
 
 
 @blueprint.post("/stop")

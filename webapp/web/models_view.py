@@ -9,9 +9,8 @@ import sqlalchemy as sa
 from webapp.errors import HamletError
 from webapp.jobs import store
 from webapp.jobs.store import Job
-from webapp.lifecycle import switching
+from webapp.lifecycle import retraining, switching
 from webapp.lifecycle.challenging import Record
-from webapp.lifecycle.labelled import reviewed_messages
 from webapp.lifecycle.switching import Switch
 from webapp.log.rollups import PREDICTIONS, count
 from webapp.model import artifact
@@ -68,7 +67,7 @@ def state_of(engine: sa.Engine, registry: ModelRegistry, newest_first: Sequence[
         problem = str(error)
         served = _served_all_the_same(registry)
     challenger = registry.challenger_version()
-    new_reviews = len(reviewed_messages(engine, served)) if served else 0
+    new_reviews = retraining.new_reviews(engine, registry, served) if served else 0
     return State(
         served=served,
         problem=problem,
@@ -77,7 +76,7 @@ def state_of(engine: sa.Engine, registry: ModelRegistry, newest_first: Sequence[
         challenged=_last(newest_first, challenger, me, "challenge"),
         before=switching.before_this(newest_first[::-1]),
         new_reviews=new_reviews,
-        missing_reviews=max(0, 50 - new_reviews),
+        missing_reviews=max(0, retraining.FEWEST_NEW - new_reviews),
     )
 
 
