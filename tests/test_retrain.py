@@ -1,6 +1,7 @@
 """Retrain from what people corrected: `flask retrain`, the job, and what is never measured on."""
 
 import datetime as dt
+import hashlib
 import json
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from conftest import HAM, SPAM, messages
 
 from webapp.config import ROOT, environment
 from webapp.errors import BadData
-from webapp.jobs import runner, store
+from webapp.jobs import process, runner, store
 from webapp.lifecycle import retraining
 from webapp.log.export import purge
 from webapp.log.fitted import fitted_by, note_fitted, reviewed_messages
@@ -29,13 +30,14 @@ from webapp.model.registry import ModelRegistry
 from webapp.model.spam_model import SpamModel
 
 YEAR = dt.timedelta(days=365)
+LETTERS = str.maketrans("0123456789", "ghijklmnop")  # digits are evened out, and the messages would be copies
 
 
 def odd(count, start=0):
     """Return messages that a small model gets wrong: spam and ham that are told by a new word each."""
     rows = []
     for i in range(start, start + count):
-        name = "".join(chr(97 + (i * 7 + k * k * (i + 3)) % 26) for k in range(1, 7))
+        name = hashlib.sha256(str(i).encode()).hexdigest().translate(LETTERS)[:8]
         if i % 2:
             rows.append((f"shall we take the train? zurplex {name} will bring soup for us", True))
         else:
@@ -106,7 +108,8 @@ def test_it_fits_anew_where_the_files_are_at_hand(app, small, review, tmp_path):
 
 
 def test_without_the_files_it_corrects_the_weights(app, small, review):
-    review(odd(80))
+    known = [(text, label == "spam") for label, text in messages(600)[400:]]
+    review([*odd(80), *known[:100]])
     result = retrain(app, small)
     assert (result.how, result.missing) == ("correction", ["start.csv"])
     old, new = small.current(), artifact.load(small.folder, result.version)
@@ -114,7 +117,7 @@ def test_without_the_files_it_corrects_the_weights(app, small, review):
     for text in (SPAM, HAM, *(text for text, _ in odd(20))):  # the app's sum and the Pipeline say the same
         probability = new.pipeline.predict_proba([text])[0][1]
         assert new.score(text).spam_probability == pytest.approx(probability, abs=1e-9)
-    assert new.label(new.score(SPAM).spam_probability) == old.label(old.score(SPAM).spam_probability) == "spam"
+    assert sum((new.score(text).spam_probability >= 0.5) == spam for text, spam in known[100:]) > 95
     card = artifact.read_card(small.folder, result.version)
     assert card["data"] == artifact.read_card(small.folder, old.version)["data"]
     assert artifact.read_reference(small.folder, result.version) == artifact.read_reference(small.folder, old.version)
@@ -149,8 +152,8 @@ def test_too_few_new_reviews_are_refused(app, small, review, flask):
 
 
 def test_a_worse_version_is_refused_unless_told(app, small, review, flask):
-    review((text, not is_spam) for text, is_spam in odd(80) if bucket(text) not in retraining.APART_BUCKETS)
-    review((text, is_spam) for text, is_spam in odd(300, 500) if bucket(text) in retraining.APART_BUCKETS)
+    known = [(text, label == "spam") for label, text in messages(800)[400:]]  # the served version gets them right
+    review((text, is_spam == (bucket(text) in retraining.APART_BUCKETS)) for text, is_spam in known)
     refused = flask("retrain")
     assert refused.exit_code == 2, refused.output
     assert "worse" in refused.stderr
@@ -240,7 +243,7 @@ def test_a_correction_is_at_the_minimum_that_its_docstring_gives():
 def start_job(app):
     job_id = new_id()
     settings = environment(app.config, app_folder(app))
-    runner.start(app.extensions["engine"], app_folder(app), settings, job_id, "retrain", {"anyway": True}, "web:anna")
+    process.start(app.extensions["engine"], app_folder(app), settings, job_id, "retrain", {"anyway": True}, "web:anna")
     return job_id
 
 
@@ -283,7 +286,8 @@ def test_a_death_while_saving_leaves_no_half_written_version(app, small, review,
         "def die(*a): keep(*a); os.kill(os.getpid(), 9)\nr.note_fitted = die",
         "written": "from pathlib import Path\nPath.write_text = lambda *b, **c: os.kill(os.getpid(), 9)",
     }[step]
-    code = f"import os\nfrom wsgi import app\n{place}\napp.test_cli_runner().invoke(args=['retrain'])"
+    fast = "from webapp.model import evaluation\nevaluation.RESAMPLES = 20"
+    code = f"import os\nfrom wsgi import app\n{fast}\n{place}\napp.test_cli_runner().invoke(args=['retrain'])"
     settings = environment(app.config, app_folder(app))
     died = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={**settings, "PATH": "/usr/bin:/bin"}, timeout=60)
     assert died.returncode == -signal.SIGKILL

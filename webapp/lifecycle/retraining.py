@@ -26,6 +26,7 @@ from webapp.model.spam_model import SpamModel
 REVIEWS = "reviews"  # the source of the reviewed messages, beside the files'
 FEWEST_NEW = 50  # reviews: fewer change little, and a version a day is more than anybody looks at
 APART_BUCKETS = (8, 9)  # of ten
+DOUBT = 0.2  # a p-value below which "worse" is no mere chance: a refusal costs less than a worse version
 WEIGHTS = {"anew": 3.0, "correction": 3.0}  # how much a reviewed message counts
 
 Report = Callable[[float | None, str], None]
@@ -82,7 +83,7 @@ def retrain(
     compared = compare(served, new, apart)
     sample = [example for example in apart if example.text in reviews.sampled]
     sampled = training.report(sample, training.predict(new, sample), new.threshold)
-    worse = compared.only_first_right > compared.only_second_right
+    worse = compared.only_first_right > compared.only_second_right and compared.p_value < DOUBT
     if worse and not anyway:
         raise BadData(_is_worse(compared))
 
@@ -221,6 +222,6 @@ def _is_worse(compared: Comparison) -> str:
     return (
         f"The new version is worse, so nothing was saved: of the {compared.messages:,} reviewed messages that neither "
         f"was fitted on, {compared.only_first_right} are right with the served version only, and "
-        f"{compared.only_second_right} with the new one only (p = {compared.p_value:.2g}; above .05 it may be chance). "
+        f"{compared.only_second_right} with the new one only (p = {compared.p_value:.2g}). "
         "Review more messages, or save it all the same with --anyway."
     )
