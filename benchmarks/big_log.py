@@ -73,11 +73,11 @@ def fill(instance: Path, rows: int) -> None:
             report = "wrong" if chance.random() < 0.0005 else None
             door = chance.choice(["form", "api", "api"])
             common = (text, None, label, spam_probability, model.threshold, model.version, explanation)
-            yield (id_, at.strftime("%Y-%m-%d %H:%M:%S.%f"), door, *common, latency_ms, None, report)
+            yield (id_, at.strftime("%Y-%m-%d %H:%M:%S.%f"), door, *common, latency_ms, None, report, None, None, None)
 
     with contextlib.closing(sqlite3.connect(instance / "log.db")) as connection:
         connection.execute("PRAGMA synchronous = OFF")
-        connection.executemany(f"INSERT INTO predictions VALUES ({', '.join('?' * 13)})", predictions())
+        connection.executemany(f"INSERT INTO predictions VALUES ({', '.join('?' * 16)})", predictions())
         connection.commit()
     engine = app.extensions["engine"]
     started = time.perf_counter()

@@ -1,11 +1,17 @@
 """A real Chromium on a real gunicorn: what people see and do."""
 
 import re
+import shutil
+import signal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import PASSWORD, messages, need
+from conftest import PASSWORD, Server, make_version, messages, need
 from playwright.sync_api import sync_playwright
+
+from webapp.config import ROOT
+from webapp.log.database import open_database
+from webapp.log.reviews import give_review
 
 SPAM = "URGENT! Your parcel is held. Pay £1.99 now: http://parcel-fee.top/pay or call 09061701461"
 
@@ -17,6 +23,24 @@ def chromium():
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def models_folder(tmp_path):
+    """A copy of saved_models/ that the server uses where a test does."""
+    folder = tmp_path / "saved_models"
+    shutil.copytree(ROOT / "saved_models", folder)
+    return folder
+
+
+@pytest.fixture
+def server(request, tmp_path):
+    """A running gunicorn with an empty log."""
+    uses_own = "models_folder" in request.fixturenames
+    folder = str(request.getfixturevalue("models_folder")) if uses_own else None
+    server = Server(tmp_path / "instance", HAMLET_MODELS_FOLDER=folder).start()
+    yield server
+    server.stop(signal.SIGKILL)
 
 
 @pytest.fixture
@@ -415,3 +439,121 @@ def test_a_file_is_uploaded_watched_and_downloaded(open_page, tmp_path, theme, w
     follow(page, "text=Check the messages")
     assert "id, sender" in page.inner_text("#error")
     examine("a file that cannot be used")
+
+
+# --- Models ---
+
+
+@pytest.fixture
+def open_models(open_page, server):
+    """Sign in and open the models page."""
+
+    def opened(width=1280, **options):
+        page = open_page("/login?next=/models", width, **options)
+        page.fill("#password", PASSWORD)
+        follow(page, "main button")
+        return page
+
+    return opened
+
+
+def examine(page, name, javascript=True):
+    if javascript:
+        page.evaluate("document.querySelectorAll('details').forEach((details) => (details.open = true))")
+        violations = [(found["id"], found["nodes"][0]["target"]) for found in Axe().run(page).response["violations"]]
+        assert violations == [], name
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+
+
+def state(page):
+    return page.inner_text("#state").strip()
+
+
+def all_workers_changed_over(page):
+    page.wait_for_timeout(1000)
+
+
+def versions_that_answer(server):
+    return {server.call("/api/v1/predict", {"text": text})[1]["model_version"] for _, text in messages(20)}
+
+
+def test_the_whole_loop_review_retrain_try_compare_serve_and_roll_back(open_models, models_folder, server):
+    first = (models_folder / "current").read_text().strip()
+    scam = [text for label, text in messages(240) if label == "ham"]  # as if such invitations were a new scam
+    answers = server.call("/api/v1/predict/batch", {"texts": scam[:60]})[1]["predictions"]
+    page = open_models()
+    assert state(page) == f"Version {first} is served. 0 new reviews: 50 more and you can retrain."
+    engine = open_database(None, server.instance_folder)
+    for answer in answers:
+        assert answer["label"] == "ham"
+        give_review(engine, answer["id"], "web:ann", "spam", "random")
+    engine.dispose()
+    page.reload()
+    assert state(page) == f"Version {first} is served. 60 new reviews: enough to retrain."
+    examine(page, "enough reviews")
+
+    follow(page, "text=Retrain now")
+    page.wait_for_selector("text=is saved, and waits for you", timeout=400_000)  # without anybody doing anything
+    second = page.inner_text("strong.version")
+    assert second in page.text_content("#log")
+    assert not any(text in page.text_content("#log") for text in scam)
+    examine(page, "what came out")
+    assert versions_that_answer(server) == {first}
+
+    follow(page, "button:has-text('Try it in the shadow')")
+    assert "Another one is tried in its shadow" in state(page)
+    all_workers_changed_over(page)
+    server.call("/api/v1/predict/batch", {"texts": scam[60:]})
+    page.reload()
+    examine(page, "a trial")
+    follow(page, "text=Review where they differ")
+    examine(page, "where they differ")
+    for _ in range(12):
+        follow(page, "button.spam")
+    follow(page, "nav >> text=Models")
+    assert "The one in its shadow is better: serve it." in state(page)
+    follow(page, "text=Compare the two")
+    examine(page, "a comparison")
+    page.go_back()
+    page.fill("#why-trial", "it knows the new scam")
+    follow(page, "button:has-text('Serve it') >> nth=0")
+    assert state(page).startswith(f"Version {second} is served.")
+    assert "by you: “it knows the new scam”" in page.inner_text("main")
+    all_workers_changed_over(page)
+    assert versions_that_answer(server) == {second}
+    page.click(f"summary:has-text('Roll back to {first}')")
+    follow(page, "text=Yes, roll back")
+    assert state(page).startswith(f"Version {first} is served.")
+    examine(page, "what happened")
+    all_workers_changed_over(page)
+    assert versions_that_answer(server) == {first}
+
+
+def test_a_version_is_tried_served_and_rolled_back_on_a_phone_without_javascript(open_models, models_folder, server):
+    first = (models_folder / "current").read_text().strip()
+    second = make_version(models_folder, 0.01)  # it calls nothing spam
+    page = open_models(360, color_scheme="dark", java_script_enabled=False)
+    examine(page, "two versions", javascript=False)
+    follow(page, "button:has-text('Try it in the shadow')")
+    all_workers_changed_over(page)
+    server.call("/api/v1/predict/batch", {"texts": [text for _, text in messages(40)]})
+    page.reload()
+    examine(page, "a trial", javascript=False)
+    follow(page, "text=Review where they differ")
+    examine(page, "where they differ", javascript=False)
+    while page.locator("button.spam").count():
+        follow(page, "button.spam")
+    follow(page, "nav >> text=Models")
+    assert "The one in its shadow is worse: stop the trial." in state(page)
+    follow(page, "text=Compare the two")
+    assert "side by side" in heading(page)
+    examine(page, "a comparison", javascript=False)
+    page.go_back()
+    page.fill("#why-trial", "I know better")
+    follow(page, "button:has-text('Serve it') >> nth=0")
+    assert state(page).startswith(f"Version {second} is served.")
+    page.click(f"summary:has-text('Roll back to {first}')")
+    follow(page, "text=Yes, roll back")
+    assert state(page).startswith(f"Version {first} is served.")
+    assert page.locator("[aria-label='Switches of versions'] tbody tr").count() == 3
+    examine(page, "what happened", javascript=False)

@@ -122,3 +122,22 @@ def test_a_challenger_that_was_damaged_stops_no_verdict(client, engine, registry
     (models / second / "model_card.json").write_text("{")
     assert ask(client)["model_version"] == versions[0]
     assert rows(engine)[-1]["challenger_version"] is None
+
+
+def test_a_challenger_that_cannot_score_stops_no_verdict_and_is_reported_once(
+    client, engine, registry, versions, monkeypatch, caplog
+):
+    switching.challenge(engine, registry, versions[1], "web:ann")
+    challenger = registry.challenger()
+
+    def fail(text):
+        raise ZeroDivisionError(text)
+
+    monkeypatch.setattr(challenger, "score", fail)
+    monkeypatch.setattr("webapp.inference._failed_challengers", set())
+    for _ in range(3):
+        assert ask(client)["model_version"] == versions[0]
+    assert [row["challenger_version"] for row in rows(engine)] == [None] * 3
+    complaints = [record for record in caplog.records if versions[1] in record.getMessage()]
+    assert len(complaints) == 1
+    assert complaints[0].exc_info[0] is ZeroDivisionError

@@ -12,6 +12,7 @@ from pathlib import Path
 
 VERSION = "0.1.0"
 ROOT = Path(__file__).resolve().parent.parent
+PROJECT_SET = ROOT / "webapp" / "model" / "messages.csv"  # labelled messages of our own
 
 # --- Limits: fixed, because they are promises in the API's documentation ---
 MAX_TEXT_LENGTH = 10_000  # characters; the longest message that the model was measured on

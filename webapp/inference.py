@@ -21,6 +21,7 @@ EXPLAINED_TERMS = 10  # more would not explain more
 ANSWERED = ("id", "label", "spam_probability", "threshold", "model_version", "explanation", "latency_ms")
 
 logger = logging.getLogger(__name__)
+_failed_challengers: set[str] = set()  # versions whose failure this process has logged
 
 
 class Models(NamedTuple):
@@ -157,11 +158,22 @@ def score_text(
         challenger_probability=None,
     )
     if challenger:
-        probability = challenger.score(text).spam_probability
-        row["challenger_version"] = challenger.version
-        row["challenger_label"] = challenger.label(probability)
-        row["challenger_probability"] = probability
+        _try_challenger(challenger, text, row)
     return row
+
+
+def _try_challenger(challenger: SpamModel, text: str, row: PredictionRow) -> None:
+    """Note what the challenger says; one that fails stops no verdict, and fills no log: each is reported once."""
+    try:
+        probability = challenger.score(text).spam_probability
+        label = challenger.label(probability)
+    except Exception:  # whatever a model may raise: nobody asked for its word
+        if challenger.version not in _failed_challengers:
+            _failed_challengers.add(challenger.version)
+            logger.exception("The challenger %s cannot score every message; this is said once.", challenger.version)
+        return
+    row["challenger_version"], row["challenger_label"] = challenger.version, label
+    row["challenger_probability"] = probability
 
 
 def answer(row: PredictionRow) -> dict[str, Any]:

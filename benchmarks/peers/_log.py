@@ -14,7 +14,7 @@ from webapp.log.database import open_database
 from webapp.log.migrations import migrate
 from webapp.log.tables import new_id
 
-INSERT = f"INSERT INTO predictions VALUES ({', '.join('?' * 13)})"
+INSERT = f"INSERT INTO predictions VALUES ({', '.join('?' * 16)})"
 
 
 def connect() -> sqlite3.Connection:
@@ -52,7 +52,7 @@ def add(
             explanation,
             latency_ms,
             new_id(),  # the request's id, which Hamlet makes too
-            None,
+            *[None] * 4,  # nobody's report, and no challenger
         ),
     )
     return id_

@@ -150,7 +150,7 @@ class Review(BaseModel):
     reviewer: str = Field(description="Who said it: web:SESSION, key:NAME or import.")
     true_label: Literal["spam", "ham", "unsure"]
     queue: str = Field(
-        description="Why it was looked at: random, uncertain, reported, disagreements, all, api or import."
+        description="Why it was looked at: random, uncertain, reported, challenger, disagreements, all, api or import."
     )
     overruled: bool = Field(description="Somebody settled a disagreement the other way; it no longer counts.")
 

@@ -6,6 +6,7 @@ the commands.
 
 from flask import Flask
 
+from webapp.cli import switch  # noqa: F401  its commands join the group `models`
 from webapp.cli.access import api_key, set_password
 from webapp.cli.batch import batch
 from webapp.cli.demo import demo
@@ -14,6 +15,7 @@ from webapp.cli.log import log
 from webapp.cli.models import models
 from webapp.cli.monitor import monitor
 from webapp.cli.predict import predict
+from webapp.cli.retrain import retrain
 from webapp.cli.review import review
 from webapp.cli.stream import stream, stream_file
 from webapp.cli.train import download_data, evaluate, train
@@ -21,7 +23,7 @@ from webapp.cli.train import download_data, evaluate, train
 
 def register(app: Flask) -> None:
     """Add Hamlet's commands to `flask`."""
-    on_data = (train, evaluate, predict, batch, stream, stream_file, download_data, demo)
+    on_data = (train, retrain, evaluate, predict, batch, stream, stream_file, download_data, demo)
     on_the_app = (models, log, review, monitor, set_password, api_key, job)
     for command in on_data + on_the_app:
         app.cli.add_command(command)

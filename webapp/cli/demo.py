@@ -12,7 +12,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from webapp.cli.command import Clear
-from webapp.config import HOST, PORT, ROOT
+from webapp.config import HOST, PORT, PROJECT_SET
 from webapp.errors import BadData
 
 
@@ -27,7 +27,7 @@ def demo(url: str) -> None:
     from webapp.log.references import declare_reference
     from webapp.log.rollups import HOUR
 
-    with open(ROOT / "webapp" / "model" / "messages.csv", newline="", encoding="utf-8") as file:
+    with open(PROJECT_SET, newline="", encoding="utf-8") as file:
         test = [row for row in csv.DictReader(file) if row["split"] == "test"]
     random.Random(0).shuffle(test)
     spam = [row["text"] for row in test if row["label"] == "spam"]

@@ -12,6 +12,7 @@ from flask import current_app
 
 from webapp.batch.run import Progress, run_batch
 from webapp.cli.command import ClearGroup, current_inference
+from webapp.cli.retrain import retrain_job
 from webapp.jobs import runner
 from webapp.jobs.folders import job_folder
 from webapp.jobs.runner import Report, Work
@@ -63,4 +64,4 @@ def _duration(seconds: float) -> str:
     return f"about {minutes} min" if minutes else f"about {max(1, round(seconds))} s"
 
 
-KINDS: dict[str, Work] = {"batch": _batch}
+KINDS: dict[str, Work] = {"batch": _batch, "retrain": retrain_job}

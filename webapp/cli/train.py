@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+from flask import current_app
 from flask.cli import with_appcontext
 
 from webapp.cli.command import Clear, current_inference
+from webapp.cli.switch import who
 from webapp.errors import BadData, HamletError
+from webapp.lifecycle import switching
 from webapp.model import artifact
 from webapp.model.registry import ModelRegistry
 
@@ -111,7 +114,7 @@ def train(
         if not re.fullmatch(r"\d+(\.\d+)?", number):
             raise BadData(f"--weight {item}: write it as SOURCE=NUMBER, such as spamassassin=0.5")
         by_source[source] = float(number)
-    _check_folder(current_inference().registry.folder)
+    check_folder(current_inference().registry.folder)
     datasets = _read(files, text_column, label_column, by_name)
     unseen = _read(tests, text_column, label_column, by_name)
     with click.progressbar(length=6 + len(unseen), label="Training", item_show_func=lambda step: step or "") as bar:
@@ -121,7 +124,7 @@ def train(
         f"{messages['messages']:,} messages ({messages['spam']:,} spam), {messages['copies_dropped']:,} copies dropped."
     )
     for name, report in result.card["metrics"].items():
-        _print_report(name.replace("_", "-"), report)
+        print_report(name.replace("_", "-"), report)
 
     registry = current_inference().registry
     now = dt.datetime.now(dt.UTC)
@@ -129,13 +132,13 @@ def train(
     click.echo(f"\nSaved {registry.folder / version}")
     _compare_with_current(registry, version, [example.text for example in result.held_out])
     if use_now or not (registry.folder / "current").exists():
-        registry.use(version)
+        switching.use(current_app.extensions["engine"], registry, version, who(), "train --use" if use_now else "")
         click.echo("It is served now.")
     else:
         click.echo(f"To serve it: flask --app wsgi models use {version}")
 
 
-def _check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
     """Raise BadData now, not after the training, if the result could not be saved."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -163,7 +166,8 @@ def _compare_with_current(registry: ModelRegistry, version: str, texts: list[str
         )
 
 
-def _print_report(name: str, report: dict[str, Any]) -> None:
+def print_report(name: str, report: dict[str, Any]) -> None:
+    """Print the metrics of a model card."""
     click.echo(f"\n{name}: {report['messages']:,} messages, {report['spam']:,} spam")
     for key, shown in METRIC_NAMES.items():
         figure = report[key]
@@ -194,7 +198,7 @@ def evaluate(files: tuple[str, ...], text_column: str | None, label_column: str 
             click.echo(
                 f"Notice: the model was trained on {dataset.name}, so this says nothing about new messages.", err=True
             )
-    _print_report(f"model {model.version}", training.evaluate(model, datasets))
+    print_report(f"model {model.version}", training.evaluate(model, datasets))
 
 
 @click.command("download-data", cls=Clear)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from webapp.errors import LogUnavailable, ModelUnusable, NotFound
+from webapp.errors import InvalidInput, LogUnavailable, ModelUnusable, NotFound
 from webapp.log.database import write_transaction
 from webapp.log.tables import new_id, switches
 from webapp.model.registry import ModelRegistry
@@ -35,9 +35,7 @@ def use(engine: sa.Engine, registry: ModelRegistry, version: str, who: str, why:
         before = _served(registry)
         if before != version:
             _note(connection, "use", before, version, who, why)
-        registry.use(version)  # last: what cannot be written down does not happen
-        if registry.challenger_version() == version:
-            registry.challenge(None)
+        _serve(registry, version)  # last: what cannot be written down does not happen
 
 
 def rollback(engine: sa.Engine, registry: ModelRegistry, who: str, why: str = "") -> str:
@@ -50,12 +48,17 @@ def rollback(engine: sa.Engine, registry: ModelRegistry, who: str, why: str = ""
         if version is None:
             raise NotFound("No other version was served before this one, so there is none to go back to.")
         _note(connection, "rollback", _served(registry), version, who, why)
-        registry.use(version)
+        _serve(registry, version)
     return version
 
 
 def challenge(engine: sa.Engine, registry: ModelRegistry, version: str | None, who: str, why: str = "") -> None:
-    """Try a version in the shadow of the served one from now on, or none; raises as `use` does."""
+    """Try a version in the shadow of the served one from now on, or none.
+
+    Raises as `use` does, and InvalidInput for the served version itself.
+    """
+    if version is not None and version == _served(registry):
+        raise InvalidInput(f"{version} is served: there is nothing to try it beside.")
     with write_transaction(engine) as connection:
         before = registry.challenger_version()
         if before != version:
@@ -81,6 +84,12 @@ def before_this(oldest_first: Sequence[Switch]) -> str | None:
         elif switch.kind == "rollback" and behind:
             behind.pop()
     return behind[-1] if behind else None
+
+
+def _serve(registry: ModelRegistry, version: str) -> None:
+    registry.use(version)
+    if registry.challenger_version() == version:
+        registry.challenge(None)
 
 
 def _history(connection: sa.Connection) -> list[Switch]:

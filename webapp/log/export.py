@@ -12,7 +12,17 @@ import sqlalchemy as sa
 from webapp.errors import LogUnavailable
 from webapp.log.database import write_transaction
 from webapp.log.rollups import bring_up_to_date, forget_sums
-from webapp.log.tables import claims, disagreements, failures, first_id, origins, predictions, reviews, sample_members
+from webapp.log.tables import (
+    claims,
+    disagreements,
+    failures,
+    first_id,
+    fitted_reviews,
+    origins,
+    predictions,
+    reviews,
+    sample_members,
+)
 
 COLUMNS = [column.name for column in predictions.columns]
 CHUNK_ROWS = 10_000  # so that memory stays the same, however long the log is
@@ -50,7 +60,7 @@ def purge(engine: sa.Engine, before: dt.datetime) -> int:
     """
     end = first_id(before)
     with write_transaction(engine, patient=True) as connection:
-        for table in (reviews, disagreements, sample_members, claims, origins):
+        for table in (reviews, disagreements, sample_members, fitted_reviews, claims, origins):
             connection.execute(sa.delete(table).where(table.c.prediction_id < end))
         connection.execute(sa.delete(failures).where(failures.c.id < end))
         count = connection.execute(sa.delete(predictions).where(predictions.c.id < end)).rowcount

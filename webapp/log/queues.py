@@ -10,7 +10,7 @@ from webapp.log.database import write_transaction
 from webapp.log.reviews import is_disputed, is_reviewed
 from webapp.log.tables import PredictionRow, claims, predictions, reviews, sample_members, samples
 
-QUEUES = ("random", "uncertain", "reported", "disagreements")
+QUEUES = ("random", "uncertain", "reported", "challenger", "disagreements")
 CLAIM_LASTS = dt.timedelta(minutes=2)  # how long a message that somebody has open is not offered to others
 NEWEST = 20_000  # predictions among which the most uncertain are looked for
 COUNT_UP_TO = 1_000  # more need not be counted: it is "1,000+"
@@ -86,6 +86,8 @@ def _members(queue: str, sample_id: str | None) -> sa.Select[Any]:
             return ids.where(predictions.c.id >= sa.func.coalesce(last.scalar_subquery(), ""))
         case "reported":
             return ids.where(predictions.c.sender_report == "wrong")
+        case "challenger":  # where the served version and the one that was tried beside it differ
+            return ids.where(predictions.c.challenger_label != predictions.c.label)
         case "disagreements":
             return ids.where(is_disputed(predictions.c.id))
     raise ValueError(queue)

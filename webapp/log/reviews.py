@@ -18,15 +18,16 @@ from webapp.log.tables import ReviewRow, claims, disagreements, new_id, predicti
 
 TRUE_LABELS = ("spam", "ham", "unsure")
 
-_counts = (reviews.c.true_label != "unsure") & (reviews.c.overruled == 0)
+has_label = (reviews.c.true_label != "unsure") & (reviews.c.overruled == 0)
 _first, _last = sa.func.min(reviews.c.true_label), sa.func.max(reviews.c.true_label)  # differ if there are two labels
+one_label = _first == _last
 
 
 def truth_of(prediction_id: sa.ColumnElement[str]) -> sa.ScalarSelect[Any]:
     """Return, as SQL, the label that the reviewers of a prediction agree on; NULL where there is none or two."""
     return (
-        sa.select(sa.case((_first == _last, _first)))
-        .where(reviews.c.prediction_id == prediction_id, _counts)
+        sa.select(sa.case((one_label, _first)))
+        .where(reviews.c.prediction_id == prediction_id, has_label)
         .scalar_subquery()
     )
 
@@ -45,7 +46,7 @@ def note_disagreements(connection: sa.Connection, prediction_ids: Sequence[str] 
     """Bring the table of disagreements up to date after the reviews of some predictions changed."""
     two_labels = (
         sa.select(reviews.c.prediction_id)
-        .where(_counts, reviews.c.prediction_id.in_(prediction_ids))
+        .where(has_label, reviews.c.prediction_id.in_(prediction_ids))
         .group_by(reviews.c.prediction_id)
         .having(_first != _last)
     )

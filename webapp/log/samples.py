@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from webapp.errors import InvalidInput
 from webapp.log.database import write_transaction
+from webapp.log.fitted import is_fitted
 from webapp.log.reviews import is_disputed, is_reviewed, truth_of
 from webapp.log.sampling import fair_sample
 from webapp.log.tables import first_id, moment_of, new_id, predictions, reviews, sample_members, samples
@@ -42,7 +43,7 @@ class Progress(NamedTuple):
 
 
 class ReviewedPrediction(NamedTuple):
-    """A prediction whose truth is known; `sample_id` if it counts for accuracy, `queue` if it does not."""
+    """A prediction whose truth is known, and was not learnt; `sample_id` if it counts for accuracy, else `queue`."""
 
     prediction_id: str
     created_at: dt.datetime
@@ -211,5 +212,6 @@ def other_reviews(
 
 def _shown(prediction_id: sa.ColumnElement[str]) -> list[sa.ColumnElement[Any]]:
     shown = predictions.c
-    truth = truth_of(prediction_id).label("true_label")
+    # What a version was fitted on has no truth here: it says nothing about that version.
+    truth = sa.case((~is_fitted(prediction_id, shown.model_version), truth_of(prediction_id))).label("true_label")
     return [shown.id, shown.created_at, shown.label, shown.spam_probability, shown.model_version, truth]

@@ -15,6 +15,7 @@ import json
 import pickle
 import platform
 import shutil
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -37,11 +38,18 @@ Card = dict[str, Any]
 
 
 def save(
-    models_folder: Path, pipeline: Pipeline, card: Card, file_format: str, now: datetime, reference: Reference
+    models_folder: Path,
+    pipeline: Pipeline,
+    card: Card,
+    file_format: str,
+    now: datetime,
+    reference: Reference,
+    announce: Callable[[str], None] = lambda version: None,
 ) -> str:
     """Write a new version and return its name: UTC date, time, and the first letters of the model file's hash.
 
-    The folder gets its name only when it is complete, so a crash leaves no half-written version.
+    The folder gets its name only when it is complete, so a crash leaves no half-written version. `announce` is told the
+    name just before: what must be known of a version is known when it appears.
     """
     content = _to_bytes(pipeline, file_format)
     digest = hashlib.sha256(content).hexdigest()
@@ -81,6 +89,7 @@ def save(
         (unfinished / file["name"]).write_bytes(content)
         (unfinished / REFERENCE).write_bytes(reference_content)
         (unfinished / CARD).write_text(json.dumps(head | card | tail, indent=2, ensure_ascii=False) + "\n")
+        announce(version)
         unfinished.rename(models_folder / version)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

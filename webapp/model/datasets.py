@@ -20,6 +20,7 @@ LABEL_COLUMNS = ("label", "v1", "class", "category")  # ours, Kaggle's copy of U
 TEXT_COLUMNS = ("text", "v2", "content", "message")
 LABELS = {"spam": True, "ham": False, "1": True, "0": False}
 PARTS = ("train", "test", "")  # what a column "split" may say; where it is empty, a hash decides
+APART = "apart"  # as a part: measured on, and not fitted on in the end either
 TRAIN_BUCKETS = range(6)  # of ten: 60 % to fit on, 40 % held out
 
 csv.field_size_limit(2**31 - 1)
@@ -31,7 +32,7 @@ class Example(NamedTuple):
     text: str
     is_spam: bool
     source: str  # which collection it comes from; by default the file's name
-    part: str = ""  # "train" or "test" where the file says so; else a hash decides
+    part: str = ""  # "train" or "test" where the file says so, or APART; else a hash decides
 
 
 @dataclass
@@ -129,11 +130,21 @@ def drop_copies(examples: Iterable[Example]) -> list[Example]:
     seen: set[str] = set()
     kept = []
     for example in examples:
-        keys = {"n" + norm(example.text), "l" + loose(example.text)} - {"l"}  # a text without a-z has no loose form
+        keys = copy_keys(example.text)
         if not keys & seen:
             kept.append(example)
         seen |= keys
     return kept
+
+
+def copy_keys(text: str) -> set[str]:
+    """Return what a text has in common with its copies: two of them are copies that share one of these."""
+    return {"n" + norm(text), "l" + loose(text)} - {"l"}  # a text without a-z has no loose form
+
+
+def bucket(text: str) -> int:
+    """Return a number from 0 to 9, the same for a text on every machine; it decides the side of the split."""
+    return int(hashlib.sha256(norm(text).encode()).hexdigest(), 16) % 10
 
 
 def split(examples: Iterable[Example]) -> tuple[list[Example], list[Example]]:
@@ -144,7 +155,6 @@ def split(examples: Iterable[Example]) -> tuple[list[Example], list[Example]]:
     training_part: list[Example] = []
     held_out: list[Example] = []
     for example in examples:
-        bucket = int(hashlib.sha256(norm(example.text).encode()).hexdigest(), 16) % 10
-        is_training = example.part == "train" if example.part else bucket in TRAIN_BUCKETS
+        is_training = example.part == "train" if example.part else bucket(example.text) in TRAIN_BUCKETS
         (training_part if is_training else held_out).append(example)
     return training_part, held_out

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 RESAMPLES = 1000
+METRICS = ("accuracy", "spam_caught", "ham_blocked", "mcc", "roc_auc", "brier")
 
 
 class Figure(TypedDict):
@@ -26,6 +27,8 @@ def measure(is_spam: Sequence[bool], spam_probability: Sequence[float], threshol
     `is_spam` and `spam_probability` have shape (messages,). The interval holds the middle 95 % of the metric over
     1,000 resamples of the messages with replacement (Efron & Tibshirani 1993, An Introduction to the Bootstrap, 13.3).
     """
+    if not len(is_spam):
+        return {name: Figure(value=None, low=None, high=None) for name in METRICS}
     truth, probability = np.asarray(is_spam, dtype=bool), np.asarray(spam_probability, dtype=float)
     random = np.random.default_rng(seed)
     once = np.ones(len(truth))

@@ -149,7 +149,11 @@ class ModelRegistry:
             raise self._current.error
         artifact.verify(self.folder, self.current_version())
 
-    def _check(self, version: str) -> None:
+    def must_exist(self, version: str) -> None:
+        """Raise NotFound unless there is such a version."""
         if version not in self.versions():
             raise NotFound(f"There is no model {version}. See them with: flask --app wsgi models list")
+
+    def _check(self, version: str) -> None:
+        self.must_exist(version)
         artifact.verify(self.folder, version)

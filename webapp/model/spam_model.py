@@ -7,9 +7,10 @@ from typing import NamedTuple
 from sklearn.pipeline import Pipeline
 
 from webapp.model.features import FACT_VALUE, GRAM_VALUE, LONGEST_WORD, grams, pairs, token_value
-from webapp.model.reading import read_message
+from webapp.model.reading import is_fact, read_message
 
 REMEMBERED_TOKENS = 50_000
+ORDINARY_WORDS = 15  # different words of an ordinary message: what a term adds to the log-odds depends on it
 
 
 class Score(NamedTuple):
@@ -77,6 +78,21 @@ class SpamModel:
     def label(self, spam_probability: float) -> str:
         """Return "spam" from the threshold upwards, else "ham"."""
         return "spam" if spam_probability >= self.threshold else "ham"
+
+    def term_weights(self) -> dict[str, float]:
+        """Return what each word, pair of words and fact adds to the log-odds of spam in an ordinary message.
+
+        A word comes with its groups of letters, as in `score`. Meant for comparing versions: it takes a second.
+        """
+        value, token_weights = token_value(ORDINARY_WORDS), _TokenWeights(self._weights)
+        found = {}
+        for term, weight in self._weights.items():
+            if is_fact(term):
+                found[term] = FACT_VALUE * weight
+            elif not term.startswith("~"):
+                is_pair = " " in term and not term.startswith("[")
+                found[term] = value * (weight if is_pair else token_weights[term])
+        return found
 
     def unknown_share(self, tokens: Iterable[str]) -> float:
         """Return the share (0 to 1) of the distinct words among a message's tokens that the model has never learnt."""

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
 from webapp.errors import BadData
-from webapp.model.datasets import TRAIN_BUCKETS, Dataset, Example, drop_copies, split
+from webapp.model.datasets import APART, TRAIN_BUCKETS, Dataset, Example, drop_copies, split
 from webapp.model.evaluation import Metrics, confusion_matrix, expected_calibration_error, measure
 from webapp.model.features import MessageVectorizer
 from webapp.model.spam_model import SpamModel
@@ -21,12 +21,13 @@ REFERENCE_SIZE = 1000  # messages: more would tell drift little more, and its fi
 THRESHOLD = 0.5  # from here upwards spam is likelier than ham
 
 Progress = Callable[[str], None]
+Fit = Callable[[Sequence[Example], Mapping[str, float]], Pipeline]
 
 
 class Training(NamedTuple):
     """What came out of a training run."""
 
-    pipeline: Pipeline  # fitted on all messages
+    pipeline: Pipeline  # fitted on all messages, but for those that are kept apart
     card: dict[str, Any]  # everything about it but its file
     held_out: list[Example]
     held_out_probability: list[float]  # by the model that was fitted on the training part alone
@@ -44,25 +45,37 @@ def make_pipeline() -> Pipeline:
     )
 
 
+def fit(examples: Sequence[Example], weights: Mapping[str, float]) -> Pipeline:
+    """Return the model fitted on examples, each counting as its source's weight says."""
+    pipeline = make_pipeline()
+    counts = [weights.get(example.source, 1.0) for example in examples]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a fit that did not converge is no fit
+        labels = ["spam" if example.is_spam else "ham" for example in examples]
+        return pipeline.fit([example.text for example in examples], labels, classifier__sample_weight=counts)
+
+
 def train(
     datasets: Sequence[Dataset],
     unseen: Sequence[Dataset] = (),
     weights: Mapping[str, float] = MappingProxyType({}),
     threshold: float = THRESHOLD,
     progress: Progress = lambda step: None,
+    fit: Fit = fit,
+    fewest: int = FEWEST,
 ) -> Training:
     """Train on labelled files and measure on messages that the measured model never saw.
 
     Copies are dropped first, over all files. `unseen` are files of other origin, only ever measured on. `weights` says
     how much a message of a source counts in the fit (1 where it does not say). `progress` is told of each step as it
-    begins. Raises BadData.
+    begins. `fewest` is how many messages of each label each part must have. Raises BadData.
     """
     progress("dropping copies")
     examples = [example for dataset in datasets for example in dataset.examples]
     kept = drop_copies(examples)
     training_part, held_out = split(kept)
-    _check(training_part, "training part")
-    _check(held_out, "held-out part")
+    _check(training_part, "training part", fewest)
+    _check(held_out, "held-out part", fewest)
     _check_weights(weights, kept)
     strangers = {dataset.name: drop_copies([*kept, *dataset.examples])[len(kept) :] for dataset in unseen}
     for name, unknown in strangers.items():
@@ -73,17 +86,17 @@ def train(
     measured = SpamModel(fit(training_part, weights), "training part", threshold)
     progress("measuring on the held-out part")
     probability = predict(measured, held_out)
-    metrics = {"held_out": _report(held_out, probability, threshold)}
+    metrics = {"held_out": report(held_out, probability, threshold)}
     sources = sorted({example.source for example in held_out})
     for source in sources if len(sources) > 1 else []:
         chosen = [i for i, example in enumerate(held_out) if example.source == source]
-        metrics[source] = _report([held_out[i] for i in chosen], [probability[i] for i in chosen], threshold)
+        metrics[source] = report([held_out[i] for i in chosen], [probability[i] for i in chosen], threshold)
     for name, unknown in strangers.items():
         progress(f"measuring on {name}")
-        metrics[f"unseen: {name}"] = _report(unknown, predict(measured, unknown), threshold)
+        metrics[f"unseen: {name}"] = report(unknown, predict(measured, unknown), threshold)
 
     progress("fitting on everything")
-    final = fit(kept, weights)
+    final = fit([example for example in kept if example.part != APART], weights)
     card = {
         "labels": ["ham", "spam"],
         "threshold": threshold,
@@ -109,16 +122,6 @@ def train(
     return Training(final, card, held_out, probability, _reference(measured, held_out, probability))
 
 
-def fit(examples: Sequence[Example], weights: Mapping[str, float]) -> Pipeline:
-    """Return the model fitted on examples, each counting as its source's weight says."""
-    pipeline = make_pipeline()
-    counts = [weights.get(example.source, 1.0) for example in examples]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # a fit that did not converge is no fit
-        labels = ["spam" if example.is_spam else "ham" for example in examples]
-        return pipeline.fit([example.text for example in examples], labels, classifier__sample_weight=counts)
-
-
 def predict(model: SpamModel, examples: Sequence[Example]) -> list[float]:
     """Return the spam probability of each example."""
     return [model.score(example.text).spam_probability for example in examples]
@@ -129,15 +132,15 @@ def evaluate(model: SpamModel, datasets: Sequence[Dataset]) -> dict[str, Any]:
     examples = drop_copies(example for dataset in datasets for example in dataset.examples)
     if not examples:
         raise BadData("There is no message in these files.")
-    return _report(examples, predict(model, examples), model.threshold)
+    return report(examples, predict(model, examples), model.threshold)
 
 
-def _check(examples: Sequence[Example], part: str) -> None:
+def _check(examples: Sequence[Example], part: str, fewest: int) -> None:
     count = _count(examples)
     for label in ("spam", "ham"):
-        if count[label] < FEWEST:
+        if count[label] < fewest:
             raise BadData(
-                f"Too few messages: the {part} has {count[label]} labelled {label}, but needs {FEWEST} different ones. "
+                f"Too few messages: the {part} has {count[label]} labelled {label}, but needs {fewest} different ones. "
                 "Add labelled messages of both kinds."
             )
 
@@ -156,13 +159,14 @@ def _count(examples: Sequence[Example]) -> dict[str, int]:
     return {"messages": len(examples), "spam": spam, "ham": len(examples) - spam}
 
 
-def _report(examples: Sequence[Example], probability: Sequence[float], threshold: float) -> dict[str, Any]:
+def report(examples: Sequence[Example], probability: Sequence[float], threshold: float) -> dict[str, Any]:
+    """Return counts and metrics of examples and the spam probabilities that a model gives them."""
     truth = [example.is_spam for example in examples]
     metrics: Metrics = measure(truth, probability, threshold)
     return {
         **_count(examples),
         **metrics,
-        "expected_calibration_error": round(expected_calibration_error(truth, probability), 4),
+        "expected_calibration_error": round(expected_calibration_error(truth, probability), 4) if truth else None,
         "confusion_matrix": confusion_matrix(truth, probability, threshold),
     }
 
@@ -176,6 +180,8 @@ def _reference(model: SpamModel, examples: Sequence[Example], probability: Seque
 
     Messages that it was fitted on would not do: it knows all their words, and traffic would always look strange.
     """
+    if not examples:
+        return Reference(messages=0, traits={}, called_spam=0, token_shares={})
     size = min(len(examples), REFERENCE_SIZE)
     chosen = np.random.default_rng(seed).choice(len(examples), size, replace=False).tolist()
     observed = [observe(model, examples[i].text, probability[i]) for i in chosen]

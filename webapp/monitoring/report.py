@@ -14,9 +14,9 @@ from webapp.log.tables import first_id
 from webapp.model import artifact
 from webapp.model.registry import ModelRegistry
 from webapp.monitoring import service
-from webapp.monitoring.accuracy import Reviewed, accuracy
+from webapp.monitoring.accuracy import Reviewed, Share, accuracy
 from webapp.monitoring.change import drift_report
-from webapp.monitoring.span import Span
+from webapp.monitoring.span import Span, span
 from webapp.monitoring.verdict import verdict
 
 
@@ -47,6 +47,11 @@ def report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict[str, 
         "stream": consumers(engine, dt.datetime.now(dt.UTC)),
     }
     return {"verdict": verdict(figures), **figures}
+
+
+def live_accuracy(engine: sa.Engine, model_version: str) -> Share:
+    """Return how often a version was right, of what it ever served: on the reviewed random samples alone."""
+    return accuracy(_reviewed(engine, span(engine, "all", model_version)))["accuracy"]
 
 
 def _only(figures: dict[str, Any], *names: str) -> dict[str, Any]:

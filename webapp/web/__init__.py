@@ -2,12 +2,12 @@
 
 from flask import Flask
 
-from webapp.web import batch, check, login, models, monitor, review
+from webapp.web import batch, check, compare, login, models, monitor, retrain, review
 from webapp.web.navigation import navigation
 
 
 def register(app: Flask) -> None:
     """Add the pages to the app."""
-    for page in (check, login, batch, review, monitor, models):
+    for page in (check, login, batch, review, monitor, models, compare, retrain):
         app.register_blueprint(page.blueprint)
     app.context_processor(navigation)

@@ -9,7 +9,6 @@ from flask import (
     current_app,
     flash,
     g,
-    jsonify,
     redirect,
     render_template,
     request,
@@ -20,15 +19,17 @@ from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from webapp.config import JOBS_KEPT_DAYS, MAX_UPLOAD, environment
+from webapp.config import JOBS_KEPT_DAYS, MAX_UPLOAD
 from webapp.errors import BadData, HamletError, InvalidInput, JobRunning, NotReady
 from webapp.inference import Inference
-from webapp.jobs import process, store
+from webapp.jobs import store
 from webapp.jobs.folders import job_folder, remove_folder, remove_old
 from webapp.jobs.store import HOST, Job
 from webapp.log.tables import new_id
+from webapp.web import jobs
 from webapp.web.batch_view import histogram, input_name, look, preview, shown_ago
-from webapp.web.login import reviewer_id, signed_in, signed_in_only
+from webapp.web.jobs import engine, instance_folder
+from webapp.web.login import signed_in, signed_in_only
 
 CONTENT_TYPES = {
     ".csv": "text/csv",
@@ -51,7 +52,7 @@ def _take_larger_files(endpoint: str | None, _values: dict[str, Any] | None) -> 
 @blueprint.get("")
 def page() -> str:
     """Show the form and the last runs."""
-    remove_old(_engine(), _instance_folder())
+    remove_old(engine(), instance_folder())
     return _page()
 
 
@@ -80,19 +81,19 @@ def _too_large(_error: RequestEntityTooLarge) -> ResponseReturnValue:
 
 def _start(file: FileStorage, name: str, text_column: str | None) -> str:
     job_id = new_id()
-    folder = job_folder(_instance_folder(), job_id)
+    folder = job_folder(instance_folder(), job_id)
     try:
         folder.mkdir(parents=True)
         source = input_name(name)
         file.save(folder / source)
         target, text_column = look(folder / source, name, text_column)
         arguments = {"name": name, "source": source, "target": target, "text_column": text_column}
-        process.start(_engine(), _instance_folder(), _settings(), job_id, "batch", arguments, reviewer_id())
+        jobs.start(job_id, "batch", arguments)
     except OSError as error:
-        remove_folder(_instance_folder(), job_id)
+        remove_folder(instance_folder(), job_id)
         raise NotReady(f"The file cannot be stored: {error.strerror or error}.") from error
     except HamletError:
-        remove_folder(_instance_folder(), job_id)
+        remove_folder(instance_folder(), job_id)
         raise
     return job_id
 
@@ -104,10 +105,14 @@ def _refuse(status: int, title: str, words: str, text_column: str = "") -> Respo
 
 
 def _page(**more: str) -> str:
-    jobs = [job for job in store.list_jobs(_engine()) if job.kind == "batch"]
-    running = next((job for job in store.list_jobs(_engine()) if job.state == "running"), None)
     return render_template(
-        "batch.html", jobs=jobs, running=running, limit=MAX_UPLOAD, days=JOBS_KEPT_DAYS, ago=shown_ago, **more
+        "batch.html",
+        jobs=[job for job in store.list_jobs(engine()) if job.kind == "batch"],
+        running=jobs.running_job(),
+        limit=MAX_UPLOAD,
+        days=JOBS_KEPT_DAYS,
+        ago=shown_ago,
+        **more,
     )
 
 
@@ -131,8 +136,7 @@ def run(job_id: str) -> str:
 @blueprint.get("/<job_id>/status")
 def status(job_id: str) -> ResponseReturnValue:
     """Say how far a run is, for the page's script."""
-    job = _job(job_id)
-    return jsonify({"state": job.state, "progress": job.progress, "message": job.message})
+    return jobs.status(_job(job_id))
 
 
 @blueprint.get("/<job_id>/download")
@@ -151,8 +155,7 @@ def download(job_id: str) -> ResponseReturnValue:
 @blueprint.post("/<job_id>/cancel")
 def cancel(job_id: str) -> ResponseReturnValue:
     """Ask the run to stop; it can be resumed."""
-    store.ask_to_cancel(_engine(), _job(job_id).id)
-    return redirect(url_for(".run", job_id=job_id), 303)
+    return jobs.cancel(_job(job_id))
 
 
 @blueprint.post("/<job_id>/resume")
@@ -161,42 +164,27 @@ def resume(job_id: str) -> ResponseReturnValue:
     job = _job(job_id)
     _must_be_here(job)
     if job.state != "running":  # the button was pressed twice
-        process.resume(_engine(), _instance_folder(), _settings(), job_id)
+        jobs.resume(job_id)
     return redirect(url_for(".run", job_id=job_id), 303)
 
 
 @blueprint.post("/<job_id>/delete")
 def delete(job_id: str) -> ResponseReturnValue:
     """Delete a run and its files; its predictions stay in the log."""
-    store.delete(_engine(), _job(job_id).id)
-    remove_folder(_instance_folder(), job_id)
+    store.delete(engine(), _job(job_id).id)
+    remove_folder(instance_folder(), job_id)
     flash("The run and its files are deleted. Its predictions are still in the log.")
     return redirect(url_for(".page"), 303)
 
 
 def _job(job_id: str) -> Job:
-    job = store.get_job(_engine(), job_id)
-    if job.kind != "batch":
-        abort(404)
-    return job
+    return jobs.job_of("batch", job_id)
 
 
 def _file(job: Job, which: str) -> Path:
-    return job_folder(_instance_folder(), job.id) / str(job.arguments[which])
+    return job_folder(instance_folder(), job.id) / str(job.arguments[which])
 
 
 def _must_be_here(job: Job) -> None:
     if job.host != HOST:
         raise NotReady(f"The files of this run are on the host {job.host}, and {HOST} answered. Ask {job.host} for it.")
-
-
-def _engine() -> Any:
-    return current_app.extensions["engine"]
-
-
-def _instance_folder() -> Path:
-    return Path(current_app.instance_path)
-
-
-def _settings() -> dict[str, str]:
-    return environment(current_app.config, _instance_folder())

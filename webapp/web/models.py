@@ -1,40 +1,117 @@
-"""The models page: the saved versions, which one is served, and what each was trained on."""
+"""The models page: which version is served, which is tried, how good each is; serve, try, stop, roll back."""
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
 
-from flask import Blueprint, current_app, render_template
+from flask import Blueprint, current_app, flash, g, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
 
-from webapp.errors import HamletError
+from webapp.errors import HamletError, InvalidInput, ModelUnusable, NotFound
 from webapp.inference import Inference
-from webapp.model import artifact
-from webapp.web.login import signed_in_only
+from webapp.lifecycle import challenging, switching
+from webapp.web.batch_view import shown_ago
+from webapp.web.jobs import engine, running_job
+from webapp.web.login import reviewer_id, signed_in_only
+from webapp.web.models_view import advice, retrainings, saved_versions, state_of, what_happened
 
-blueprint = Blueprint("models", __name__)
+blueprint = Blueprint("models", __name__, url_prefix="/models")
 blueprint.before_request(signed_in_only)
 
-
-class Version(NamedTuple):
-    """A line of the table: its card, or why it cannot be used."""
-
-    name: str
-    is_served: bool
-    card: dict[str, Any]
-    fault: str
+WHY_LENGTH = 200  # characters that are kept of a reason
+EVENTS = 50  # of the audit list that are shown
 
 
-@blueprint.get("/models")
+@blueprint.get("")
 def page() -> str:
-    """Show all versions, newest first."""
-    inference: Inference = current_app.extensions["inference"]
-    registry = inference.registry
+    """Show the state of things, what to do next, all versions, and what happened."""
+    return models_page()
+
+
+def models_page(error: str | None = None) -> str:
+    """Return the page, with what could not be done."""
+    registry = _inference().registry
+    history = switching.history(engine())
+    state = state_of(engine(), registry, history, reviewer_id())
+    versions = saved_versions(engine(), registry, state)
+    trial = next((version for version in versions if version.role == "challenger"), None)
+    record, running = challenging.record(engine(), trial.name) if trial else None, running_job()
+    words, step = advice(state, record, is_training=running is not None and running.kind == "retrain")
+    return render_template(
+        "models.html",
+        advice=words,
+        step=step,
+        state=state,
+        versions=versions,
+        usable=[version.name for version in versions if not version.fault],
+        trial=trial,
+        record=record,
+        running=running,
+        retrainings=retrainings(engine()),
+        events=what_happened(history, reviewer_id())[:EVENTS],
+        error=error,
+        why_length=WHY_LENGTH,
+        ago=shown_ago,
+    )
+
+
+@blueprint.post("/use")
+def use() -> ResponseReturnValue:
+    """Serve a version from now on."""
+    version = request.form.get("version", "")
+    return _switch(
+        lambda why: switching.use(engine(), _inference().registry, version, reviewer_id(), why),
+        f"Version {version} is served now.",
+    )
+
+
+@blueprint.post("/challenge")
+def challenge() -> ResponseReturnValue:
+    """Try a version in the shadow of the served one."""
+    version = request.form.get("version", "")
+    return _switch(
+        lambda why: switching.challenge(engine(), _inference().registry, version, reviewer_id(), why),
+        f"Version {version} is tried from now on: it scores each message too, and nobody is told.",
+    )
+
+
+@blueprint.post("/stop")
+def stop() -> ResponseReturnValue:
+    """Try no version any longer."""
+    return _switch(
+        lambda why: switching.challenge(engine(), _inference().registry, None, reviewer_id(), why),
+        "The trial is over. What was found out stays in the log.",
+    )
+
+
+@blueprint.post("/rollback")
+def rollback() -> ResponseReturnValue:
+    """Serve the version again that was served before, if that is still the one that was asked for."""
+    version = request.form.get("version", "")
+
+    def back(why: str) -> None:
+        if switching.before_this(switching.history(engine())[::-1]) != version:
+            raise InvalidInput("Somebody has switched versions meanwhile. See below what happened, and choose again.")
+        switching.rollback(engine(), _inference().registry, reviewer_id(), why)
+
+    return _switch(back, f"Rolled back: version {version} is served again.")
+
+
+def _switch(change: Callable[[str], object], words: str) -> ResponseReturnValue:
+    """Make a change and say so, or show the page again with the reason why not; then nothing has changed."""
+    why = " ".join(request.form.get("why", "").split())[:WHY_LENGTH]
     try:
-        served = registry.current().version
-    except HamletError:
-        served = ""
-    versions = []
-    for name in reversed(registry.versions()):
-        try:
-            versions.append(Version(name, name == served, artifact.verify(registry.folder, name), ""))
-        except HamletError as error:
-            versions.append(Version(name, name == served, {}, str(error)))
-    return render_template("models.html", versions=versions)
+        change(why)
+    except (ModelUnusable, NotFound, InvalidInput) as error:
+        record_refusal(error)
+        return models_page(error=str(error)), error.status
+    flash(words)
+    return redirect(url_for(".page"), 303)
+
+
+def record_refusal(error: HamletError) -> None:
+    """Count something that was refused on this page."""
+    _inference().record_failure("form", error.status, f"{error.title}: on the models page", g.request_id)
+
+
+def _inference() -> Inference:
+    inference: Inference = current_app.extensions["inference"]
+    return inference

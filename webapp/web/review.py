@@ -9,6 +9,7 @@ from flask import Blueprint, abort, current_app, redirect, render_template, requ
 from flask.typing import ResponseReturnValue
 
 from webapp.errors import InvalidInput
+from webapp.inference import Inference
 from webapp.log import listing, queues, samples
 from webapp.log.listing import Filters, list_predictions
 from webapp.log.reader import get_prediction
@@ -26,9 +27,11 @@ QUEUES = {
     "uncertain": "Most uncertain",
     "reported": "Reported as wrong",
     "disagreements": "Disagreements",
+    "challenger": "Challenger differs",
     "all": "All messages",
 }
 SOURCES = ("form", "api", "batch", "stream", "cli")
+BLIND = ("random", "challenger")  # there a verdict that is seen first would sway whoever judges, and the figures
 PER_PAGE = 50  # of the list
 KEPT = (*Filters._fields, "before", "sample")  # what stays in the address from one message to the next
 SAMPLES_SHOWN = 5
@@ -156,12 +159,14 @@ def _render(queue: str, rows: Sequence[Mapping[str, Any]], opened: str | None, *
     sample = more.get("sample")
     reviews = reviews_of(engine, [row["id"] for row in rows] if queue == "all" else [opened] if opened else [])
     given = reviews[opened] if opened else []
+    waiting = queues.waiting(engine, reviewer_id(), sample.id if sample else None)
     own = next((review["true_label"] for review in given if review["reviewer"] == reviewer_id()), None)
     return render_template(
         "review.html",
         queue=queue,
-        queue_names=QUEUES,
-        waiting=queues.waiting(engine, reviewer_id(), sample.id if sample else None),
+        queue_names=_shown_queues(queue, waiting),
+        blind_queues=BLIND,
+        waiting=waiting,
         count_up_to=queues.COUNT_UP_TO,
         newest=queues.NEWEST,
         looks_at=listing.LOOKS_AT,
@@ -173,7 +178,7 @@ def _render(queue: str, rows: Sequence[Mapping[str, Any]], opened: str | None, *
         given=given,
         own=own,
         me=reviewer_id(),
-        is_blind=queue == "random" and own is None,  # the model's verdict must not sway whoever judges it
+        is_blind=queue in BLIND and own is None,
         reviewed={id_ for id_, some in reviews.items() if some},
         kept={"queue": queue} | _kept(),
         done=request.args.get("done"),
@@ -182,6 +187,14 @@ def _render(queue: str, rows: Sequence[Mapping[str, Any]], opened: str | None, *
         stores_texts=current_app.config["STORE_TEXT"],
         **more,
     )
+
+
+def _shown_queues(queue: str, waiting: Mapping[str, int]) -> dict[str, str]:
+    """Return the queues by their names; that of the challenger only where there is one, or something waits in it."""
+    inference: Inference = current_app.extensions["inference"]
+    if queue == "challenger" or waiting["challenger"] or inference.registry.challenger_version():
+        return QUEUES
+    return {name: words for name, words in QUEUES.items() if name != "challenger"}
 
 
 def _goals(sample: samples.Sample) -> list[Goal]:

@@ -1,0 +1,102 @@
+"""Two versions on the same labelled messages: what the figures say, and what they do not."""
+
+import pytest
+from conftest import make_version
+from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
+
+from webapp.lifecycle.comparison import changed_terms, compare, mcnemar
+from webapp.model import artifact
+from webapp.model.datasets import Example
+from webapp.model.spam_model import Score
+
+
+class Stub:
+    """A model that knows each message's probability by heart."""
+
+    def __init__(self, probabilities, threshold=0.5, weights=()):
+        self.probabilities, self.threshold, self.weights = probabilities, threshold, dict(weights)
+
+    def score(self, text):
+        return Score(self.probabilities[text], {})
+
+    def term_weights(self):
+        return self.weights
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    from webapp.config import ROOT
+
+    return artifact.load(ROOT / "saved_models", (ROOT / "saved_models" / "current").read_text().strip())
+
+
+@pytest.mark.parametrize("counts", [(0, 0), (1, 0), (5, 0), (0, 6), (9, 1), (10, 10), (30, 12), (200, 150)])
+def test_mcnemar_agrees_with_statsmodels(counts):
+    table = [[7, counts[0]], [counts[1], 3]]
+    expected = statsmodels_mcnemar(table, exact=True).pvalue if sum(counts) else 1.0
+    assert mcnemar(*counts) == pytest.approx(expected, abs=1e-12)
+
+
+def test_five_to_none_could_be_chance_and_six_to_none_could_not():
+    assert mcnemar(5, 0) == pytest.approx(2 / 2**5)  # by hand: all heads or all tails
+    assert mcnemar(6, 0) == pytest.approx(2 / 2**6)
+    assert mcnemar(5, 0) > 0.05 > mcnemar(6, 0)
+
+
+def test_each_message_is_counted_once_by_who_is_right():
+    first = Stub({"a": 0.9, "b": 0.9, "c": 0.1, "d": 0.1, "e": 0.2})
+    second = Stub({"a": 0.8, "b": 0.3, "c": 0.7, "d": 0.2, "e": 0.9})
+    found = compare(first, second, [Example(text, text < "e", "") for text in "abcde"])
+    assert (found.both_right, found.only_first_right, found.only_second_right, found.neither_right) == (1, 2, 1, 1)
+    assert (found.messages, found.first_accuracy["value"], found.second_accuracy["value"]) == (5, 0.6, 0.4)
+    assert found.first_accuracy["low"] == pytest.approx(0.2307, abs=1e-4)  # Wilson
+    assert [one.text for one in found.differing] == ["e", "b", "c"]  # the furthest apart first
+    assert found.p_value == 1
+    assert found.better is None
+
+
+def test_each_version_has_its_own_threshold():
+    examples = [Example("a", True, "")]
+    found = compare(Stub({"a": 0.45}, threshold=0.4), Stub({"a": 0.45}, threshold=0.5), examples)
+    assert found.only_first_right == 1
+
+
+def test_the_better_one_is_named_only_where_it_is_no_chance():
+    texts = [str(i) for i in range(12)]
+    right, wrong = Stub(dict.fromkeys(texts, 0.9)), Stub(dict.fromkeys(texts, 0.1))
+    assert compare(right, wrong, [Example(text, True, "") for text in texts]).better == "first"
+    assert compare(wrong, right, [Example(text, True, "") for text in texts]).better == "second"
+    assert compare(wrong, right, [Example(text, True, "") for text in texts[:5]]).better is None
+
+
+def test_no_messages_are_no_figures():
+    found = compare(Stub({}), Stub({}), [])
+    assert (found.messages, found.p_value, found.first_accuracy["value"]) == (0, 1, None)
+
+
+def test_terms_that_changed_most_come_first_and_models_without_weights_have_none():
+    first, second = Stub({}, weights={"a": 1, "b": 2, "c": 0.5}), Stub({}, weights={"a": 1, "b": -1, "d": 0.7})
+    assert [tuple(one) for one in changed_terms(first, second)] == [("b", 2, -1), ("d", 0, 0.7), ("c", 0.5, 0)]
+    assert changed_terms(first, Stub({})) == []
+
+
+def test_the_weight_of_a_term_is_what_it_adds_to_an_ordinary_message(shipped):
+    text = "one two three four five six seven eight nine ten eleven twelve thirteen prize"
+    words = f"{text} xqz"  # 15 different words, so the weight is the contribution, up to the pairs
+    weights, contributions = shipped.term_weights(), shipped.score(words).contributions
+    pairs = sum(weights.get(f"{a} {b}", 0) for a, b in zip(words.split(), words.split()[1:], strict=False))
+    single = sum(weights.get(word, contributions[word]) for word in words.split())
+    tokens = sum(share for term, share in contributions.items() if not term.startswith("("))
+    assert tokens == pytest.approx(single + pairs, abs=1e-9)
+    facts = {term: share for term, share in contributions.items() if term.startswith("(")}
+    assert facts
+    for fact, share in facts.items():
+        assert share == pytest.approx(weights.get(fact, 0), abs=1e-12)
+    assert not [term for term in weights if term.startswith("~")]
+
+
+def test_a_version_that_is_surer_of_everything_differs_in_its_terms(models, shipped):
+    surer = artifact.load(models, make_version(models, 2))
+    terms = compare(shipped, surer, []).terms
+    assert len(terms) == 20
+    assert all(one.second == pytest.approx(2 * one.first) for one in terms)
