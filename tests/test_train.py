@@ -359,3 +359,11 @@ def test_download_of_something_else_is_refused(tmp_path, uci, monkeypatch, conte
     monkeypatch.setitem(Repository.files, "/x.zip", content)
     with pytest.raises(download.BadData):
         download.fetch(archive, tmp_path, uci, lambda so_far, size: None)
+
+
+def test_a_file_that_is_all_for_training_is_split_by_a_hash_all_the_same(flask, models, tmp_path):
+    path = tmp_path / "all-train.csv"
+    path.write_text("label,text,split\n" + "".join(f'{label},"{text}",train\n' for label, text in messages(200)))
+    result = flask("train", path)
+    assert result.exit_code == 0, result.output
+    assert "held-out: " in result.output
