@@ -155,7 +155,7 @@ def test_copies_are_dropped_before_the_split(flask, models, tmp_path):
 
 
 def test_the_split_is_that_of_the_published_rule():
-    examples = [datasets.Example(text, False, "") for _, text in messages(100)]
+    examples = [Example(text, False, "") for _, text in messages(100)]
     training_part, held_out = datasets.split(examples)
     for part, buckets in [(training_part, range(6)), (held_out, range(6, 10))]:
         for example in part:
@@ -361,9 +361,16 @@ def test_download_of_something_else_is_refused(tmp_path, uci, monkeypatch, conte
         download.fetch(archive, tmp_path, uci, lambda so_far, size: None)
 
 
-def test_a_file_that_is_all_for_training_is_split_by_a_hash_all_the_same(flask, models, tmp_path):
-    path = tmp_path / "all-train.csv"
-    path.write_text("label,text,split\n" + "".join(f'{label},"{text}",train\n' for label, text in messages(200)))
+def test_a_file_that_is_itself_a_training_part_is_split_all_the_same(flask, models, tmp_path):
+    rows = [datasets.Example(text, label == "spam", "") for label, text in messages(400)]
+    training_part, _ = datasets.split(rows)
+    path = tmp_path / "training-part.csv"
+    lines = [f'{"spam" if example.is_spam else "ham"},"{example.text}"\n' for example in training_part]
+    path.write_text("label,text\n" + "".join(lines))
+    again, held_out = datasets.split(training_part)
+    assert 0.25 < len(held_out) / len(training_part) < 0.55
+    assert sorted(again + held_out) == sorted(training_part)
+    assert datasets.split([example._replace(part="train") for example in rows])[1]
     result = flask("train", path)
     assert result.exit_code == 0, result.output
     assert "held-out: " in result.output

@@ -139,16 +139,19 @@ def drop_copies(examples: Iterable[Example]) -> list[Example]:
 def split(examples: Iterable[Example]) -> tuple[list[Example], list[Example]]:
     """Return (training part, held-out part).
 
-    What the file says itself counts; else a hash of the text decides: the same on every machine, in any order. It does,
-    too, where everything is said to be for training, as then nobody said what to measure on.
+    What the file says itself counts; else a hash of the text decides: the same on every machine, in any order. Where
+    that leaves nothing to measure on, as in a file that is itself the training part of such a split, the hash's next
+    digit decides for all.
     """
     examples = list(examples)
-    if all(example.part == "train" for example in examples):
-        examples = [example._replace(part="") for example in examples]
-    training_part: list[Example] = []
-    held_out: list[Example] = []
-    for example in examples:
-        bucket = int(hashlib.sha256(norm(example.text).encode()).hexdigest(), 16) % 10
-        is_training = example.part == "train" if example.part else bucket in TRAIN_BUCKETS
-        (training_part if is_training else held_out).append(example)
-    return training_part, held_out
+    digits = [int(hashlib.sha256(norm(example.text).encode()).hexdigest(), 16) % 100 for example in examples]
+    for_training = [
+        example.part == "train" if example.part else digit % 10 in TRAIN_BUCKETS
+        for example, digit in zip(examples, digits, strict=True)
+    ]
+    if all(for_training):
+        for_training = [digit // 10 in TRAIN_BUCKETS for digit in digits]
+    parts: dict[bool, list[Example]] = {True: [], False: []}
+    for example, is_training in zip(examples, for_training, strict=True):
+        parts[is_training].append(example)
+    return parts[True], parts[False]
