@@ -155,7 +155,7 @@ def test_copies_are_dropped_before_the_split(flask, models, tmp_path):
 
 
 def test_the_split_is_that_of_the_published_rule():
-    examples = [Example(text, False, "") for _, text in messages(100)]
+    examples = [datasets.Example(text, False, "") for _, text in messages(100)]
     training_part, held_out = datasets.split(examples)
     for part, buckets in [(training_part, range(6)), (held_out, range(6, 10))]:
         for example in part:
