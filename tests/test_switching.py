@@ -141,3 +141,14 @@ def test_a_challenger_that_cannot_score_stops_no_verdict_and_is_reported_once(
     complaints = [record for record in caplog.records if versions[1] in record.getMessage()]
     assert len(complaints) == 1
     assert complaints[0].exc_info[0] is ZeroDivisionError
+
+
+def test_a_challenger_that_is_promoted_is_not_loaded_again(client, engine, registry, versions, models):
+    switching.challenge(engine, registry, versions[1], "web:ann")
+    ask(client)
+    tried = registry.challenger()
+    switching.use(engine, registry, versions[1], "web:ann")
+    assert registry.current() is tried
+    (models / versions[0] / "model.joblib").write_bytes(b"changed")
+    with pytest.raises(ModelUnusable, match="SHA-256"):
+        switching.rollback(engine, registry, "web:ann")

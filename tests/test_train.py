@@ -359,3 +359,18 @@ def test_download_of_something_else_is_refused(tmp_path, uci, monkeypatch, conte
     monkeypatch.setitem(Repository.files, "/x.zip", content)
     with pytest.raises(download.BadData):
         download.fetch(archive, tmp_path, uci, lambda so_far, size: None)
+
+
+def test_a_file_that_is_itself_a_training_part_is_split_all_the_same(flask, models, tmp_path):
+    rows = [datasets.Example(text, label == "spam", "") for label, text in messages(400)]
+    training_part, _ = datasets.split(rows)
+    path = tmp_path / "training-part.csv"
+    lines = [f'{"spam" if example.is_spam else "ham"},"{example.text}"\n' for example in training_part]
+    path.write_text("label,text\n" + "".join(lines))
+    again, held_out = datasets.split(training_part)
+    assert 0.25 < len(held_out) / len(training_part) < 0.55
+    assert sorted(again + held_out) == sorted(training_part)
+    assert datasets.split([example._replace(part="train") for example in rows])[1]
+    result = flask("train", path)
+    assert result.exit_code == 0, result.output
+    assert "held-out: " in result.output

@@ -142,19 +142,30 @@ def copy_keys(text: str) -> set[str]:
     return {"n" + norm(text), "l" + loose(text)} - {"l"}  # a text without a-z has no loose form
 
 
-def bucket(text: str) -> int:
-    """Return a number from 0 to 9, the same for a text on every machine; it decides the side of the split."""
-    return int(hashlib.sha256(norm(text).encode()).hexdigest(), 16) % 10
+def bucket(text: str, digit: int = 0) -> int:
+    """Return a number from 0 to 9, the same for a text on every machine; it decides the side of the split.
+
+    It is the last digit of the text's hash, or the one before it, and so on.
+    """
+    return int(hashlib.sha256(norm(text).encode()).hexdigest(), 16) // 10**digit % 10
 
 
 def split(examples: Iterable[Example]) -> tuple[list[Example], list[Example]]:
     """Return (training part, held-out part).
 
-    What the file says itself counts; else a hash of the text decides: the same on every machine, in any order.
+    What the file says itself counts; else a hash of the text decides: the same on every machine, in any order. Where
+    that leaves nothing to measure on, as in a file that is itself the training part of such a split, the hash's next
+    digit decides for all.
     """
-    training_part: list[Example] = []
-    held_out: list[Example] = []
-    for example in examples:
-        is_training = example.part == "train" if example.part else bucket(example.text) in TRAIN_BUCKETS
-        (training_part if is_training else held_out).append(example)
-    return training_part, held_out
+    examples = list(examples)
+    for digit in (0, 1):
+        is_training = [
+            example.part == "train" if example.part and not digit else bucket(example.text, digit) in TRAIN_BUCKETS
+            for example in examples
+        ]
+        if not all(is_training):
+            break
+    parts: dict[bool, list[Example]] = {True: [], False: []}
+    for example, chosen in zip(examples, is_training, strict=True):
+        parts[chosen].append(example)
+    return parts[True], parts[False]

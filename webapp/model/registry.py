@@ -8,6 +8,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from webapp.errors import ModelUnusable, NotFound
@@ -29,8 +30,9 @@ class _Role:
     `if_missing` says what to do where there is no file; None if there need not be one.
     """
 
-    def __init__(self, folder: Path, name: str, if_missing: str | None = None):
+    def __init__(self, folder: Path, name: str, load: Callable[[str], SpamModel], if_missing: str | None = None):
         self.folder = folder
+        self._load = load
         self.if_missing = if_missing
         self.file = folder / name
         self.model: SpamModel | None = None
@@ -79,7 +81,7 @@ class _Role:
             version = self.named()
             if version == self._seen and self.error is None:
                 return
-            self.model = artifact.load(self.folder, version) if version else None
+            self.model = self._load(version) if version else None
             self._seen, self.error = version, None
         except ModelUnusable as error:
             if str(error) != str(self.error):
@@ -92,8 +94,8 @@ class ModelRegistry:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._current = _Role(folder, "current", NONE_CHOSEN)
-        self._challenger = _Role(folder, "challenger")
+        self._current = _Role(folder, "current", self._load, NONE_CHOSEN)
+        self._challenger = _Role(folder, "challenger", self._load)
 
     def versions(self) -> list[str]:
         """Return the names of all versions, oldest first."""
@@ -148,6 +150,14 @@ class ModelRegistry:
         if self._current.error:
             raise self._current.error
         artifact.verify(self.folder, self.current_version())
+
+    def _load(self, version: str) -> SpamModel:
+        """Load a version, or take it over where this process has it already, as when a challenger is promoted."""
+        for model in (self._current.model, self._challenger.model):
+            if model and model.version == version:
+                artifact.verify(self.folder, version)
+                return model
+        return artifact.load(self.folder, version)
 
     def must_exist(self, version: str) -> None:
         """Raise NotFound unless there is such a version."""

@@ -1,0 +1,57 @@
+"""Switches under load and under SIGKILL, on a real gunicorn; benchmarks/switching.py does the same for longer."""
+
+import random
+import shutil
+import signal
+
+import pytest
+from conftest import HAM, Server, make_version
+
+from benchmarks.switching import KEEPS_SAVING, KEEPS_SWITCHING, faults, kill_at_random, switch_under_load
+from webapp.config import ROOT
+
+PATIENT_S = 3  # on a quiet machine it is below one, which the benchmark insists on; here the tests take the cores
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    """A folder of models with three versions, the first of which is served."""
+    models = tmp_path_factory.mktemp("three") / "saved_models"
+    shutil.copytree(ROOT / "saved_models", models)
+    return models, [(models / "current").read_text().strip(), make_version(models, 0.5), make_version(models, 2)]
+
+
+@pytest.fixture
+def versions(tmp_path, three):
+    """A copy of it."""
+    return shutil.copytree(three[0], tmp_path / "saved_models"), three[1]
+
+
+@pytest.fixture
+def switched_server(tmp_path, versions):
+    server = Server(tmp_path / "instance", HAMLET_MODELS_FOLDER=str(versions[0]), HAMLET_WORKERS="2").start()
+    yield server
+    server.stop(signal.SIGKILL)
+
+
+def test_switches_under_load_lose_no_request_and_mix_no_versions(switched_server, versions):
+    models, names = versions
+    seen = switch_under_load(switched_server.url, switched_server.instance_folder, models, names, [2.0] * 4)
+    assert seen["answers"] > 50
+    assert (seen["failed"], seen["mixed"]) == (0, 0), seen["failures"]
+    assert seen["versions"] == sorted(names)
+    assert seen["agree_after_s"] < PATIENT_S
+
+
+@pytest.mark.parametrize("code", [KEEPS_SWITCHING, KEEPS_SAVING], ids=["switch", "save"])
+def test_after_a_kill_at_any_moment_the_next_start_serves_a_verified_model(switched_server, versions, code):
+    models, names = versions
+    words = [str(switched_server.instance_folder), str(models), *names]
+    chance = random.Random(1)
+    for _ in range(2):
+        kill_at_random(code, words, chance, lambda: switched_server.stop(signal.SIGKILL))
+        assert faults(models) == []
+        switched_server.start()
+        status, answer = switched_server.call("/api/v1/predict", {"text": HAM})
+        assert status == 200
+        assert (models / "current").read_text().strip() == answer["model_version"]
