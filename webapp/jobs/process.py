@@ -26,7 +26,7 @@ FOR_THE_SERVER = (
     "FLASK_",
 )
 
-# People who wait for an answer come first; and threads that wait for each other on busy cores made it four times slower.
+# People who wait for an answer come first; on busy cores threads that wait for each other made a job four times slower.
 ONE_CORE = {"OPENBLAS_NUM_THREADS": "1"}
 
 
