@@ -40,6 +40,8 @@ def correct(
     values = sparse.hstack([values, np.ones((len(examples), 1))], format="csr")
     old = np.append(classifier.coef_[0], classifier.intercept_)
     before = values @ old
+    met = np.unique(values.indices)  # the weights of terms that are in no message stay as they are
+    values = values[:, met]
     is_learnt = np.array([example.source in learnt for example in examples])
     aim = np.where(is_learnt, expit(before), [float(example.is_spam) for example in examples])
     counts = np.array([weights.get(example.source, 1.0) for example in examples])
@@ -49,9 +51,10 @@ def correct(
         total = counts @ (np.logaddexp(0, log_odds) - aim * log_odds) + nearness / 2 * change @ change
         return float(total), values.T @ (counts * (expit(log_odds) - aim)) + nearness * change
 
-    found = minimize(cost, np.zeros(len(old)), jac=True, method="L-BFGS-B", options={"maxiter": 500})
+    found = minimize(cost, np.zeros(len(met)), jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 1e-7})
     if not found.success:
         raise BadData(f"No weights were found that suit the messages ({found.message}).")
     corrected = copy.deepcopy(pipeline)
-    corrected[-1].coef_, corrected[-1].intercept_ = (old + found.x)[np.newaxis, :-1], (old + found.x)[-1:]
+    old[met] += found.x
+    corrected[-1].coef_, corrected[-1].intercept_ = old[np.newaxis, :-1], old[-1:]
     return corrected
