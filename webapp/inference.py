@@ -13,6 +13,7 @@ from webapp.errors import InvalidInput, LogUnavailable
 from webapp.log.origins import add_predictions, find_predictions
 from webapp.log.tables import FailureRow, PredictionRow, TermContribution, new_id
 from webapp.log.writer import LogWriter
+from webapp.model.labels import Labels
 from webapp.model.registry import ModelRegistry
 from webapp.model.spam_model import Score, SpamModel
 from webapp.monitoring.metrics import Metrics
@@ -157,16 +158,18 @@ def score_text(
         challenger_probability=None,
     )
     if challenger:
-        probability = challenger.score(text).spam_probability
+        probability = challenger.spam_probabilities([text])[0]
         row["challenger_version"] = challenger.version
         row["challenger_label"] = challenger.label(probability)
         row["challenger_probability"] = probability
     return row
 
 
-def answer(row: PredictionRow) -> dict[str, Any]:
-    """Return what is told of a prediction in JSON, by the API as by the stream."""
-    return {name: row[name] for name in ANSWERED}  # type: ignore[literal-required]
+def answer(row: PredictionRow, labels: Labels) -> dict[str, Any]:
+    """Return what is told of a prediction in JSON, by the API as by the stream, in the model's words for the labels."""
+    told = {name: row[name] for name in ANSWERED}  # type: ignore[literal-required]
+    told["label"] = labels.word(row["label"])
+    return told
 
 
 def check_text(text: str, field: str = "text") -> None:

@@ -6,13 +6,17 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import has_fit_parameter
 
 from webapp.errors import BadData
 from webapp.model.datasets import TRAIN_BUCKETS, Dataset, Example, drop_copies, split
 from webapp.model.evaluation import Metrics, confusion_matrix, expected_calibration_error, measure
 from webapp.model.features import MessageVectorizer
+from webapp.model.labels import SPAM_OR_HAM, Labels
+from webapp.model.pipeline_model import as_model
 from webapp.model.spam_model import SpamModel
 from webapp.model.traits import Reference, observe, summarise
 
@@ -21,6 +25,7 @@ REFERENCE_SIZE = 1000  # messages: more would tell drift little more, and its fi
 THRESHOLD = 0.5  # from here upwards spam is likelier than ham
 
 Progress = Callable[[str], None]
+Fit = Callable[[Sequence[Example], Mapping[str, float]], Pipeline]
 
 
 class Training(NamedTuple):
@@ -44,25 +49,48 @@ def make_pipeline() -> Pipeline:
     )
 
 
+def fit(
+    examples: Sequence[Example], weights: Mapping[str, float], make: Callable[[], Pipeline] = make_pipeline
+) -> Pipeline:
+    """Return the model fitted on examples, each counting as its source's weight says; raises BadData.
+
+    What it learns to tell apart is called "spam" and "ham", whatever the words in the files.
+    """
+    pipeline = make()
+    counts = [weights.get(example.source, 1.0) for example in examples]
+    last, classifier = pipeline.steps[-1]
+    options = {}
+    if has_fit_parameter(classifier, "sample_weight"):
+        options[f"{last}__sample_weight"] = counts
+    elif weights:
+        raise BadData(f"--weight: {type(classifier).__name__} cannot weigh messages")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)  # a fit that did not converge is no fit
+        labels = ["spam" if example.is_spam else "ham" for example in examples]
+        return pipeline.fit([example.text for example in examples], labels, **options)
+
+
 def train(
     datasets: Sequence[Dataset],
     unseen: Sequence[Dataset] = (),
     weights: Mapping[str, float] = MappingProxyType({}),
     threshold: float = THRESHOLD,
     progress: Progress = lambda step: None,
+    fit: Fit = fit,
 ) -> Training:
     """Train on labelled files and measure on messages that the measured model never saw.
 
     Copies are dropped first, over all files. `unseen` are files of other origin, only ever measured on. `weights` says
     how much a message of a source counts in the fit (1 where it does not say). `progress` is told of each step as it
-    begins. Raises BadData.
+    begins. `fit` makes the model. Its words for the labels are those of the files, the same in all. Raises BadData.
     """
+    labels = datasets[0].labels if datasets else SPAM_OR_HAM
     progress("dropping copies")
     examples = [example for dataset in datasets for example in dataset.examples]
     kept = drop_copies(examples)
     training_part, held_out = split(kept)
-    _check(training_part, "training part")
-    _check(held_out, "held-out part")
+    _check(training_part, "training part", labels)
+    _check(held_out, "held-out part", labels)
     _check_weights(weights, kept)
     strangers = {dataset.name: drop_copies([*kept, *dataset.examples])[len(kept) :] for dataset in unseen}
     for name, unknown in strangers.items():
@@ -70,7 +98,7 @@ def train(
             raise BadData(f"{name}: holds no message that the training files do not hold too")
 
     progress("fitting on the training part")
-    measured = SpamModel(fit(training_part, weights), "training part", threshold)
+    measured = as_model(fit(training_part, weights), "training part", threshold, labels)
     progress("measuring on the held-out part")
     probability = predict(measured, held_out)
     metrics = {"held_out": _report(held_out, probability, threshold)}
@@ -85,15 +113,15 @@ def train(
     progress("fitting on everything")
     final = fit(kept, weights)
     card = {
-        "labels": ["ham", "spam"],
+        "labels": list(labels),
         "threshold": threshold,
         "threshold_reason": (
-            "From here upwards spam is likelier than ham."
+            labels.sentence("From here upwards spam is likelier than ham.")
             if threshold == THRESHOLD
             else "Chosen by whoever trained the model; for the shipped one docs/model.md says why."
         ),
         "weights": dict(weights),
-        "recipe": {name: step.get_params() for name, step in final.steps},
+        "recipe": {name: step.get_params() for name, step in final.steps if hasattr(step, "get_params")},
         "data": [_describe(dataset) for dataset in datasets],
         "messages": _count(kept) | {"copies_dropped": len(examples) - len(kept)},
         "split": {
@@ -109,19 +137,9 @@ def train(
     return Training(final, card, held_out, probability, _reference(measured, held_out, probability))
 
 
-def fit(examples: Sequence[Example], weights: Mapping[str, float]) -> Pipeline:
-    """Return the model fitted on examples, each counting as its source's weight says."""
-    pipeline = make_pipeline()
-    counts = [weights.get(example.source, 1.0) for example in examples]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # a fit that did not converge is no fit
-        labels = ["spam" if example.is_spam else "ham" for example in examples]
-        return pipeline.fit([example.text for example in examples], labels, classifier__sample_weight=counts)
-
-
 def predict(model: SpamModel, examples: Sequence[Example]) -> list[float]:
     """Return the spam probability of each example."""
-    return [model.score(example.text).spam_probability for example in examples]
+    return model.spam_probabilities([example.text for example in examples])
 
 
 def evaluate(model: SpamModel, datasets: Sequence[Dataset]) -> dict[str, Any]:
@@ -132,13 +150,13 @@ def evaluate(model: SpamModel, datasets: Sequence[Dataset]) -> dict[str, Any]:
     return _report(examples, predict(model, examples), model.threshold)
 
 
-def _check(examples: Sequence[Example], part: str) -> None:
+def _check(examples: Sequence[Example], part: str, labels: Labels) -> None:
     count = _count(examples)
     for label in ("spam", "ham"):
         if count[label] < FEWEST:
             raise BadData(
-                f"Too few messages: the {part} has {count[label]} labelled {label}, but needs {FEWEST} different ones. "
-                "Add labelled messages of both kinds."
+                f"Too few messages: the {part} has {count[label]} labelled {labels.word(label)}, but needs {FEWEST} "
+                "different ones. Add labelled messages of both kinds."
             )
 
 
