@@ -196,16 +196,17 @@ def _compare_with_current(registry: ModelRegistry, version: str, texts: list[str
 def _print_report(name: str, report: dict[str, Any], labels: Labels) -> None:
     ham, spam = labels
     click.echo(f"\n{name}: {report['messages']:,} messages, {report['spam']:,} {spam}")
-    for key, shown in METRIC_NAMES.items():
+    names = {key: labels.sentence(name) for key, name in METRIC_NAMES.items()}
+    wide = max(12, *map(len, names.values()))
+    for key, shown in names.items():
         figure = report[key]
         if figure["value"] is not None:
             value, low, high = (f"{figure[name]:.4f}" for name in ("value", "low", "high"))
-            click.echo(f"  {labels.sentence(shown):12} {value}   95 % interval {low} to {high}")
-    matrix = report["confusion_matrix"]
-    wide = max(map(len, labels)) + 7
-    click.echo(f"  {'':12}{'called ' + spam:>{wide + 2}}{'called ' + ham:>{wide + 2}}")
-    click.echo(f"  {spam:12}{matrix['spam_called_spam']:{wide + 2},}{matrix['spam_called_ham']:{wide + 2},}")
-    click.echo(f"  {ham:12}{matrix['ham_called_spam']:{wide + 2},}{matrix['ham_called_ham']:{wide + 2},}")
+            click.echo(f"  {shown:{wide}} {value}   95 % interval {low} to {high}")
+    matrix, cell = report["confusion_matrix"], max(map(len, labels)) + 9
+    click.echo(f"  {'':12}{'called ' + spam:>{cell}}{'called ' + ham:>{cell}}")
+    click.echo(f"  {spam:12}{matrix['spam_called_spam']:{cell},}{matrix['spam_called_ham']:{cell},}")
+    click.echo(f"  {ham:12}{matrix['ham_called_spam']:{cell},}{matrix['ham_called_ham']:{cell},}")
 
 
 @click.command(cls=Clear)

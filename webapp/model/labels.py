@@ -49,7 +49,10 @@ class Labels(NamedTuple):
 
     def sentence(self, text: str) -> str:
         """Return a text of Hamlet's own, written with the words spam and ham, with these words instead."""
-        return text if self == SPAM_OR_HAM else re.sub(r"\b[Ss]pam\b|\b[Hh]am\b", self._translate, text)
+        if self == SPAM_OR_HAM:
+            return text
+        text = text.replace("am blocked", "am called spam")  # only spam is a thing to block
+        return re.sub(r"\b[Ss]pam\b|\b[Hh]am\b", self._translate, text)
 
     def _translate(self, found: re.Match[str]) -> str:
         word = self.word(found[0].lower())
