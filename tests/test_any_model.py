@@ -21,18 +21,30 @@ from sklearn.pipeline import Pipeline
 from webapp.config import MAX_TEXT_LENGTH, ROOT
 from webapp.errors import BadData, ModelUnusable
 from webapp.inference import answer
+from webapp.log.samples import draw
 from webapp.model import artifact, training
 from webapp.model.datasets import read_labelled
 from webapp.model.labels import Labels, find_labels, read_labels
 from webapp.model.pipeline_model import MOST_CHARACTERS, MOST_TERMS, PipelineModel, as_model
 from webapp.model.registry import ModelRegistry
+from webapp.monitoring.change import drift_report
+from webapp.monitoring.span import span
 from webapp.stream.handler import Record, prediction
+from webapp.web import words
 from webapp.web.explanation import mark
 
 DATA = ROOT / "docs" / "examples" / "urgent.csv"
 URGENT = "Water is dripping onto the fuse box right now, please send someone immediately, come at once"
 NORMAL = "Could you please tell me the opening hours of the library over the holidays?"
 INNER_WORDS = re.compile(r"\b(spam|ham)\b", re.IGNORECASE)
+NO_PROBABILITIES = """
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.pipeline import make_pipeline as pipeline
+from sklearn.svm import LinearSVC
+
+def make_pipeline():
+    return pipeline(CountVectorizer(), LinearSVC())
+"""
 RECIPE = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "own_model.md").read_text(), re.DOTALL)[1]
 
 
@@ -112,16 +124,11 @@ def test_no_page_speaks_of_spam_or_ham(signed_in):
         answered = signed_in.get(page)
         assert answered.status_code == 200
         assert not INNER_WORDS.search(words_of(answered.text)), page
-    monitor = words_of(signed_in.get("/monitor").text)
-    for words in ("Urgent caught", "Normal called urgent", "called normal", "How many messages were called normal and"):
-        assert words in monitor
     listed = signed_in.get("/review?queue=all&label=spam").text
     assert '<option value="spam" selected>urgent</option>' in listed
 
 
 def test_keys_are_the_first_letters_where_these_are_free(urgent_app, monkeypatch):
-    from webapp.web import words
-
     for labels, keys in (
         (Labels(), "SHU"),
         (Labels("ok", "toxic"), "TOU"),
@@ -158,18 +165,26 @@ def test_the_api_answers_and_takes_the_words(urgent_app, client, key):
     assert "normal and urgent" in document["info"]["description"]
 
 
-def test_monitoring_counts_the_words_as_its_two_classes(urgent_app, client, key):
+def test_monitoring_counts_the_words_as_its_two_classes(urgent_app, client, signed_in, key):
     truth = {client.post("/api/v1/predict", json={"text": text}).json["id"]: word for word, text in rows()[:60]}
     now = dt.datetime.now(dt.UTC)
-    from webapp.log.samples import draw
-
     hour = dt.timedelta(hours=1)
     draw(urgent_app.extensions["engine"], now - hour, now + hour, 60, seed=1)
+    stored = {"urgent": "spam", "normal": "ham"}
     for id_, word in truth.items():
-        client.put(f"/api/v1/predictions/{id_}/review", json={"true_label": word}, headers=key)
+        signed_in.post("/review", data={"prediction_id": id_, "true_label": stored[word], "queue": "random"})
     figures = client.get("/api/v1/monitoring?range=24h", headers=key).json
     assert figures["accuracy"]["reviewed"] == 60
     assert figures["accuracy"]["accuracy"]["value"] > 0.9  # it has learnt them
+    page = words_of(signed_in.get("/monitor?range=24h").text)
+    for shown in (
+        "Urgent caught",
+        "Normal called urgent",
+        "is normal",
+        "How many messages were called normal and urgent",
+    ):
+        assert shown in page
+    assert not INNER_WORDS.search(re.sub(r"For example.*", "", page))
     assert figures["traffic"]["called_spam"] == pytest.approx(30, abs=4)
     assert {test["state"] for test in figures["drift"]["tests"]} != {"too few messages to say"}
     assert not INNER_WORDS.search(
@@ -359,7 +374,7 @@ def test_the_explanation_has_a_bounded_cost(text, monkeypatch):
 def test_a_pipeline_of_other_classes_or_without_probabilities_is_no_model():
     with pytest.raises(ValueError, match="its classes are cat and dog"):
         as_model(fitted(MultinomialNB(), names=("cat", "dog")), "v", 0.5)
-    three = Pipeline([("words", CountVectorizer()), ("bayes", MultinomialNB())]).fit(["a b", "c d", "e f"], [1, 2, 3])
+    three = Pipeline([("words", CountVectorizer()), ("bayes", MultinomialNB())]).fit(["one", "two", "three"], [1, 2, 3])
     with pytest.raises(ValueError, match="two classes"):
         as_model(three, "v", 0.5)
 
@@ -369,9 +384,6 @@ def test_without_a_vocabulary_the_test_of_unknown_words_is_left_out(app, client,
         client.post("/api/v1/predict", json={"text": f"hello {i}"})
     registry = app.extensions["inference"].registry
     registry._current.model = as_model(fitted(MultinomialNB(), HashingVectorizer(alternate_sign=False)), "v", 0.5)
-    from webapp.monitoring.change import drift_report
-    from webapp.monitoring.span import span
-
     version = registry.current_version()
     registry._current.model.version = version
     found = drift_report(app.extensions["engine"], registry, span(app.extensions["engine"], "24h", None))
@@ -414,10 +426,10 @@ def test_the_recipe_of_the_documentation_works(flask, models, client, recipe):
         ("def make_pipeline(): 1 / 0", "ZeroDivisionError"),
         ("import nowhere_to_be_found", "No module named 'nowhere_to_be_found'"),
         ("something = 1", "has no attribute 'make_pipeline'"),
-        (RECIPE.replace("MultinomialNB(alpha=0.1)", "LinearSVC()").replace("naive_bayes import MultinomialNB", "svm import LinearSVC"), "CalibratedClassifierCV"),
+        (NO_PROBABILITIES, "LinearSVC gives no probabilities"),
         (RECIPE.replace("alpha=0.1", "alpha=-1"), "cannot be fitted"),
     ],
-)  # fmt: skip
+)
 def test_a_recipe_that_cannot_be_used_gets_one_clear_line(flask, models, labelled, recipe, code, reason):
     before = sorted(models.iterdir())
     result = flask("train", labelled, "--pipeline", recipe(code))

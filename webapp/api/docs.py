@@ -95,6 +95,6 @@ def _operations(document: dict[str, Any]) -> Iterator[Operation]:
                 description=operation["description"],
                 needs_key="security" in operation,
                 parameters=[(item["name"], item["in"], item["required"]) for item in operation.get("parameters", [])],
-                body=body,
+                body=_labels().sentence(body),
                 answers=[(status, answer["description"]) for status, answer in operation["responses"].items()],
             )
