@@ -12,7 +12,8 @@ function showCount() {
   text.setCustomValidity(length > limit ? `The message has ${length.toLocaleString("en")} characters: at most ${limit.toLocaleString("en")} can be checked.` : "");
 }
 
-document.getElementById("examples").hidden = false;
+const examples = document.getElementById("examples"); // there are none for a model of other labels
+if (examples) examples.hidden = false;
 for (const chip of document.querySelectorAll("[data-example]")) {
   chip.addEventListener("click", () => {
     text.value = chip.dataset.example;

@@ -1,4 +1,5 @@
-// The keys: S, H, U label the open message, Z takes back, J and K move. Everything works without this.
+// The keys on the buttons: S, H, U (or others, by the labels) label the open message, Z takes back, J and K move.
+// Everything works without this.
 "use strict";
 
 const choice = document.getElementById("keys");

@@ -393,7 +393,7 @@ def test_what_changed_meanwhile_is_refused(app, flask, models, long_csv, tmp_pat
 
     (models / "current").write_text("another\n")  # what is served now does not matter
     (models / began_with).rename(models / "away")
-    inference.registry._model.version = "another"
+    inference.registry._current.model.version = "another"
     assert began_with in resumed().output
     (models / "away").rename(models / began_with)
     assert resumed().exit_code == 1

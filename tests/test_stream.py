@@ -21,6 +21,7 @@ from webapp.config import MAX_TEXT_LENGTH, ROOT
 from webapp.errors import BadData, InvalidInput, ModelUnusable
 from webapp.inference import ANSWERED
 from webapp.log.consumers import FORGOTTEN_AFTER, consumers, forget_consumer, report_consumer
+from webapp.model.labels import SPAM_OR_HAM
 from webapp.stream.handler import Record, dead_letter, origin, prediction, read, read_text, smaller
 from webapp.stream.notices import Notices
 from webapp.stream.settings import Options, read_properties
@@ -85,7 +86,7 @@ def test_an_origin_names_one_record_for_good():
 
 def test_the_answer_is_the_apis_and_keeps_key_and_headers(client, app):
     row = app.extensions["inference"].predict_once({"stream messages/0/0": HAM}, "stream")["stream messages/0/0"]
-    sent = prediction(record(HAM.encode()), row, "predictions")
+    sent = prediction(record(HAM.encode()), row, SPAM_OR_HAM, "predictions")
     assert (sent.topic, sent.key, sent.headers) == ("predictions", b"k", [("trace", b"1")])
     assert list(json.loads(sent.value)) == list(ANSWERED)
     assert json.loads(sent.value).keys() == client.post("/api/v1/predict", json={"text": HAM}).json.keys()

@@ -13,6 +13,7 @@ from webapp.errors import InvalidInput, LogUnavailable
 from webapp.log.origins import add_predictions, find_predictions
 from webapp.log.tables import FailureRow, PredictionRow, TermContribution, new_id
 from webapp.log.writer import LogWriter
+from webapp.model.labels import Labels
 from webapp.model.registry import ModelRegistry
 from webapp.model.spam_model import Score, SpamModel
 from webapp.monitoring.metrics import Metrics
@@ -165,7 +166,7 @@ def score_text(
 def _try_challenger(challenger: SpamModel, text: str, row: PredictionRow) -> None:
     """Note what the challenger says; one that fails stops no verdict, and fills no log: each is reported once."""
     try:
-        probability = challenger.score(text).spam_probability
+        probability = challenger.spam_probabilities([text])[0]
         label = challenger.label(probability)
     except Exception:  # whatever a model may raise: nobody asked for its word
         if challenger.version not in _failed_challengers:
@@ -176,9 +177,11 @@ def _try_challenger(challenger: SpamModel, text: str, row: PredictionRow) -> Non
     row["challenger_probability"] = probability
 
 
-def answer(row: PredictionRow) -> dict[str, Any]:
-    """Return what is told of a prediction in JSON, by the API as by the stream."""
-    return {name: row[name] for name in ANSWERED}  # type: ignore[literal-required]
+def answer(row: PredictionRow, labels: Labels) -> dict[str, Any]:
+    """Return what is told of a prediction in JSON, by the API as by the stream, in the model's words for the labels."""
+    told = {name: row[name] for name in ANSWERED}  # type: ignore[literal-required]
+    told["label"] = labels.word(row["label"])
+    return told
 
 
 def check_text(text: str, field: str = "text") -> None:

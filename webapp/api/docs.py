@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 from flask import Blueprint, Response, current_app, jsonify, render_template
 from pydantic import BaseModel
 
+from webapp.inference import Inference
+from webapp.model.labels import Labels
+
 DESCRIPTION = (
     "Is a message spam or ham? Every prediction is stored in the log before it is answered. "
     "Errors have one shape, application/problem+json (RFC 9457)."
@@ -60,12 +63,22 @@ def openapi() -> Response:
 @blueprint.get("/docs")
 def page() -> str:
     """Show the document so that people can read it and try each route."""
-    return render_template("docs.html", description=DESCRIPTION, operations=list(_operations(_document())))
+    document = _document()
+    return render_template(
+        "docs.html", description=document["info"]["description"], operations=list(_operations(document))
+    )
 
 
 def _document() -> dict[str, Any]:
     document: dict[str, Any] = current_app.api_doc  # type: ignore[attr-defined]
-    return document
+    ham, spam = _labels()
+    description = f"{_labels().sentence(DESCRIPTION)} The labels of the served model are {ham} and {spam}."
+    return document | {"info": document["info"] | {"description": description}}
+
+
+def _labels() -> Labels:
+    inference: Inference = current_app.extensions["inference"]
+    return inference.registry.labels()
 
 
 def _operations(document: dict[str, Any]) -> Iterator[Operation]:
@@ -78,10 +91,10 @@ def _operations(document: dict[str, Any]) -> Iterator[Operation]:
                 id=operation["operationId"],
                 method=method.upper(),
                 path=path,
-                summary=operation["summary"],
+                summary=_labels().sentence(operation["summary"]),
                 description=operation["description"],
                 needs_key="security" in operation,
                 parameters=[(item["name"], item["in"], item["required"]) for item in operation.get("parameters", [])],
-                body=body,
+                body=_labels().sentence(body),
                 answers=[(status, answer["description"]) for status, answer in operation["responses"].items()],
             )

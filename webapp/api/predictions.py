@@ -58,12 +58,13 @@ def _path(location: tuple[int | str, ...]) -> str:
 
 
 @blueprint.post(
-    "/predict", summary="Is this message spam?", responses=responses(Prediction, 400, 413, 415, 422, 500, 503)
+    "/predict", summary="Is this message spam or ham?", responses=responses(Prediction, 400, 413, 415, 422, 500, 503)
 )
 def predict(body: PredictRequest) -> Response:
     """Score one message. The answer leaves only after it is stored in the log."""
-    row = _inference().predict(body.text, "api", g.request_id)
-    return jsonify(answer(row))
+    inference = _inference()
+    row = inference.predict(body.text, "api", g.request_id)
+    return jsonify(answer(row, inference.registry.labels(row["model_version"])))
 
 
 @blueprint.post(
@@ -73,8 +74,10 @@ def predict(body: PredictRequest) -> Response:
 )
 def predict_batch(body: BatchRequest) -> Response:
     """Score many messages, in order. All of them are stored, in one transaction, or none."""
-    rows = _inference().predict_batch(body.texts, "api", g.request_id)
-    return jsonify(predictions=[answer(row) for row in rows])
+    inference = _inference()
+    rows = inference.predict_batch(body.texts, "api", g.request_id)
+    labels = inference.registry.labels(rows[0]["model_version"])
+    return jsonify(predictions=[answer(row, labels) for row in rows])
 
 
 @blueprint.get(
@@ -86,7 +89,8 @@ def read(path: PredictionPath) -> Response:
     """Return a prediction as it was stored, to whoever holds its id."""
     row = get_prediction(current_app.extensions["engine"], path.prediction_id)
     stored = {name: row[name] for name in StoredPrediction.model_fields}  # type: ignore[literal-required]
-    return jsonify(stored | {"created_at": row["created_at"].isoformat()})
+    label = _inference().registry.labels().word(row["label"])
+    return jsonify(stored | {"label": label, "created_at": row["created_at"].isoformat()})
 
 
 def _inference() -> Inference:

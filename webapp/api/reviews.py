@@ -18,8 +18,11 @@ from webapp.api.schemas import (
     Review,
     ReviewRequest,
 )
+from webapp.errors import InvalidInput
+from webapp.inference import Inference
 from webapp.log.listing import Filters, list_predictions
 from webapp.log.reviews import give_review, is_disagreement, reviews_of
+from webapp.model.labels import UNSURE, Labels
 
 blueprint = APIBlueprint(
     "reviews", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="reviews")], abp_security=[{"api_key": []}]
@@ -39,6 +42,8 @@ def list_all(query: ListQuery) -> Response:
     """
     engine = current_app.extensions["engine"]
     filters = Filters(*(getattr(query, name) for name in Filters._fields))
+    if query.label is not None:
+        filters = filters._replace(label=_meant("label", query.label))
     page = list_predictions(engine, filters, query.before, query.limit)
     reviews = reviews_of(engine, [row["id"] for row in page.rows])
     parameters: dict[str, Any] = request.args.to_dict()  # known names only: ListQuery refuses any other
@@ -61,9 +66,25 @@ def list_all(query: ListQuery) -> Response:
 def review(path: PredictionPath, body: ReviewRequest) -> Response:
     """Store the true label of a prediction. A key has one verdict on each; a new one replaces it."""
     engine = current_app.extensions["engine"]
-    row = give_review(engine, path.prediction_id, f"key:{g.api_key_name}", body.true_label, "api")
+    true_label = _meant("true_label", body.true_label, UNSURE)
+    row = give_review(engine, path.prediction_id, f"key:{g.api_key_name}", true_label, "api")
     disagreement = is_disagreement(engine, path.prediction_id)
     return jsonify(_pick(row, GivenReview) | {"disagreement": disagreement})
+
+
+def _labels() -> Labels:
+    inference: Inference = current_app.extensions["inference"]
+    return inference.registry.labels()
+
+
+def _meant(field: str, word: str, *others: str) -> str:
+    """Return the label that is meant by a word of the served model, or by one of the others; raises InvalidInput."""
+    labels = _labels()
+    label = word if word in others else labels.label(word)
+    if label is None:
+        fault = f"must be one of {', '.join((*labels, *others))}, as the served model calls them"
+        raise InvalidInput(f"{field}: {fault}.", [{"field": field, "message": fault}])
+    return label
 
 
 def _pick(row: Mapping[str, Any], shape: Any) -> dict[str, Any]:
@@ -71,4 +92,7 @@ def _pick(row: Mapping[str, Any], shape: Any) -> dict[str, Any]:
     picked = {name: row[name] for name in shape.model_fields if name in row}
     if "overruled" in picked:
         picked["overruled"] = bool(picked["overruled"])
+    for name in ("label", "true_label"):
+        if picked.get(name):
+            picked[name] = _labels().word(picked[name])
     return picked | {"created_at": row["created_at"].isoformat()}

@@ -7,6 +7,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from webapp.config import MAX_BATCH, MAX_TEXT_LENGTH
 
+LABEL = "One of the served model's two labels: ham or spam, unless its model card has other words for them."
+TRUE_LABEL = f"{LABEL[:-1]}; or unsure."
+Label = Annotated[str, Field(description=LABEL)]
 Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT_LENGTH, description="A message, not blank.")]
 
 
@@ -56,16 +59,18 @@ class BatchRequest(BaseModel):
 
 class TermContribution(BaseModel):
     term: str = Field(description="A word of the message, a [kind of word], or a (fact about the whole message).")
-    contribution: float = Field(description="What it adds to the log-odds of spam; below 0 it speaks for ham.")
+    contribution: float = Field(
+        description="What it adds to the log-odds of spam; below 0 it speaks for ham, the first label."
+    )
 
 
 class Prediction(BaseModel):
     model_config = _with_example(PREDICTION)
 
     id: str = Field(description="Cannot be guessed; whoever holds it can read the prediction.")
-    label: Literal["spam", "ham"]
-    spam_probability: float = Field(ge=0, le=1)
-    threshold: float = Field(ge=0, le=1, description="From this probability upwards the label is spam.")
+    label: Label
+    spam_probability: float = Field(ge=0, le=1, description="Of the second label, whatever it is called.")
+    threshold: float = Field(ge=0, le=1, description="From this probability upwards it is the second label.")
     model_version: str
     explanation: list[TermContribution] | None = Field(
         description="The terms that weighed most, heaviest first; null where texts are not stored."
@@ -126,7 +131,7 @@ Time = Annotated[dt.datetime, BeforeValidator(_read_time)]
 class ListQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")  # a filter with a slip in its name must not let everything through
 
-    label: Literal["spam", "ham"] | None = None
+    label: str | None = Field(default=None, description=LABEL)
     source: Literal["form", "api", "batch", "stream", "cli"] | None = None
     model_version: str | None = None
     since: Time | None = Field(default=None, description="From this time on (ISO 8601; UTC where no zone is given).")
@@ -140,7 +145,7 @@ class ListQuery(BaseModel):
 class ReviewRequest(BaseModel):
     model_config = _with_example({"true_label": "ham"}, extra="forbid", strict=True)
 
-    true_label: Literal["spam", "ham", "unsure"] = Field(description="What the message really is.")
+    true_label: str = Field(description=f"What the message really is. {TRUE_LABEL}")
 
 
 class Review(BaseModel):
@@ -148,7 +153,7 @@ class Review(BaseModel):
 
     created_at: dt.datetime
     reviewer: str = Field(description="Who said it: web:SESSION, key:NAME or import.")
-    true_label: Literal["spam", "ham", "unsure"]
+    true_label: str = Field(description=TRUE_LABEL)
     queue: str = Field(
         description="Why it was looked at: random, uncertain, reported, challenger, disagreements, all, api or import."
     )
@@ -165,8 +170,8 @@ class GivenReview(Review):
 class ListedPrediction(StoredPrediction):
     model_config = _with_example(LISTED)
 
-    true_label: Literal["spam", "ham"] | None = Field(
-        description="What its reviewers agree on; null where there is no review, a disagreement, or only unsure ones."
+    true_label: str | None = Field(
+        description=f"What its reviewers agree on; null without a review, or where they disagree or are unsure. {LABEL}"
     )
     reviews: list[Review] = Field(description="Oldest first.")
 

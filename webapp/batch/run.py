@@ -15,6 +15,7 @@ from webapp.batch.scorers import Scored, cores, score_chunks
 from webapp.errors import BadData
 from webapp.inference import Inference, Models
 from webapp.model import artifact
+from webapp.model.labels import Labels
 
 
 class Progress(NamedTuple):
@@ -110,9 +111,9 @@ def _work(
     models = _models(inference, state.model_version)
     inference.log.engine.dispose()  # the workers are forked from this process, and a connection must not be shared
     for chunk, scored in score_chunks(rows.chunks(), models, workers or cores()):
-        answers = _answers(inference, state, chunk, scored)
+        answers = _answers(inference, state, chunk, scored, models.current.labels)
         output.write(rows.render(chunk, answers))
-        _count(state, answers)
+        _count(state, answers, models.current.labels)
         state.position = chunk.position
         if noted_beside and rows.resumable:
             state.output_size = output.safe()
@@ -132,7 +133,7 @@ def _models(inference: Inference, version: str) -> Models:
     return models._replace(current=artifact.load(inference.registry.folder, version))
 
 
-def _answers(inference: Inference, state: State, chunk: Chunk, scored: Scored) -> list[Answer]:
+def _answers(inference: Inference, state: State, chunk: Chunk, scored: Scored, labels: Labels) -> list[Answer]:
     """Return an answer for each row of a chunk, logged if the run logs."""
     outcomes = iter(scored)
     by_row = [
@@ -153,14 +154,14 @@ def _answers(inference: Inference, state: State, chunk: Chunk, scored: Scored) -
             answers.append(Answer(error=outcome))
         else:
             row = next(logged)
-            answers.append(Answer(row["label"], row["spam_probability"], row["model_version"], row["id"]))
+            answers.append(Answer(labels.word(row["label"]), row["spam_probability"], row["model_version"], row["id"]))
     return answers
 
 
-def _count(state: State, answers: list[Answer]) -> None:
+def _count(state: State, answers: list[Answer], labels: Labels) -> None:
     state.rows += len(answers)
     for answer in answers:
         state.errors += bool(answer.error)
-        state.spam += answer.label == "spam"
+        state.spam += answer.label == labels.spam
         if answer.spam_probability is not None:
             state.histogram[min(int(answer.spam_probability * 10), 9)] += 1

@@ -74,9 +74,9 @@ def batch(
         click.echo(f"{target} is complete already.", err=True)
     else:
         ham = summary.rows - summary.spam - summary.errors
-        click.echo(
-            f"{summary.rows:,} rows: {summary.spam:,} spam, {ham:,} ham, {summary.errors:,} with an error.", err=True
-        )
+        words = current_inference().registry.labels()
+        called = f"{summary.spam:,} {words.spam}, {ham:,} {words.ham}"
+        click.echo(f"{summary.rows:,} rows: {called}, {summary.errors:,} with an error.", err=True)
         if not to_pipe:
             click.echo(f"Written to {target}{show.rate()}.", err=True)
     if summary.errors:

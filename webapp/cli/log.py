@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from flask import current_app
 
-from webapp.cli.command import ClearGroup
+from webapp.cli.command import ClearGroup, current_inference
 from webapp.errors import BadData
 
 log = ClearGroup("log", help="Export, purge, recount or copy the prediction log.")
@@ -23,7 +23,9 @@ def export_log(since: dt.datetime | None, file_format: str) -> None:
     """Write the logged predictions to standard output, oldest first."""
     from webapp.log.export import export
 
-    export(current_app.extensions["engine"], sys.stdout, file_format, since and since.replace(tzinfo=dt.UTC))
+    since = since and since.replace(tzinfo=dt.UTC)
+    words = current_inference().registry.labels()._asdict()
+    export(current_app.extensions["engine"], sys.stdout, file_format, since, words)
 
 
 @log.command("purge")

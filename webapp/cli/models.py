@@ -180,7 +180,7 @@ def _labelled(registry: ModelRegistry, versions: tuple[str, str], files: tuple[s
         files = (str(OWN_MESSAGES),)
     found = []
     for file in files:
-        dataset = read_labelled(Path(file))
+        dataset = read_labelled(Path(file), labels=registry.labels())
         for version in versions:
             if dataset.sha256 in {item["sha256"] for item in artifact.read_card(registry.folder, version)["data"]}:
                 click.echo(f"Notice: {version} has learnt {dataset.name}, so this flatters it.", err=True)

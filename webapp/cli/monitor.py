@@ -9,6 +9,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from webapp.cli.command import Clear, current_inference
+from webapp.model.labels import Labels
 from webapp.monitoring.span import RANGES, span
 
 
@@ -32,25 +33,27 @@ def monitor(name: str, model_version: str | None, file_format: str, declare_norm
     if file_format == "json":
         click.echo(json.dumps(figures, indent=2, ensure_ascii=False))
     else:
-        click.echo(_text(figures))
+        click.echo(_text(figures, current_inference().registry.labels()))
     if figures["verdict"]["state"] == "attention":
         click.get_current_context().exit(1)
 
 
-def _text(figures: Mapping[str, Any]) -> str:
+def _text(figures: Mapping[str, Any], labels: Labels) -> str:
     accuracy, drift, latency, errors, traffic = (
         figures[name] for name in ("accuracy", "drift", "latency", "errors", "traffic")
     )
     lines = [figures["verdict"]["sentence"], *(f"To do: {one['do']}" for one in figures["verdict"]["findings"]), ""]
     for name in ("accuracy", "spam_caught", "ham_blocked", "precision"):
-        lines.append(f"{name.replace('_', ' '):18} {_share(accuracy[name])}")
+        lines.append(f"{labels.sentence(name.replace('_', ' ')):18} {_share(accuracy[name])}")
     lines.append(f"{'reviewed':18} {accuracy['reviewed']:,} of a random sample")
     for test in drift["tests"]:
-        lines.append(f"{'drift':18} {test['name'].replace('_', ' ')}: {test['state']}")
+        lines.append(f"{'drift':18} {labels.sentence(test['name'].replace('_', ' '))}: {test['state']}")
     milliseconds = ", ".join(f"{name} {latency[name]} ms" for name in ("p50", "p95", "p99")) if latency["n"] else "-"
     lines.append(f"{'latency':18} {milliseconds}")
     lines.append(f"{'errors':18} {errors['failed']:,} failed, {errors['refused']:,} refused")
-    lines.append(f"{'traffic':18} {traffic['predictions']:,} predictions, {traffic['called_spam']:,} called spam")
+    lines.append(
+        f"{'traffic':18} {traffic['predictions']:,} predictions, {traffic['called_spam']:,} called {labels.spam}"
+    )
     return "\n".join(lines)
 
 

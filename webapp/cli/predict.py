@@ -26,6 +26,8 @@ def predict(text: str) -> None:
 
 
 def _print_prediction(text: str) -> None:
-    row = current_inference().predict(text, "cli")
+    inference = current_inference()
+    row = inference.predict(text, "cli")
+    label = inference.registry.labels(row["model_version"]).word(row["label"])
     terms = ", ".join(f"{item['term']} {item['contribution']:+.2f}" for item in (row["explanation"] or [])[:5])
-    click.echo(f"{row['label']}  {row['spam_probability']:.4f}  {terms}")
+    click.echo(f"{label}  {row['spam_probability']:.4f}  {terms}")

@@ -92,7 +92,7 @@ def _tell(result: "Retrained") -> None:
         ("reviewed random sample that it was not fitted on", result.random_sample),
     ):
         if figures["messages"]:
-            print_report(name, figures)
+            print_report(name, figures, current_inference().registry.labels())
         else:
             click.echo(f"\n{name}: no message, so nothing can be said")
     click.echo(f"\n{_compared(result)}\n\nSaved {result.version}")

@@ -5,8 +5,9 @@ from typing import TextIO
 import click
 from flask import current_app
 
-from webapp.cli.command import ClearGroup
+from webapp.cli.command import ClearGroup, current_inference
 from webapp.log.import_reviews import SHOWN_UNKNOWN, import_reviews
+from webapp.log.reviews import TRUE_LABELS
 
 review = ClearGroup("review", help="Tell Hamlet what messages really were.")
 
@@ -16,9 +17,11 @@ review = ClearGroup("review", help="Tell Hamlet what messages really were.")
 def import_file(file: TextIO) -> None:
     """Take true labels from FILE, a CSV with the columns id and true_label; - reads standard input.
 
-    A label is spam, ham or unsure. All of the file is taken, or nothing of it.
+    A label is spam or ham, in the words of the served model, or unsure. All of the file is taken, or nothing of it.
     """
-    done = import_reviews(current_app.extensions["engine"], file)
+    words = current_inference().registry.labels()
+    labels = {words.word(label): label for label in TRUE_LABELS}
+    done = import_reviews(current_app.extensions["engine"], file, labels)
     click.echo(f"{done.new:,} new, {done.changed:,} changed, {done.same:,} as before, {done.unknown:,} unknown.")
     if done.unknown:
         more = ", ..." if done.unknown > SHOWN_UNKNOWN else ""

@@ -16,6 +16,7 @@ from webapp.cli.switch import who
 from webapp.errors import BadData, HamletError
 from webapp.lifecycle import switching
 from webapp.model import artifact
+from webapp.model.labels import SPAM_OR_HAM, Labels, read_labels
 from webapp.model.registry import ModelRegistry
 
 METRIC_NAMES = {
@@ -30,9 +31,7 @@ METRIC_NAMES = {
 
 DATA_OPTIONS = (
     click.option("--text-column", help="The column with the messages, where it is not text, v2, content or message."),
-    click.option(
-        "--label-column", help="The column with spam/ham or 1/0, where it is not label, v1, class or category."
-    ),
+    click.option("--label-column", help="The column with the labels, where it is not label, v1, class or category."),
 )
 
 
@@ -43,13 +42,19 @@ def _data_options(command: Any) -> Any:
 
 
 def _read(
-    files: Iterable[str], text_column: str | None, label_column: str | None, licences: dict[str, str]
+    files: Iterable[str],
+    text_column: str | None,
+    label_column: str | None,
+    licences: dict[str, str],
+    labels: Labels | None,
 ) -> list[Any]:
+    """Read files that are all labelled with the given words, or else with those of the first."""
     from webapp.model.datasets import read_labelled
 
     datasets = []
     for file in files:
-        dataset = read_labelled(Path(file), text_column, label_column)
+        dataset = read_labelled(Path(file), text_column, label_column, labels)
+        labels = dataset.labels
         dataset.licence = next(
             (licence for start, licence in licences.items() if dataset.name.startswith(start)), dataset.licence
         )
@@ -79,11 +84,24 @@ def _read(
     "--weight", "weights", multiple=True, metavar="SOURCE=NUMBER", help="How much a message of a source counts; else 1."
 )
 @click.option(
+    "--labels",
+    "words",
+    metavar="NEGATIVE,POSITIVE",
+    help="The two labels in the files, the one that is looked for last, such as normal,urgent; 0 and 1 may stand for "
+    "them. By default ham,spam, or the two that are found, if one is called normal, ok, no or the like.",
+)
+@click.option(
+    "--pipeline",
+    metavar="MODULE:FUNCTION",
+    help="Your own recipe: a function that returns an unfitted scikit-learn Pipeline. See docs/own_model.md.",
+)
+@click.option(
     "--threshold",
     type=click.FloatRange(0.01, 0.99),
     default=0.5,
     show_default=True,
-    help="From which probability a message is called spam: higher blocks less ham, lower catches more spam.",
+    help="From which probability a message is called spam (or what your second label is): higher blocks less ham, "
+    "lower catches more spam.",
 )
 @click.option(
     "--format", "file_format", type=click.Choice(list(artifact.MODEL_FILES)), default="joblib", show_default=True
@@ -97,12 +115,15 @@ def train(
     tests: tuple[str, ...],
     licences: tuple[str, ...],
     weights: tuple[str, ...],
+    words: str | None,
+    pipeline: str | None,
     threshold: float,
     file_format: str,
     use_now: bool,
 ) -> None:
     """Train a new version of the model on labelled FILES (CSV or TSV, plain or gzip'd)."""
     from webapp.model import training
+    from webapp.model.recipe import fit_with
 
     for item in licences:
         if "=" not in item:
@@ -115,16 +136,23 @@ def train(
             raise BadData(f"--weight {item}: write it as SOURCE=NUMBER, such as spamassassin=0.5")
         by_source[source] = float(number)
     check_folder(current_inference().registry.folder)
-    datasets = _read(files, text_column, label_column, by_name)
-    unseen = _read(tests, text_column, label_column, by_name)
+    datasets = _read(files, text_column, label_column, by_name, read_labels(words) if words else None)
+    labels = datasets[0].labels
+    unseen = _read(tests, text_column, label_column, by_name, labels)
+    fit = fit_with(pipeline) if pipeline else training.fit
+    if labels != SPAM_OR_HAM:
+        click.echo(f"The labels are {labels.ham} and {labels.spam}; {labels.spam} is the one that is looked for.")
     with click.progressbar(length=6 + len(unseen), label="Training", item_show_func=lambda step: step or "") as bar:
-        result = training.train(datasets, unseen, by_source, threshold, lambda step: bar.update(1, step))
+        result = training.train(datasets, unseen, by_source, threshold, lambda step: bar.update(1, step), fit)
+    if pipeline:
+        result.card["pipeline"] = pipeline
     messages = result.card["messages"]
     click.echo(
-        f"{messages['messages']:,} messages ({messages['spam']:,} spam), {messages['copies_dropped']:,} copies dropped."
+        f"{messages['messages']:,} messages ({messages['spam']:,} {labels.spam}), "
+        f"{messages['copies_dropped']:,} copies dropped."
     )
     for name, report in result.card["metrics"].items():
-        print_report(name.replace("_", "-"), report)
+        print_report(name.replace("_", "-"), report, labels)
 
     registry = current_inference().registry
     now = dt.datetime.now(dt.UTC)
@@ -154,7 +182,9 @@ def _compare_with_current(registry: ModelRegistry, version: str, texts: list[str
     except HamletError:
         return
     new = artifact.load(registry.folder, version)
-    pairs = [(current.score(text).spam_probability, new.score(text).spam_probability) for text in texts]
+    if current.labels != new.labels:
+        return  # they answer different questions
+    pairs = list(zip(current.spam_probabilities(texts), new.spam_probabilities(texts), strict=True))
     differ = sum(current.label(old) != new.label(fresh) for old, fresh in pairs)
     largest = max(abs(old - fresh) for old, fresh in pairs)
     if largest == 0:
@@ -166,19 +196,21 @@ def _compare_with_current(registry: ModelRegistry, version: str, texts: list[str
         )
 
 
-def print_report(name: str, report: dict[str, Any]) -> None:
+def print_report(name: str, report: dict[str, Any], labels: Labels) -> None:
     """Print the metrics of a model card."""
-    click.echo(f"\n{name}: {report['messages']:,} messages, {report['spam']:,} spam")
-    for key, shown in METRIC_NAMES.items():
+    ham, spam = labels
+    click.echo(f"\n{name}: {report['messages']:,} messages, {report['spam']:,} {spam}")
+    names = {key: labels.sentence(name) for key, name in METRIC_NAMES.items()}
+    wide = max(12, *map(len, names.values()))
+    for key, shown in names.items():
         figure = report[key]
         if figure["value"] is not None:
-            click.echo(
-                f"  {shown:12} {figure['value']:.4f}   95 % interval {figure['low']:.4f} to {figure['high']:.4f}"
-            )
-    matrix = report["confusion_matrix"]
-    click.echo("                called spam   called ham")
-    click.echo(f"  spam          {matrix['spam_called_spam']:11,}  {matrix['spam_called_ham']:11,}")
-    click.echo(f"  ham           {matrix['ham_called_spam']:11,}  {matrix['ham_called_ham']:11,}")
+            value, low, high = (f"{figure[name]:.4f}" for name in ("value", "low", "high"))
+            click.echo(f"  {shown:{wide}} {value}   95 % interval {low} to {high}")
+    matrix, cell = report["confusion_matrix"], max(map(len, labels)) + 9
+    click.echo(f"  {'':12}{'called ' + spam:>{cell}}{'called ' + ham:>{cell}}")
+    click.echo(f"  {spam:12}{matrix['spam_called_spam']:{cell},}{matrix['spam_called_ham']:{cell},}")
+    click.echo(f"  {ham:12}{matrix['ham_called_spam']:{cell},}{matrix['ham_called_ham']:{cell},}")
 
 
 @click.command(cls=Clear)
@@ -191,14 +223,14 @@ def evaluate(files: tuple[str, ...], text_column: str | None, label_column: str 
 
     registry = current_inference().registry
     model = registry.current()
-    datasets = _read(files, text_column, label_column, {})
+    datasets = _read(files, text_column, label_column, {}, model.labels)
     trained_on = {item["sha256"] for item in artifact.read_card(registry.folder, model.version)["data"]}
     for dataset in datasets:
         if dataset.sha256 in trained_on:
             click.echo(
                 f"Notice: the model was trained on {dataset.name}, so this says nothing about new messages.", err=True
             )
-    print_report(f"model {model.version}", training.evaluate(model, datasets))
+    print_report(f"model {model.version}", training.evaluate(model, datasets), model.labels)
 
 
 @click.command("download-data", cls=Clear)

@@ -61,8 +61,9 @@ def compare(first: SpamModel, second: SpamModel, examples: Sequence[Example]) ->
     """Return how two versions do on the same messages, each with its own threshold."""
     counts = {(True, True): 0, (True, False): 0, (False, True): 0, (False, False): 0}
     differing = []
-    for example in examples:
-        probabilities = [model.score(example.text).spam_probability for model in (first, second)]
+    texts = [example.text for example in examples]
+    scored = zip(first.spam_probabilities(texts), second.spam_probabilities(texts), strict=True)
+    for example, probabilities in zip(examples, scored, strict=True):
         pairs = zip((first, second), probabilities, strict=True)
         right = tuple((probability >= model.threshold) == example.is_spam for model, probability in pairs)
         counts[right[0], right[1]] += 1

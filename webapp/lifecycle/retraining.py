@@ -20,6 +20,9 @@ from webapp.log.samples import counted_members
 from webapp.model import artifact, training
 from webapp.model.correction import correct
 from webapp.model.datasets import APART, Dataset, Example, bucket, copy_keys, drop_copies, read_labelled
+from webapp.model.labels import Labels
+from webapp.model.pipeline_model import PipelineModel, as_model
+from webapp.model.recipe import fit_with
 from webapp.model.registry import ModelRegistry
 from webapp.model.spam_model import SpamModel
 
@@ -78,7 +81,7 @@ def retrain(
     result = _fit(how, served, card, files, reviews, partial(_step, progress))
 
     progress(0.8, "Comparing it with the served version")
-    new = SpamModel(result.pipeline, "the new version", served.threshold)
+    new = as_model(result.pipeline, "the new version", served.threshold, served.labels)
     apart = [example for example in drop_copies(reviews.examples) if example.part == APART]
     compared = compare(served, new, apart)
     sample = [example for example in apart if example.text in reviews.sampled]
@@ -88,22 +91,27 @@ def retrain(
         raise BadData(_is_worse(compared))
 
     fitted = {*reviews.fitted, *(fitted_by(engine, served.version) if how == "correction" else ())}
-    new_card = result.card | {
-        "data": card["data"],
-        "weights": card["weights"] | {REVIEWS: WEIGHTS[how]},
-        "metrics": result.card["metrics"] | {"random_sample": sampled},
-        "retraining": {
-            "parent": served.version,
-            "how": how,
-            "new_reviews": reviews.new,
-            "reviews_fitted": len(reviews.fitted),
-            "reviews_kept_apart": len(apart),
-            "last_review": reviews.last,
-            "only_parent_right": compared.only_first_right,
-            "only_this_right": compared.only_second_right,
-            "p_value": compared.p_value,
-        },
-    }
+    recipe = {"pipeline": card["pipeline"]} if "pipeline" in card else {}
+    new_card = (
+        result.card
+        | recipe
+        | {
+            "data": card["data"],
+            "weights": card["weights"] | {REVIEWS: WEIGHTS[how]},
+            "metrics": result.card["metrics"] | {"random_sample": sampled},
+            "retraining": {
+                "parent": served.version,
+                "how": how,
+                "new_reviews": reviews.new,
+                "reviews_fitted": len(reviews.fitted),
+                "reviews_kept_apart": len(apart),
+                "last_review": reviews.last,
+                "only_parent_right": compared.only_first_right,
+                "only_this_right": compared.only_second_right,
+                "p_value": compared.p_value,
+            },
+        }
+    )
     # A corrected version's own held-out messages are too few to compare traffic with later.
     kept = artifact.read_reference(registry.folder, served.version) if how == "correction" else None
     progress(0.9, "Saving it")
@@ -147,7 +155,7 @@ def _files(card: artifact.Card, folder: Path | None) -> tuple[list[Dataset], lis
         if path is None:
             missing.append(name)
             continue
-        dataset = read_labelled(path)
+        dataset = read_labelled(path, labels=Labels(*card["labels"]))
         dataset.licence = entry["licence"]
         if dataset.sha256 == entry["sha256"]:
             found.append(dataset)
@@ -198,7 +206,8 @@ def _fit(
     reviews: _Reviews,
     progress: Callable[[str], None],
 ) -> training.Training:
-    datasets = [Dataset(REVIEWS, "", reviews.examples), *files]  # what people say of a message counts, not its copy
+    # First, as what people say of a message counts, not its copy in a file.
+    datasets = [Dataset(REVIEWS, "", reviews.examples, labels=served.labels), *files]
     if how == "correction":
         for file in files:
             file.examples = [example._replace(part="train") for example in file.examples]  # learnt long ago
@@ -206,7 +215,13 @@ def _fit(
     weights = card["weights"] | {REVIEWS: WEIGHTS[how]}
     weights = {source: weight for source, weight in weights.items() if source in sources}
     if how == "anew":
-        return training.train(datasets, (), weights, served.threshold, progress)
+        fit = fit_with(card["pipeline"]) if "pipeline" in card else training.fit
+        return training.train(datasets, (), weights, served.threshold, progress, fit)
+    if isinstance(served, PipelineModel):
+        raise BadData(
+            "The served model is a Pipeline of your own, which can only be fitted anew: give the files of its card "
+            "with --data FOLDER."
+        )
     fit = partial(correct, served.pipeline, learnt=sources - {REVIEWS})
     return training.train(datasets, (), weights, served.threshold, progress, fit, fewest=0)
 

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from typing import TextIO
 
@@ -28,12 +28,19 @@ COLUMNS = [column.name for column in predictions.columns]
 CHUNK_ROWS = 10_000  # so that memory stays the same, however long the log is
 
 
-def export(engine: sa.Engine, file: TextIO, file_format: str, since: dt.datetime | None) -> int:
-    """Write the predictions made at or after `since`, oldest first, as "csv" or "jsonl"; return how many."""
+def export(
+    engine: sa.Engine, file: TextIO, file_format: str, since: dt.datetime | None, words: Mapping[str, str]
+) -> int:
+    """Write the predictions made at or after `since`, oldest first, as "csv" or "jsonl"; return how many.
+
+    `words` says what people call each label.
+    """
     count = 0
     if file_format == "csv":
         pd.DataFrame(columns=COLUMNS).to_csv(file, index=False)
     for frame in _read_chunks(engine, since):
+        for column in ("label", "challenger_label"):
+            frame[column] = frame[column].map(words, na_action="ignore")
         if file_format == "csv":
             frame["explanation"] = frame["explanation"].map(json.dumps)
             frame.to_csv(file, index=False, header=False)

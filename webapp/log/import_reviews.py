@@ -2,7 +2,7 @@
 
 import csv
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, NamedTuple, TextIO
 
@@ -15,6 +15,7 @@ from webapp.log.tables import new_id, predictions, reviews
 CHUNK_ROWS = 10_000  # so that memory stays the same, however long the file is
 SHOWN_UNKNOWN = 5
 REVIEWER = QUEUE = "import"
+AS_STORED = {label: label for label in TRUE_LABELS}
 
 given = sa.Table(
     "given_reviews",
@@ -37,9 +38,10 @@ class Imported(NamedTuple):
     unknown_ids: list[str]  # the first of them
 
 
-def import_reviews(engine: sa.Engine, file: TextIO) -> Imported:
+def import_reviews(engine: sa.Engine, file: TextIO, labels: Mapping[str, str] = AS_STORED) -> Imported:
     """Store the labels of a CSV file with the columns id and true_label; they replace those of earlier imports.
 
+    `labels` says which label is meant by each word that the file may use.
     The rows go into a temporary table first, so that the log is locked only while they are copied. Raises BadData,
     naming the line; then nothing is stored.
     """
@@ -48,7 +50,7 @@ def import_reviews(engine: sa.Engine, file: TextIO) -> Imported:
             given.create(connection)
         try:
             with connection.begin():
-                rows = _read(file)
+                rows = _read(file, labels)
                 while chunk := list(islice(rows, CHUNK_ROWS)):
                     connection.execute(sa.insert(given), chunk)
                 _refuse_contradictions(connection)
@@ -64,19 +66,21 @@ def import_reviews(engine: sa.Engine, file: TextIO) -> Imported:
                 given.drop(connection)
 
 
-def _read(file: TextIO) -> Iterator[dict[str, Any]]:
+def _read(file: TextIO, labels: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     reader = csv.DictReader(file)
     try:
         if not {"id", "true_label"} <= set(reader.fieldnames or ()):
             raise BadData("line 1: the file must begin with the names of its columns: id,true_label")
         for row in reader:
-            prediction_id, label = ((row[name] or "").strip() for name in ("id", "true_label"))
-            if not prediction_id or label not in TRUE_LABELS:
+            prediction_id, word = ((row[name] or "").strip() for name in ("id", "true_label"))
+            if not prediction_id or word not in labels:
+                first, second, third = labels
                 raise BadData(
-                    f"line {reader.line_num}: each row is an id and spam, ham or unsure, such as "
-                    "019ab0f2-5b7e-7c3a-9d21-0f6c1f2e3a4b,ham. Nothing was stored."
+                    f"line {reader.line_num}: each row is an id and {first}, {second} or {third}, such as "
+                    f"019ab0f2-5b7e-7c3a-9d21-0f6c1f2e3a4b,{second}. Nothing was stored."
                 )
-            yield {"line": reader.line_num, "review_id": new_id(), "prediction_id": prediction_id, "true_label": label}
+            row = {"line": reader.line_num, "review_id": new_id()}
+            yield {**row, "prediction_id": prediction_id, "true_label": labels[word]}
     except csv.Error as error:
         raise BadData(f"line {reader.line_num}: this is no CSV ({error}). Nothing was stored.") from error
 

@@ -28,12 +28,15 @@ from sklearn.pipeline import Pipeline
 from webapp.config import VERSION
 from webapp.errors import ModelUnusable
 from webapp.model.features import FEATURES_VERSION
+from webapp.model.labels import Labels
+from webapp.model.pipeline_model import as_model
 from webapp.model.spam_model import SpamModel
 from webapp.model.traits import Reference
 
 CARD = "model_card.json"
 REFERENCE = "reference.json"
 MODEL_FILES = {"joblib": "model.joblib", "pickle": "model.pkl"}
+WHERE = "its module must lie beside wsgi.py, in webapp/, or be installed, wherever the model is served."
 Card = dict[str, Any]
 
 
@@ -88,7 +91,9 @@ def save(
     try:
         (unfinished / file["name"]).write_bytes(content)
         (unfinished / REFERENCE).write_bytes(reference_content)
-        (unfinished / CARD).write_text(json.dumps(head | card | tail, indent=2, ensure_ascii=False) + "\n")
+        (unfinished / CARD).write_text(
+            json.dumps(head | card | tail, indent=2, ensure_ascii=False, default=repr) + "\n"
+        )
         announce(version)
         unfinished.rename(models_folder / version)
     finally:
@@ -130,9 +135,12 @@ def load(models_folder: Path, version: str) -> SpamModel:
         pipeline = (
             pickle.loads(content) if card["model_file"]["format"] == "pickle" else joblib.load(io.BytesIO(content))
         )
-        return SpamModel(pipeline, version, card["threshold"])
+        return as_model(pipeline, version, card["threshold"], Labels(*card["labels"]))
     except Exception as error:  # unpickling may raise anything: a class that was moved or is not installed, say
-        raise ModelUnusable(f"Model {version} cannot be loaded ({type(error).__name__}: {error}). {_MEND}") from error
+        recipe = f"Its recipe is {card['pipeline']}: {WHERE} " if card.get("pipeline") else ""
+        raise ModelUnusable(
+            f"Model {version} cannot be loaded ({type(error).__name__}: {error}). {recipe}{_MEND}"
+        ) from error
 
 
 def verify(models_folder: Path, version: str) -> Card:

@@ -15,10 +15,12 @@ from typing import Literal, NamedTuple
 
 from webapp.config import MAX_TEXT_LENGTH
 from webapp.errors import BadData
+from webapp.model.labels import SPAM_OR_HAM, Labels, find_labels
 
 LABEL_COLUMNS = ("label", "v1", "class", "category")  # ours, Kaggle's copy of UCI's SMS, UCI's YouTube
 TEXT_COLUMNS = ("text", "v2", "content", "message")
-LABELS = {"spam": True, "ham": False, "1": True, "0": False}
+NUMBERS = {"0": False, "1": True}  # may stand for the labels, whatever these are called
+NAME = "Two are needed: leave the others out, or say which with --labels NEGATIVE,POSITIVE."
 PARTS = ("train", "test", "")  # what a column "split" may say; where it is empty, a hash decides
 APART = "apart"  # as a part: measured on, and not fitted on in the end either
 TRAIN_BUCKETS = range(6)  # of ten: 60 % to fit on, 40 % held out
@@ -44,12 +46,16 @@ class Dataset:
     examples: list[Example]
     licence: str = "not stated"
     notices: list[str] = field(default_factory=list)
+    labels: Labels = SPAM_OR_HAM  # the words in it: is_spam of an example means the second one
 
 
-def read_labelled(path: Path, text_column: str | None = None, label_column: str | None = None) -> Dataset:
+def read_labelled(
+    path: Path, text_column: str | None = None, label_column: str | None = None, labels: Labels | None = None
+) -> Dataset:
     """Read a CSV or TSV file, plain or gzip'd, with a header or in UCI's form `label<TAB>text` without one.
 
-    Raises BadData, naming the file and, where it can, the line.
+    Its labels are the given words, or 0 and 1 for them; where none are given, ham and spam or any other two, of which
+    labels.py says which one is looked for. Raises BadData, naming the file and, where it can, the line.
     """
     try:
         raw = path.read_bytes()
@@ -66,15 +72,58 @@ def read_labelled(path: Path, text_column: str | None = None, label_column: str 
         dataset.notices.append(f"{path}: not UTF-8, read as Latin-1")
     if not text.strip():
         raise BadData(f"{path}: the file is empty")
-    dataset.examples = list(_read_rows(path, text, text_column, label_column))
+    rows = list(_read_rows(path, text, text_column, label_column, labels))
+    dataset.labels = labels or _labels_of(path, rows)
+    is_spam = {**NUMBERS, dataset.labels.ham: False, dataset.labels.spam: True}
+    for row in rows:
+        if row.label not in is_spam:
+            ham, spam = dataset.labels
+            raise BadData(f"{path}, line {row.line}: label {row.label!r} is neither {ham} nor {spam} (nor 0 nor 1)")
+    dataset.examples = [Example(row.text, is_spam[row.label], row.source, row.part) for row in rows if row.text]
     return dataset
 
 
-def _read_rows(path: Path, text: str, text_column: str | None, label_column: str | None) -> Iterable[Example]:
+class _Row(NamedTuple):
+    line: int
+    label: str  # in small letters
+    text: str
+    source: str
+    part: str
+
+
+def _labels_of(path: Path, rows: Iterable[_Row]) -> Labels:
+    """Return the two words that the rows are labelled with; raises BadData."""
+    first_lines: dict[str, int] = {}
+    for row in rows:
+        first_lines.setdefault(row.label, row.line)
+    words = [word for word in first_lines if word not in NUMBERS]
+    if set(words) <= set(SPAM_OR_HAM):
+        return SPAM_OR_HAM
+    if len(words) < len(first_lines):  # 0 and 1 stand for words, but for which?
+        raise BadData(f"{path}: the labels are {_some(first_lines)}. {NAME}")
+    if len(words) > 2 or not set(SPAM_OR_HAM).isdisjoint(words):
+        third = words[2] if len(words) > 2 else next(word for word in words if word not in SPAM_OR_HAM)
+        others = " and ".join(word for word in words[:2] if word != third)
+        raise BadData(
+            f"{path}, line {first_lines[third]}: label {third[:50]!r} is one too many beside {others}. {NAME}"
+        )
+    try:
+        return find_labels(words)
+    except BadData as error:
+        raise BadData(f"{path}: {error}") from error
+
+
+def _some(words: Iterable[str]) -> str:
+    return ", ".join(word[:50] for word in list(words)[:5])
+
+
+def _read_rows(
+    path: Path, text: str, text_column: str | None, label_column: str | None, labels: Labels | None
+) -> Iterable[_Row]:
     first_line = text.lstrip().splitlines()[0]
     delimiter = "\t" if "\t" in first_line else ","
     first_cell = first_line.split(delimiter)[0].strip().strip('"').lower()
-    headerless = first_cell in LABELS and not text_column and not label_column
+    headerless = first_cell in {*NUMBERS, *(labels or SPAM_OR_HAM)} and not text_column and not label_column
     # UCI's file has no quoting: its quotation marks belong to the messages.
     quoting: Literal[0, 3] = csv.QUOTE_NONE if headerless and delimiter == "\t" else csv.QUOTE_MINIMAL
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
@@ -93,15 +142,11 @@ def _read_rows(path: Path, text: str, text_column: str | None, label_column: str
                 raise BadData(
                     f"{path}, line {line}: has {len(row)} columns, needs at least {max(label_at, text_at) + 1}"
                 )
-            label = LABELS.get(row[label_at].strip().lower())
-            if label is None:
-                raise BadData(f"{path}, line {line}: label {row[label_at]!r} is neither spam/ham nor 1/0")
             source = row[source_at] if source_at is not None and len(row) > source_at else stem
             part = row[part_at].strip().lower() if part_at is not None and len(row) > part_at else ""
             if part not in PARTS:
                 raise BadData(f"{path}, line {line}: split {part!r} is neither train nor test")
-            if message := row[text_at].strip()[:MAX_TEXT_LENGTH]:
-                yield Example(message, label, source, part)
+            yield _Row(line, row[label_at].strip().lower(), row[text_at].strip()[:MAX_TEXT_LENGTH], source, part)
         line = rows.line_num + 1
 
 
@@ -147,7 +192,8 @@ def bucket(text: str, digit: int = 0) -> int:
 
     It is the last digit of the text's hash, or the one before it, and so on.
     """
-    return int(hashlib.sha256(norm(text).encode()).hexdigest(), 16) // 10**digit % 10
+    number: int = int(hashlib.sha256(norm(text).encode()).hexdigest(), 16) // 10**digit % 10
+    return number
 
 
 def split(examples: Iterable[Example]) -> tuple[list[Example], list[Example]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from webapp.errors import ModelUnusable, NotFound
 from webapp.model import artifact
+from webapp.model.labels import SPAM_OR_HAM, Labels
 from webapp.model.spam_model import SpamModel
 
 LOOK_EVERY_S = 0.5
@@ -37,6 +38,7 @@ class _Role:
         self.file = folder / name
         self.model: SpamModel | None = None
         self.error: ModelUnusable | None = None
+        self.labels: dict[str, Labels] = {}  # of each version that was ever loaded
         self._seen: str | None = None  # what the file said when we looked last
         self._look_again_at = 0.0
         self._looking = threading.Lock()
@@ -82,6 +84,8 @@ class _Role:
             if version == self._seen and self.error is None:
                 return
             self.model = self._load(version) if version else None
+            if self.model:
+                self.labels[self.model.version] = self.model.labels
             self._seen, self.error = version, None
         except ModelUnusable as error:
             if str(error) != str(self.error):
@@ -133,6 +137,17 @@ class ModelRegistry:
         if role.model is None:
             raise role.error or ModelUnusable("The model is being loaded. Please try again in a moment.")
         return role.model
+
+    def labels(self, version: str = "") -> Labels:
+        """Return the served model's words for the labels; ham and spam where none can be served.
+
+        Where a version is given that was served a moment ago, its words: an answer and its label belong together.
+        """
+        try:
+            served = self.current().labels
+        except ModelUnusable:
+            served = SPAM_OR_HAM
+        return self._current.labels.get(version, served)
 
     def challenger(self) -> SpamModel | None:
         """Return the model that is tried, None if there is none or it cannot be loaded: no verdict waits for it."""

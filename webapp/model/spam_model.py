@@ -1,7 +1,7 @@
 """A loaded model: the spam probability of a message, and each term's share in it."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -9,6 +9,7 @@ from sklearn.pipeline import Pipeline
 
 from webapp.config import THREADS
 from webapp.model.features import FACT_VALUE, GRAM_VALUE, LONGEST_WORD, grams, pairs, token_value
+from webapp.model.labels import SPAM_OR_HAM, Labels
 from webapp.model.reading import is_fact, read_message
 
 REMEMBERED_TOKENS = 50_000
@@ -48,15 +49,20 @@ class SpamModel:
     For logistic regression the log-odds of spam are the intercept plus, for each term, its value times its weight
     (Hastie, Tibshirani, Friedman: The Elements of Statistical Learning, section 4.4). Adding them up one by one
     gives the probability and its explanation together, and agrees with `Pipeline.predict_proba` to 1e-9.
+    Pipelines of another kind are pipeline_model.py's.
     """
 
-    def __init__(self, pipeline: Pipeline, version: str, threshold: float):
+    knows_words = True  # whether unknown_share says something
+
+    def __init__(self, pipeline: Pipeline, version: str, threshold: float, labels: Labels = SPAM_OR_HAM):
         self.pipeline = pipeline
         self.version = version
         self.threshold = threshold
+        self.labels = labels
         vectorizer, classifier = pipeline[0], pipeline[-1]
         weights = (vectorizer.scale_ * classifier.coef_[0]).tolist()
         self._weights: dict[str, float] = dict(zip(vectorizer.vocabulary_, weights, strict=True))
+        self._known_words: Container[str] = self._weights
         self._intercept = float(classifier.intercept_[0])
         self._token_weights = _TokenWeights(self._weights)
 
@@ -80,8 +86,12 @@ class SpamModel:
             contributions[fact] = FACT_VALUE * weights.get(fact, 0.0)
         return Score(_sigmoid(self._intercept + sum(contributions.values())), contributions)
 
+    def spam_probabilities(self, texts: Sequence[str]) -> list[float]:
+        """Return the spam probability of each text, where nobody asks why."""
+        return [self.score(text).spam_probability for text in texts]
+
     def label(self, spam_probability: float) -> str:
-        """Return "spam" from the threshold upwards, else "ham"."""
+        """Return "spam" from the threshold upwards, else "ham", whatever `labels` call them."""
         return "spam" if spam_probability >= self.threshold else "ham"
 
     def term_weights(self) -> dict[str, float]:
@@ -102,7 +112,7 @@ class SpamModel:
     def unknown_share(self, tokens: Iterable[str]) -> float:
         """Return the share (0 to 1) of the distinct words among a message's tokens that the model has never learnt."""
         words = [token for token in set(tokens) if token[0].isalpha()]
-        return sum(word not in self._weights for word in words) / len(words) if words else 0.0
+        return sum(word not in self._known_words for word in words) / len(words) if words else 0.0
 
 
 def _sigmoid(log_odds: float) -> float:

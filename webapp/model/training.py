@@ -6,13 +6,17 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import has_fit_parameter
 
 from webapp.errors import BadData
 from webapp.model.datasets import APART, TRAIN_BUCKETS, Dataset, Example, drop_copies, split
 from webapp.model.evaluation import Metrics, confusion_matrix, expected_calibration_error, measure
 from webapp.model.features import MessageVectorizer
+from webapp.model.labels import SPAM_OR_HAM, Labels
+from webapp.model.pipeline_model import as_model
 from webapp.model.spam_model import SpamModel
 from webapp.model.traits import Reference, observe, summarise
 
@@ -45,14 +49,25 @@ def make_pipeline() -> Pipeline:
     )
 
 
-def fit(examples: Sequence[Example], weights: Mapping[str, float]) -> Pipeline:
-    """Return the model fitted on examples, each counting as its source's weight says."""
-    pipeline = make_pipeline()
+def fit(
+    examples: Sequence[Example], weights: Mapping[str, float], make: Callable[[], Pipeline] = make_pipeline
+) -> Pipeline:
+    """Return the model fitted on examples, each counting as its source's weight says; raises BadData.
+
+    What it learns to tell apart is called "spam" and "ham", whatever the words in the files.
+    """
+    pipeline = make()
     counts = [weights.get(example.source, 1.0) for example in examples]
+    last, classifier = pipeline.steps[-1]
+    options = {}
+    if has_fit_parameter(classifier, "sample_weight"):
+        options[f"{last}__sample_weight"] = counts
+    elif weights:
+        raise BadData(f"--weight: {type(classifier).__name__} cannot weigh messages")
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # a fit that did not converge is no fit
+        warnings.simplefilter("error", ConvergenceWarning)  # a fit that did not converge is no fit
         labels = ["spam" if example.is_spam else "ham" for example in examples]
-        return pipeline.fit([example.text for example in examples], labels, classifier__sample_weight=counts)
+        return pipeline.fit([example.text for example in examples], labels, **options)
 
 
 def train(
@@ -68,14 +83,16 @@ def train(
 
     Copies are dropped first, over all files. `unseen` are files of other origin, only ever measured on. `weights` says
     how much a message of a source counts in the fit (1 where it does not say). `progress` is told of each step as it
-    begins. `fewest` is how many messages of each label each part must have. Raises BadData.
+    begins. `fit` makes the model, `fewest` is how many messages of each label each part must have. The words for
+    the labels are those of the files, the same in all. Raises BadData.
     """
+    labels = datasets[0].labels if datasets else SPAM_OR_HAM
     progress("dropping copies")
     examples = [example for dataset in datasets for example in dataset.examples]
     kept = drop_copies(examples)
     training_part, held_out = split(kept)
-    _check(training_part, "training part", fewest)
-    _check(held_out, "held-out part", fewest)
+    _check(training_part, "training part", fewest, labels)
+    _check(held_out, "held-out part", fewest, labels)
     _check_weights(weights, kept)
     strangers = {dataset.name: drop_copies([*kept, *dataset.examples])[len(kept) :] for dataset in unseen}
     for name, unknown in strangers.items():
@@ -83,7 +100,7 @@ def train(
             raise BadData(f"{name}: holds no message that the training files do not hold too")
 
     progress("fitting on the training part")
-    measured = SpamModel(fit(training_part, weights), "training part", threshold)
+    measured = as_model(fit(training_part, weights), "training part", threshold, labels)
     progress("measuring on the held-out part")
     probability = predict(measured, held_out)
     metrics = {"held_out": report(held_out, probability, threshold)}
@@ -98,15 +115,15 @@ def train(
     progress("fitting on everything")
     final = fit([example for example in kept if example.part != APART], weights)
     card = {
-        "labels": ["ham", "spam"],
+        "labels": list(labels),
         "threshold": threshold,
         "threshold_reason": (
-            "From here upwards spam is likelier than ham."
+            labels.sentence("From here upwards spam is likelier than ham.")
             if threshold == THRESHOLD
             else "Chosen by whoever trained the model; for the shipped one docs/model.md says why."
         ),
         "weights": dict(weights),
-        "recipe": {name: step.get_params() for name, step in final.steps},
+        "recipe": {name: step.get_params() for name, step in final.steps if hasattr(step, "get_params")},
         "data": [_describe(dataset) for dataset in datasets],
         "messages": _count(kept) | {"copies_dropped": len(examples) - len(kept)},
         "split": {
@@ -124,7 +141,7 @@ def train(
 
 def predict(model: SpamModel, examples: Sequence[Example]) -> list[float]:
     """Return the spam probability of each example."""
-    return [model.score(example.text).spam_probability for example in examples]
+    return model.spam_probabilities([example.text for example in examples])
 
 
 def evaluate(model: SpamModel, datasets: Sequence[Dataset]) -> dict[str, Any]:
@@ -135,13 +152,13 @@ def evaluate(model: SpamModel, datasets: Sequence[Dataset]) -> dict[str, Any]:
     return report(examples, predict(model, examples), model.threshold)
 
 
-def _check(examples: Sequence[Example], part: str, fewest: int) -> None:
+def _check(examples: Sequence[Example], part: str, fewest: int, labels: Labels) -> None:
     count = _count(examples)
     for label in ("spam", "ham"):
         if count[label] < fewest:
             raise BadData(
-                f"Too few messages: the {part} has {count[label]} labelled {label}, but needs {fewest} different ones. "
-                "Add labelled messages of both kinds."
+                f"Too few messages: the {part} has {count[label]} labelled {labels.word(label)}, but needs {fewest} "
+                "different ones. Add labelled messages of both kinds."
             )
 
 

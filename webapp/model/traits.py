@@ -52,7 +52,7 @@ class Reference(TypedDict):
 def observe(model: SpamModel, text: str, spam_probability: float | None = None) -> Observed:
     """Return the traits and tokens of a message; it is scored only where its spam probability is not known yet."""
     if spam_probability is None:
-        spam_probability = model.score(text).spam_probability
+        spam_probability = model.spam_probabilities([text])[0]
     tokens = read_message(text).tokens
     words = [token for token in tokens if token[0].isalpha()]
     length = max(len(text), 1)

@@ -13,7 +13,7 @@ from webapp.model import artifact
 from webapp.model.registry import ModelRegistry
 from webapp.model.spam_model import SpamModel
 from webapp.model.traits import token_shares
-from webapp.monitoring.drift import changed_terms, drift, from_training, window
+from webapp.monitoring.drift import UNKNOWN_WORDS, changed_terms, drift, from_training, window
 from webapp.monitoring.span import Span
 
 MESSAGES = 1000  # of each side: enough to see what matters (docs/monitoring.md), and read in a moment
@@ -25,6 +25,8 @@ FROM_TRAINING = (
     "Compared with the held-out part of the training data. That is a blend of several sources, not your traffic, so it "
     "is a rough yardstick: once a range of your own traffic looks right, declare it normal."
 )
+
+NO_WORDS = "This model keeps no list of the words that it has learnt, so the test of unknown words is left out."
 
 
 def drift_report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict[str, Any]:
@@ -57,14 +59,14 @@ def drift_report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict
         for one in changed_terms(shares, shares_of, current.tokens)
     ]
     return {
-        **drift(then, current),
+        **drift(then, current, () if model.knows_words else (UNKNOWN_WORDS,)),
         "reference": {
             "kind": "declared" if declared else "training",
             "since": declared.since.isoformat() if declared else None,
             "until": declared.until.isoformat() if declared else None,
             "messages": len(then.called_spam),
         },
-        "note": note,
+        "note": note if model.knows_words else f"{note} {NO_WORDS}",
         "messages": len(rows),
         "changed_terms": terms,
     }
@@ -80,8 +82,9 @@ def _messages(engine: sa.Engine, since: dt.datetime, until: dt.datetime, model_v
 
 
 def _scored(model: SpamModel, rows: list[Any]) -> list[tuple[str | None, float, bool]]:
-    scored = []
-    for text, stored in rows:
-        spam_probability = stored if text is None else model.score(text).spam_probability
-        scored.append((text, spam_probability, model.label(spam_probability) == "spam"))
-    return scored
+    anew = iter(model.spam_probabilities([row.text for row in rows if row.text is not None]))
+    probabilities = [row.spam_probability if row.text is None else next(anew) for row in rows]
+    return [
+        (row.text, probability, model.label(probability) == "spam")
+        for row, probability in zip(rows, probabilities, strict=True)
+    ]

@@ -12,6 +12,7 @@ from webapp.log.rollups import PREDICTIONS, count
 from webapp.log.samples import Sample, all_samples, counted_members, other_reviews
 from webapp.log.tables import first_id
 from webapp.model import artifact
+from webapp.model.labels import Labels
 from webapp.model.registry import ModelRegistry
 from webapp.monitoring import service
 from webapp.monitoring.accuracy import Reviewed, Share, accuracy
@@ -46,7 +47,18 @@ def report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict[str, 
         | {"before": _only(service.traffic(before, span.before), "predictions", "share_called_spam")},
         "stream": consumers(engine, dt.datetime.now(dt.UTC)),
     }
-    return {"verdict": verdict(figures), **figures}
+    return _in_words_of(registry.labels(), {"verdict": verdict(figures), **figures})
+
+
+def _in_words_of(labels: Labels, figures: dict[str, Any]) -> dict[str, Any]:
+    """Let the sentences say the served model's words for spam and ham; names of figures stay."""
+    told, tests = figures["verdict"], figures["drift"]["tests"]
+    told["sentence"] = labels.sentence(told["sentence"])
+    for finding in told["findings"]:
+        finding["what"] = labels.sentence(finding["what"])
+    for test in tests:
+        test["explanation"] = labels.sentence(test["explanation"])
+    return figures
 
 
 def live_accuracy(engine: sa.Engine, model_version: str) -> Share:

@@ -13,6 +13,7 @@ from pydantic_core import to_json
 from webapp.errors import InvalidInput
 from webapp.inference import answer, check_text
 from webapp.log.tables import PredictionRow
+from webapp.model.labels import Labels
 
 SHORTENED = 1_000  # bytes that are left of a dead letter's value where the broker refuses the whole
 
@@ -89,9 +90,9 @@ def read_text(value: bytes | None) -> str:
     return text
 
 
-def prediction(record: Record, row: PredictionRow, topic: str) -> Outgoing:
+def prediction(record: Record, row: PredictionRow, labels: Labels, topic: str) -> Outgoing:
     """Return what the API would answer, under the record's key and with its headers."""
-    return Outgoing("prediction", topic, to_json(answer(row)), record.key, record.headers, record)
+    return Outgoing("prediction", topic, to_json(answer(row, labels)), record.key, record.headers, record)
 
 
 def dead_letter(record: Record, topic: str, reason: str) -> Outgoing:

@@ -140,7 +140,10 @@ class Stream:
                 records = self._owned(records)
             else:
                 self._notices.over("waiting", "It works again.")
-                answers = [prediction(usable[name], row, self._options.topic_out) for name, row in rows.items()]
+                words, topic = self._inference.registry.labels, self._options.topic_out
+                answers = [
+                    prediction(usable[name], row, words(row["model_version"]), topic) for name, row in rows.items()
+                ]
                 return records, answers + dead_letters
 
     def _cluster_id(self) -> str:

@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from webapp.web import batch, check, compare, login, models, monitor, retrain, review
+from webapp.web import batch, check, compare, login, models, monitor, retrain, review, words
 from webapp.web.navigation import navigation
 
 
@@ -11,3 +11,4 @@ def register(app: Flask) -> None:
     for page in (check, login, batch, review, monitor, models, compare, retrain):
         app.register_blueprint(page.blueprint)
     app.context_processor(navigation)
+    words.register(app)

@@ -15,6 +15,7 @@ from webapp.batch.rows import COLUMNS
 from webapp.errors import BadData, NotFound
 from webapp.web.charts import Chart, Series, chart
 from webapp.web.check import how_long_ago
+from webapp.web.words import labels, worded
 
 ROWS = 20
 TEXT_LENGTH = 300  # characters of a message that are shown
@@ -75,18 +76,18 @@ def preview(path: Path, text_column: str) -> list[Row]:
 
 def _row(text: str, cells: Sequence[Any]) -> Row:
     label, spam_probability, _, _, error = cells[-len(COLUMNS) :]
-    return Row(text[:TEXT_LENGTH], label, float(spam_probability) if label else None, error)
+    return Row(text[:TEXT_LENGTH], labels().label(label) or label, float(spam_probability) if label else None, error)
 
 
 def histogram(counts: Sequence[int]) -> Chart:
     """Lay out how many messages got which spam probability, in tenths."""
     return chart(
-        "How likely spam the messages are",
+        worded("How likely spam the messages are"),
         [{"label": f"{10 * tenth} to {10 * tenth + 10} %", "count": count} for tenth, count in enumerate(counts)],
-        along="spam probability",
+        along=worded("spam probability"),
         bars=[Series("count", "messages", "accent")],
-        help="How many messages got which spam probability. Where the model is sure, the bars stand at the two ends; "
-        "those in the middle are worth a look.",
+        help=worded("How many messages got which spam probability. ")
+        + "Where the model is sure, the bars stand at the two ends; those in the middle are worth a look.",
     )
 
 

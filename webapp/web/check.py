@@ -9,7 +9,9 @@ from webapp.config import MAX_TEXT_LENGTH
 from webapp.errors import InvalidInput
 from webapp.inference import Inference
 from webapp.log.reader import get_prediction
+from webapp.model.labels import SPAM_OR_HAM
 from webapp.web.explanation import mark, shares
+from webapp.web.words import labels
 
 blueprint = Blueprint("check", __name__)
 
@@ -47,7 +49,8 @@ def send() -> ResponseReturnValue:
 
 
 def _form_page(text: str, error: str | None = None) -> str:
-    return render_template("check.html", text=text, error=error, examples=EXAMPLES, limit=MAX_TEXT_LENGTH)
+    examples = EXAMPLES if labels() == SPAM_OR_HAM else []  # they are about spam
+    return render_template("check.html", text=text, error=error, examples=examples, limit=MAX_TEXT_LENGTH)
 
 
 @blueprint.get("/predictions/<prediction_id>")

@@ -12,6 +12,7 @@ from webapp.monitoring.report import report
 from webapp.monitoring.span import RANGES, Span, span
 from webapp.web.charts import Chart, Series, chart, figure, label, sparkline
 from webapp.web.login import signed_in_only
+from webapp.web.words import word, worded
 
 blueprint = Blueprint("monitor", __name__)
 blueprint.before_request(signed_in_only)
@@ -64,7 +65,9 @@ def _chosen(values: Mapping[str, str]) -> Span:
 
 def _cards(report: Report) -> list[Card]:
     concerned = {finding["about"] for finding in report["verdict"]["findings"]}
-    accuracy, drift, latency, errors = (report[name] for name in ("accuracy", "drift", "latency", "errors"))
+    accuracy, drift, latency, errors, traffic = (
+        report[name] for name in ("accuracy", "drift", "latency", "errors", "traffic")
+    )
     right, before = accuracy["accuracy"], accuracy["before"]["accuracy"]
     at_training = accuracy["at_training"]["accuracy"]
     drifted = [test for test in drift["tests"] if test["state"] == "drifted"]
@@ -86,13 +89,11 @@ def _cards(report: Report) -> list[Card]:
             "Whether the messages of this range are of another kind than those of the reference. "
             "A drifted model is not a wrong one, but its old figures may no longer hold.",
             {"drifted": "Drifted", "no drift seen": "None seen"}.get(drift["state"], "Not known"),
-            ", ".join(test["name"].replace("_", " ") for test in drifted)
+            ", ".join(worded(test["name"].replace("_", " ")) for test in drifted)
             or (f"{drift['messages']:,} messages compared" if drift["messages"] else "nothing to compare"),
-            f"{figure(report['traffic']['before']['share_called_spam'], '%')} called spam in the range before, "
-            f"{figure(report['traffic']['share_called_spam'], '%')} now",
-            sparkline(
-                [_share(point["spam"], point["spam"] + point["ham"]) for point in report["traffic"]["over_time"]]
-            ),
+            f"{figure(traffic['before']['share_called_spam'], '%')} called {word('spam')} in the range before, "
+            f"{figure(traffic['share_called_spam'], '%')} now",
+            sparkline([_share(point["spam"], point["spam"] + point["ham"]) for point in traffic["over_time"]]),
             "drift" in concerned,
         ),
         Card(
@@ -156,19 +157,19 @@ def _charts(report: Report, by_hour: bool) -> dict[str, Chart]:
             ]
             if accuracy["reviewed"]
             else [],
-            along="spam probability",
-            lines=[Series("said", "said", "muted"), Series("value", "is spam", "accent")],
+            along=worded("spam probability"),
+            lines=[Series("said", "said", "muted"), Series("value", worded("is spam"), "accent")],
             band=("low", "high"),
             unit="%",
             highest=1,
-            help="Of the reviewed messages that got a spam probability of about 80 %, about 80 % should be spam: "
-            "the nearer the lines, the better.",
+            help=worded("Of the reviewed messages that got a spam probability of 80 % or so, as many should be spam: ")
+            + "the nearer the lines, the better.",
         ),
         "traffic": chart(
             "Predictions by label",
             over_time(traffic["over_time"]),
-            bars=[Series("ham", "ham", "ham"), Series("spam", "spam", "spam")],
-            help="How many messages were called ham and spam.",
+            bars=[Series(label, word(label), label) for label in ("ham", "spam")],
+            help=worded("How many messages were called ham and spam."),
         ),
         "sources": chart(
             "Predictions by source",

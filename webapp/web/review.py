@@ -18,6 +18,7 @@ from webapp.monitoring.accuracy import further_reviews
 from webapp.web.check import how_long_ago
 from webapp.web.explanation import mark
 from webapp.web.login import reviewer_id, signed_in_only
+from webapp.web.words import worded
 
 blueprint = Blueprint("review", __name__)
 blueprint.before_request(signed_in_only)
@@ -59,7 +60,7 @@ def give() -> ResponseReturnValue:
     """Store a verdict and go on to the next message."""
     queue, true_label = request.form.get("queue", ""), request.form.get("true_label", "")
     if queue not in QUEUES or true_label not in TRUE_LABELS:
-        abort(422, "Choose spam, ham or unsure.")
+        abort(422, worded("Choose spam, ham or unsure."))
     give_review(_engine(), request.form.get("prediction_id", ""), reviewer_id(), true_label, queue)
     return _go_on(queue, request.form.get("next"), true_label)
 

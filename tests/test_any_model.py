@@ -1,0 +1,478 @@
+"""Any two-class text model: its own words at every door, and Pipelines that are no sum of terms."""
+
+import csv
+import datetime as dt
+import html
+import json
+import os
+import re
+import shutil
+import sys
+
+import pytest
+from conftest import PASSWORD, messages
+from openapi_spec_validator import validate
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import MultinomialNB
+from sklearn.pipeline import Pipeline
+
+from webapp.config import MAX_TEXT_LENGTH, ROOT
+from webapp.errors import BadData, ModelUnusable
+from webapp.inference import answer
+from webapp.log.samples import draw
+from webapp.model import artifact, training
+from webapp.model.datasets import read_labelled
+from webapp.model.labels import Labels, find_labels, read_labels
+from webapp.model.pipeline_model import MOST_CHARACTERS, MOST_TERMS, PipelineModel, as_model
+from webapp.model.registry import ModelRegistry
+from webapp.monitoring.change import drift_report
+from webapp.monitoring.span import span
+from webapp.stream.handler import Record, prediction
+from webapp.web import words
+from webapp.web.explanation import mark
+
+DATA = ROOT / "docs" / "examples" / "urgent.csv"
+URGENT = "Water is dripping onto the fuse box right now, please send someone immediately, come at once"
+NORMAL = "Could you please tell me the opening hours of the library over the holidays?"
+INNER_WORDS = re.compile(r"\b(spam|ham)\b", re.IGNORECASE)
+NO_PROBABILITIES = """
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.pipeline import make_pipeline as pipeline
+from sklearn.svm import LinearSVC
+
+def make_pipeline():
+    return pipeline(CountVectorizer(), LinearSVC())
+"""
+RECIPE = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "own_model.md").read_text(), re.DOTALL)[1]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Models folders with a version that tells urgent from normal: our own kind, and naive Bayes."""
+    folders = {}
+    makers = {"sum": training.make_pipeline, "bayes": lambda: bayes(TfidfVectorizer(sublinear_tf=True))}
+    for name, make in makers.items():
+        folders[name] = tmp_path_factory.mktemp(name)
+        trained = training.train(
+            [read_labelled(DATA)], fit=lambda examples, weights, make=make: training.fit(examples, weights, make)
+        )
+        now = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
+        version = artifact.save(folders[name], trained.pipeline, trained.card, "joblib", now, trained.reference)
+        (folders[name] / "current").write_text(version)
+    return folders
+
+
+@pytest.fixture(params=["sum", "bayes"])
+def urgent_app(request, saved, app):
+    app.extensions["inference"].registry = ModelRegistry(saved[request.param])
+    return app
+
+
+@pytest.fixture
+def key(urgent_app, flask):
+    return {"Authorization": f"Bearer {flask('api-key', 'create', 'desk').stdout.strip()}"}
+
+
+@pytest.fixture
+def signed_in(urgent_app, client):
+    client.post("/login", data={"password": PASSWORD})
+    return client
+
+
+def bayes(vectorizer):
+    return Pipeline([("words", vectorizer), ("bayes", MultinomialNB(alpha=0.1))])
+
+
+def words_of(page):
+    """Return what people see or hear of a page."""
+    said = re.findall(r'(?:title|aria-label)="([^"]*)"', page)
+    shown = re.sub(r"<script.*?</script>|<[^>]*>", " ", page, flags=re.DOTALL)
+    return html.unescape(" ".join([shown, *said]))
+
+
+# --- The words at the doors ---
+
+
+def test_the_form_and_the_answer_speak_of_urgent_and_normal(urgent_app, client):
+    form = client.get("/").text
+    assert "<h1>Normal or urgent?</h1>" in form
+    assert "data-example" not in form  # they are about prizes and parcels
+    for text, heading in ((URGENT, "Likely urgent"), (NORMAL, "Likely normal")):
+        page = client.post("/", data={"text": text}, follow_redirects=True).text
+        assert heading in words_of(page)
+        assert "likely urgent" in words_of(page)
+        assert '<mark class="' in page
+        assert not INNER_WORDS.search(words_of(form + page))
+
+
+def test_no_page_speaks_of_spam_or_ham(signed_in):
+    for text in (URGENT, NORMAL):
+        id_ = signed_in.post("/api/v1/predict", json={"text": text}).json["id"]
+    signed_in.post("/review/sample", data={"size": 2, "days": 1})
+    review = signed_in.get("/review").text
+    assert re.findall(r'value="(\w+)" data-key="(\w)"', review) == [("spam", "1"), ("ham", "2"), ("unsure", "u")]
+    assert (
+        "Saved: urgent"
+        in signed_in.post(
+            "/review", data={"prediction_id": id_, "true_label": "spam", "queue": "random"}, follow_redirects=True
+        ).text
+    )
+    pages = ["/", "/review", "/review?queue=all", f"/review?queue=all&id={id_}", "/review?queue=uncertain"]
+    for page in [*pages, "/monitor", "/batch", "/api/docs", f"/predictions/{id_}"]:
+        answered = signed_in.get(page)
+        assert answered.status_code == 200
+        assert not INNER_WORDS.search(words_of(answered.text)), page
+    listed = signed_in.get("/review?queue=all&label=spam").text
+    assert '<option value="spam" selected>urgent</option>' in listed
+
+
+def test_keys_are_the_first_letters_where_these_are_free(urgent_app, monkeypatch):
+    for labels, keys in (
+        (Labels(), "SHU"),
+        (Labels("ok", "toxic"), "TOU"),
+        (Labels("praise", "problem"), "12U"),
+        (Labels("junk", "good"), "12U"),
+        (Labels("норма", "срочно"), "12U"),
+    ):
+        monkeypatch.setattr(words, "labels", lambda labels=labels: labels)
+        assert "".join(key for _, key in words.review_keys()) == keys
+
+
+def test_the_api_answers_and_takes_the_words(urgent_app, client, key):
+    first = client.post("/api/v1/predict", json={"text": URGENT}).json
+    assert first["label"] == "urgent"
+    assert first["spam_probability"] >= first["threshold"]
+    both = client.post("/api/v1/predict/batch", json={"texts": [URGENT, NORMAL]}).json["predictions"]
+    assert [one["label"] for one in both] == ["urgent", "normal"]
+    address = f"/api/v1/predictions/{first['id']}"
+    assert client.get(address).json["label"] == "urgent"
+    for word in ("normal", "unsure", "urgent"):
+        given = client.put(f"{address}/review", json={"true_label": word}, headers=key)
+        assert given.json["true_label"] == word
+    for word in ("spam", "ham", "Urgent", ""):
+        refused = client.put(f"{address}/review", json={"true_label": word}, headers=key)
+        assert refused.status_code == 422
+        assert refused.json["errors"][0]["field"] == "true_label"
+        assert "normal, urgent, unsure" in refused.json["detail"]
+    listed = client.get("/api/v1/predictions?label=urgent&reviewed=true", headers=key).json["predictions"]
+    assert [(one["label"], one["true_label"], one["reviews"][0]["true_label"]) for one in listed] == [("urgent",) * 3]
+    assert len(client.get("/api/v1/predictions?label=normal", headers=key).json["predictions"]) == 1
+    assert client.get("/api/v1/predictions?label=spam", headers=key).status_code == 422
+    document = client.get("/api/openapi.json").json
+    validate(document)
+    assert "normal and urgent" in document["info"]["description"]
+
+
+def test_monitoring_counts_the_words_as_its_two_classes(urgent_app, client, signed_in, key):
+    truth = {client.post("/api/v1/predict", json={"text": text}).json["id"]: word for word, text in rows()[:60]}
+    now = dt.datetime.now(dt.UTC)
+    hour = dt.timedelta(hours=1)
+    draw(urgent_app.extensions["engine"], now - hour, now + hour, 60, seed=1)
+    stored = {"urgent": "spam", "normal": "ham"}
+    for id_, word in truth.items():
+        signed_in.post("/review", data={"prediction_id": id_, "true_label": stored[word], "queue": "random"})
+    figures = client.get("/api/v1/monitoring?range=24h", headers=key).json
+    assert figures["accuracy"]["reviewed"] == 60
+    assert figures["accuracy"]["accuracy"]["value"] > 0.9  # it has learnt them
+    page = words_of(signed_in.get("/monitor?range=24h").text)
+    for shown in (
+        "Urgent caught",
+        "Normal called urgent",
+        "is normal",
+        "How many messages were called normal and urgent",
+    ):
+        assert shown in page
+    assert not INNER_WORDS.search(re.sub(r"For example.*", "", page))
+    assert figures["traffic"]["called_spam"] == pytest.approx(30, abs=4)
+    assert {test["state"] for test in figures["drift"]["tests"]} != {"too few messages to say"}
+    assert not INNER_WORDS.search(
+        json.dumps([figures["verdict"], [t["explanation"] for t in figures["drift"]["tests"]]])
+    )
+
+
+def rows():
+    with DATA.open(newline="") as file:
+        return [(row["label"], row["text"]) for row in csv.DictReader(file)]
+
+
+def test_commands_files_and_streams_use_the_words(urgent_app, flask, tmp_path):
+    assert flask("predict", URGENT).output.startswith("urgent ")
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text(f'text\n"{URGENT}"\n"{NORMAL}"\n')
+    result = flask("batch", source, target)
+    assert "2 rows: 1 urgent, 1 normal, 0 with an error" in result.stderr
+    with target.open(newline="") as file:
+        scored = list(csv.DictReader(file))
+    assert [row["label"] for row in scored] == ["urgent", "normal"]
+
+    truth = tmp_path / "truth.csv"
+    truth.write_text(f"id,true_label\n{scored[0]['prediction_id']},urgent\n{scored[1]['prediction_id']},unsure\n")
+    assert "2 new" in flask("review", "import", truth).output
+    truth.write_text(f"id,true_label\n{scored[0]['prediction_id']},spam\n")
+    assert "an id and urgent, normal or unsure" in flask("review", "import", truth).stderr
+    exported = [json.loads(line) for line in flask("log", "export", "--format", "jsonl").stdout.splitlines()]
+    assert [row["label"] for row in exported] == ["urgent", "urgent", "normal"]
+    assert "called urgent" in flask("monitor").output
+
+    inference = urgent_app.extensions["inference"]
+    row = inference.predict(URGENT, "stream")
+    record = Record("messages", 0, 0, 0, None, URGENT.encode(), [])
+    sent = prediction(record, row, inference.registry.labels(row["model_version"]), "predictions")
+    assert json.loads(sent.value)["label"] == "urgent"
+
+
+def test_the_log_and_prometheus_keep_spam_and_ham(urgent_app, client):
+    row = urgent_app.extensions["inference"].predict(URGENT, "api")
+    assert row["label"] == "spam"
+    assert 'hamlet_predictions_total{label="spam"' in client.get("/metrics").text
+
+
+def test_an_answer_is_in_the_words_of_the_version_that_gave_it_even_if_another_took_over(saved, models, app):
+    inference = app.extensions["inference"]
+    row = inference.predict(URGENT, "api")
+    urgent = (saved["sum"] / "current").read_text()
+    shutil.copytree(saved["sum"] / urgent, models / urgent)
+    inference.registry.use(urgent)
+    assert inference.registry.labels() == Labels("normal", "urgent")
+    assert answer(row, inference.registry.labels(row["model_version"]))["label"] in ("spam", "ham")
+
+
+# --- Which label is looked for ---
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["toxic", "ok"], ("ok", "toxic")),
+        (["normal", "urgent"], ("normal", "urgent")),
+        (["no", "yes"], ("no", "yes")),
+        (["toxic", "nontoxic"], ("nontoxic", "toxic")),
+        (["urgent", "not urgent"], ("not urgent", "urgent")),
+        (["negative", "positive"], ("negative", "positive")),
+    ],
+)
+def test_the_ordinary_word_is_the_negative_one(words, found):
+    assert find_labels(words) == find_labels(words[::-1]) == found
+
+
+@pytest.mark.parametrize("words", [["cat", "dog"], ["ok", "fine"]])
+def test_where_it_is_not_clear_the_two_choices_are_shown(words):
+    with pytest.raises(BadData, match=r"--labels \w+,\w+ or --labels \w+,\w+"):
+        find_labels(words)
+
+
+@pytest.mark.parametrize(
+    "text", ["urgent", "a,b,c", "a,a", ",a", "spam,eggs", "eggs,ham", "a,unsure", f"a,{'b' * 31}", "a,b\x07"]
+)
+def test_labels_that_cannot_be_used_are_refused(text):
+    with pytest.raises(BadData):
+        read_labels(text)
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "reason"),
+    [
+        ("a,x\nb,y\n", [], "Say which of them is looked for"),
+        ("ok,x\ntoxic,y\nbad,z\n", [], "line 4: label 'bad' is one too many beside ok and toxic"),
+        ("ok,x\ntoxic,y\n1,z\n", [], "the labels are ok, toxic, 1"),
+        ("toxic,y\n", [], "all messages are labelled toxic"),
+        ("ok,x\nToxic,y\nrude,z\n", ["--labels", "ok,toxic"], "line 4: label 'rude' is neither ok nor toxic"),
+        ("ok,x\n", ["--labels", "ok"], "write it as NEGATIVE,POSITIVE"),
+    ],
+)
+def test_a_file_whose_labels_are_not_two_clear_ones_is_refused(flask, models, tmp_path, content, options, reason):
+    path = tmp_path / "odd.csv"
+    path.write_text("label,text\n" + content)
+    result = flask("train", path, *options)
+    assert (result.exit_code, reason in result.stderr) == (2, True), result.stderr
+
+
+def test_given_labels_count_whatever_the_file_has_for_them(tmp_path):
+    path = tmp_path / "numbers.tsv"
+    path.write_text("praise\tlovely\n1\tawful\n0\tnice\nComplaint\tbad\n")
+    read = read_labelled(path, labels=Labels("praise", "complaint"))
+    assert [example.is_spam for example in read.examples] == [False, True, False, True]
+
+
+def test_train_says_which_label_is_which_and_the_whole_way_works(flask, models, app, client):
+    """As docs/own_model.md shows it."""
+    result = flask("train", DATA, "--use")
+    assert result.exit_code == 0, result.output
+    assert "The labels are normal and urgent; urgent is the one that is looked for." in result.output
+    assert "urgent caught" in result.output
+    assert "normal called urgent" in result.output
+    assert not INNER_WORDS.search(result.output)
+    assert client.post("/api/v1/predict", json={"text": URGENT}).json["label"] == "urgent"
+    assert "says nothing about new messages" in flask("evaluate", DATA).stderr
+
+
+# --- Pipelines that are no sum ---
+
+
+def fitted(classifier, vectorizer=None, names=("ham", "spam")):
+    texts = [text for _, text in messages(60)]
+    labels = [names[label == "spam"] for label, _ in messages(60)]
+    return Pipeline([("words", vectorizer or CountVectorizer()), ("classifier", classifier)]).fit(texts, labels)
+
+
+@pytest.mark.parametrize("names", [("ham", "spam"), ("zzz", "aaa"), (0, 1), (False, True), ("praise", "complaint")])
+@pytest.mark.parametrize("classifier", [MultinomialNB(), RandomForestClassifier(20, random_state=0)], ids=str)
+def test_it_agrees_with_predict_proba_whatever_the_classes_are_called(classifier, names):
+    pipeline = fitted(classifier, names=names)
+    labels = Labels(*map(str, names)) if isinstance(names[0], str) else Labels("ok", "toxic")
+    model = as_model(pipeline, "v", 0.5, labels)
+    assert isinstance(model, PipelineModel)
+    texts = [text for _, text in messages(10)]
+    column = list(pipeline.classes_).index(names[1])
+    expected = pipeline.predict_proba(texts)[:, column]
+    assert model.spam_probabilities(texts) == pytest.approx(expected)
+    assert [model.score(text).spam_probability for text in texts] == pytest.approx(expected)
+    assert [model.label(probability) for probability in expected] == [label for label, _ in messages(10)]
+
+
+def test_a_linear_pipeline_of_ours_stays_a_sum(saved):
+    version = (saved["sum"] / "current").read_text()
+    assert type(artifact.load(saved["sum"], version)).__name__ == "SpamModel"
+
+
+def test_the_explanation_is_what_leaving_a_term_out_changes():
+    pipeline = fitted(MultinomialNB())
+    score = as_model(pipeline, "v", 0.5).score("WIN a free train, shall we? WIN")
+
+    def log_odds(text):
+        ham, spam = pipeline.predict_log_proba([text])[0]
+        return spam - ham
+
+    whole = log_odds("WIN a free train, shall we? WIN")
+    assert score.contributions["win"] == pytest.approx(whole - log_odds("a free train, shall we?"))  # both of them
+    assert score.contributions["shall"] < 0 < score.contributions["free"]
+    assert list(score.contributions) == ["win", "a", "free", "train", "shall", "we", "?"]  # as in the message
+    pieces = mark("WIN a free train", [{"term": "win", "contribution": 2.0}, {"term": "train", "contribution": -1.0}])
+    assert [(piece.text, piece.towards) for piece in pieces if piece.towards] == [("WIN", "spam"), ("train", "ham")]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "?", "a " * 100, " ".join(map(str, range(2_000))), "x1 " * 3_000, "http://a.b/c " * 700]
+)
+def test_the_explanation_has_a_bounded_cost(text, monkeypatch):
+    pipeline = fitted(MultinomialNB())
+    asked = []
+    monkeypatch.setattr(
+        type(pipeline),
+        "predict_proba",
+        lambda self, texts: asked.append(texts) or self[-1].predict_proba(self[0].transform(texts)),
+    )
+    score = as_model(pipeline, "v", 0.5).score(text[:MAX_TEXT_LENGTH])
+    assert len(asked) == 1
+    assert len(asked[0]) <= 1 + MOST_TERMS
+    assert sum(map(len, asked[0])) <= MOST_CHARACTERS + MAX_TEXT_LENGTH
+    assert all(abs(share) < 50 for share in score.contributions.values())  # a forest's 0 has no logarithm
+
+
+def test_a_pipeline_of_other_classes_or_without_probabilities_is_no_model():
+    with pytest.raises(ValueError, match="its classes are cat and dog"):
+        as_model(fitted(MultinomialNB(), names=("cat", "dog")), "v", 0.5)
+    three = Pipeline([("words", CountVectorizer()), ("bayes", MultinomialNB())]).fit(["one", "two", "three"], [1, 2, 3])
+    with pytest.raises(ValueError, match="two classes"):
+        as_model(three, "v", 0.5)
+
+
+def test_without_a_vocabulary_the_test_of_unknown_words_is_left_out(app, client, models, flask):
+    for i in range(5):
+        client.post("/api/v1/predict", json={"text": f"hello {i}"})
+    registry = app.extensions["inference"].registry
+    registry._current.model = as_model(fitted(MultinomialNB(), HashingVectorizer(alternate_sign=False)), "v", 0.5)
+    version = registry.current_version()
+    registry._current.model.version = version
+    found = drift_report(app.extensions["engine"], registry, span(app.extensions["engine"], "24h", None))
+    assert "unknown_term_share" not in {test["name"] for test in found["tests"]}
+    assert len(found["tests"]) == 4
+    assert "unknown words is left out" in found["note"]
+    assert as_model(fitted(MultinomialNB()), "v", 0.5).unknown_share(["free", "zebra", "!"]) == 0.5
+
+
+# --- One's own recipe ---
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    """Write a module of one's own into the working directory; return how --pipeline names its function."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+    def write(code, name="my_recipe"):
+        (tmp_path / f"{name}.py").write_text(code)
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        return f"{name}:make_pipeline"
+
+    return write
+
+
+def test_the_recipe_of_the_documentation_works(flask, models, client, recipe):
+    result = flask("train", DATA, "--pipeline", recipe(RECIPE), "--use")
+    assert result.exit_code == 0, result.output
+    version = (models / "current").read_text().strip()
+    card = artifact.read_card(models, version)
+    assert (card["pipeline"], card["labels"]) == ("my_recipe:make_pipeline", ["normal", "urgent"])
+    assert client.post("/api/v1/predict", json={"text": URGENT}).json["label"] == "urgent"
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("def make_pipeline(): return 7", "returns no sklearn.pipeline.Pipeline, but a int"),
+        ("def make_pipeline(): 1 / 0", "ZeroDivisionError"),
+        ("import nowhere_to_be_found", "No module named 'nowhere_to_be_found'"),
+        ("something = 1", "has no attribute 'make_pipeline'"),
+        (NO_PROBABILITIES, "LinearSVC gives no probabilities"),
+        (RECIPE.replace("alpha=0.1", "alpha=-1"), "cannot be fitted"),
+    ],
+)
+def test_a_recipe_that_cannot_be_used_gets_one_clear_line(flask, models, labelled, recipe, code, reason):
+    before = sorted(models.iterdir())
+    result = flask("train", labelled, "--pipeline", recipe(code))
+    assert (result.exit_code, reason in result.stderr) == (2, True), result.stderr
+    assert sorted(models.iterdir()) == before
+
+
+def test_a_recipe_is_named_as_module_and_function(flask, models, labelled):
+    for name in ("my_recipe", "a:b c", ":f"):
+        assert "write it as module:function" in flask("train", labelled, "--pipeline", name).stderr
+    assert "No module named 'nowhere'" in flask("train", labelled, "--pipeline", "nowhere:f").stderr
+
+
+OWN_CLASS = """
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline
+
+class Louder(TransformerMixin, BaseEstimator):
+    def fit(self, texts, y=None): return self
+    def transform(self, texts): return [text.upper() for text in texts]
+
+def make_pipeline():
+    return Pipeline([("louder", Louder()), ("words", CountVectorizer()), ("near", KNeighborsClassifier(3))])
+"""
+
+
+def test_a_model_whose_module_is_gone_is_refused_with_the_reason(flask, models, labelled, recipe):
+    name = recipe(OWN_CLASS, "own_class")
+    assert (
+        "KNeighborsClassifier cannot weigh"
+        in flask("train", labelled, "--pipeline", name, "--weight", "labelled=2").stderr
+    )
+    result = flask("train", labelled, "--pipeline", name)
+    assert result.exit_code == 0, result.output
+    version = max(path.name for path in models.iterdir() if path.is_dir())
+    assert artifact.load(models, version).spam_probabilities(["WIN a free train!!!"]) == [1.0]
+    del sys.modules["own_class"]
+    os.remove("own_class.py")
+    with pytest.raises(ModelUnusable, match=r"No module named 'own_class'.*own_class:make_pipeline.*beside wsgi.py"):
+        artifact.load(models, version)
+
+
+def test_logistic_regression_on_other_features_is_no_sum_of_ours():
+    assert isinstance(as_model(fitted(LogisticRegression()), "v", 0.5), PipelineModel)
