@@ -120,7 +120,7 @@ def test_no_page_speaks_of_spam_or_ham(signed_in):
         ).text
     )
     pages = ["/", "/review", "/review?queue=all", f"/review?queue=all&id={id_}", "/review?queue=uncertain"]
-    for page in [*pages, "/monitor", "/batch", "/api/docs", f"/predictions/{id_}"]:
+    for page in [*pages, "/monitor", "/models", "/models/compare", "/batch", "/api/docs", f"/predictions/{id_}"]:
         answered = signed_in.get(page)
         assert answered.status_code == 200
         assert not INNER_WORDS.search(words_of(answered.text)), page
