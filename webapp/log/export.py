@@ -11,8 +11,9 @@ import sqlalchemy as sa
 
 from webapp.errors import LogUnavailable
 from webapp.log.database import write_transaction
+from webapp.log.ids import first_id
 from webapp.log.rollups import bring_up_to_date, forget_sums
-from webapp.log.tables import claims, disagreements, failures, first_id, origins, predictions, reviews, sample_members
+from webapp.log.tables import claims, disagreements, failures, origins, predictions, reviews, sample_members
 
 COLUMNS = [column.name for column in predictions.columns]
 CHUNK_ROWS = 10_000  # so that memory stays the same, however long the log is

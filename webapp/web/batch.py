@@ -26,7 +26,7 @@ from webapp.inference import Inference
 from webapp.jobs import process, store
 from webapp.jobs.folders import job_folder, remove_folder, remove_old
 from webapp.jobs.store import HOST, Job
-from webapp.log.tables import new_id
+from webapp.log.ids import new_id
 from webapp.web.batch_view import histogram, input_name, look, preview, shown_ago
 from webapp.web.login import reviewer_id, signed_in, signed_in_only
 
@@ -104,8 +104,9 @@ def _refuse(status: int, title: str, words: str, text_column: str = "") -> Respo
 
 
 def _page(**more: str) -> str:
-    jobs = [job for job in store.list_jobs(_engine()) if job.kind == "batch"]
-    running = next((job for job in store.list_jobs(_engine()) if job.state == "running"), None)
+    every = store.list_jobs(_engine())
+    jobs = [job for job in every if job.kind == "batch"]
+    running = next((job for job in every if job.state == "running"), None)
     return render_template(
         "batch.html", jobs=jobs, running=running, limit=MAX_UPLOAD, days=JOBS_KEPT_DAYS, ago=shown_ago, **more
     )
