@@ -1,6 +1,6 @@
 """Is a file that was killed again and again the same as one that was not?
 
-    python benchmarks/batch_kill.py [KILLS]        20 take about two minutes
+    python benchmarks/batch_kill.py [KILLS]        20 take about five minutes
 
 Runs flask batch --resume on a file, kills it with SIGKILL at random moments, lets it end, and compares the output with
 that of a run in one go: without the log byte for byte, with the log all but the ids, which must be those in the log.

@@ -31,9 +31,9 @@ from benchmarks.figures import hamlet  # noqa: E402
 from benchmarks.servers import load, messages, running  # noqa: E402
 from webapp.app import create_app  # noqa: E402
 from webapp.inference import explain  # noqa: E402
+from webapp.log.ids import first_id  # noqa: E402
 from webapp.log.rollups import bring_up_to_date  # noqa: E402
 from webapp.log.samples import draw  # noqa: E402
-from webapp.log.tables import first_id  # noqa: E402
 
 PASSWORD = "benchmark only"
 DAYS = 60

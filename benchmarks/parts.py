@@ -25,7 +25,7 @@ from benchmarks.peers.flask_empty import app as empty_app  # noqa: E402
 from benchmarks.servers import messages  # noqa: E402
 from webapp.app import create_app  # noqa: E402
 from webapp.inference import Inference, explain  # noqa: E402
-from webapp.log.tables import new_id  # noqa: E402
+from webapp.log.ids import new_id  # noqa: E402
 from webapp.model.reading import read_message  # noqa: E402
 
 ROUNDS = 9

@@ -89,9 +89,8 @@ def database_url(request):
         yield None
     else:
         postgres, template = (request.getfixturevalue(name) for name in ("postgres", "postgres_template"))
-        url = postgres.create(f"TEMPLATE {template}")
-        yield url
-        postgres.drop(url)
+        with postgres.database(f"TEMPLATE {template}") as url:
+            yield url
 
 
 @pytest.fixture
@@ -100,10 +99,8 @@ def empty_database_url(request, database_url):
     if database_url is None:
         yield None
     else:
-        postgres = request.getfixturevalue("postgres")
-        url = postgres.create()
-        yield url
-        postgres.drop(url)
+        with request.getfixturevalue("postgres").database() as url:
+            yield url
 
 
 @pytest.fixture

@@ -64,8 +64,14 @@ class Postgres:
         self.execute(f"CREATE DATABASE {name} {words}")
         return f"{self._url}/{name}"
 
-    def drop(self, url):
-        self.execute(f"DROP DATABASE IF EXISTS {url.rpartition('/')[2]} WITH (FORCE)")
+    @contextlib.contextmanager
+    def database(self, words=""):
+        """The same for a while; then it is dropped, whoever is connected."""
+        url = self.create(words)
+        try:
+            yield url
+        finally:
+            self.execute(f"DROP DATABASE IF EXISTS {url.rpartition('/')[2]} WITH (FORCE)")
 
     def execute(self, statement):
         engine = sa.create_engine(f"{self._url}/postgres", isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)

@@ -24,7 +24,8 @@ from werkzeug.test import encode_multipart
 
 from webapp.config import MAX_BODY, MAX_UPLOAD
 from webapp.jobs import store
-from webapp.log.tables import jobs, new_id, predictions
+from webapp.log.ids import new_id
+from webapp.log.tables import jobs, predictions
 
 SCRIPT = "<script>alert(1)</script> you have won a prize, call 09061701461 now"
 

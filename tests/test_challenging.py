@@ -9,10 +9,11 @@ from scipy.stats import binomtest
 
 from webapp.lifecycle.challenging import MOST, discordant_needed, record, reviews_needed
 from webapp.lifecycle.comparison import mcnemar
+from webapp.log.ids import new_id
 from webapp.log.queues import claim_first, upcoming, waiting
 from webapp.log.reviews import give_review
 from webapp.log.samples import draw
-from webapp.log.tables import PredictionRow, new_id
+from webapp.log.tables import PredictionRow
 from webapp.log.writer import LogWriter
 
 CURRENT, CHALLENGER = "20260101-000000-aaaaaaa", "20260102-000000-bbbbbbb"

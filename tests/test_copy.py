@@ -29,10 +29,8 @@ def target_url(request, tmp_path, database_url):
     if database_url:
         yield f"sqlite:///{tmp_path / 'copy.db'}"
     else:
-        postgres = request.getfixturevalue("postgres")
-        url = postgres.create()
-        yield url
-        postgres.drop(url)
+        with request.getfixturevalue("postgres").database() as url:
+            yield url
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from webapp.errors import BadData, JobRunning, NotFound
 from webapp.jobs import folders, process, runner, store
 from webapp.log.database import open_database
-from webapp.log.tables import jobs, new_id
+from webapp.log.ids import new_id
+from webapp.log.tables import jobs
 
 
 @pytest.fixture

@@ -16,8 +16,9 @@ from conftest import HAM, SPAM
 from webapp.access.private_files import secret_key
 from webapp.app import create_app
 from webapp.log.database import open_database
+from webapp.log.ids import first_id
 from webapp.log.migrations import STEPS, migrate
-from webapp.log.tables import first_id, metadata, predictions
+from webapp.log.tables import metadata, predictions
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
 

@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from conftest import HAM, SPAM, Server, need
 
 from webapp.config import ROOT
-from webapp.log.tables import new_id, reviews
+from webapp.log.ids import new_id
+from webapp.log.tables import reviews
 from webapp.monitoring import worker_files
 from webapp.monitoring.metrics import Metrics
 

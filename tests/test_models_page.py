@@ -12,8 +12,8 @@ from webapp.config import ROOT
 from webapp.jobs import store
 from webapp.lifecycle import switching
 from webapp.log import samples
+from webapp.log.ids import new_id
 from webapp.log.reviews import give_review
-from webapp.log.tables import new_id
 from webapp.model import registry as registry_module
 
 SCRIPT = "<script>alert(1)</script> call me"

@@ -10,11 +10,12 @@ from conftest import PASSWORD
 
 from webapp.access import api_keys
 from webapp.errors import InvalidInput
+from webapp.log.ids import first_id
 from webapp.log.queues import upcoming
 from webapp.log.references import declare_reference, declared_reference
 from webapp.log.reviews import give_review
 from webapp.log.samples import all_samples, draw
-from webapp.log.tables import first_id, predictions
+from webapp.log.tables import predictions
 from webapp.monitoring.report import report
 from webapp.monitoring.span import span
 from webapp.monitoring.verdict import verdict

@@ -71,10 +71,9 @@ def test_what_it_cannot_hold_is_refused_as_the_sender_s_fault(client):
 
 
 def test_a_database_that_cannot_hold_every_message_is_refused_in_one_line(postgres, tmp_path):
-    url = postgres.create("ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
-    with pytest.raises(SystemExit, match="cannot start: .* encoded as SQL_ASCII.* createdb --encoding UTF8"):
+    refused = pytest.raises(SystemExit, match="cannot start: .* encoded as SQL_ASCII.* createdb --encoding UTF8")
+    with postgres.database("ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0") as url, refused:
         create_app(tmp_path / "instance", DATABASE_URL=url)
-    postgres.drop(url)
 
 
 def test_a_missing_driver_is_said_in_one_line(tmp_path):

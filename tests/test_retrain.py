@@ -20,9 +20,10 @@ from webapp.jobs import process, runner, store
 from webapp.lifecycle import retraining
 from webapp.log.export import purge
 from webapp.log.fitted import fitted_by, note_fitted, reviewed_messages
+from webapp.log.ids import new_id
 from webapp.log.reviews import give_review
 from webapp.log.samples import counted_members, draw, other_reviews
-from webapp.log.tables import fitted_reviews, new_id
+from webapp.log.tables import fitted_reviews
 from webapp.model import artifact, evaluation, training
 from webapp.model.correction import correct
 from webapp.model.datasets import Example, bucket, read_labelled

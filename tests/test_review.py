@@ -14,8 +14,9 @@ from test_api import assert_problem
 from webapp.app import create_app
 from webapp.log import listing, samples
 from webapp.log.database import write_transaction
+from webapp.log.ids import new_id
 from webapp.log.import_reviews import CHUNK_ROWS
-from webapp.log.tables import claims, new_id, predictions, reviews
+from webapp.log.tables import claims, predictions, reviews
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
 

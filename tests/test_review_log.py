@@ -9,11 +9,12 @@ from conftest import HAM, messages
 
 from webapp.errors import InvalidInput, NotFound
 from webapp.log import listing, queues
+from webapp.log.ids import first_id, moment_of, new_id
 from webapp.log.listing import Filters, list_predictions
 from webapp.log.queues import claim_first, upcoming, waiting
 from webapp.log.reviews import give_review, is_disagreement, reviews_of, truth_of, undo
 from webapp.log.samples import counted_members, draw, other_reviews, progress, shares
-from webapp.log.tables import claims, first_id, moment_of, new_id, predictions, sample_members
+from webapp.log.tables import claims, predictions, sample_members
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
 

@@ -9,9 +9,10 @@ import sqlalchemy as sa
 
 from webapp.errors import NotReady
 from webapp.log import rollups
+from webapp.log.ids import first_id, moment_of, new_id
 from webapp.log.rollups import FAILURES, LATENCY_BUCKET, PREDICTIONS, bring_up_to_date, bucket_ms, count
 from webapp.log.sampling import fair_sample
-from webapp.log.tables import failures, first_id, hourly_predictions, moment_of, new_id, predictions
+from webapp.log.tables import failures, hourly_predictions, predictions
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
 

@@ -7,7 +7,8 @@ import pytest
 import sqlalchemy as sa
 
 from webapp.errors import InvalidInput
-from webapp.log.tables import failures, first_id, new_id, predictions
+from webapp.log.ids import first_id, new_id
+from webapp.log.tables import failures, predictions
 from webapp.monitoring.service import errors, histogram, latency, predictions_of, quantiles, traffic
 from webapp.monitoring.span import span
 

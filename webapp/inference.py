@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 from webapp.config import MAX_TEXT_LENGTH
 from webapp.errors import InvalidInput, LogUnavailable
+from webapp.log.ids import new_id
 from webapp.log.origins import add_predictions, find_predictions
-from webapp.log.tables import FailureRow, PredictionRow, TermContribution, new_id
+from webapp.log.tables import FailureRow, PredictionRow, TermContribution
 from webapp.log.writer import LogWriter
 from webapp.model.labels import Labels
 from webapp.model.registry import ModelRegistry

@@ -7,7 +7,8 @@ import math
 import sqlalchemy as sa
 
 from webapp.log.database import write_transaction
-from webapp.log.tables import UTCDateTime, failed_sign_ins
+from webapp.log.columns import UTCDateTime
+from webapp.log.tables import failed_sign_ins
 
 FREE_TRIES = 5  # people mistype
 LONGEST_WAIT_S = 300

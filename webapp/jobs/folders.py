@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from webapp.config import JOBS_KEPT_DAYS
 from webapp.jobs import store
-from webapp.log.tables import first_id
+from webapp.log.ids import first_id
 
 BEING_UPLOADED = dt.timedelta(hours=1)  # a folder is made before its job, and no upload takes as long as this
 

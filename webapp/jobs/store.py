@@ -13,7 +13,8 @@ import sqlalchemy as sa
 
 from webapp.errors import JobRunning, LogUnavailable, NotFound
 from webapp.log.database import write_transaction
-from webapp.log.tables import jobs, new_id
+from webapp.log.ids import new_id
+from webapp.log.tables import jobs
 
 DEAD_AFTER_S = 30
 HOST = socket.gethostname()

@@ -15,10 +15,11 @@ from scipy.stats import binom
 from webapp.errors import LogUnavailable
 from webapp.lifecycle.comparison import SURE, mcnemar, share
 from webapp.log.database import snapshot
+from webapp.log.ids import moment_of
 from webapp.log.origins import ASKED_AT_ONCE
 from webapp.log.reviews import truth_of
 from webapp.log.samples import ReviewedPrediction, counted_members
-from webapp.log.tables import moment_of, predictions, reviews
+from webapp.log.tables import predictions, reviews
 from webapp.monitoring.accuracy import Share, wilson
 
 COUNTED = 100_000  # of the newest predictions; how often they differ is no better known from more

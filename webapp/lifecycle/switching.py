@@ -8,7 +8,8 @@ import sqlalchemy as sa
 
 from webapp.errors import InvalidInput, LogUnavailable, ModelUnusable, NotFound
 from webapp.log.database import write_transaction
-from webapp.log.tables import new_id, switches
+from webapp.log.ids import new_id
+from webapp.log.tables import switches
 from webapp.model.registry import ModelRegistry
 
 

@@ -11,12 +11,12 @@ import sqlalchemy as sa
 
 from webapp.errors import LogUnavailable
 from webapp.log.database import write_transaction
+from webapp.log.ids import first_id
 from webapp.log.rollups import bring_up_to_date, forget_sums
 from webapp.log.tables import (
     claims,
     disagreements,
     failures,
-    first_id,
     fitted_reviews,
     origins,
     predictions,

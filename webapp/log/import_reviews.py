@@ -9,8 +9,9 @@ from typing import Any, NamedTuple, TextIO
 import sqlalchemy as sa
 
 from webapp.errors import BadData
+from webapp.log.ids import new_id
 from webapp.log.reviews import TRUE_LABELS, note_disagreements
-from webapp.log.tables import new_id, predictions, reviews
+from webapp.log.tables import predictions, reviews
 
 CHUNK_ROWS = 10_000  # so that memory stays the same, however long the file is
 SHOWN_UNKNOWN = 5

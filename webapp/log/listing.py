@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from webapp.log.ids import first_id, moment_of
 from webapp.log.reviews import is_reviewed, truth_of
-from webapp.log.tables import first_id, moment_of, predictions, reviews
+from webapp.log.tables import predictions, reviews
 
 LOOKS_AT = 20_000
 

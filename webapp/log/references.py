@@ -7,8 +7,9 @@ import sqlalchemy as sa
 
 from webapp.errors import InvalidInput
 from webapp.log.database import write_transaction
+from webapp.log.ids import new_id
 from webapp.log.rollups import PREDICTIONS, count
-from webapp.log.tables import drift_references, new_id
+from webapp.log.tables import drift_references
 
 FEWEST = 100  # messages; fewer would make a poor yardstick
 

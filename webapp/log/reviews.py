@@ -14,7 +14,8 @@ import sqlalchemy as sa
 
 from webapp.errors import NotFound
 from webapp.log.database import write_transaction
-from webapp.log.tables import ReviewRow, claims, disagreements, new_id, predictions, reviews
+from webapp.log.ids import new_id
+from webapp.log.tables import ReviewRow, claims, disagreements, predictions, reviews
 
 TRUE_LABELS = ("spam", "ham", "unsure")
 

@@ -16,15 +16,8 @@ import sqlalchemy as sa
 
 from webapp.errors import NotReady
 from webapp.log.database import snapshot, write_transaction
-from webapp.log.tables import (
-    failures,
-    first_id,
-    hourly_failures,
-    hourly_predictions,
-    moment_of,
-    predictions,
-    rolled_up,
-)
+from webapp.log.ids import first_id, moment_of
+from webapp.log.tables import failures, hourly_failures, hourly_predictions, predictions, rolled_up
 
 HOUR = dt.timedelta(hours=1)
 HOURS_AT_ONCE = 24  # in one transaction

@@ -15,9 +15,10 @@ import sqlalchemy as sa
 from webapp.errors import InvalidInput
 from webapp.log.database import write_transaction
 from webapp.log.fitted import is_fitted
+from webapp.log.ids import first_id, moment_of, new_id
 from webapp.log.reviews import is_disputed, is_reviewed, truth_of
 from webapp.log.sampling import fair_sample
-from webapp.log.tables import first_id, moment_of, new_id, predictions, reviews, sample_members, samples
+from webapp.log.tables import predictions, reviews, sample_members, samples
 
 OTHERS = 10_000  # reviewed predictions beside the samples; a biased figure is no better for more
 LARGEST = 10_000  # members; that many reviews give the accuracy to within one point, whatever it is

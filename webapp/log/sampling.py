@@ -5,7 +5,8 @@ import hashlib
 
 import sqlalchemy as sa
 
-from webapp.log.tables import first_id, predictions
+from webapp.log.ids import first_id
+from webapp.log.tables import predictions
 
 MANY = 100_000  # rows in a range from which on only a part of it is read
 

@@ -1,39 +1,11 @@
 """The log's tables, as SQLAlchemy sees them. They are created and changed by migrations.py alone."""
 
 import datetime as dt
-import json
-import os
-import time
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import sqlalchemy as sa
-from pydantic_core import to_json
 
-
-class UTCDateTime(sa.TypeDecorator[dt.datetime]):
-    """A time that is UTC in Python and in the table; SQLite would drop the time zone without a word."""
-
-    impl = sa.DateTime
-    cache_ok = True
-
-    def process_bind_param(self, value: dt.datetime | None, dialect: sa.Dialect) -> dt.datetime | None:
-        return value and value.astimezone(dt.UTC).replace(tzinfo=None)
-
-    def process_result_value(self, value: dt.datetime | None, dialect: sa.Dialect) -> dt.datetime | None:
-        return value and value.replace(tzinfo=dt.UTC)
-
-
-class JSONText(sa.TypeDecorator[Any]):
-    """A value kept as JSON in a text column, which every database has and every tool can read."""
-
-    impl = sa.Text
-    cache_ok = True
-
-    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
-        return None if value is None else to_json(value).decode()
-
-    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
-        return None if value is None else json.loads(value)
+from webapp.log.columns import JSONText, UTCDateTime
 
 
 class TermContribution(TypedDict):
@@ -274,27 +246,3 @@ stream_consumers = sa.Table(
     sa.Column("troubles", sa.BigInteger, nullable=False),
     sa.Column("records_per_second", sa.Double, nullable=False),
 )
-
-
-def first_id(moment: dt.datetime) -> str:
-    """Return the smallest id that new_id can give at a time: ids from there on are of that time or later."""
-    digits = f"{round(moment.timestamp() * 1e6) // 1000:012x}"
-    return f"{digits[:8]}-{digits[8:]}-7000-8000-000000000000"
-
-
-def moment_of(id_: str) -> dt.datetime:
-    """Return the time at which new_id gave an id, to the millisecond."""
-    return dt.datetime.fromtimestamp(int(id_[:8] + id_[9:13], 16) / 1000, dt.UTC)
-
-
-def new_id() -> str:
-    """Return an id that nobody can guess and that grows with time, so that the index is appended to.
-
-    It is a UUID of version 7 (RFC 9562, section 5.7): 48 bits of milliseconds, 12 bits of the fraction of one (section
-    6.2, method 3), so that messages of the same millisecond keep their order too, then 62 random bits.
-    """
-    milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
-    random = int.from_bytes(os.urandom(8)) >> 2
-    value = milliseconds << 80 | 7 << 76 | (nanoseconds * 4096 // 1_000_000) << 64 | 2 << 62 | random
-    digits = f"{value:032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

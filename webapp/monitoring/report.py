@@ -8,9 +8,9 @@ import sqlalchemy as sa
 
 from webapp.errors import HamletError
 from webapp.log.consumers import consumers
+from webapp.log.ids import first_id
 from webapp.log.rollups import PREDICTIONS, count
 from webapp.log.samples import Sample, all_samples, counted_members, other_reviews
-from webapp.log.tables import first_id
 from webapp.model import artifact
 from webapp.model.labels import Labels
 from webapp.model.registry import ModelRegistry

@@ -6,8 +6,9 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from webapp.errors import InvalidInput
+from webapp.log.ids import moment_of
 from webapp.log.rollups import HOUR
-from webapp.log.tables import moment_of, predictions
+from webapp.log.tables import predictions
 
 RANGES = {"24h": dt.timedelta(hours=24), "7d": dt.timedelta(days=7), "30d": dt.timedelta(days=30), "all": None}
 

@@ -32,7 +32,6 @@ class Status:
         self._lag: dict[int, int] = {}
         self._total: Tally[str] = Tally()
         self._reported_at, self._reported = time.monotonic(), 0
-        self._rate = 0.0
         self._records = Counter(
             "hamlet_stream_records_total", "Records done, by what became of them.", ["outcome"], registry=self._registry
         )
@@ -86,7 +85,7 @@ class Status:
         if seconds < REPORT_EVERY_S:
             return
         done = self._total["predicted"] + self._total["dead letter"]
-        self._rate = (done - self._reported) / seconds
+        rate = (done - self._reported) / seconds
         self._reported_at, self._reported = time.monotonic(), done
         row = ConsumerRow(
             name=self.name,
@@ -97,7 +96,7 @@ class Status:
             records=done,
             dead_letters=self._total["dead letter"],
             troubles=self._total["troubles"],
-            records_per_second=round(self._rate, 1),
+            records_per_second=round(rate, 1),
         )
         with suppress(LogUnavailable):
             report_consumer(self._engine, row)

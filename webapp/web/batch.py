@@ -25,7 +25,7 @@ from webapp.inference import Inference
 from webapp.jobs import store
 from webapp.jobs.folders import job_folder, remove_folder, remove_old
 from webapp.jobs.store import HOST, Job
-from webapp.log.tables import new_id
+from webapp.log.ids import new_id
 from webapp.web import jobs
 from webapp.web.batch_view import histogram, input_name, look, preview, shown_ago
 from webapp.web.jobs import engine, instance_folder
@@ -105,10 +105,11 @@ def _refuse(status: int, title: str, words: str, text_column: str = "") -> Respo
 
 
 def _page(**more: str) -> str:
+    every = store.list_jobs(engine())
     return render_template(
         "batch.html",
-        jobs=[job for job in store.list_jobs(engine()) if job.kind == "batch"],
-        running=jobs.running_job(),
+        jobs=[job for job in every if job.kind == "batch"],
+        running=next((job for job in every if job.state == "running"), None),
         limit=MAX_UPLOAD,
         days=JOBS_KEPT_DAYS,
         ago=shown_ago,

@@ -5,7 +5,7 @@ from flask.typing import ResponseReturnValue
 
 from webapp.errors import JobRunning, NotReady
 from webapp.jobs.store import HOST, Job
-from webapp.log.tables import new_id
+from webapp.log.ids import new_id
 from webapp.web import jobs
 from webapp.web.batch_view import shown_ago
 from webapp.web.login import signed_in_only
