@@ -124,6 +124,17 @@ def test_without_the_files_it_corrects_the_weights(app, small, review):
     assert artifact.read_reference(small.folder, result.version) == artifact.read_reference(small.folder, old.version)
 
 
+def test_a_file_with_columns_of_other_names_is_read_again_as_it_was(app, small, review, tmp_path):
+    file = tmp_path / "data" / "own.csv"
+    file.write_text("what,body\n" + "".join(f'{label},"{text}"\n' for label, text in messages(400)))
+    result = training.train([read_labelled(file, text_column="body", label_column="what")])
+    now = dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
+    small.use(artifact.save(small.folder, result.pipeline, result.card, "joblib", now, result.reference))
+    review(odd(60))
+    result = retrain(app, small, tmp_path / "data")
+    assert (result.how, result.missing) == ("anew", [])
+
+
 def test_a_file_that_is_not_the_one_of_the_card_is_refused(app, small, review, tmp_path, flask):
     review(odd(60))
     (tmp_path / "data" / "start.csv").write_text("label,text\nham,hello\n")

@@ -5,6 +5,7 @@ import hashlib
 import http.server
 import io
 import json
+import pickle
 import re
 import threading
 import zipfile
@@ -107,6 +108,14 @@ def test_both_formats_load_and_agree(flask, models, labelled, client):
         assert flask("models", "use", folder.name).exit_code == 0
     pipeline = joblib.load(folder / name)  # joblib reads plain pickles too
     assert pipeline.predict([SPAM, HAM]).tolist() == ["spam", "ham"]
+
+
+def test_saving_changes_nothing_and_what_is_loaded_is_the_same(labelled):
+    fitted = training.train([datasets.read_labelled(labelled)]).pipeline["features"]
+    terms = dict(fitted.vocabulary_)
+    loaded = pickle.loads(pickle.dumps(fitted))
+    assert loaded.vocabulary_ == fitted.vocabulary_ == terms
+    assert (loaded.transform([SPAM]) != fitted.transform([SPAM])).nnz == 0
 
 
 def test_training_again_on_the_same_file_gives_the_same_model(flask, models, labelled):

@@ -7,6 +7,7 @@ import click
 from flask import current_app
 
 from webapp.cli.command import ClearGroup, current_inference
+from webapp.cli.report import METRIC_NAMES
 from webapp.config import ROOT
 from webapp.errors import BadData, HamletError
 from webapp.model import artifact
@@ -63,8 +64,6 @@ def figure(one: Any) -> str:
 @click.argument("version")
 def show_model(version: str) -> None:
     """Say what is known of VERSION: when, on what data, how good, whether its files are as they were saved."""
-    from webapp.cli.train import METRIC_NAMES
-
     registry = current_inference().registry
     registry.must_exist(version)
     card = artifact.read_card(registry.folder, version)

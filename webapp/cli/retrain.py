@@ -9,7 +9,8 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from webapp.cli.command import Clear, current_inference
-from webapp.cli.train import check_folder, print_report
+from webapp.cli.report import print_report
+from webapp.cli.train import check_folder
 
 if TYPE_CHECKING:
     from webapp.jobs.runner import Report

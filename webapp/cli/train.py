@@ -12,22 +12,13 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from webapp.cli.command import Clear, current_inference
+from webapp.cli.report import print_report
 from webapp.cli.switch import who
 from webapp.errors import BadData, HamletError
 from webapp.lifecycle import switching
 from webapp.model import artifact
 from webapp.model.labels import SPAM_OR_HAM, Labels, read_labels
 from webapp.model.registry import ModelRegistry
-
-METRIC_NAMES = {
-    "accuracy": "accuracy",
-    "spam_caught": "spam caught",
-    "ham_blocked": "ham blocked",
-    "mcc": "MCC",
-    "roc_auc": "ROC-AUC",
-    "brier": "Brier score",
-}
-
 
 DATA_OPTIONS = (
     click.option("--text-column", help="The column with the messages, where it is not text, v2, content or message."),
@@ -194,23 +185,6 @@ def _compare_with_current(registry: ModelRegistry, version: str, texts: list[str
             f"Compared with {current.version}, which is served now, {differ} of {len(texts):,} "
             f"held-out verdicts differ; the largest difference in probability is {largest:.2g}."
         )
-
-
-def print_report(name: str, report: dict[str, Any], labels: Labels) -> None:
-    """Print the metrics of a model card."""
-    ham, spam = labels
-    click.echo(f"\n{name}: {report['messages']:,} messages, {report['spam']:,} {spam}")
-    names = {key: labels.sentence(name) for key, name in METRIC_NAMES.items()}
-    wide = max(12, *map(len, names.values()))
-    for key, shown in names.items():
-        figure = report[key]
-        if figure["value"] is not None:
-            value, low, high = (f"{figure[name]:.4f}" for name in ("value", "low", "high"))
-            click.echo(f"  {shown:{wide}} {value}   95 % interval {low} to {high}")
-    matrix, cell = report["confusion_matrix"], max(map(len, labels)) + 9
-    click.echo(f"  {'':12}{'called ' + spam:>{cell}}{'called ' + ham:>{cell}}")
-    click.echo(f"  {spam:12}{matrix['spam_called_spam']:{cell},}{matrix['spam_called_ham']:{cell},}")
-    click.echo(f"  {ham:12}{matrix['ham_called_spam']:{cell},}{matrix['ham_called_ham']:{cell},}")
 
 
 @click.command(cls=Clear)

@@ -155,7 +155,7 @@ def _files(card: artifact.Card, folder: Path | None) -> tuple[list[Dataset], lis
         if path is None:
             missing.append(name)
             continue
-        dataset = read_labelled(path, labels=Labels(*card["labels"]))
+        dataset = read_labelled(path, entry.get("text_column"), entry.get("label_column"), Labels(*card["labels"]))
         dataset.licence = entry["licence"]
         if dataset.sha256 == entry["sha256"]:
             found.append(dataset)

@@ -47,6 +47,8 @@ class Dataset:
     licence: str = "not stated"
     notices: list[str] = field(default_factory=list)
     labels: Labels = SPAM_OR_HAM  # the words in it: is_spam of an example means the second one
+    text_column: str | None = None  # as it was asked for, so that the file can be read the same way again
+    label_column: str | None = None
 
 
 def read_labelled(
@@ -64,7 +66,8 @@ def read_labelled(
         raise BadData(f"{path}: {error.strerror or 'not a complete gzip file'}") from error
     except (EOFError, zlib.error) as error:
         raise BadData(f"{path}: not a complete gzip file") from error
-    dataset = Dataset(path.name, hashlib.sha256(raw).hexdigest(), [])
+    digest = hashlib.sha256(raw).hexdigest()
+    dataset = Dataset(path.name, digest, [], text_column=text_column, label_column=label_column)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:

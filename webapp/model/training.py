@@ -189,7 +189,14 @@ def report(examples: Sequence[Example], probability: Sequence[float], threshold:
 
 
 def _describe(dataset: Dataset) -> dict[str, Any]:
-    return {"file": dataset.name, "sha256": dataset.sha256, "licence": dataset.licence, **_count(dataset.examples)}
+    columns = {"text_column": dataset.text_column, "label_column": dataset.label_column}
+    return {
+        "file": dataset.name,
+        "sha256": dataset.sha256,
+        "licence": dataset.licence,
+        **{option: column for option, column in columns.items() if column},
+        **_count(dataset.examples),
+    }
 
 
 def _reference(model: SpamModel, examples: Sequence[Example], probability: Sequence[float], seed: int = 0) -> Reference:
