@@ -5,9 +5,11 @@ import hashlib
 import http.server
 import io
 import json
+import os
 import pickle
 import re
 import threading
+import time
 import zipfile
 
 import joblib
@@ -253,6 +255,15 @@ def test_a_training_that_breaks_off_leaves_no_half_written_version(flask, models
     monkeypatch.setattr("pathlib.Path.write_text", lambda *_: 1 / 0)
     assert flask("train", labelled).exit_code != 0
     assert sorted(models.iterdir()) == before
+
+
+def test_what_a_killed_training_left_is_removed_a_day_later(flask, models, labelled):
+    for name, age in [(".old.unfinished", 25), (".new.unfinished", 1), (".old.deleted", 25)]:
+        (models / name).mkdir()
+        (models / name / "model.joblib").touch()
+        os.utime(models / name, (time.time() - age * 3600,) * 2)
+    flask("train", labelled)
+    assert [path.name for path in models.glob(".*")] == [".new.unfinished"]
 
 
 def test_a_folder_that_cannot_be_written_is_named_before_the_training(flask, app, labelled, tmp_path):

@@ -15,6 +15,7 @@ import json
 import pickle
 import platform
 import shutil
+import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -37,6 +38,7 @@ CARD = "model_card.json"
 REFERENCE = "reference.json"
 MODEL_FILES = {"joblib": "model.joblib", "pickle": "model.pkl"}
 WHERE = "its module must lie beside wsgi.py, in webapp/, or be installed, wherever the model is served."
+DAY_S = 24 * 60 * 60
 Card = dict[str, Any]
 
 
@@ -85,6 +87,7 @@ def save(
         }
     }
     models_folder.mkdir(exist_ok=True)
+    _remove_leftovers(models_folder)
     unfinished = models_folder / f".{version}.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
@@ -99,6 +102,13 @@ def save(
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return version
+
+
+def _remove_leftovers(models_folder: Path) -> None:
+    """Remove what a save or a prune left that was killed; one that is a day old is nobody's any more."""
+    for leftover in (*models_folder.glob(".*.unfinished"), *models_folder.glob(".*.deleted")):
+        if time.time() - leftover.stat().st_mtime > DAY_S:
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _to_bytes(pipeline: Pipeline, file_format: str) -> bytes:
