@@ -128,6 +128,28 @@ def test_no_page_speaks_of_spam_or_ham(signed_in):
     assert '<option value="spam" selected>urgent</option>' in listed
 
 
+def test_neither_do_pages_about_two_versions_that_differ(signed_in, urgent_app, tmp_path):
+    shutil.copytree(urgent_app.extensions["inference"].registry.folder, tmp_path / "models")
+    registry = urgent_app.extensions["inference"].registry = ModelRegistry(tmp_path / "models")
+    first = registry.current_version()
+    card = artifact.read_card(registry.folder, first) | {"threshold": 1.0}  # calls everything normal
+    for written in ("model_version", "created_at", "model_file", "versions", "features_version", "reference"):
+        del card[written]
+    reference = artifact.read_reference(registry.folder, first)
+    now = dt.datetime(2026, 2, 3, tzinfo=dt.UTC)
+    second = artifact.save(registry.folder, registry.current().pipeline, card, "joblib", now, reference)
+    registry.challenge(second)
+    ids = [signed_in.post("/api/v1/predict", json={"text": text}).json["id"] for text in (URGENT, NORMAL)]
+    signed_in.post("/review/sample", data={"size": 2, "days": 1})
+    queue = signed_in.get("/review?queue=challenger").text
+    for id_ in ids:
+        signed_in.post("/review", data={"prediction_id": id_, "true_label": "spam", "queue": "random"})
+    compared = signed_in.get(f"/models/compare?first={first}&second={second}").text
+    assert "A message on which they differ" in compared
+    for page in (queue, compared, signed_in.get("/models").text, signed_in.get("/review?queue=challenger").text):
+        assert not INNER_WORDS.search(words_of(page))
+
+
 def test_keys_are_the_first_letters_where_these_are_free(urgent_app, monkeypatch):
     for labels, keys in (
         (Labels(), "SHU"),
