@@ -1,12 +1,12 @@
 """Does a switch lose a request, mix two versions, or leave a broken model behind, whatever is killed?
 
-    python benchmarks/switching.py                    # 30 s of load with 20 switches, then 50 kills of each kind
+    python benchmarks/switching.py      # 15 minutes: 30 s of load with 20 switches, then 50 kills of each kind
 
 The load: 32 connections to a real gunicorn with two workers. Each answer must be good, name one version, and give that
 version's probability; a second after a switch nobody may get the old version any longer. The kills: SIGKILL hits the
-server and a process that keeps switching (or saving versions) at random moments; then a new server must start, on a
-model that is as its card says, and no half-written version may be listed. tests/test_switching_proofs.py does a little
-of all this each time.
+server and a process that keeps switching (or saving versions, or retraining) at random moments; then a new server must
+start, on a model that is as its card says, and no half-written version may be listed. tests/test_switching_proofs.py
+does a little of all this each time.
 """
 
 import argparse
@@ -34,11 +34,11 @@ from benchmarks.servers import CONNECTIONS, HAMLET_SERVER, Server, running  # no
 from benchmarks.versions import copy_models, make_version  # noqa: E402
 from webapp.lifecycle import switching  # noqa: E402
 from webapp.log.database import open_database  # noqa: E402
+from webapp.log.reviews import give_review  # noqa: E402
 from webapp.model import artifact  # noqa: E402
 from webapp.model.registry import ModelRegistry  # noqa: E402
 
 TEXT = "Free entry, win cash, txt WIN to 80085"
-LONGEST_S = 0.1  # from the beginning of its work to the death of what is killed
 KEEPS_SWITCHING = """
 import sys
 from pathlib import Path
@@ -66,6 +66,20 @@ while True:
     now += dt.timedelta(seconds=1)
     artifact.save(models, None, card, "joblib", now, reference)
 """
+KEEPS_RETRAINING = """
+import sys
+from pathlib import Path
+from webapp.lifecycle.retraining import retrain
+from webapp.log.database import open_database
+from webapp.model.registry import ModelRegistry
+engine, registry = open_database(None, Path(sys.argv[1])), ModelRegistry(Path(sys.argv[2]))
+print("ready", flush=True)
+while True:
+    retrain(engine, registry, None, True, lambda share, step: None)
+"""
+# What is killed, and the longest time (s) from the beginning of its work to its death; a retraining takes some seconds.
+KILLED = {"switch": (KEEPS_SWITCHING, 0.1), "save": (KEEPS_SAVING, 0.1), "retrain": (KEEPS_RETRAINING, 8)}
+REVIEWED = 100
 
 
 class Answer(NamedTuple):
@@ -148,8 +162,18 @@ def switch_under_load(
     }
 
 
-def kill_at_random(code: str, words: list[str], chance: random.Random, meanwhile: Callable[[], None]) -> None:
-    """Start a process that works without an end, and kill it at a random moment of its work, then do something."""
+def review_some(folder: Path, ask: Callable[[str, Any], Any]) -> None:
+    """Send and review REVIEWED messages, each with a word of its own, so that there is something to retrain on."""
+    engine = open_database(None, folder)
+    for number in range(REVIEWED):
+        word = "".join(random.Random(number).choices("bcdfghklmnprst", k=8))
+        row = ask("/api/v1/predict", {"text": f"{TEXT} {word}"})
+        give_review(engine, row["id"], "command:proof", "spam" if number % 2 else "ham", "random")
+    engine.dispose()
+
+
+def kill_after(wait_s: float, code: str, words: list[str], meanwhile: Callable[[], None]) -> None:
+    """Start a process that works without an end, and kill it after so much of its work, then do something."""
     process = subprocess.Popen(
         [sys.executable, "-c", code, *words],
         cwd=ROOT,
@@ -160,7 +184,7 @@ def kill_at_random(code: str, words: list[str], chance: random.Random, meanwhile
         assert process.stdout is not None
         if process.stdout.readline() != b"ready\n":
             raise RuntimeError("it did not begin to work")
-        time.sleep(chance.uniform(0, LONGEST_S))
+        time.sleep(wait_s)
         if process.poll() is not None:
             raise RuntimeError("it ended by itself")
     finally:
@@ -187,10 +211,10 @@ def faults(models: Path) -> list[str]:
 
 
 def kill_often(server: Server, folder: Path, models: Path, versions: list[str], kills: int) -> dict[str, int]:
-    """Kill server and switcher, and server and saver, so often; return how many next starts were not good."""
-    chance, bad = random.Random(0), {"switch": 0, "save": 0}
+    """Kill the server and each of what is KILLED so often; return how many next starts were not good."""
+    chance, bad = random.Random(0), dict.fromkeys(KILLED, 0)
     before = set(ModelRegistry(models).versions())
-    for kind, code in (("switch", KEEPS_SWITCHING), ("save", KEEPS_SAVING)):
+    for kind, (code, longest_s) in KILLED.items():
         for _ in range(kills):
             with running(server, pinned=False, folder=folder) as (one, _):  # the next start, too
                 answer = one.ask("/api/v1/predict", {"text": TEXT})
@@ -198,7 +222,8 @@ def kill_often(server: Server, folder: Path, models: Path, versions: list[str], 
                 bad[kind] += abs(served - answer["spam_probability"]) > 1e-9
                 with contextlib.suppress(ProcessLookupError):
                     words = [str(folder), str(models), *versions]
-                    kill_at_random(code, words, chance, lambda one=one: os.killpg(one.process.pid, 9))
+                    wait_s = chance.uniform(0, longest_s)
+                    kill_after(wait_s, code, words, lambda one=one: os.killpg(one.process.pid, 9))
             found = faults(models)
             bad[kind] += bool(found)
             for fault in found:
@@ -227,6 +252,7 @@ def main() -> None:
         pauses = [arguments.seconds / (arguments.switches + 1)] * arguments.switches
         with running(server, pinned=False, folder=folder) as (one, _):
             seen = switch_under_load(one.url, folder, models, versions, pauses)
+            review_some(folder, one.ask)
         print(json.dumps(seen, indent=2))
         bad = kill_often(server, folder, models, versions, arguments.kills)
     results.save(

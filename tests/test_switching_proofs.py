@@ -7,7 +7,7 @@ import signal
 import pytest
 from conftest import HAM, Server, make_version
 
-from benchmarks.switching import KEEPS_SAVING, KEEPS_SWITCHING, faults, kill_at_random, switch_under_load
+from benchmarks.switching import KILLED, faults, kill_after, review_some, switch_under_load
 from webapp.config import ROOT
 
 PATIENT_S = 3  # on a quiet machine it is below one, which the benchmark insists on; here the tests take the cores
@@ -43,13 +43,16 @@ def test_switches_under_load_lose_no_request_and_mix_no_versions(switched_server
     assert seen["agree_after_s"] < PATIENT_S
 
 
-@pytest.mark.parametrize("code", [KEEPS_SWITCHING, KEEPS_SAVING], ids=["switch", "save"])
-def test_after_a_kill_at_any_moment_the_next_start_serves_a_verified_model(switched_server, versions, code):
+@pytest.mark.parametrize("kind", KILLED)
+def test_after_a_kill_at_any_moment_the_next_start_serves_a_verified_model(switched_server, versions, kind):
     models, names = versions
+    code, longest_s = KILLED[kind]
+    if kind == "retrain":
+        review_some(switched_server.instance_folder, lambda path, body: switched_server.call(path, body)[1])
     words = [str(switched_server.instance_folder), str(models), *names]
     chance = random.Random(1)
     for _ in range(2):
-        kill_at_random(code, words, chance, lambda: switched_server.stop(signal.SIGKILL))
+        kill_after(chance.uniform(0, longest_s), code, words, lambda: switched_server.stop(signal.SIGKILL))
         assert faults(models) == []
         switched_server.start()
         status, answer = switched_server.call("/api/v1/predict", {"text": HAM})
