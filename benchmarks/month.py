@@ -136,7 +136,9 @@ def draw(days: list[dict[str, object]]) -> str:
         lowest=0.5,
         highest=1,
     )
-    figure = str(Environment(loader=FileSystemLoader(ROOT / "templates")).get_template("charts.html").module.draw(laid))
+    pages = Environment(loader=FileSystemLoader(ROOT / "templates"))
+    pages.filters["worded"] = pages.filters["word"] = str  # spam and ham, as everywhere in this project
+    figure = str(pages.get_template("charts.html").module.draw(laid))
     svg = figure[figure.index("<svg") : figure.index("</svg>")]
     style = """<style>
 text { font: 12px system-ui, sans-serif; fill: #57606a }
