@@ -126,9 +126,8 @@ def test_how_often_each_is_right_overall_comes_from_the_random_sample_alone(engi
     rows = upcoming(engine, "random", "ann", limit=20)
     review(engine, [row["id"] for row in rows], "ham", "random")
     found = record(engine, CHALLENGER)
-    of_the_sample = 20 - sum(row["label"] == "spam" for row in rows)
     reached = found.sampled
-    assert of_the_sample <= reached <= 20
+    assert len(rows) <= reached <= 20  # members at its end that were reviewed otherwise need not be reached
     assert found.challenger_accuracy["value"] == 1
     assert found.current_accuracy["n"] == reached
     assert found.only_challenger_right == 10

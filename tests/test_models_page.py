@@ -95,7 +95,7 @@ def test_each_version_shows_its_card_and_how_it_did_so_far(app, signed_in, versi
     for name in versions:
         assert name in page
     assert page.count("98.0 % (97.6 to 98.5)") == 3
-    assert page.count("2.1 MB") == 3
+    assert page.count("1.7 MB") == 3
     assert page.count("verified") == 3
     assert page.count("Trained on 21,552 messages") == 3
     assert "Right so far" in page

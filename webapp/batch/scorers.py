@@ -87,10 +87,14 @@ def _starting_workers() -> Iterator[None]:
         # Newer Pythons warn that a thread may hold a lock during the fork. Only numpy has threads here, and they idle.
         warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
         gc.freeze()  # what the workers share is not to be copied because a garbage collector walks over it
+        if hasattr(signal, "pthread_sigmask"):  # Ctrl-C waits until it cannot hit a worker that is being born
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             yield
         finally:
             gc.unfreeze()
+            if hasattr(signal, "pthread_sigmask"):
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _start_worker(models: Models) -> None:
