@@ -28,7 +28,9 @@ audit: $(BIN)/.installed-dev  ## ask whether a known vulnerability is in anythin
 
 lock: $(BIN)/.installed-dev  ## after a change of requirements*.txt: write the lock files anew, other packages as they are
 	@$(LOCK) requirements.txt --output-file requirements.lock
-	@$(LOCK) requirements-dev.txt --constraint requirements.lock --output-file requirements-dev.lock
+	@for part in postgres kafka parquet dev; do \
+		$(LOCK) requirements-$$part.txt --constraint requirements.lock --output-file requirements-$$part.lock || exit 1; \
+	done
 
 model: $(BIN)/.installed  ## train the shipped model anew from DATA=folder and say whether it is the same
 	@$(BIN)/flask --app wsgi train \

@@ -27,7 +27,18 @@ from sklearn.pipeline import Pipeline
 
 from webapp import config
 from webapp.errors import BadData, ModelUnusable
-from webapp.model.card import CARD, MEND, SIGNATURE, Card, parse, place, read_card, read_unchecked, signature_of
+from webapp.model.card import (
+    CARD,
+    MEND,
+    SIGNATURE,
+    Card,
+    parse,
+    parse_reference,
+    place,
+    read_card,
+    read_unchecked,
+    signature_of,
+)
 from webapp.model.features import FEATURES_VERSION
 from webapp.model.labels import Labels
 from webapp.model.pipeline_model import as_model
@@ -178,11 +189,7 @@ def _checked_reference(models_folder: Path, version: str, card: Card) -> Referen
         raise ModelUnusable(
             f"The {REFERENCE} of model {version} was changed after it was saved (SHA-256 differs). {MEND}"
         )
-    try:
-        reference: Reference = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise ModelUnusable(f"The {REFERENCE} of model {version} is not readable. {MEND}") from error
-    return reference
+    return parse_reference(content, version)
 
 
 def _checked_content(models_folder: Path, version: str, card: Card) -> bytes:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from webapp import config
 from webapp.errors import ModelUnusable
+from webapp.model.traits import Reference
 
 CARD = "model_card.json"
 SIGNATURE = "model_card.sig"
@@ -98,6 +99,15 @@ class _Shape(_Part):
     retraining: _Retraining | None = None
 
 
+class _ReferenceShape(_Part):
+    """What is in reference.json, as traits.py has it."""
+
+    messages: int
+    traits: dict[str, list[float]]
+    called_spam: float
+    token_shares: dict[str, float]
+
+
 def place(models_folder: Path, version: str, name: str) -> Path:
     """Return where a file of a version is; raises ModelUnusable unless it is a plain file in a plain folder.
 
@@ -153,6 +163,16 @@ def _check_signature(models_folder: Path, version: str, content: bytes, key: str
         raise ModelUnusable(
             f"The card of model {version} was changed after it was signed, or signed with another key. {how}"
         )
+
+
+def parse_reference(content: bytes, version: str) -> Reference:
+    """Return what messages looked like at training, looked through; raises ModelUnusable."""
+    try:
+        reference: Reference = json.loads(content)
+        _ReferenceShape.model_validate(reference)
+    except (ValueError, RecursionError) as error:
+        raise ModelUnusable(f"The reference of model {version} is not readable. {MEND}") from error
+    return reference
 
 
 def parse(content: bytes, version: str) -> Card:
