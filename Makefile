@@ -2,9 +2,11 @@
 BIN := .venv/bin
 PYTHON ?= python3
 DATA ?= data
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--custom-compile-command "make lock" $(UPGRADE)
 SETS := uci_sms mendeley_sms india_sms youtube spamassassin
 
-.PHONY: run demo test lint format model bench bench-quick
+.PHONY: run demo test lint format audit lock model bench bench-quick
 
 run: $(BIN)/.installed  ## start the server; PORT=8080 and HOST=0.0.0.0 change where
 	@exec $(BIN)/python -m webapp
@@ -20,6 +22,15 @@ lint: $(BIN)/.installed-dev  ## check style and types
 
 format: $(BIN)/.installed-dev  ## put the code into its shape
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+audit: $(BIN)/.installed-dev  ## ask whether a known vulnerability is in anything that is installed
+	@$(BIN)/python .ci/audit.py
+
+lock: $(BIN)/.installed-dev  ## after a change of requirements*.txt: write the lock files anew, other packages as they are
+	@$(LOCK) requirements.txt --output-file requirements.lock
+	@for part in postgres kafka parquet dev; do \
+		$(LOCK) requirements-$$part.txt --constraint requirements.lock --output-file requirements-$$part.lock || exit 1; \
+	done
 
 model: $(BIN)/.installed  ## train the shipped model anew from DATA=folder and say whether it is the same
 	@$(BIN)/flask --app wsgi train \
@@ -37,15 +48,15 @@ bench: $(BIN)/.installed .venv-bench/.installed .venv-bench-mlserver/.installed 
 bench-quick: $(BIN)/.installed .venv-bench/.installed  ## its first lines in three minutes: FastAPI alone
 	@$(BIN)/python benchmarks/compare.py --quick
 
-$(BIN)/.installed: requirements.txt
+$(BIN)/.installed: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Hamlet needs Python 3.11 or newer, $(PYTHON) is " + sys.version)'
 	@echo "Installing what Hamlet needs into .venv (once, a minute or two) ..."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
-$(BIN)/.installed-dev: requirements-dev.txt $(wildcard requirements-*.txt) $(BIN)/.installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
+$(BIN)/.installed-dev: requirements-dev.lock $(BIN)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 .venv-bench/.installed: benchmarks/requirements.txt

@@ -296,7 +296,7 @@ def test_a_death_while_saving_leaves_no_half_written_version(app, small, review,
     place = {
         "announced": "from webapp.lifecycle import retraining as r; keep = r.note_fitted\n"
         "def die(*a): keep(*a); os.kill(os.getpid(), 9)\nr.note_fitted = die",
-        "written": "from pathlib import Path\nPath.write_text = lambda *b, **c: os.kill(os.getpid(), 9)",
+        "written": "from pathlib import Path\nPath.rename = lambda *b, **c: os.kill(os.getpid(), 9)",
     }[step]
     fast = "from webapp.model import evaluation\nevaluation.RESAMPLES = 20"
     code = f"import os\nfrom wsgi import app\n{fast}\n{place}\napp.test_cli_runner().invoke(args=['retrain'])"

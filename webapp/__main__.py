@@ -17,7 +17,7 @@ def main() -> None:
         print(f"Hamlet is ready: open http://{HOST}:{PORT}")
         waitress.serve(app, host=HOST, port=PORT, threads=THREADS)
     else:
-        os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")])
+        os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")])  # noqa: S606  all ours
 
 
 if __name__ == "__main__":

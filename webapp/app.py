@@ -1,5 +1,6 @@
 """Wires the app together: settings, log, model, doors."""
 
+import logging
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from webapp.inference import Inference
 from webapp.log.database import open_database
 from webapp.log.migrations import migrate
 from webapp.log.writer import LogWriter
+from webapp.model import writable
 from webapp.model.registry import ModelRegistry
 from webapp.monitoring.metrics import Metrics
 
@@ -57,6 +59,8 @@ def create_app(instance_folder: Path = config.INSTANCE_FOLDER, **settings: objec
         store_text=app.config["STORE_TEXT"],
         hash_key=app.secret_key,
     )
+    if words := writable.warning(app.extensions["inference"].registry.folder):
+        logging.getLogger(__name__).warning(words)
     with suppress(ModelUnusable):  # it was logged; the app starts all the same and says what is wrong when asked
         app.extensions["inference"].models()  # before the workers are forked: they share its memory
 

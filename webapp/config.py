@@ -21,6 +21,7 @@ MAX_BODY = 1024 * 1024  # bytes of a request
 MAX_UPLOAD = 50 * 1024 * 1024  # bytes of a file on the batch page; the command takes any size
 JOBS_KEPT_DAYS = 7  # then a job and its files, people's messages, are deleted
 MIN_PASSWORD_LENGTH = 8  # characters; less can be guessed, however slowly
+MIN_KEY_LENGTH = 32  # characters of a key that signs models: it can be guessed at away from the server, at any speed
 
 # --- Settings that the app reads ---
 DEFAULTS: dict[str, object] = {
@@ -57,6 +58,10 @@ PORT = _number("PORT", 8000, 65_535)
 # Two workers use a second core and survive the loss of one; more than four gain nothing on one SQLite file.
 WORKERS = _number("HAMLET_WORKERS", min(4, max(2, os.cpu_count() or 1)), 1_000)
 THREADS = _number("HAMLET_THREADS", 8, 1_000)  # requests in flight per worker: they share one commit
+# Of the whole process: no part of it can forget to ask for the signature. Unset: unsigned models are loaded too.
+MODEL_KEY = os.environ.get("HAMLET_MODEL_KEY")
+if MODEL_KEY is not None and len(MODEL_KEY) < MIN_KEY_LENGTH:
+    sys.exit(f"HAMLET_MODEL_KEY: must have at least {MIN_KEY_LENGTH} characters")  # and is not shown
 
 
 def texts() -> dict[str, str]:

@@ -107,8 +107,8 @@ def _start_worker(models: Models) -> None:
 def _die_with_parent() -> None:
     """A worker whose parent was killed would wait for ever."""
     parent = multiprocessing.parent_process()
-    assert parent
-    parent.join()
+    if parent:  # always, in a worker
+        parent.join()
     os._exit(1)
 
 

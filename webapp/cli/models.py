@@ -10,7 +10,8 @@ from webapp.cli.command import ClearGroup, current_inference
 from webapp.cli.report import METRIC_NAMES
 from webapp.config import ROOT
 from webapp.errors import BadData, HamletError
-from webapp.model import artifact
+from webapp.model import artifact, writable
+from webapp.model.card import read_card
 from webapp.model.registry import ModelRegistry
 
 OWN_MESSAGES = ROOT / "webapp" / "model" / "messages.csv"
@@ -66,7 +67,7 @@ def show_model(version: str) -> None:
     """Say what is known of VERSION: when, on what data, how good, whether its files are as they were saved."""
     registry = current_inference().registry
     registry.must_exist(version)
-    card = artifact.read_card(registry.folder, version)
+    card = read_card(registry.folder, version)
     try:
         artifact.verify(registry.folder, version)
         state = "its files are as they were saved"
@@ -103,7 +104,20 @@ def verify_models(context: click.Context) -> None:
         if chosen and chosen not in registry.versions():
             broken += 1
             click.echo(f"{chosen}  NOT USABLE: it is chosen, but not there")
+    if words := writable.warning(registry.folder):
+        click.echo(f"Warning: {words}")
     context.exit(1 if broken else 0)
+
+
+@models.command("sign")
+@click.argument("version")
+def sign_model(version: str) -> None:
+    """Sign VERSION with HAMLET_MODEL_KEY, if its files are as its card says. Sign only what you know the origin of."""
+    registry = current_inference().registry
+    registry.must_exist(version)
+    card = artifact.sign(registry.folder, version)
+    file = card["model_file"]
+    click.echo(f"{version} is signed: {file['name']} with SHA-256 {file['sha256']}, made {card.get('created_at')}.")
 
 
 @models.command("prune")
@@ -154,7 +168,7 @@ def compare_models(first: str, second: str, files: tuple[str, ...]) -> None:
     better = {"first": f"{first} is better", "second": f"{second} is better", None: "neither is clearly better"}
     click.echo(f"On these messages {better[found.better]} (exact McNemar test: p = {found.p_value:.2g}).")
     if found.differing:
-        labels = artifact.read_card(registry.folder, first).get("labels", ["ham", "spam"])
+        labels = read_card(registry.folder, first).get("labels", ["ham", "spam"])
         click.echo("\nWhere they differ: truth, both probabilities, message")
         for item in found.differing:
             probabilities = f"{item.first_probability:.3f} {item.second_probability:.3f}"
@@ -181,7 +195,7 @@ def _labelled(registry: ModelRegistry, versions: tuple[str, str], files: tuple[s
     for file in files:
         dataset = read_labelled(Path(file), labels=registry.labels())
         for version in versions:
-            if dataset.sha256 in {item["sha256"] for item in artifact.read_card(registry.folder, version)["data"]}:
+            if dataset.sha256 in {item["sha256"] for item in read_card(registry.folder, version)["data"]}:
                 click.echo(f"Notice: {version} has learnt {dataset.name}, so this flatters it.", err=True)
         found += dataset.examples
     return found

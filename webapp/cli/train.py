@@ -17,6 +17,7 @@ from webapp.cli.switch import who
 from webapp.errors import BadData, HamletError
 from webapp.lifecycle import switching
 from webapp.model import artifact
+from webapp.model.card import read_card
 from webapp.model.labels import SPAM_OR_HAM, Labels, read_labels
 from webapp.model.registry import ModelRegistry
 
@@ -198,7 +199,7 @@ def evaluate(files: tuple[str, ...], text_column: str | None, label_column: str 
     registry = current_inference().registry
     model = registry.current()
     datasets = _read(files, text_column, label_column, {}, model.labels)
-    trained_on = {item["sha256"] for item in artifact.read_card(registry.folder, model.version)["data"]}
+    trained_on = {item["sha256"] for item in read_card(registry.folder, model.version)["data"]}
     for dataset in datasets:
         if dataset.sha256 in trained_on:
             click.echo(

@@ -14,11 +14,14 @@ from webapp.model.registry import ModelRegistry
 def superfluous(engine: sa.Engine, registry: ModelRegistry, keep: int) -> list[str]:
     """Return the versions beside the newest `keep`, without those that are served, tried, or what rollback goes to.
 
-    Oldest first. Raises InvalidInput (keep below 0), ModelUnusable (it is not known which is served), LogUnavailable.
+    Oldest first. Raises InvalidInput (keep below 0), LogUnavailable; ModelUnusable or NotFound where it is not known
+    which version is served.
     """
     if keep < 0:
         raise InvalidInput("The number of versions to keep is 0 or more.")
-    needed = {registry.current_version(), registry.challenger_version(), before_this(history(engine)[::-1])}
+    served = registry.current_version()
+    registry.must_exist(served)
+    needed = {served, registry.challenger_version(), before_this(history(engine)[::-1])}
     versions = registry.versions()
     return [version for version in versions[: max(len(versions) - keep, 0)] if version not in needed]
 

@@ -18,6 +18,7 @@ from webapp.lifecycle.comparison import Comparison, compare
 from webapp.log.fitted import fitted_by, note_fitted, reviewed_messages
 from webapp.log.samples import counted_members
 from webapp.model import artifact, training
+from webapp.model.card import Card, read_card
 from webapp.model.correction import correct
 from webapp.model.datasets import APART, Dataset, Example, bucket, copy_keys, drop_copies, read_labelled
 from webapp.model.labels import Labels
@@ -72,7 +73,7 @@ def retrain(
     """
     progress(0.0, "Reading the reviews")
     served = registry.current()
-    card = artifact.read_card(registry.folder, served.version)
+    card = read_card(registry.folder, served.version)
     files, missing = _files(card, data_folder)
     how = "correction" if missing else "anew"
     reviews = _reviews(engine, served.version, card, files, how)
@@ -131,7 +132,7 @@ def retrain(
 def new_reviews(engine: sa.Engine, registry: ModelRegistry, version: str) -> int:
     """Return how many reviews are new since a version was made, as `retrain` counts them; raises ModelUnusable."""
     before = fitted_by(engine, version)
-    last = artifact.read_card(registry.folder, version).get("retraining", {}).get("last_review", "")
+    last = read_card(registry.folder, version).get("retraining", {}).get("last_review", "")
     return sum(
         one.prediction_id not in before and (one.review_id > last or bucket(one.text) not in APART_BUCKETS)
         for one in reviewed_messages(engine)
@@ -144,7 +145,7 @@ def _step(progress: Report, step: str) -> None:
     progress(done.get(step), step.capitalize())
 
 
-def _files(card: artifact.Card, folder: Path | None) -> tuple[list[Dataset], list[str]]:
+def _files(card: Card, folder: Path | None) -> tuple[list[Dataset], list[str]]:
     """Return the files of a card that are at hand, and the names of the others; raises BadData for another file."""
     found, missing = [], []
     for entry in card["data"]:
@@ -169,7 +170,7 @@ def _files(card: artifact.Card, folder: Path | None) -> tuple[list[Dataset], lis
     return found, missing
 
 
-def _reviews(engine: sa.Engine, version: str, card: artifact.Card, files: Sequence[Dataset], how: str) -> _Reviews:
+def _reviews(engine: sa.Engine, version: str, card: Card, files: Sequence[Dataset], how: str) -> _Reviews:
     """Decide what becomes of each reviewed message.
 
     The served version has learnt those that it was fitted on, and copies of messages in the files. They are never kept
@@ -201,7 +202,7 @@ def _reviews(engine: sa.Engine, version: str, card: artifact.Card, files: Sequen
 def _fit(
     how: str,
     served: SpamModel,
-    card: artifact.Card,
+    card: Card,
     files: Sequence[Dataset],
     reviews: _Reviews,
     progress: Callable[[str], None],

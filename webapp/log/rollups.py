@@ -190,7 +190,7 @@ def _add(hourly: sa.Table) -> Any:
     names = [column.name for column in hourly.columns]
     keys = ", ".join(names[:-1])
     values = ", ".join(f":{name}" for name in names)
-    return sa.text(
-        f"INSERT INTO {hourly.name} ({keys}, count) VALUES ({values}) "
+    return sa.text(  # the names of tables and columns are ours; values are bound
+        f"INSERT INTO {hourly.name} ({keys}, count) VALUES ({values}) "  # noqa: S608
         f"ON CONFLICT ({keys}) DO UPDATE SET count = {hourly.name}.count + excluded.count"
     ).bindparams(*[sa.bindparam(column.name, type_=column.type) for column in hourly.columns])

@@ -5,8 +5,8 @@
     saved_models/<version>/reference.json                 what messages looked like at training, to notice drift
 
 Loading a pickle runs whatever code is in it. So the file's SHA-256 is compared with the card's before anything is
-unpickled, and so are the versions: scikit-learn itself would only warn. The hash shows damage and mix-ups; it does
-not help against somebody who can write both files, so let only the owner write to saved_models/.
+unpickled, and so are the versions: scikit-learn itself would only warn. The hash shows damage and mix-ups; against
+somebody who can write both files only a signature helps (card.py). This is the one module that unpickles.
 """
 
 import hashlib
@@ -26,20 +26,30 @@ import numpy
 import sklearn
 from sklearn.pipeline import Pipeline
 
-from webapp.config import VERSION
-from webapp.errors import ModelUnusable
+from webapp import config
+from webapp.errors import BadData, ModelUnusable
+from webapp.model.card import (
+    CARD,
+    MEND,
+    SIGNATURE,
+    Card,
+    parse,
+    parse_reference,
+    place,
+    read_card,
+    read_unchecked,
+    signature_of,
+)
 from webapp.model.features import FEATURES_VERSION
 from webapp.model.labels import Labels
 from webapp.model.pipeline_model import as_model
 from webapp.model.spam_model import SpamModel
 from webapp.model.traits import Reference
 
-CARD = "model_card.json"
 REFERENCE = "reference.json"
 MODEL_FILES = {"joblib": "model.joblib", "pickle": "model.pkl"}
 WHERE = "its module must lie beside wsgi.py, in webapp/, or be installed, wherever the model is served."
 DAY_S = 24 * 60 * 60
-Card = dict[str, Any]
 
 
 def save(
@@ -67,7 +77,7 @@ def save(
     }
     reference_content = json.dumps(reference, ensure_ascii=False, separators=(",", ":")).encode()
     versions = {
-        "hamlet": VERSION,
+        "hamlet": config.VERSION,
         "python": platform.python_version(),
         "scikit-learn": sklearn.__version__,
         "numpy": numpy.__version__,
@@ -94,9 +104,10 @@ def save(
     try:
         (unfinished / file["name"]).write_bytes(content)
         (unfinished / REFERENCE).write_bytes(reference_content)
-        (unfinished / CARD).write_text(
-            json.dumps(head | card | tail, indent=2, ensure_ascii=False, default=repr) + "\n"
-        )
+        card_content = (json.dumps(head | card | tail, indent=2, ensure_ascii=False, default=repr) + "\n").encode()
+        (unfinished / CARD).write_bytes(card_content)
+        if config.MODEL_KEY:
+            (unfinished / SIGNATURE).write_text(signature_of(card_content, config.MODEL_KEY))
         announce(version)
         unfinished.rename(models_folder / version)
     finally:
@@ -120,22 +131,6 @@ def _to_bytes(pipeline: Pipeline, file_format: str) -> bytes:
     return buffer.getvalue()
 
 
-def read_card(models_folder: Path, version: str) -> Card:
-    """Return the card of a version; raises ModelUnusable."""
-    path = models_folder / version / CARD
-    try:
-        card: Card = json.loads(path.read_text())
-        if not (isinstance(card["versions"], dict) and isinstance(card["model_file"], dict)):
-            raise ValueError("not a card")
-        if card["model_version"] != version:
-            raise ModelUnusable(f"The card in {version}/ belongs to {card['model_version']}. {_MEND}")
-    except FileNotFoundError as error:
-        raise ModelUnusable(f"Model {version} has no {CARD}. {_MEND}") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelUnusable(f"The card of model {version} is not readable. {_MEND}") from error
-    return card
-
-
 def load(models_folder: Path, version: str) -> SpamModel:
     """Check a version and load it; raises ModelUnusable before unpickling if anything is not as its card says."""
     card = read_card(models_folder, version)
@@ -143,13 +138,15 @@ def load(models_folder: Path, version: str) -> SpamModel:
     # Unpickle the very bytes that were checked: the file could be exchanged in between.
     try:
         pipeline = (
-            pickle.loads(content) if card["model_file"]["format"] == "pickle" else joblib.load(io.BytesIO(content))
+            pickle.loads(content)  # noqa: S301  the one place where a pickle is read, after all checks
+            if card["model_file"]["format"] == "pickle"
+            else joblib.load(io.BytesIO(content))
         )
         return as_model(pipeline, version, card["threshold"], Labels(*card["labels"]))
     except Exception as error:  # unpickling may raise anything: a class that was moved or is not installed, say
         recipe = f"Its recipe is {card['pipeline']}: {WHERE} " if card.get("pipeline") else ""
         raise ModelUnusable(
-            f"Model {version} cannot be loaded ({type(error).__name__}: {error}). {recipe}{_MEND}"
+            f"Model {version} cannot be loaded ({type(error).__name__}: {error}). {recipe}{MEND}"
         ) from error
 
 
@@ -160,30 +157,49 @@ def verify(models_folder: Path, version: str) -> Card:
     return card
 
 
+def sign(models_folder: Path, version: str) -> Card:
+    """Sign a version whose files are as its card says; return that card.
+
+    Raises ModelUnusable; BadData without a key, or where the folder cannot be written to. Nothing is unpickled, so this
+    says nothing about what the model does: whoever signs has to know where it comes from.
+    """
+    if not config.MODEL_KEY:
+        raise BadData("There is no key to sign with: set HAMLET_MODEL_KEY. docs/model_files.md says how to make one.")
+    content = read_unchecked(models_folder, version)
+    card = parse(content, version)
+    _checked_content(models_folder, version, card)
+    _checked_reference(models_folder, version, card)
+    path = place(models_folder, version, SIGNATURE)
+    try:
+        new = path.with_name(f".{SIGNATURE}")
+        new.write_text(signature_of(content, config.MODEL_KEY))  # of the very bytes that were checked
+        new.replace(path)
+    except OSError as error:
+        raise BadData(f"{path} cannot be written ({error.strerror}).") from error
+    return card
+
+
 def read_reference(models_folder: Path, version: str) -> Reference | None:
     """Return what messages looked like when a version was trained, None where an older Hamlet trained it.
 
     Raises ModelUnusable where the file is missing or not the one that its card names.
     """
-    entry = read_card(models_folder, version).get("reference") or {}
+    return _checked_reference(models_folder, version, read_card(models_folder, version))
+
+
+def _checked_reference(models_folder: Path, version: str, card: Card) -> Reference | None:
+    entry = card.get("reference") or {}
     if entry.get("file") != REFERENCE:
         return None
     try:
-        content = (models_folder / version / REFERENCE).read_bytes()
+        content = place(models_folder, version, REFERENCE).read_bytes()
     except OSError as error:
-        raise ModelUnusable(f"The {REFERENCE} of model {version} cannot be read ({error.strerror}). {_MEND}") from error
+        raise ModelUnusable(f"The {REFERENCE} of model {version} cannot be read ({error.strerror}). {MEND}") from error
     if hashlib.sha256(content).hexdigest() != entry.get("sha256"):
         raise ModelUnusable(
-            f"The {REFERENCE} of model {version} was changed after it was saved (SHA-256 differs). {_MEND}"
+            f"The {REFERENCE} of model {version} was changed after it was saved (SHA-256 differs). {MEND}"
         )
-    reference: Reference = json.loads(content)
-    return reference
-
-
-_MEND = (
-    "Take another version (flask --app wsgi models list, then models use VERSION), put the folder back "
-    "(git checkout saved_models), or train anew (flask --app wsgi train FILE)."
-)
+    return parse_reference(content, version)
 
 
 def _checked_content(models_folder: Path, version: str, card: Card) -> bytes:
@@ -196,19 +212,19 @@ def _checked_content(models_folder: Path, version: str, card: Card) -> bytes:
     if card.get("features_version") != FEATURES_VERSION:
         raise ModelUnusable(
             f"Model {version} was made for version {card.get('features_version')} of webapp/model/features.py, "
-            f"this is version {FEATURES_VERSION}. {_MEND}"
+            f"this is version {FEATURES_VERSION}. {MEND}"
         )
     file = card.get("model_file", {})
     if MODEL_FILES.get(file.get("format")) != file.get("name"):
-        raise ModelUnusable(f"The card of model {version} names no model file that Hamlet knows. {_MEND}")
+        raise ModelUnusable(f"The card of model {version} names no model file that Hamlet knows. {MEND}")
     try:
-        content: bytes = (models_folder / version / file["name"]).read_bytes()
+        content: bytes = place(models_folder, version, file["name"]).read_bytes()
     except OSError as error:
         raise ModelUnusable(
-            f"The file {file['name']} of model {version} cannot be read ({error.strerror}). {_MEND}"
+            f"The file {file['name']} of model {version} cannot be read ({error.strerror}). {MEND}"
         ) from error
     if hashlib.sha256(content).hexdigest() != file.get("sha256"):
         raise ModelUnusable(
-            f"The file {file['name']} of model {version} was changed after it was saved (SHA-256 differs). {_MEND}"
+            f"The file {file['name']} of model {version} was changed after it was saved (SHA-256 differs). {MEND}"
         )
     return content

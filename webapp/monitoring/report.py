@@ -11,7 +11,7 @@ from webapp.log.consumers import consumers
 from webapp.log.ids import first_id
 from webapp.log.rollups import PREDICTIONS, count
 from webapp.log.samples import Sample, all_samples, counted_members, other_reviews
-from webapp.model import artifact
+from webapp.model.card import read_card
 from webapp.model.labels import Labels
 from webapp.model.registry import ModelRegistry
 from webapp.monitoring import service
@@ -29,7 +29,7 @@ def report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict[str, 
     problem, card = "", {}
     try:
         registry.current()
-        card = artifact.read_card(registry.folder, span.model_version or registry.current_version())
+        card = read_card(registry.folder, span.model_version or registry.current_version())
     except HamletError as error:
         problem = str(error)
     now, before = service.predictions_of(engine, span), service.predictions_of(engine, span.before)

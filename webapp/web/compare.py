@@ -12,6 +12,7 @@ from webapp.inference import Inference, explain
 from webapp.lifecycle.comparison import Comparison, Differing, compare
 from webapp.lifecycle.reviewed import reviewed_examples
 from webapp.model import artifact
+from webapp.model.card import read_card
 from webapp.model.datasets import drop_copies, read_labelled
 from webapp.model.spam_model import SpamModel
 from webapp.web.explanation import Piece, mark
@@ -63,7 +64,7 @@ def page() -> ResponseReturnValue:
         models = [artifact.load(inference.registry.folder, name) for name in (first, second)]
     except HamletError as error:
         return render_template("compare.html", **shown, error=str(error)), error.status
-    cards = [artifact.read_card(inference.registry.folder, name) for name in (first, second)]
+    cards = [read_card(inference.registry.folder, name) for name in (first, second)]
     examples = reviewed if on == "reviews" else drop_copies(read_labelled(PROJECT_SET).examples)
     found = compare(models[0], models[1], examples)
     messages = [_message(one, models) for one in found.differing]

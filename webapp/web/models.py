@@ -5,9 +5,11 @@ from collections.abc import Callable
 from flask import Blueprint, current_app, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
+from webapp import config
 from webapp.errors import HamletError, InvalidInput, ModelUnusable, NotFound
 from webapp.inference import Inference
 from webapp.lifecycle import challenging, switching
+from webapp.model import writable
 from webapp.web.batch_view import shown_ago
 from webapp.web.jobs import engine, running_job
 from webapp.web.login import reviewer_id, signed_in_only
@@ -48,6 +50,8 @@ def models_page(error: str | None = None) -> str:
         retrainings=retrainings(engine()),
         events=what_happened(history, reviewer_id())[:EVENTS],
         error=error,
+        warning=writable.warning(registry.folder),
+        signed=config.MODEL_KEY is not None,
         why_length=WHY_LENGTH,
         ago=shown_ago,
     )

@@ -2,11 +2,12 @@
 
 import datetime as dt
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from webapp.errors import HamletError
+from webapp.errors import HamletError, ModelUnusable
 from webapp.jobs import store
 from webapp.jobs.store import Job
 from webapp.lifecycle import retraining, switching
@@ -67,7 +68,9 @@ def state_of(engine: sa.Engine, registry: ModelRegistry, newest_first: Sequence[
         problem = str(error)
         served = _served_all_the_same(registry)
     challenger = registry.challenger_version()
-    new_reviews = retraining.new_reviews(engine, registry, served) if served else 0
+    new_reviews = 0
+    with suppress(ModelUnusable):  # its card may be what is damaged; the page has to show all the same
+        new_reviews = retraining.new_reviews(engine, registry, served) if served else 0
     return State(
         served=served,
         problem=problem,

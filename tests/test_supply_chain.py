@@ -1,0 +1,129 @@
+"""What is installed is what was looked at: exact versions, with hashes, each for a reason, none with a known hole."""
+
+import importlib.util
+import json
+import re
+import subprocess
+
+import pytest
+
+from webapp.config import ROOT
+
+FILES = sorted(path.name for path in ROOT.glob("requirements*.txt"))
+LOCKS = {name.replace(".txt", ".lock"): [name] for name in FILES} | {"requirements-dev.lock": FILES}
+PIN = re.compile(r"([A-Za-z0-9._-]+)(?:\[[a-z,]+\])?==([0-9][^ ;\\]*)(?: ?; ?(.+))?")
+
+
+def plain(name):
+    """Return a package's name as all tools know it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pins(text):
+    """Return {name: (version, on which systems)}."""
+    found = {}
+    for line in text.splitlines():
+        if line.strip() and not line.startswith(("#", "-r ", "    --hash")):
+            pin = PIN.fullmatch(line.removesuffix("\\").strip())
+            assert pin, f"{line!r} is no exact version"
+            found[plain(pin[1])] = (pin[2], (pin[3] or "").replace('"', "'"))
+    return found
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_file_holds_exactly_the_versions_of_the_requirements(lock):
+    locked = pins((ROOT / lock).read_text())
+    for name in LOCKS[lock]:
+        for package, pin in pins((ROOT / name).read_text()).items():
+            assert locked.get(package) == pin, f"{package} in {lock} is not as in {name}: run make lock"
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_tests_run_on_what_is_served(lock):
+    served, tested = (pins((ROOT / name).read_text()) for name in (lock, "requirements-dev.lock"))
+    assert {name: tested.get(name, ("", ""))[0] for name in served} == {name: pin[0] for name, pin in served.items()}
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_package_has_hashes_and_none_says_where_it_is_from(lock):
+    text = (ROOT / lock).read_text()
+    packages = re.split(r"\n(?=[a-z0-9])", text.partition("\n#    make lock\n")[2])
+    assert len(packages) == len(pins(text))
+    for package in packages:
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}\b", package), package
+    assert not re.search(r"https?:|file:|index-url|find-links| @ |^-|/", text, re.MULTILINE)
+
+
+def test_the_makefile_and_the_documentation_install_with_hashes():
+    makefile = (ROOT / "Makefile").read_text()
+    run = makefile.partition("$(BIN)/.installed: requirements.lock\n")[2].partition("\n\n")[0]
+    dev = makefile.partition("$(BIN)/.installed-dev: requirements-dev.lock $(BIN)/.installed\n")[2].partition("\n\n")[0]
+    assert "--require-hashes -r $<" in run
+    assert "--require-hashes -r $<" in dev
+    for document in ("docs/deploy.md", "README.md"):
+        assert re.search(r"--require-hashes -r\s+(/opt/hamlet/)?requirements.lock", (ROOT / document).read_text())
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_dependency_has_a_reason(name):
+    reasons = {plain(word) for word in re.findall(r"[A-Za-z0-9_.-]+", (ROOT / "docs" / "dependencies.md").read_text())}
+    reasons |= {word.rstrip("-") for word in reasons}
+    assert not pins((ROOT / name).read_text()).keys() - reasons
+
+
+def test_every_exception_from_the_security_rules_has_a_reason():
+    lines = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in [*(ROOT / "webapp").rglob("*.py"), *ROOT.glob("*.py")]
+        for line in path.read_text().splitlines()
+        if re.search(r"# noqa: S\d+$", line)
+    ]
+    said_above = ("webapp/cli/demo.py", "webapp/log/rollups.py")  # the lines are too long for it
+    assert not [line for line in lines if not line.startswith(said_above)]
+    assert '"S"' in re.search(r"^select = .*$", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[0]
+
+
+# --- make audit ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def audit():
+    spec = importlib.util.spec_from_file_location("audit", ROOT / ".ci" / "audit.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+HOLE = {"id": "PYSEC-2099-1", "fix_versions": ["2.0"], "aliases": []}
+CLEAN = {"name": "flask", "version": "3.1.3", "vulns": []}
+UNKNOWN = {"name": "jinja2", "skip_reason": "Dependency not found on PyPI and could not be audited"}
+
+
+def told(*packages):
+    return json.dumps({"dependencies": list(packages), "fixes": []})
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "words"),
+    [
+        ((0, told(CLEAN), ""), 0, "1 packages, 0 known vulnerabilities"),
+        ((1, told(CLEAN, {**CLEAN, "vulns": [HOLE]}), ""), 1, "flask 3.1.3 has PYSEC-2099-1, mended in 2.0"),
+        ((0, told(CLEAN, UNKNOWN), ""), 0, "not known there: jinja2"),
+        ((0, told(UNKNOWN), ""), 0, "skipped"),
+        ((1, "", "requests.exceptions.ConnectionError: Failed to resolve"), 0, "skipped"),
+        ((1, "", "ERROR: requirements-dev.lock: parse error"), 1, "pip-audit failed"),
+        ((1, "", "No module named pip_audit"), 1, "pip-audit failed"),
+    ],
+)
+def test_an_audit_fails_on_a_known_hole_and_never_because_nobody_answers(audit, capsys, answer, code, words):
+    assert audit.judge(*answer) == code
+    assert words in capsys.readouterr().out
+
+
+def test_an_audit_that_takes_too_long_is_left(audit, capsys, monkeypatch):
+    def hang(*_, timeout, **__):
+        raise subprocess.TimeoutExpired("pip-audit", timeout)
+
+    monkeypatch.setattr(audit.subprocess, "run", hang)
+    assert audit.main() == 0
+    assert capsys.readouterr().out.count("\n") == 1
