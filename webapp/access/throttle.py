@@ -6,8 +6,8 @@ import math
 
 import sqlalchemy as sa
 
-from webapp.log.database import write_transaction
 from webapp.log.columns import UTCDateTime
+from webapp.log.database import write_transaction
 from webapp.log.tables import failed_sign_ins
 
 FREE_TRIES = 5  # people mistype
