@@ -23,7 +23,7 @@ MAX_BODY = 1024 * 1024  # bytes of a request
 MAX_UPLOAD = 50 * 1024 * 1024  # bytes of a file on the batch page; the command takes any size
 JOBS_KEPT_DAYS = 7  # then a job and its files, people's messages, are deleted
 MIN_PASSWORD_LENGTH = 8  # characters; less can be guessed, however slowly
-MIN_SECRET_KEY_LENGTH = 32  # characters; it is guessed without asking the server, so as fast as computers can
+MIN_KEY_LENGTH = 32  # characters; it is guessed without asking the server, so as fast as computers can
 MOST_PROXIES = 10  # in a row; trusting more than there are is trusting what senders claim
 
 # --- Settings that the app reads ---
@@ -69,7 +69,7 @@ def given() -> dict[str, object]:
     Other names are left alone: Flask's own settings, such as DEBUG, are not for the environment to change, and
     Kubernetes sets HAMLET_PORT and the like for a service that is called hamlet.
     """
-    known = [*DEFAULTS, "INSTANCE_FOLDER", "WORKERS", "THREADS"]
+    known = [*DEFAULTS, "INSTANCE_FOLDER", "MODEL_KEY", "WORKERS", "THREADS"]
     found: dict[str, object] = {}
     for variable, text in os.environ.items():
         name = variable.removeprefix("HAMLET_")
@@ -109,7 +109,7 @@ def check(settings: Mapping[str, object]) -> None:
     ):
         if not right:
             sys.exit(f"HAMLET_{name}={settings[name]}: must be {words}")
-    for name, length in (("ADMIN_PASSWORD", MIN_PASSWORD_LENGTH), ("SECRET_KEY", MIN_SECRET_KEY_LENGTH)):
+    for name, length in (("ADMIN_PASSWORD", MIN_PASSWORD_LENGTH), ("SECRET_KEY", MIN_KEY_LENGTH)):
         text = settings[name]
         if text is not None and not (isinstance(text, str) and len(text) >= length):
             sys.exit(f"HAMLET_{name}: must have at least {length} characters")  # and is not shown

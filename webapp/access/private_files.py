@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from webapp.config import MIN_SECRET_KEY_LENGTH, ROOT
+from webapp.config import MIN_KEY_LENGTH, ROOT
 
 PRIVATE = ("secret_key", "admin_password", "log.db")
 
@@ -55,7 +55,7 @@ def secret_key(folder: Path) -> str:
     if not path.exists():
         keep_first(path, secrets.token_hex(32))
     key = path.read_text()
-    if len(key) < MIN_SECRET_KEY_LENGTH:
+    if len(key) < MIN_KEY_LENGTH:
         raise OSError("secret_key is too short to be the one that was made here: delete it, and a new one is made")
     return key
 

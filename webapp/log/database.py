@@ -44,10 +44,12 @@ def open_database(url: str | None, instance_folder: Path) -> sa.Engine:
 
 def _make_private_file(path: str | None) -> None:
     """Make a new log one that its owner alone can read, whatever its folder; SQLite gives its other files that mode."""
-    if not path or ":memory:" in path or "mode=memory" in path:
+    if not path or ":memory:" in path:
         raise LogUnavailable("each process would keep its own log in memory and forget it: name a file")
-    with suppress(OSError):  # it is there already, or cannot be: that is SQLite's to say
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
+    # With a -wal, which holds the newest rows, it would not be new but lost; what begins with file: is an address.
+    if not os.path.exists(f"{path}-wal") and not path.startswith("file:"):
+        with suppress(OSError):  # it is there already, or cannot be: that is SQLite's to say
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _open_postgresql(place: sa.URL) -> sa.Engine:

@@ -23,11 +23,8 @@ LEAST = 1e-9  # a forest may say exactly 0, which has no logarithm
 def as_model(pipeline: Pipeline, version: str, threshold: float, labels: Labels = SPAM_OR_HAM) -> SpamModel:
     """Return a fitted Pipeline as a model: as the sum that it is, where it is ours, else by its predict_proba.
 
-    Raises ValueError for a Pipeline that does not tell two classes apart by their probabilities, or a threshold that is
-    no probability: everything, or nothing, would be spam.
+    Raises ValueError for a Pipeline that does not tell two classes apart by their probabilities.
     """
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"the threshold {threshold} is not from 0 to 1")
     if not hasattr(pipeline, "predict_proba") or len(pipeline.classes_) != 2:
         raise ValueError("it gives no probabilities of two classes")
     is_sum = len(pipeline) == 2 and type(pipeline[0]) is MessageVectorizer and type(pipeline[1]) is LogisticRegression
