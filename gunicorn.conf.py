@@ -11,9 +11,10 @@ from gunicorn.glogging import Logger
 ROOT = str(Path(__file__).resolve().parent)
 sys.path.insert(0, ROOT)
 
-from webapp.config import HOST, INSTANCE_FOLDER, PORT, THREADS, WORKERS  # noqa: E402
+from webapp.config import HOST, INSTANCE_FOLDER, PORT, THREADS, WORKERS, refuse_debug_mode  # noqa: E402
 from webapp.monitoring import worker_files  # noqa: E402
 
+refuse_debug_mode()
 try:
     METRICS = worker_files.open_folder(INSTANCE_FOLDER)  # before the app is made: it counts there
 except OSError as error:
@@ -48,6 +49,12 @@ class logger_class(Logger):  # noqa: N801 (gunicorn's name for it)
             resp.status_code,
             request_time / dt.timedelta(milliseconds=1),
         )
+
+    def warning(self, msg: str, *args: Any, **kwargs: Any) -> None:
+        """Warn, but quote nothing of what is no HTTP: after a wrong Content-Length it is the rest of a message."""
+        if msg.startswith("Invalid request from"):
+            msg = msg.partition(": ")[0]
+        super().warning(msg, *args, **kwargs)
 
 
 def pre_fork(server: Any, worker: Any) -> None:

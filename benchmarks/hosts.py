@@ -65,7 +65,7 @@ def postgresql() -> Iterator[str]:
 
 def measure(database_url: str | None, hosts: int, seconds: int, texts: list[str]) -> dict[str, Any]:
     """Return rate, answers and rows of one round; exits if an answer is not in the log."""
-    settings = {"HAMLET_WORKERS": "2", "HAMLET_SECRET_KEY": "benchmark", "HAMLET_ADMIN_PASSWORD": "benchmark only"}
+    settings = {"HAMLET_WORKERS": "2", "HAMLET_SECRET_KEY": "benchmark" * 4, "HAMLET_ADMIN_PASSWORD": "benchmark only"}
     if database_url:
         settings["HAMLET_DATABASE_URL"] = database_url
     server: Server = dataclasses.replace(HAMLET_SERVER, environment=HAMLET_SERVER.environment | settings)

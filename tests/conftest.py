@@ -122,6 +122,11 @@ def client(app):
     return app.test_client()
 
 
+def hidden(page, name):
+    """Return the value of a hidden field of a page."""
+    return re.search(rf'name="{name}" value="(.+?)"', page)[1]
+
+
 @pytest.fixture
 def flask(app):
     """Run a command of the app: flask("predict", "hello").output."""
@@ -242,7 +247,7 @@ class Server:
         """Send the password as a browser would; return (status, whether it is signed in now)."""
         browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
         page = browser.open(f"{self.url}/login", timeout=20).read().decode()
-        form = {"password": password, "csrf_token": re.search(r'name="csrf_token" value="(.+?)"', page)[1]}
+        form = {"password": password, "csrf_token": hidden(page, "csrf_token")}
         try:
             with browser.open(f"{self.url}/login", urllib.parse.urlencode(form).encode(), timeout=20) as answer:
                 return answer.status, "Sign out" in answer.read().decode()

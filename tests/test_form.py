@@ -5,7 +5,7 @@ import re
 
 import pytest
 import sqlalchemy as sa
-from conftest import HAM, SPAM
+from conftest import HAM, SPAM, hidden
 
 from webapp.app import create_app
 from webapp.log.tables import failures, predictions
@@ -97,7 +97,8 @@ def test_a_post_without_csrf_token_is_refused_with_a_friendly_page(tmp_path):
 @pytest.mark.parametrize("report", ["right", "wrong", "unsure"])
 def test_the_senders_report_is_stored_with_the_prediction(app, client, report):
     address = client.post("/", data={"text": HAM}).location
-    page = client.post(f"{address}/report", data={"report": report}, follow_redirects=True).text
+    form = {"report": report, "shown_for": hidden(client.get(address).text, "shown_for")}
+    page = client.post(f"{address}/report", data=form, follow_redirects=True).text
     assert "Thank you" in page
     assert re.search(rf'value="{report}"\s+aria-pressed="true"', page)
     assert rows(app)[0]["sender_report"] == report
@@ -109,9 +110,12 @@ def test_a_nonsense_report_is_refused_and_stores_nothing(app, client):
     assert rows(app)[0]["sender_report"] is None
 
 
-def test_a_report_on_nothing_is_not_found(client):
-    assert client.post("/predictions/nothing/report", data={"report": "right"}).status_code == 404
-    assert client.get("/predictions/nothing").status_code == 404
+def test_a_report_on_what_was_purged_meanwhile_is_not_found(client, flask):
+    address = client.post("/", data={"text": HAM}).location
+    form = {"report": "right", "shown_for": hidden(client.get(address).text, "shown_for")}
+    flask("log", "purge", "--older-than", "0d")
+    assert client.post(f"{address}/report", data=form).status_code == 404
+    assert client.get(address).status_code == 404
 
 
 def test_without_stored_texts_the_page_says_so_and_the_log_holds_a_hash(tmp_path):

@@ -11,7 +11,7 @@ from contextlib import closing
 import pandas as pd
 import pytest
 import sqlalchemy as sa
-from conftest import HAM, SPAM
+from conftest import HAM, SPAM, hidden
 
 from webapp.access.private_files import secret_key
 from webapp.app import create_app
@@ -70,11 +70,12 @@ def test_what_cannot_be_stored_is_not_answered(app, client, monkeypatch):
 @pytest.mark.databases("sqlite")
 def test_a_report_that_cannot_be_stored_says_so(app, client, monkeypatch):
     address = client.post("/", data={"text": HAM}).location
+    form = {"report": "right", "shown_for": hidden(client.get(address).text, "shown_for")}
     monkeypatch.setattr("webapp.log.database.BUSY_TIMEOUT_S", 0.1)
     app.extensions["engine"].dispose()
     with sqlite3.connect(app.extensions["engine"].url.database) as other:
         other.execute("BEGIN EXCLUSIVE")
-        assert client.post(f"{address}/report", data={"report": "right"}).status_code == 503
+        assert client.post(f"{address}/report", data=form).status_code == 503
     other.close()
 
 

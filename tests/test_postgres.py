@@ -21,7 +21,7 @@ from webapp.log.tables import predictions
 
 pytestmark = pytest.mark.databases("postgresql")
 
-SECRET = "the same on all hosts"
+SECRET = "the same on all hosts, and long enough"
 
 
 @pytest.fixture

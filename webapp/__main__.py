@@ -3,11 +3,12 @@
 import os
 import sys
 
-from webapp.config import HOST, PORT, ROOT, THREADS
+from webapp.config import HOST, PORT, ROOT, THREADS, refuse_debug_mode
 
 
 def main() -> None:
     """Become gunicorn; on Windows, where gunicorn cannot run, serve with waitress."""
+    refuse_debug_mode()
     os.chdir(ROOT)
     if sys.platform == "win32":
         import waitress

@@ -13,7 +13,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from webapp import api, cli, config, http, web
 from webapp.access.passwords import AdminPassword
-from webapp.access.private_files import secret_key
+from webapp.access.private_files import refuse_exposed, secret_key
 from webapp.errors import LogUnavailable, ModelUnusable
 from webapp.inference import Inference
 from webapp.log.database import open_database
@@ -34,21 +34,21 @@ def create_app(instance_folder: Path = config.INSTANCE_FOLDER, **settings: objec
         **api.document(config.VERSION),
     )
     app.config.from_mapping(config.DEFAULTS)
-    app.config.from_prefixed_env("HAMLET")
-    app.config.from_mapping(config.texts())
+    app.config.from_mapping(config.given())
     app.config.from_mapping(settings)
     app.config.from_mapping(config.FIXED)
     config.check(app.config)
     try:
         instance_folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds people's messages
-        given = app.config["SECRET_KEY"]
-        app.secret_key = secret_key(instance_folder) if given is None else str(given)
+        refuse_exposed(instance_folder)
+        app.secret_key = str(app.config["SECRET_KEY"] or secret_key(instance_folder))
         engine = open_database(app.config["DATABASE_URL"], instance_folder)
         migrate(engine)
         admin_password = AdminPassword(instance_folder, app.config["ADMIN_PASSWORD"], app.secret_key)
         admin_password.make_first()
     except (OSError, SQLAlchemyError, ImportError, LogUnavailable) as error:
-        sys.exit(f"Hamlet cannot start: the log or its folder {instance_folder} cannot be used ({error})")
+        why = " ".join(str(getattr(error, "orig", error)).split())  # one line: drivers like to say more
+        sys.exit(f"Hamlet cannot start: the log or its folder {instance_folder} cannot be used ({why})")
     engine.dispose()  # gunicorn forks its workers from this process, and a connection must not be shared
     app.extensions["engine"] = engine
     app.extensions["admin_password"] = admin_password

@@ -8,6 +8,8 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
 
 VERSION = "0.1.0"
@@ -21,7 +23,8 @@ MAX_BODY = 1024 * 1024  # bytes of a request
 MAX_UPLOAD = 50 * 1024 * 1024  # bytes of a file on the batch page; the command takes any size
 JOBS_KEPT_DAYS = 7  # then a job and its files, people's messages, are deleted
 MIN_PASSWORD_LENGTH = 8  # characters; less can be guessed, however slowly
-MIN_KEY_LENGTH = 32  # characters of a key that signs models: it can be guessed at away from the server, at any speed
+MIN_KEY_LENGTH = 32  # characters; it is guessed without asking the server, so as fast as computers can
+MOST_PROXIES = 10  # in a row; trusting more than there are is trusting what senders claim
 
 # --- Settings that the app reads ---
 DEFAULTS: dict[str, object] = {
@@ -64,9 +67,32 @@ if MODEL_KEY is not None and len(MODEL_KEY) < MIN_KEY_LENGTH:
     sys.exit(f"HAMLET_MODEL_KEY: must have at least {MIN_KEY_LENGTH} characters")  # and is not shown
 
 
-def texts() -> dict[str, str]:
-    """Return the settings of the environment that are text, whatever they look like."""
-    return {name: os.environ[f"HAMLET_{name}"] for name in TEXTS if f"HAMLET_{name}" in os.environ}
+def given() -> dict[str, object]:
+    """Return the settings that the environment gives; exit with one clear line where a name is misspelt.
+
+    Other names are left alone: Flask's own settings, such as DEBUG, are not for the environment to change, and
+    Kubernetes sets HAMLET_PORT and the like for a service that is called hamlet.
+    """
+    known = [*DEFAULTS, "INSTANCE_FOLDER", "MODEL_KEY", "WORKERS", "THREADS"]
+    found: dict[str, object] = {}
+    for variable, text in os.environ.items():
+        name = variable.removeprefix("HAMLET_")
+        if name == variable:
+            continue
+        if name not in known and (close := get_close_matches(name.upper(), known, 1, cutoff=0.7)):
+            sys.exit(f"{variable}: there is no such setting, did you mean HAMLET_{close[0]}?")
+        if name in DEFAULTS:
+            found[name] = text
+            if name not in TEXTS:
+                with suppress(ValueError):  # not JSON, so text
+                    found[name] = json.loads(text)
+    return found
+
+
+def refuse_debug_mode() -> None:
+    """Exit if Flask is to run in debug mode, in which it shows its insides to visitors: not on a real server."""
+    if os.environ.get("FLASK_DEBUG", "").lower() not in ("", "0", "false", "no"):  # as Flask reads it
+        sys.exit("FLASK_DEBUG is set: unset it. To debug on your own machine, run: flask --app wsgi run --debug")
 
 
 def environment(settings: Mapping[str, object], instance_folder: Path) -> dict[str, str]:
@@ -77,16 +103,17 @@ def environment(settings: Mapping[str, object], instance_folder: Path) -> dict[s
 
 
 def check(settings: Mapping[str, object]) -> None:
-    """Exit with one clear line if a setting is of the wrong kind: "False" in place of false would be true."""
+    """Exit with one clear line if a setting is unsafe or of the wrong kind: "False" in place of false would be true."""
     proxies = settings["TRUSTED_PROXIES"]
     for name, right, words in (
         ("STORE_TEXT", isinstance(settings["STORE_TEXT"], bool), "true or false"),
-        ("TRUSTED_PROXIES", type(proxies) is int and proxies >= 0, "a whole number, 0 for none"),
+        ("TRUSTED_PROXIES", type(proxies) is int and 0 <= proxies <= MOST_PROXIES, f"a number, 0 to {MOST_PROXIES}"),
         ("MODELS_FOLDER", isinstance(settings["MODELS_FOLDER"], str), "a folder"),
         ("DATABASE_URL", isinstance(settings["DATABASE_URL"], str | None), "a URL such as sqlite:////var/lib/log.db"),
     ):
         if not right:
             sys.exit(f"HAMLET_{name}={settings[name]}: must be {words}")
-    password = settings["ADMIN_PASSWORD"]
-    if password is not None and not (isinstance(password, str) and len(password) >= MIN_PASSWORD_LENGTH):
-        sys.exit(f"HAMLET_ADMIN_PASSWORD: must have at least {MIN_PASSWORD_LENGTH} characters")  # and is not shown
+    for name, length in (("ADMIN_PASSWORD", MIN_PASSWORD_LENGTH), ("SECRET_KEY", MIN_KEY_LENGTH)):
+        text = settings[name]
+        if text is not None and not (isinstance(text, str) and len(text) >= length):
+            sys.exit(f"HAMLET_{name}: must have at least {length} characters")  # and is not shown

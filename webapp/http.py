@@ -31,7 +31,9 @@ HEADERS = {
     "Referrer-Policy": "same-origin",  # an answer's address is known to its sender alone
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",  # no other site may take an answer for an image or a script
 }
+HSTS = "max-age=31536000"  # seconds: a year, for this name alone; others below it are not ours to decide about
 TAKEN_AT_ONCE = 64 * 1024  # bytes of what is left of a request
 SENSIBLE_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 JSON_PATHS = ("/api/", "/healthz", "/readyz", "/metrics")
@@ -104,6 +106,10 @@ def _take_request_id() -> None:
 
 def _add_headers(response: Response) -> Response:
     response.headers.extend(HEADERS | {"X-Request-ID": g.request_id})
+    if "Cache-Control" not in response.headers:
+        response.headers["Cache-Control"] = "no-store"  # nearly all answers hold somebody's message or a form's key
+    if request.is_secure:
+        response.headers["Strict-Transport-Security"] = HSTS
     return response
 
 

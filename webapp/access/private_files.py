@@ -2,10 +2,15 @@
 
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from webapp.config import MIN_KEY_LENGTH, ROOT
+
+PRIVATE = ("secret_key", "admin_password", "log.db")
 
 
 def keep_first(path: Path, text: str) -> bool:
@@ -45,8 +50,25 @@ def _written_beside(path: Path, text: str) -> Iterator[str]:
 
 
 def secret_key(folder: Path) -> str:
-    """Return the secret that signs cookies, made at first start."""
+    """Return the secret that signs cookies, made at first start; raises OSError, also where the file was emptied."""
     path = folder / "secret_key"
     if not path.exists():
         keep_first(path, secrets.token_hex(32))
-    return path.read_text()
+    key = path.read_text()
+    if len(key) < MIN_KEY_LENGTH:
+        raise OSError("secret_key is too short to be the one that was made here: delete it, and a new one is made")
+    return key
+
+
+def refuse_exposed(folder: Path) -> None:
+    """Raise PermissionError if everybody can read, or exchange, the files that are nobody else's business."""
+    if (ROOT / "static") in (folder.resolve(), *folder.resolve().parents):
+        raise PermissionError("everybody could download it from static/: take another folder")
+    mode = folder.stat().st_mode
+    if os.name == "nt":  # where modes say nothing
+        return
+    if mode & stat.S_IWOTH:
+        raise PermissionError("everybody on this machine may write to it: chmod 700 it, or take another folder")
+    for path in (folder / name for name in PRIVATE):
+        if mode & stat.S_IXOTH and path.exists() and path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
+            raise PermissionError(f"everybody on this machine can read {path.name} in it: chmod 700 the folder")

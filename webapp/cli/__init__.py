@@ -4,6 +4,9 @@ The server imports this package too, so what only training or exporting needs (p
 the commands.
 """
 
+import sys
+
+import click
 from flask import Flask
 
 from webapp.cli import switch  # noqa: F401  its commands join the group `models`
@@ -22,7 +25,11 @@ from webapp.cli.train import download_data, evaluate, train
 
 
 def register(app: Flask) -> None:
-    """Add Hamlet's commands to `flask`."""
+    """Add Hamlet's commands to `flask`; exit if it is `flask run` that shows its insides to others than oneself."""
+    command_line = click.get_current_context(silent=True)
+    host = command_line.params.get("host") if command_line else None
+    if app.debug and host not in (None, "127.0.0.1", "::1", "localhost"):
+        sys.exit(f"Debug mode on {host}: others would see source code and more. Leave out --debug or --host.")
     on_data = (train, retrain, evaluate, predict, batch, stream, stream_file, download_data, demo)
     on_the_app = (models, log, review, monitor, set_password, api_key, job)
     for command in on_data + on_the_app:

@@ -54,7 +54,7 @@ def _start_process(engine: sa.Engine, instance_folder: Path, environment: Mappin
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(FOR_THE_SERVER)}
     folder = job_folder(instance_folder, job_id)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (folder / "output.log").open("ab") as output:
             process = subprocess.Popen(  # noqa: S603  no shell; the id is of a job of ours
                 [sys.executable, "-m", "flask", "--app", "wsgi", "job", "run", job_id],

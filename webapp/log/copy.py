@@ -25,12 +25,16 @@ from webapp.log.tables import (
     metadata,
     predictions,
     rolled_up,
+    sign_ins,
     stream_consumers,
 )
 
 CHUNK_ROWS = 1_000  # in memory at once, and in one transaction
 # What is forgotten within days at most and belongs to one host or process, and sums that are made anew from the log.
-NOT_COPIED = (claims, failed_sign_ins, jobs, stream_consumers, hourly_predictions, hourly_failures, rolled_up)
+NOT_COPIED = (
+    *(claims, failed_sign_ins, sign_ins, jobs, stream_consumers),
+    *(hourly_predictions, hourly_failures, rolled_up),
+)
 
 
 class Copied(NamedTuple):

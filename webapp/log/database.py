@@ -1,8 +1,9 @@
 """The connection to the log's database: an SQLite file, or PostgreSQL where several hosts share one log."""
 
+import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ def open_database(url: str | None, instance_folder: Path) -> sa.Engine:
     place = sa.make_url(url) if url else sa.URL.create("sqlite", database=str(instance_folder / "log.db"))
     match place.get_backend_name():
         case "sqlite":
-            engine = sa.create_engine(place)
+            _make_private_file(place.database)
+            engine = sa.create_engine(place, hide_parameters=True)  # an error's words must not quote a message
             sa.event.listen(engine, "connect", _set_up_sqlite)
             sa.event.listen(engine, "begin", _begin_sqlite)
         case "postgresql":
@@ -40,10 +42,21 @@ def open_database(url: str | None, instance_folder: Path) -> sa.Engine:
     return engine
 
 
+def _make_private_file(path: str | None) -> None:
+    """Make a new log one that its owner alone can read, whatever its folder; SQLite gives its other files that mode."""
+    if not path or ":memory:" in path:
+        raise LogUnavailable("each process would keep its own log in memory and forget it: name a file")
+    # With a -wal, which holds the newest rows, it would not be new but lost; what begins with file: is an address.
+    if not os.path.exists(f"{path}-wal") and not path.startswith("file:"):
+        with suppress(OSError):  # it is there already, or cannot be: that is SQLite's to say
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
+
+
 def _open_postgresql(place: sa.URL) -> sa.Engine:
     try:
         return sa.create_engine(
             place,
+            hide_parameters=True,
             paramstyle="format",  # rows are tuples, as for SQLite (insert.py)
             pool_size=THREADS,
             pool_pre_ping=True,  # after a restart of PostgreSQL no request meets a dead connection

@@ -175,6 +175,10 @@ STEPS: list[list[str]] = [
             PRIMARY KEY (model_version, prediction_id)
         )""",
     ],
+    [  # 7
+        # Who is signed in, so that a sign-out ends copies of the cookie too.
+        "CREATE TABLE sign_ins (who TEXT NOT NULL PRIMARY KEY, until TIMESTAMP NOT NULL)",
+    ],
 ]
 
 

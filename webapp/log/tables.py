@@ -108,16 +108,14 @@ reviews = sa.Table(
 # The predictions whose reviewers contradict each other.
 disagreements = sa.Table("disagreements", metadata, sa.Column("prediction_id", sa.String(36), primary_key=True))
 
-# Which record of a file or a stream a prediction was made for: see origins.py.
-origins = sa.Table(
+origins = sa.Table(  # which record of a file or a stream a prediction was made for: see origins.py
     "origins",
     metadata,
     sa.Column("origin", sa.Text, primary_key=True),
     sa.Column("prediction_id", sa.String(36), nullable=False),
 )
 
-# Work that runs outside the web workers: see webapp/jobs/.
-jobs = sa.Table(
+jobs = sa.Table(  # work that runs outside the web workers: see webapp/jobs/
     "jobs",
     metadata,
     sa.Column("id", sa.String(36), primary_key=True),
@@ -136,8 +134,7 @@ jobs = sa.Table(
     sa.Column("result", JSONText),
 )
 
-# Which version was served or tried from when on, by whom and why: see lifecycle/switching.py.
-switches = sa.Table(
+switches = sa.Table(  # which version was served or tried from when on, by whom and why: see lifecycle/switching.py
     "switches",
     metadata,
     sa.Column("id", sa.String(36), primary_key=True),
@@ -230,6 +227,10 @@ failed_sign_ins = sa.Table(
     sa.Column("address", sa.Text, primary_key=True),
     sa.Column("count", sa.Integer, nullable=False),
     sa.Column("last_at", UTCDateTime, nullable=False),
+)
+
+sign_ins = sa.Table(
+    "sign_ins", metadata, sa.Column("who", sa.Text, primary_key=True), sa.Column("until", UTCDateTime, nullable=False)
 )
 
 # The consumers of streams that are at work: see consumers.py.

@@ -1,5 +1,6 @@
 """The batch pages: upload a file of messages, watch it being scored, download the result."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from webapp.config import JOBS_KEPT_DAYS, MAX_UPLOAD
-from webapp.errors import BadData, HamletError, InvalidInput, JobRunning, NotReady
+from webapp.errors import BadData, HamletError, InvalidInput, JobRunning, LogUnavailable, NotReady
 from webapp.inference import Inference
 from webapp.jobs import store
 from webapp.jobs.folders import job_folder, remove_folder, remove_old
@@ -45,8 +46,9 @@ blueprint.before_request(signed_in_only)
 @blueprint.url_value_preprocessor
 def _take_larger_files(endpoint: str | None, _values: dict[str, Any] | None) -> None:
     """Lift the limit of a request's size; not in a view, as CSRF protection reads the form before that."""
-    if endpoint == "batch.upload" and signed_in():
-        request.max_content_length = MAX_UPLOAD + 100_000  # for the rest of the form
+    with suppress(LogUnavailable):  # then nobody is signed in, and the guard of these pages says why
+        if endpoint == "batch.upload" and signed_in():
+            request.max_content_length = MAX_UPLOAD + 100_000  # for the rest of the form
 
 
 @blueprint.get("")
@@ -83,7 +85,7 @@ def _start(file: FileStorage, name: str, text_column: str | None) -> str:
     job_id = new_id()
     folder = job_folder(instance_folder(), job_id)
     try:
-        folder.mkdir(parents=True)
+        folder.mkdir(mode=0o700, parents=True)
         source = input_name(name)
         file.save(folder / source)
         target, text_column = look(folder / source, name, text_column)
@@ -150,7 +152,9 @@ def download(job_id: str) -> ResponseReturnValue:
     path = _file(job, "target")
     stem = Path(job.arguments["name"]).name.split(".")[0]
     name = path.name.replace("result", f"{stem}-predictions", 1)
-    return send_file(path, CONTENT_TYPES.get(path.suffix), as_attachment=True, download_name=name)
+    answer = send_file(path, CONTENT_TYPES.get(path.suffix), as_attachment=True, download_name=name)
+    answer.headers["Cache-Control"] = "no-store"  # Flask would let browsers keep it, as it does with styles
+    return answer
 
 
 @blueprint.post("/<job_id>/cancel")

@@ -7,9 +7,7 @@ import time
 
 from flask import (
     Blueprint,
-    Response,
     abort,
-    after_this_request,
     current_app,
     flash,
     g,
@@ -21,7 +19,7 @@ from flask import (
 )
 from flask.typing import ResponseReturnValue
 
-from webapp.access import throttle
+from webapp.access import sign_ins, throttle
 from webapp.access.passwords import AdminPassword
 from webapp.inference import Inference
 
@@ -34,15 +32,19 @@ blueprint = Blueprint("login", __name__)
 
 
 def signed_in() -> bool:
-    """Return whether the request comes from somebody who signed in within 12 hours, with the password of now."""
+    """Return whether the request comes from somebody who signed in within 12 hours, with the password of now.
+
+    Raises LogUnavailable: whether they have signed out since is known there.
+    """
     if time.time() >= session.get("signed_in_until", 0):
         return False
-    return hmac.compare_digest(session["password_fingerprint"], _admin_password().fingerprint())
+    if not hmac.compare_digest(session["password_fingerprint"], _admin_password().fingerprint()):
+        return False
+    return sign_ins.goes_on(current_app.extensions["engine"], reviewer_id())
 
 
 def signed_in_only() -> ResponseReturnValue | None:
     """Let only the signed-in through: `blueprint.before_request(signed_in_only)`."""
-    after_this_request(_keep_out_of_caches)
     if signed_in():
         return None
     if request.method not in ("GET", "HEAD"):
@@ -53,11 +55,6 @@ def signed_in_only() -> ResponseReturnValue | None:
 def reviewer_id() -> str:
     """Return who is signed in, as the log names them: they all have one password, so each sign-in is somebody."""
     return str(session["reviewer"])
-
-
-@blueprint.before_request
-def _never_from_a_cache() -> None:
-    after_this_request(_keep_out_of_caches)
 
 
 @blueprint.get("/login")
@@ -82,13 +79,17 @@ def sign_in() -> ResponseReturnValue:
     session["signed_in_until"] = int(time.time()) + SIGNED_IN_FOR_S
     session["password_fingerprint"] = fingerprint
     session["reviewer"] = f"web:{secrets.token_hex(4)}"
+    sign_ins.begin(engine, reviewer_id(), SIGNED_IN_FOR_S)
     return redirect(_where_to(), 303)
 
 
 @blueprint.post("/logout")
 def sign_out() -> ResponseReturnValue:
-    """End the session."""
+    """End the session, and with it all copies that there may be of its cookie."""
+    reviewer = session.get("reviewer")
     session.clear()
+    if reviewer:
+        sign_ins.end(current_app.extensions["engine"], reviewer)
     flash("You are signed out.")
     return redirect(url_for("check.form"), 303)
 
@@ -105,11 +106,6 @@ def _where_to() -> str:
     if LOCAL_PATH.fullmatch(wanted):
         return wanted
     return url_for("review.page")
-
-
-def _keep_out_of_caches(response: Response) -> Response:
-    response.headers["Cache-Control"] = "no-store"
-    return response
 
 
 def _admin_password() -> AdminPassword:

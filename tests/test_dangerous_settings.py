@@ -1,0 +1,207 @@
+"""Hamlet starts safely with no configuration, and refuses a dangerous one in one clear line."""
+
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+from conftest import PASSWORD, SPAM, Server
+
+from webapp import config
+from webapp.app import create_app
+from webapp.config import ROOT
+
+
+@pytest.fixture
+def refusal(tmp_path, monkeypatch):
+    """Try to start with some environment variables; return the one line that says why not."""
+
+    def refusal(folder=tmp_path / "instance", **environment):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit) as end:
+            create_app(folder)
+        assert "\n" not in end.value.code
+        return end.value.code
+
+    return refusal
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """Start an app with nothing but some environment variables."""
+    apps = []
+    for name in [name for name in os.environ if name.startswith("HAMLET_")]:
+        monkeypatch.delenv(name)
+
+    def start(**environment):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        apps.append(create_app(tmp_path / "instance"))
+        return apps[-1]
+
+    yield start
+    for app in apps:
+        app.extensions["engine"].dispose()
+
+
+def start_program(*command, **environment):
+    """Run a program of Hamlet that must not start; return its exit code and what it said."""
+    settings = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    command = [sys.executable, *command]
+    done = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, timeout=60)
+    return done.returncode, (done.stdout + done.stderr).strip()
+
+
+# --- With no configuration ---
+
+
+def test_without_any_setting_everything_is_closed(start, tmp_path):
+    app = start()
+    assert (app.debug, app.testing, app.config["WTF_CSRF_ENABLED"]) == (False, False, True)
+    assert os.environ.get("HOST", "127.0.0.1") == config.HOST
+    assert app.config["TRUSTED_PROXIES"] == 0
+    for name in ("secret_key", "admin_password", "log.db"):
+        assert stat.S_IMODE((tmp_path / "instance" / name).stat().st_mode) == 0o600
+    assert len((tmp_path / "instance" / "secret_key").read_text()) >= 64
+    assert app.test_client().get("/review").status_code == 303
+
+
+def test_messages_are_private_even_in_a_folder_that_is_not(start, tmp_path):
+    (tmp_path / "instance").mkdir(mode=0o755)
+    old = os.umask(0)
+    try:
+        app = start()
+        app.extensions["inference"].predict(SPAM, "api")
+    finally:
+        os.umask(old)
+    files = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "instance").iterdir()}
+    assert files.keys() >= {"log.db", "log.db-wal", "log.db-shm", "secret_key", "admin_password"}
+    assert set(files.values()) == {0o600}
+
+
+# --- Secrets ---
+
+
+@pytest.mark.parametrize("key", ["", "changeme", "dev", "null", "0", "a secret key of 31 characters!!"])
+def test_a_secret_key_that_can_be_guessed_is_refused_and_not_shown(refusal, key):
+    assert refusal(HAMLET_SECRET_KEY=key) == "HAMLET_SECRET_KEY: must have at least 32 characters"
+
+
+def test_a_long_secret_key_is_taken_as_it_is_written(start):
+    assert start(HAMLET_SECRET_KEY="1" * 64).secret_key == "1" * 64
+
+
+@pytest.mark.parametrize("content", ["", "short"])
+def test_a_secret_key_that_was_emptied_is_refused(refusal, tmp_path, content):
+    (tmp_path / "instance").mkdir(mode=0o700)
+    (tmp_path / "instance" / "secret_key").write_text(content)
+    assert "delete it, and a new one is made" in refusal()
+
+
+@pytest.mark.parametrize("name", ["secret_key", "admin_password", "log.db"])
+def test_what_everybody_can_read_is_refused(start, refusal, tmp_path, name):
+    start().extensions["engine"].dispose()
+    path = tmp_path / "instance" / name
+    path.chmod(0o644)
+    start()  # nobody else gets into the folder
+    path.parent.chmod(0o755)
+    assert f"everybody on this machine can read {name} in it: chmod 700 the folder" in refusal()
+    path.chmod(0o640)  # a group that may make backups, say
+    start()
+
+
+def test_a_folder_that_everybody_can_write_to_is_refused(refusal, tmp_path):
+    (tmp_path / "instance").mkdir()
+    (tmp_path / "instance").chmod(0o1777)  # as /tmp, where anybody could have left a secret key that they know
+    assert "everybody on this machine may write to it: chmod 700 it" in refusal()
+    assert not list((tmp_path / "instance").iterdir())
+
+
+def test_a_folder_that_the_server_gives_out_is_refused(refusal):
+    folder = ROOT / "static" / "instance"
+    try:
+        assert "everybody could download it from static/" in refusal(folder)
+        assert not list(folder.iterdir())
+    finally:
+        folder.rmdir()
+
+
+# --- Proxies, databases, names ---
+
+
+@pytest.mark.parametrize("proxies", ["*", "0.0.0.0/0", "true", "11", "1.0", "null", "[1]", ""])
+def test_trusting_everybody_as_a_proxy_is_refused(refusal, proxies):
+    assert "HAMLET_TRUSTED_PROXIES=" in refusal(HAMLET_TRUSTED_PROXIES=proxies)
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "sqlite:///file::memory:?uri=true"])
+def test_a_log_that_is_forgotten_is_refused(refusal, url):
+    assert "forget it: name a file" in refusal(HAMLET_DATABASE_URL=url)
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://hamlet:geheim@127.0.0.1:1/x", "mysql://hamlet:geheim@db/x", "hamlet:geheim@db"]
+)
+def test_a_database_that_cannot_be_used_is_said_without_its_password(refusal, url):
+    line = refusal(HAMLET_DATABASE_URL=url)
+    assert line.startswith("Hamlet cannot start")
+    assert "geheim" not in line
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("STORE_TEXTS", "STORE_TEXT"),
+        ("STORETEXT", "STORE_TEXT"),
+        ("store_text", "STORE_TEXT"),
+        ("SECRET", "SECRET_KEY"),
+        ("PASSWORD", "ADMIN_PASSWORD"),
+        ("ADMIN_PASWORD", "ADMIN_PASSWORD"),
+        ("TRUSTED_PROXY", "TRUSTED_PROXIES"),
+        ("DATABASE", "DATABASE_URL"),
+        ("INSTANCE_FOLDERS", "INSTANCE_FOLDER"),
+        ("WORKER", "WORKERS"),
+    ],
+)
+def test_a_misspelt_setting_is_refused_because_its_default_would_count(refusal, wrong, right):
+    line = refusal(**{f"HAMLET_{wrong}": "false"})
+    assert line == f"HAMLET_{wrong}: there is no such setting, did you mean HAMLET_{right}?"
+
+
+def test_flasks_own_settings_are_not_for_the_environment_and_what_kubernetes_sets_disturbs_nothing(start):
+    own = {"HAMLET_DEBUG": "true", "HAMLET_TESTING": "true", "HAMLET_WTF_CSRF_ENABLED": "false"}
+    own |= {"HAMLET_PROPAGATE_EXCEPTIONS": "true", "HAMLET_SESSION_COOKIE_HTTPONLY": "false"}
+    kubernetes = {"HAMLET_SERVICE_HOST": "10.0.0.1", "HAMLET_PORT": "tcp://10.0.0.1:80", "HAMLET_SERVICE_PORT": "80"}
+    kubernetes |= {"HAMLET_PORT_80_TCP_PROTO": "tcp", "HAMLET_PORT_80_TCP_ADDR": "10.0.0.1"}
+    settings = start(**own, **kubernetes).config
+    assert (settings["DEBUG"], settings["TESTING"], settings["WTF_CSRF_ENABLED"]) == (False, False, True)
+    assert (settings["PROPAGATE_EXCEPTIONS"], settings["SESSION_COOKIE_HTTPONLY"]) == (None, True)
+
+
+# --- Debug mode ---
+
+
+@pytest.mark.parametrize("command", [("-m", "webapp"), ("-m", "gunicorn")], ids=" ".join)
+def test_a_real_server_does_not_start_in_debug_mode(tmp_path, command):
+    code, said = start_program(*command, FLASK_DEBUG="1", HAMLET_INSTANCE_FOLDER=str(tmp_path / "instance"), PORT="1")
+    assert code != 0
+    assert said.startswith("FLASK_DEBUG is set: unset it.")
+    assert len(said.splitlines()) == 1
+
+
+def test_the_server_for_debugging_shows_its_insides_to_this_machine_alone(tmp_path):
+    command = ("-m", "flask", "--app", "wsgi", "run", "--debug", "--port", "0", "--host", "0.0.0.0")
+    code, said = start_program(*command, HAMLET_INSTANCE_FOLDER=str(tmp_path / "i"), HAMLET_ADMIN_PASSWORD=PASSWORD)
+    assert code != 0
+    assert said.startswith("Debug mode on 0.0.0.0: others would see source code")
+    assert "Traceback" not in said
+
+
+def test_a_dangerous_setting_stops_a_real_server_with_one_line(tmp_path):
+    server = Server(tmp_path / "instance", HAMLET_SECRET_KEY="changeme")
+    with pytest.raises(AssertionError, match="HAMLET_SECRET_KEY: must have at least 32 characters"):
+        server.start()
+    assert server.process.wait(30) != 0
+    assert "Traceback" not in server.output()

@@ -1,0 +1,334 @@
+"""Who gets in: every route is listed with what it needs, and each is tried by those who must not."""
+
+import ast
+import hmac
+import re
+
+import pytest
+import sqlalchemy as sa
+from conftest import PASSWORD, SPAM, hidden
+from flask.sessions import SecureCookieSessionInterface
+
+from webapp.access import api_keys
+from webapp.app import create_app
+from webapp.config import ROOT
+from webapp.jobs import store
+from webapp.log.ids import new_id
+from webapp.log.tables import metadata, predictions
+
+OPEN, SIGNED_IN, KEY, ID = "open", "signed in", "an API key", "the id of the prediction, which nobody can guess"
+FORM_OF_ID = "the form of this prediction's page"
+NEEDS = {
+    "GET /": OPEN,
+    "POST /": OPEN,
+    "GET /login": OPEN,
+    "POST /login": OPEN,
+    "POST /logout": OPEN,
+    "GET /static/<path:filename>": OPEN,
+    "GET /bootstrap/static/<path:filename>": OPEN,
+    "GET /api/docs": OPEN,
+    "GET /api/openapi.json": OPEN,
+    "POST /api/v1/predict": OPEN,
+    "POST /api/v1/predict/batch": OPEN,
+    "GET /healthz": OPEN,
+    "GET /readyz": OPEN,
+    "GET /metrics": OPEN,
+    "GET /predictions/<prediction_id>": ID,
+    "GET /api/v1/predictions/<prediction_id>": ID,
+    "POST /predictions/<prediction_id>/report": FORM_OF_ID,
+    "GET /api/v1/predictions": KEY,
+    "PUT /api/v1/predictions/<prediction_id>/review": KEY,
+    "GET /api/v1/monitoring": KEY,
+    "GET /batch": SIGNED_IN,
+    "POST /batch": SIGNED_IN,
+    "GET /batch/<job_id>": SIGNED_IN,
+    "GET /batch/<job_id>/status": SIGNED_IN,
+    "GET /batch/<job_id>/download": SIGNED_IN,
+    "POST /batch/<job_id>/cancel": SIGNED_IN,
+    "POST /batch/<job_id>/resume": SIGNED_IN,
+    "POST /batch/<job_id>/delete": SIGNED_IN,
+    "GET /review": SIGNED_IN,
+    "POST /review": SIGNED_IN,
+    "POST /review/undo": SIGNED_IN,
+    "POST /review/sample": SIGNED_IN,
+    "GET /monitor": SIGNED_IN,
+    "POST /monitor/reference": SIGNED_IN,
+    "GET /models": SIGNED_IN,
+    "GET /models/compare": SIGNED_IN,
+    "POST /models/use": SIGNED_IN,
+    "POST /models/challenge": SIGNED_IN,
+    "POST /models/stop": SIGNED_IN,
+    "POST /models/rollback": SIGNED_IN,
+    "POST /models/retrain": SIGNED_IN,
+    "GET /models/retrain/<job_id>": SIGNED_IN,
+    "GET /models/retrain/<job_id>/status": SIGNED_IN,
+    "POST /models/retrain/<job_id>/cancel": SIGNED_IN,
+}
+METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE")
+SECRET_WORD = "xyzzymarker"
+
+
+def asking_for(need):
+    return [route.split() for route, needed in NEEDS.items() if needed == need]
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    """The app as it is served, CSRF protection included, with something in it that others must not see."""
+    app = create_app(tmp_path_factory.mktemp("doors") / "instance", TESTING=True, ADMIN_PASSWORD=PASSWORD)
+    app.extensions["inference"].predict(f"{SPAM} {SECRET_WORD}", "api")
+    yield app
+    app.extensions["engine"].dispose()
+
+
+@pytest.fixture(scope="module")
+def address(app):
+    """Turn a route into the address of something that exists."""
+    engine, ids = app.extensions["engine"], {}
+    for kind in ("batch", "models/retrain"):
+        ids[kind] = new_id()
+        store.begin(engine, ids[kind], kind.rpartition("/")[2], {"name": f"{SECRET_WORD}.csv"}, "web:somebody")
+        store.end(engine, store.claim(engine, ids[kind]), "failed", SECRET_WORD)
+    with engine.connect() as connection:
+        prediction = connection.execute(sa.select(predictions.c.id)).scalars().first()
+
+    def address(rule):
+        job = ids[rule.partition("/<")[0].strip("/")] if "<job_id>" in rule else ""
+        file = "css/bootstrap.min.css" if rule.startswith("/bootstrap") else "style.css"
+        return rule.replace("<job_id>", job).replace("<prediction_id>", prediction).replace("<path:filename>", file)
+
+    return address
+
+
+@pytest.fixture
+def without_csrf(app, monkeypatch):
+    """Only the guards are left."""
+    monkeypatch.setitem(app.config, "WTF_CSRF_ENABLED", False)
+
+
+def sign_in(app):
+    client = app.test_client()
+    token = hidden(client.get("/login").text, "csrf_token")
+    assert client.post("/login", data={"password": PASSWORD, "csrf_token": token}).status_code == 303
+    return client
+
+
+def stored(app):
+    """Return all that the log holds, but for what was refused, the sums, and what a reviewer has open."""
+    passing = ("failures", "hourly_predictions", "hourly_failures", "rolled_up", "claims", "sign_ins")
+    with app.extensions["engine"].connect() as connection:
+        return {
+            table.name: sorted(map(repr, connection.execute(sa.select(table))))
+            for table in metadata.sorted_tables
+            if table.name not in passing
+        }
+
+
+# --- The list ---
+
+
+def test_every_route_is_listed_with_what_it_needs(app):
+    routes = {
+        f"{method} {rule.rule}" for rule in app.url_map.iter_rules() for method in rule.methods - {"HEAD", "OPTIONS"}
+    }
+    assert routes == NEEDS.keys()
+
+
+def forged(app):
+    """Yield cookies of people who are not signed in, although they say so."""
+    said = {"signed_in_until": 9_999_999_999, "password_fingerprint": "0" * 64, "reviewer": "web:00000000"}
+    sign = SecureCookieSessionInterface().get_signing_serializer
+    yield ""
+    yield "nonsense"
+    yield sign(app).dumps(said)  # a password that was changed
+    key, app.secret_key = app.secret_key, "another secret key than that of this Hamlet"
+    yield sign(app).dumps(said | {"password_fingerprint": app.extensions["admin_password"].fingerprint()})
+    app.secret_key = key
+
+
+@pytest.mark.parametrize("rule", sorted({rule for _, rule in asking_for(SIGNED_IN)}))
+def test_what_needs_sign_in_shows_and_does_nothing_without(app, without_csrf, address, rule):
+    before = stored(app)
+    key = api_keys.create(app.extensions["engine"], new_id())  # which opens other doors, not this one
+    taken = [method for method, other in asking_for(SIGNED_IN) if other == rule]
+    before |= {"api_keys": stored(app)["api_keys"]}
+    for cookie in forged(app):
+        for method in METHODS:
+            client = app.test_client()
+            client.set_cookie("session", cookie)
+            answer = client.open(address(rule), method=method, headers={"Authorization": f"Bearer {key}"})
+            if method in ("GET", "HEAD") and "GET" in taken:
+                assert (answer.status_code, answer.location.split("?")[0]) == (303, "/login")
+            else:
+                assert answer.status_code == (403 if method in (*taken, "OPTIONS") else 405), method
+            assert SECRET_WORD not in answer.text
+    assert stored(app) == before
+
+
+@pytest.mark.parametrize(("method", "rule"), asking_for(KEY))
+def test_what_needs_a_key_shows_and_does_nothing_without_not_even_for_the_signed_in(app, address, method, rule):
+    before = stored(app)
+    for client in (app.test_client(), sign_in(app)):
+        for sent in ({}, {"Authorization": "Bearer hamlet_guess"}, {"Authorization": f"Basic {PASSWORD}"}):
+            answer = client.open(address(rule), method=method, headers=sent, json={"true_label": "ham"})
+            assert answer.status_code == 401
+            assert "Bearer" in answer.headers["WWW-Authenticate"]
+            assert SECRET_WORD not in answer.text
+    assert stored(app) == before
+
+
+def test_what_is_open_shows_no_messages(app, address):
+    for method, rule in asking_for(OPEN):
+        if method == "GET":
+            with app.test_client().get(address(rule)) as answer:
+                assert SECRET_WORD not in answer.text, rule
+
+
+def test_who_knows_one_id_knows_no_other(app, address):
+    known = address("/predictions/<prediction_id>")
+    assert SECRET_WORD in app.test_client().get(known).text
+    for guess in (known[:-1] + ("0" if known[-1] != "0" else "1"), known[:-1], known.upper(), "/predictions/%25"):
+        assert app.test_client().get(guess).status_code == 404
+        assert app.test_client().get(f"/api/v1{guess}").status_code in (404, 422)
+
+
+# --- From other sites ---
+
+
+def changing(app):
+    return [
+        (method, rule.rule) for rule in app.url_map.iter_rules() for method in rule.methods - {"GET", "HEAD", "OPTIONS"}
+    ]
+
+
+def test_every_form_is_refused_without_the_token_of_this_very_session(app, address):
+    strange = hidden(app.test_client().get("/login").text, "csrf_token")
+    before = stored(app)
+    forms = [(method, rule) for method, rule in changing(app) if not rule.startswith("/api/")]
+    assert len(forms) > 15
+    client = sign_in(app)
+    for method, rule in forms:
+        for data in ({}, {"csrf_token": ""}, {"csrf_token": strange}):
+            for someone in (app.test_client(), client):
+                assert someone.open(address(rule), method=method, data=data).status_code == 400, rule
+    assert stored(app) == before
+
+
+def test_programs_need_no_token_because_no_cookie_counts_there(app, address):
+    client = sign_in(app)
+    for method, rule in changing(app):
+        if rule.startswith("/api/"):
+            body = {"texts": [SPAM]} if rule.endswith("/batch") else {"text": SPAM}
+            answer = client.open(address(rule), method=method, json=body)
+            assert answer.status_code == (401 if NEEDS[f"{method} {rule}"] == KEY else 200), rule
+            assert "Set-Cookie" not in answer.headers
+    # A form of another site can only send these kinds, and JSON is none of them.
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
+        answer = client.post("/api/v1/predict", data='{"text": "from elsewhere"}', content_type=kind)
+        assert answer.status_code == 415
+
+
+def test_no_address_changes_anything_by_being_looked_at(app, address):
+    before, client = stored(app), sign_in(app)
+    for rule in app.url_map.iter_rules():
+        if "GET" in rule.methods:
+            client.get(address(rule.rule) + "?on=reviews").close()  # of all that can be compared, the least
+    assert stored(app) == before
+
+
+def test_no_other_site_is_named_in_a_redirect_whatever_host_is_claimed(app):
+    for path in ("/review", "/login?next=https://evil.example", "/batch"):
+        for base in ("http://evil.example", "https://evil.example"):
+            answer = app.test_client().get(path, base_url=base, headers={"X-Forwarded-Host": "evil.example"})
+            assert "evil.example" not in answer.headers.get("Location", "").split("?")[0]
+    client = sign_in(app)
+    assert client.get("/login?next=//evil.example/").location == "/review"
+
+
+# --- Sessions ---
+
+
+def test_a_session_that_somebody_else_planted_is_not_signed_in_afterwards(app):
+    attacker, victim = app.test_client(), app.test_client()
+    token = hidden(attacker.get("/login").text, "csrf_token")
+    planted = attacker.get_cookie("session").value
+    victim.set_cookie("session", planted)
+    assert victim.post("/login", data={"password": PASSWORD, "csrf_token": token}).status_code == 303
+    assert victim.get("/review").status_code == 200
+    assert victim.get_cookie("session").value != planted
+    attacker.set_cookie("session", planted)
+    assert attacker.get("/review").status_code == 303
+    # Nor does what the attacker knows of that session let another site send forms in the new one.
+    assert victim.post("/review/undo", data={"csrf_token": token}).status_code == 400
+
+
+def test_signing_out_ends_copies_of_the_cookie_and_nobody_elses_session(app):
+    client, other = sign_in(app), sign_in(app)
+    thief = app.test_client()
+    thief.set_cookie("session", client.get_cookie("session").value)
+    assert thief.get("/review").status_code == 200
+    token = hidden(client.get("/").text, "csrf_token")
+    assert client.post("/logout", data={"csrf_token": token}).status_code == 303
+    for ended in (client, thief):
+        assert ended.get("/review").status_code == 303
+        assert "Sign out" not in ended.get("/").text
+    assert other.get("/review").status_code == 200
+
+
+def test_while_the_log_is_away_nobody_counts_as_signed_in_and_pages_say_why(tmp_path):
+    app = create_app(tmp_path / "instance", TESTING=True, ADMIN_PASSWORD=PASSWORD)
+    client = sign_in(app)
+    with app.extensions["engine"].begin() as connection:
+        connection.execute(sa.text("DROP TABLE sign_ins"))
+    for method, path in (("GET", "/review"), ("GET", "/monitor"), ("GET", "/batch")):
+        answer = client.open(path, method=method)
+        assert (answer.status_code, "try again" in answer.text) == (503, True)
+    assert client.get("/").status_code == 200
+    app.extensions["engine"].dispose()
+
+
+def test_secrets_are_compared_in_a_time_that_tells_nothing(app, monkeypatch):
+    compared, compare = [], hmac.compare_digest
+    monkeypatch.setattr(hmac, "compare_digest", lambda a, b: compared.append((a, b)) or compare(a, b))
+    client = sign_in(app)
+    assert len(compared) >= 2  # the form's token and the password
+    compared.clear()
+    client.get("/review")
+    fingerprint = app.extensions["admin_password"].fingerprint()
+    assert (fingerprint, fingerprint) in compared
+    # API keys are looked up by their hash, which nobody can steer: see webapp/access/api_keys.py.
+    secret = re.compile(r"password|secret|token|fingerprint|digest|shown_for|_hash", re.IGNORECASE)
+    for path in (*(ROOT / "webapp" / "access").glob("*.py"), *(ROOT / "webapp" / "web").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Eq | ast.NotEq):
+                words = ast.unparse(node)
+                assert not secret.search(words) or words == "c.key_hash == _hash(key)", f"{path.name}: {words}"
+
+
+# --- Was this right? ---
+
+
+def test_was_this_right_works_only_for_the_prediction_it_was_shown_for(app):
+    client = app.test_client()
+    pages = []
+    for text in ("the first message", "the second message"):
+        token = hidden(client.get("/").text, "csrf_token")
+        pages.append(client.post("/", data={"text": text, "csrf_token": token}).location)
+    first, second = (hidden(client.get(page).text, "shown_for") for page in pages)
+    assert first != second
+
+    def send(page, shown_for, browser=client):
+        token = hidden(browser.get("/").text, "csrf_token")
+        form = {"report": "wrong", "shown_for": shown_for, "csrf_token": token}
+        return browser.post(f"{page}/report", data=form).status_code
+
+    before = stored(app)
+    for shown_for in (first, "", "é", "0" * 64):
+        assert send(pages[1], shown_for) == 422
+    assert send("/predictions/019ab0f2-5b7e-7c3a-9d21-0f6c1f2e3a4b", first) == 422
+    assert stored(app) == before
+    assert send(pages[1], second) == 303
+    with app.extensions["engine"].connect() as connection:
+        said = dict(connection.execute(sa.select(predictions.c.text, predictions.c.sender_report)).all())
+    assert (said["the first message"], said["the second message"]) == (None, "wrong")
+    assert [report for report in said.values() if report] == ["wrong"]

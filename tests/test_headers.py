@@ -1,0 +1,285 @@
+"""Security headers on every answer, and what a passive scanner looks for on every page."""
+
+import datetime as dt
+import re
+from html.parser import HTMLParser
+
+import pytest
+import sqlalchemy as sa
+from conftest import HAM, PASSWORD, SPAM, hidden, messages
+
+from webapp.app import create_app
+from webapp.config import MAX_BODY, ROOT
+from webapp.jobs import store
+from webapp.log import samples
+from webapp.log.ids import new_id
+from webapp.log.reviews import give_review
+
+ALWAYS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+POLICY = {
+    "default-src": "'self'",
+    "img-src": "'self' data:",
+    "object-src": "'none'",
+    "base-uri": "'none'",
+    "form-action": "'self'",
+    "frame-ancestors": "'none'",
+}
+STATIC = ("/static/", "/bootstrap/")
+LINKS = ("href", "src", "action", "formaction", "data-status", "poster", "srcset")
+TYPES = {  # with their character set, where they are text
+    "text/html; charset=utf-8",
+    "text/css; charset=utf-8",
+    "text/javascript; charset=utf-8",
+    "text/plain; version=0.0.4; charset=utf-8",
+    "application/json",
+    "application/problem+json",
+    "image/svg+xml; charset=utf-8",
+}
+LEAKS = re.compile(
+    r"Traceback|File \"|werkzeug|sqlalchemy|gunicorn|sqlite3?\.|Python/\d|SELECT .* FROM|"
+    r"\b(?:10|127|192\.168|172\.(?:1[6-9]|2\d|3[01]))\.\d{1,3}\.\d{1,3}\b|-----BEGIN|" + re.escape(str(ROOT))
+)
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    """The app as it is served, with something on every page."""
+    app = create_app(tmp_path_factory.mktemp("headers") / "instance", TESTING=False, ADMIN_PASSWORD=PASSWORD)
+    engine, inference = app.extensions["engine"], app.extensions["inference"]
+    rows = inference.predict_batch([text for _, text in messages(30)] + [SPAM, HAM], "api")
+    for row in rows[:5]:
+        give_review(engine, row["id"], "web:somebody", "spam", "uncertain")
+    hour = dt.timedelta(hours=1)
+    samples.draw(engine, rows[0]["created_at"] - hour, rows[0]["created_at"] + hour, 10, 1)
+    for kind in ("batch", "retrain"):
+        job = new_id()
+        store.begin(engine, job, kind, {"name": "messages.csv"}, "web:somebody")
+        store.end(engine, store.claim(engine, job), "failed", "The file has no column with messages.")
+    yield app
+    engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def inside(app):
+    client = app.test_client()
+    token = hidden(client.get("/login").text, "csrf_token")
+    client.post("/login", data={"password": PASSWORD, "csrf_token": token})
+    return client
+
+
+class Page(HTMLParser):
+    """Collects links, and whatever a page should not hold."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.links, self.faults, self._form, self._inside = [], [], None, None
+        self.feed(text)
+
+    def handle_starttag(self, tag, pairs):
+        attributes = dict(pairs)
+        self._inside = tag
+        self.links += [(tag, attributes[name]) for name in LINKS if attributes.get(name)]
+        found = {
+            "an inline handler": any(name.startswith("on") for name in attributes),
+            "an inline style": "style" in attributes or tag == "style",
+            "an inline script": tag == "script" and not attributes.get("src"),
+            "a new window that can steer this one": attributes.get("target") == "_blank"
+            and "noopener" not in (attributes.get("rel") or ""),
+            "a password field that says nothing to password managers": attributes.get("type") == "password"
+            and not attributes.get("autocomplete"),
+            "a frame or plugin": tag in ("iframe", "frame", "object", "embed", "applet", "base"),
+            "a page that sends itself elsewhere": attributes.get("http-equiv", "").lower() == "refresh"
+            and "url" in attributes.get("content", "").lower(),
+        }
+        self.faults += [fault for fault, is_there in found.items() if is_there]
+        if tag == "form":
+            self._form = attributes | {"has_token": attributes.get("method") == "dialog"}
+        elif tag == "input" and self._form is not None and attributes.get("name") == "csrf_token":
+            self._form["has_token"] = len(attributes["value"]) > 40
+
+    def handle_endtag(self, tag):
+        if tag == "form":
+            if self._form.get("method", "get") == "post" and not self._form["has_token"]:
+                self.faults.append("a form without a token")
+            self._form = None
+
+    def handle_data(self, data):
+        if self._inside in ("script", "style") and data.strip():
+            self.faults.append(f"an inline {self._inside}")
+        self._inside = None
+
+    def handle_comment(self, data):
+        self.faults.append(f"a comment: {data}")
+
+
+def faults_of(answer, path):
+    """Return what is wrong with an answer, as a passive scanner would say it."""
+    names = [name for name, _ in answer.headers]
+    faults = [f"{name} is {answer.headers.get(name)}" for name in ALWAYS if answer.headers.get(name) != ALWAYS[name]]
+    faults += [f"{name} is there twice" for name in {*ALWAYS, "Content-Security-Policy"} if names.count(name) != 1]
+    policy = dict(part.strip().split(" ", 1) for part in answer.headers["Content-Security-Policy"].split(";"))
+    if policy != POLICY:
+        faults.append(f"the policy is {policy}")
+    faults += [f"{name} says too much" for name in ("Server", "X-Powered-By", "X-AspNet-Version") if name in names]
+    if "Access-Control-Allow-Origin" in names:
+        faults.append("other sites may read it")
+    is_form = path == "/" and answer.status_code == 200 and answer.request.method in ("GET", "HEAD")
+    wanted = "private, no-cache" if is_form else "no-store"
+    if not path.startswith(STATIC) and answer.headers["Cache-Control"] != wanted:
+        faults.append(f"Cache-Control is {answer.headers['Cache-Control']}")
+    for cookie in answer.headers.getlist("Set-Cookie"):
+        faults += [f"a cookie without {flag}" for flag in ("HttpOnly", "SameSite=Lax", "Path=/") if flag not in cookie]
+        faults += ["a cookie for a whole domain"] if "Domain=" in cookie else []
+    if answer.status_code not in (204, 304) and answer.content_type not in TYPES:
+        faults.append(f"its type is {answer.content_type}")
+    if not path.startswith(STATIC):
+        faults += [f"it tells {found}" for found in LEAKS.findall(answer.text)]
+    if answer.mimetype == "text/html":
+        page = Page(answer.text)
+        faults += page.faults
+        faults += [f"a link to {link}" for _, link in page.links if not re.match(r"[/?#](?!/)", link)]
+        faults += [f"a secret in {link}" for _, link in page.links if re.search("token|password|session|key=", link)]
+        is_page = answer.text and answer.status_code // 100 != 3
+        faults += ["no language"] if is_page and not answer.text.startswith('<!doctype html>\n<html lang="en"') else []
+    return faults
+
+
+def crawl(client):
+    """Follow all links from the form on; yield each address with its answer."""
+    waiting, seen = ["/"], set()
+    while waiting:
+        path = waiting.pop()
+        kind = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "ID", path)  # some of each kind are enough
+        if kind in seen or path.startswith("/models/compare"):  # which scores thousands: it is asked for once, below
+            continue
+        seen.add(kind)
+        with client.get(path) as answer:
+            yield path, answer
+            if answer.mimetype == "text/html":
+                # Links alone: forms that are sent by GET lead to the same pages.
+                found = [link for tag, link in Page(answer.text).links if tag != "form"]
+                found = [link.partition("#")[0] for link in found]
+                waiting += [path.partition("?")[0] + link if link[0] == "?" else link for link in found if link]
+            if answer.location:
+                waiting.append(answer.location)
+
+
+def visited(client):
+    rules, faults = set(), {}
+    for path, answer in crawl(client):
+        rules.add(answer.request.path)
+        if found := faults_of(answer, path.partition("?")[0]):
+            faults[path] = found
+    return rules, faults
+
+
+def test_what_visitors_can_reach_passes_all_rules(app):
+    paths, faults = visited(app.test_client())
+    assert faults == {}
+    assert paths >= {"/", "/login", "/api/docs", "/api/openapi.json", "/static/style.css", "/static/theme.js"}
+    assert not paths & {"/review", "/monitor", "/batch", "/models"}
+
+
+def test_what_the_signed_in_can_reach_passes_all_rules(inside):
+    paths, faults = visited(inside)
+    assert faults == {}
+    assert paths >= {"/review", "/monitor", "/batch", "/models", "/static/review.js"}
+
+
+def test_every_page_was_looked_at(app, inside):
+    """What no link leads to by itself: the status of a job, an answer's page, a comparison."""
+    engine = app.extensions["engine"]
+    jobs = {job.kind: job.id for job in store.list_jobs(engine)}
+    with engine.connect() as connection:
+        prediction = connection.execute(sa.text("SELECT max(id) FROM predictions")).scalar()
+    for rule in app.url_map.iter_rules():
+        if "GET" in rule.methods and "path:" not in rule.rule:
+            job = jobs["retrain" if rule.rule.startswith("/models") else "batch"]
+            path = rule.rule.replace("<job_id>", job).replace("<prediction_id>", prediction)
+            with inside.get(f"{path}?on=reviews") as answer:
+                assert faults_of(answer, path) == [], path
+
+
+ODD = [
+    ("GET", "/nothing", {}, 404),
+    ("GET", "/api/v1/nothing", {}, 404),
+    ("GET", "/static/../secret_key", {}, 404),
+    ("GET", "/static/nothing.css", {}, 404),
+    ("GET", "/predictions/nothing", {}, 404),
+    ("GET", "/api/v1/predictions/nothing", {}, 404),
+    ("DELETE", "/", {}, 405),
+    ("TRACE", "/login", {}, 405),
+    ("DELETE", "/api/v1/predict", {}, 405),
+    ("OPTIONS", "/", {}, 200),
+    ("HEAD", "/", {}, 200),
+    ("HEAD", "/review", {}, 303),
+    ("POST", "/", {"data": {"text": "hello"}}, 400),
+    ("POST", "/", {"data": {"text": "x" * (MAX_BODY + 1)}}, 413),
+    ("POST", "/batch", {}, 400),
+    ("GET", "/review", {}, 303),
+    ("GET", "/static", {}, 404),
+    ("GET", "/api/v1/predictions", {}, 401),
+    ("POST", "/api/v1/predict", {"data": b"{"}, 415),
+    ("POST", "/api/v1/predict", {"data": b"{", "content_type": "application/json"}, 400),
+    ("POST", "/api/v1/predict", {"json": {}}, 422),
+    ("POST", "/api/v1/predict", {"json": {"text": "x" * (MAX_BODY + 1)}}, 413),
+    ("POST", "/api/v1/predict", {"json": {"text": SPAM}}, 200),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status"), ODD, ids=lambda value: str(value)[:30])
+def test_errors_and_redirects_pass_all_rules_too(app, method, path, body, status):
+    with app.test_client().open(path, method=method, **body) as answer:
+        assert answer.status_code == status
+        assert faults_of(answer, path) == []
+
+
+@pytest.mark.parametrize(("path", "view"), [("/", "check.form"), ("/api/v1/predictions/x", "api.read")])
+def test_a_fault_of_ours_shows_nothing_of_its_cause(app, monkeypatch, path, view):
+    def fail(**_):
+        raise RuntimeError("a secret of the inside, with a Traceback")
+
+    monkeypatch.setitem(app.view_functions, view, fail)
+    answer = app.test_client().get(path)
+    assert answer.status_code == 500
+    assert faults_of(answer, path) == []
+    assert "secret of the inside" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/", "/nothing", "/api/v1/nothing", "/static/style.css", "/review", "/healthz"])
+def test_browsers_are_told_to_stay_on_https_only_where_they_are_on_it(app, path):
+    for scheme, wanted in (("https", "max-age=31536000"), ("http", None)):
+        with app.test_client().get(path, base_url=f"{scheme}://localhost") as answer:
+            assert answer.headers.get("Strict-Transport-Security") == wanted
+
+
+@pytest.mark.parametrize("proxies", [0, 1, 2])
+def test_only_the_proxy_that_is_trusted_can_say_that_it_was_https(tmp_path, proxies):
+    app = create_app(tmp_path / "instance", ADMIN_PASSWORD=PASSWORD, TRUSTED_PROXIES=proxies)
+    for said, count in (("https", 1), ("https, http", 2), ("https,http,http", 3)):  # the sender's word, then proxies'
+        answer = app.test_client().get("/", headers={"X-Forwarded-Proto": said})
+        is_https = proxies == count
+        assert ("Strict-Transport-Security" in answer.headers) == is_https
+        assert ("; Secure" in answer.headers["Set-Cookie"]) == is_https
+    app.extensions["engine"].dispose()
+
+
+def test_the_rules_find_what_they_are_for(app, monkeypatch):
+    """A rule that never finds anything would prove nothing."""
+    bad = (
+        '<p onclick="x"><p style="x"><script>x</script><a target="_blank" href="//evil.example">x</a><!-- x -->'
+        '<form method="post"></form><input type="password"><p>/home 192.168.0.1 Traceback</p>'
+    )
+    headers = {"Set-Cookie": "session=x", "Cache-Control": "public", "Server": "Apache/2.4.1"}
+    monkeypatch.setitem(app.view_functions, "check.form", lambda: (bad, headers))
+    found = " ".join(faults_of(app.test_client().get("/"), "/"))
+    for word in ("handler", "style", "script", "window", "link to //evil", "comment", "token", "password field"):
+        assert word in found
+    for word in ("192.168.0.1", "Traceback", "HttpOnly", "SameSite", "Cache-Control", "language", "Server"):
+        assert word in found

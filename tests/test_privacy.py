@@ -1,0 +1,284 @@
+"""What people send stays where it belongs: gone when purged, never in logs, nowhere if texts are not to be stored."""
+
+import hashlib
+import io
+import re
+import socket
+import sqlite3
+import time
+import urllib.parse
+import urllib.request
+from contextlib import closing, suppress
+from urllib.error import HTTPError
+
+import pytest
+import sqlalchemy as sa
+from conftest import HAM, PASSWORD, Server, hidden, messages
+from werkzeug.datastructures import FileStorage
+from werkzeug.test import encode_multipart
+
+from webapp.app import create_app
+from webapp.jobs import folders, store
+from webapp.jobs.store import list_jobs
+from webapp.log.ids import new_id
+from webapp.log.reviews import give_review
+from webapp.log.tables import metadata, predictions
+
+MARK = "Xyzzy7Plugh"
+JSON = {"Content-Type": "application/json"}
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+def files_with(folder, mark=MARK):
+    """Return the files below a folder that hold a mark, whatever they are."""
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)) for path in paths if mark.encode().lower() in path.read_bytes().lower()}
+
+
+class Browser:
+    """Somebody with a browser, signed in or not."""
+
+    def __init__(self, server):
+        self.url = server.url
+        self._open = urllib.request.build_opener(urllib.request.HTTPCookieProcessor()).open
+
+    def ask(self, path, body=None, headers=None):
+        """Return (status, text) of a GET, or of a POST where there is a body."""
+        try:
+            with self._open(urllib.request.Request(self.url + path, body, headers or {}), timeout=30) as answer:
+                return answer.status, answer.read().decode(errors="replace")
+        except HTTPError as error:
+            with error:
+                return error.code, error.read().decode(errors="replace")
+
+    def send(self, path, **fields):
+        """Send a form with the token of the session."""
+        token = hidden(self.ask("/api/docs" if "Sign out" in self.ask("/")[1] else "/login")[1], "csrf_token")
+        return self.ask(path, urllib.parse.urlencode(fields | {"csrf_token": token}).encode(), FORM)
+
+    def upload(self, name, content):
+        token = hidden(self.ask("/batch")[1], "csrf_token")
+        boundary, body = encode_multipart({"file": FileStorage(io.BytesIO(content), name), "csrf_token": token})
+        return self.ask("/batch", body, {"Content-Type": f"multipart/form-data; boundary={boundary}"})
+
+
+def until(holds, seconds=60):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+# --- Purged is gone ---
+
+
+def test_what_is_purged_beside_a_running_server_leaves_no_trace_in_any_file(server):
+    folder = server.instance_folder
+    browser = Browser(server)
+    ids = []
+    for number in range(40):  # enough for several pages of the database, and for its write-ahead log
+        status, answer = server.call("/api/v1/predict", {"text": f"{MARK} number {number} {HAM}" + " and so on" * 50})
+        assert status == 200
+        ids.append(answer["id"])
+    assert browser.send("/", text=f"by the form: {MARK}")[0] == 200
+    with_app = create_app(folder, ADMIN_PASSWORD=PASSWORD)
+    engine = with_app.extensions["engine"]
+    for prediction_id in ids[:5]:
+        give_review(engine, prediction_id, "web:anna", "spam", "uncertain")
+    job = new_id()
+    store.begin(engine, job, "batch", {"name": f"{MARK}.csv"}, "web:anna")
+    folders.job_folder(folder, job).mkdir(parents=True)
+    (folders.job_folder(folder, job) / "input.csv").write_text(f"text\n{MARK}\n")
+    store.end(engine, store.claim(engine, job), "done", "", {"rows": 1})
+    assert files_with(folder) >= {"log.db-wal", f"jobs/{job}/input.csv"}  # so the search finds what is there
+
+    result = with_app.test_cli_runner().invoke(args=["log", "purge", "--older-than", "0d"])
+    assert "41 predictions deleted" in result.output
+    assert files_with(folder) == set()
+    for prediction_id in ids:
+        assert files_with(folder, prediction_id) == set()  # nor what was said of it
+    engine.dispose()
+    status, answer = server.call("/api/v1/predict", {"text": HAM})
+    assert status == 200
+    assert server.stored() == [answer["id"]]
+
+
+@pytest.mark.databases("postgresql")
+def test_what_is_purged_cannot_be_read_in_postgresql_any_more(app, client, flask):
+    prediction = client.post("/api/v1/predict", json={"text": MARK}).json["id"]
+    give_review(app.extensions["engine"], prediction, "web:anna", "spam", "uncertain")
+    assert "1 predictions deleted" in flask("log", "purge", "--older-than", "0d").output
+    with app.extensions["engine"].connect() as connection:
+        for table in metadata.sorted_tables:
+            rows = str(connection.execute(sa.select(table)).all())
+            assert MARK not in rows, table.name
+            assert prediction not in rows, table.name
+
+
+# --- HAMLET_STORE_TEXT=false ---
+
+
+@pytest.fixture
+def forgetful(tmp_path):
+    """An app that stores no texts."""
+    app = create_app(
+        tmp_path / "instance", TESTING=True, WTF_CSRF_ENABLED=False, ADMIN_PASSWORD=PASSWORD, STORE_TEXT=False
+    )
+    yield app
+    app.extensions["engine"].dispose()
+
+
+def rows_of(app):
+    with app.extensions["engine"].connect() as connection:
+        return connection.execute(sa.select(predictions).order_by(predictions.c.id)).all()
+
+
+def test_no_door_stores_a_text_but_a_hash_that_tells_nothing_without_the_key(forgetful, tmp_path):
+    text = f"{MARK} you have won, call 09061701461 now"
+    client, flask = forgetful.test_client(), forgetful.test_cli_runner().invoke
+    (tmp_path / "in.csv").write_text(f'text\n"{text}"\n')
+    assert client.post("/", data={"text": text}).status_code == 303
+    assert client.post("/api/v1/predict", json={"text": text}).json["explanation"]  # told, and not kept
+    assert client.post("/api/v1/predict/batch", json={"texts": [text, text]}).status_code == 200
+    assert flask(args=["predict", text]).exit_code == 0
+    assert flask(args=["batch", str(tmp_path / "in.csv"), str(tmp_path / "out.csv")]).exit_code == 0
+    client.post("/", data={"text": text + "x" * 10_000})  # refused
+    client.post("/api/v1/predict", json={MARK: text})
+    rows = rows_of(forgetful)
+    assert {row.source for row in rows} == {"form", "api", "cli", "batch"}
+    assert {(row.text, row.explanation) for row in rows} == {(None, None)}
+    (digest,) = {row.text_hash for row in rows}
+    assert re.fullmatch("[0-9a-f]{64}", digest)
+    assert digest != hashlib.sha256(text.encode()).hexdigest()
+    other = create_app(tmp_path / "other", TESTING=True, ADMIN_PASSWORD=PASSWORD, STORE_TEXT=False)
+    other.extensions["inference"].predict(text, "api")
+    assert rows_of(other)[0].text_hash != digest
+    other.extensions["engine"].dispose()
+    assert files_with(tmp_path / "instance") == set()
+    assert files_with(tmp_path / "instance", "09061701461") == set()
+
+
+def test_without_texts_the_app_reviews_what_it_can_and_says_what_it_cannot(forgetful, tmp_path):
+    engine, client, flask = forgetful.extensions["engine"], forgetful.test_client(), forgetful.test_cli_runner().invoke
+    rows = forgetful.extensions["inference"].predict_batch([text for _, text in messages(60)], "api")
+    client.post("/login", data={"password": PASSWORD})
+
+    # The truth from elsewhere is taken, and counts, as nobody has to see the message for that.
+    key = flask(args=["api-key", "create", "truth"]).output.split()[0]
+    sent = {"true_label": "spam"}
+    path = f"/api/v1/predictions/{rows[0]['id']}/review"
+    assert client.put(path, json=sent, headers={"Authorization": f"Bearer {key}"}).status_code == 200
+    assert client.post("/review/sample", data={"size": 60, "days": 1}).status_code == 303
+    file = "id,true_label\n" + "".join(f"{row['id']},{row['label']}\n" for row in rows[1:])
+    (tmp_path / "truth.csv").write_text(file)
+    assert "59" in flask(args=["review", "import", str(tmp_path / "truth.csv")]).output
+    assert "60" in client.get("/monitor").text
+
+    # Whoever would have to see it is told why they cannot.
+    assert "does not store messages" in client.get(f"/predictions/{rows[0]['id']}").text
+    for queue in ("random", "uncertain", "reported", "disagreements", "all"):
+        page = client.get("/review", query_string={"queue": queue})
+        assert (page.status_code, "does not store messages" in page.text) == (200, True)
+    refused = flask(args=["retrain"])
+    assert (refused.exit_code, "60 more cannot be used, as the log keeps no texts" in refused.output) == (2, True)
+    for path in ("/monitor", "/models", "/models/compare?on=reviews", "/batch"):
+        assert client.get(path).status_code == 200
+    assert flask(args=["log", "export"]).exit_code == 0
+    assert engine.dialect.name == "sqlite"
+
+
+# --- Logs never hold messages ---
+
+
+def talk_nonsense(server, *pieces):
+    """Send bytes that are no good HTTP; return what comes back."""
+    answer = b""
+    # It may hang up before all was sent.
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection, suppress(OSError):
+        for piece in pieces:
+            connection.sendall(piece.encode())
+        connection.shutdown(socket.SHUT_WR)
+        while received := connection.recv(65_536):
+            answer += received
+    return answer.decode()
+
+
+def test_no_log_holds_what_people_send_whatever_is_wrong_with_it(tmp_path):
+    server = Server(tmp_path / "instance", HAMLET_WORKERS="1", HAMLET_STORE_TEXT="false").start()
+    try:
+        browser = Browser(server)
+        assert browser.send("/", text=f"{MARK} hello")[0] == 200
+        assert browser.send("/", text=MARK + "x" * 10_000)[0] == 422
+        assert browser.send("/", text=MARK * 200_000)[0] == 413
+        assert browser.ask("/", f"text={MARK}".encode(), FORM)[0] == 400
+        assert browser.send("/login", password=MARK)[0] == 403
+        assert server.call("/api/v1/predict", {"text": MARK})[0] == 200
+        assert server.call("/api/v1/predict/batch", {"texts": [MARK] * 3})[0] == 200
+        for body, kind, status in (
+            (f'{{"text": "{MARK}', JSON, 400),
+            (f'{{"text": ["{MARK}"]}}', JSON, 422),
+            (f'{{"{MARK}": 1}}', JSON, 422),
+            (f'"{MARK}"', JSON, 422),
+            (f'{{"text": "{MARK}\\u0000"}}', JSON, 422),
+            (f'{{"text": "{MARK}\\ud83d"}}', JSON, 422),
+            (f'{{"text": "{MARK * 2000}"}}', JSON, 422),
+            (f'{{"text": "{MARK * 100_000}"}}', JSON, 413),
+            (f'{{"texts": ["{MARK}", ""]}}', JSON, 422),
+            (f'{{"text": "{MARK}"}}', {"Content-Type": "text/plain"}, 415),
+            (f'{{"text": "{MARK}"}}', {"Content-Type": "application/json; charset=utf-16"}, 200),
+        ):
+            path = "/api/v1/predict/batch" if "texts" in body else "/api/v1/predict"
+            assert browser.ask(path, body.encode(), kind)[0] == status, body[:60]
+        assert browser.ask("/api/v1/predict", f'{{"text": "{MARK}é"}}'.encode("latin-1"), JSON)[0] == 400
+        for path in (f"/?text={MARK}", f"/review?queue=all&text={MARK}", f"/api/v1/predictions?text={MARK}"):
+            browser.ask(path)
+
+        # What is no HTTP: after a wrong length the rest of a message looks like the next request.
+        head = "POST /api/v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        for pieces in (
+            (f"{head}Content-Length: 2\r\n\r\n", f"{{}}{MARK} is the rest of it\r\n\r\n"),
+            (f"{head}Content-Length: 999\r\n\r\n", f'{{"text": "{MARK}"}}'),
+            (f"{head}Content-Length: {MARK}\r\n\r\n", "{}"),
+            (f"{head}{MARK} without a colon\r\n\r\n",),
+            (f"{MARK}\r\n\r\n",),
+            (f"GET / {MARK}\r\n\r\n",),
+        ):
+            answer = talk_nonsense(server, *pieces)
+            assert not re.search(r"gunicorn/|Python|Traceback", answer)
+
+        # A file, and the process that scores it.
+        assert browser.send("/login", password=PASSWORD)[0] == 200
+        rows = f"text,note\n{MARK},{MARK}\n,\n{MARK}{'x' * 10_000},\n"
+        assert browser.upload("messages.csv", rows.encode())[0] == 200
+        assert browser.upload("messages.csv", f"{MARK},{MARK}x\n1,2\n".encode())[0] == 422
+        with_app = create_app(server.instance_folder, ADMIN_PASSWORD=PASSWORD)
+        engine = with_app.extensions["engine"]
+        until(lambda: list_jobs(engine)[0].state == "done")
+        (job,) = list_jobs(engine)
+        assert MARK not in (folders.job_folder(server.instance_folder, job.id) / "output.log").read_text()
+        assert with_app.test_client().get("/healthz").status_code == 200
+
+        # The log is away, in two ways.
+        with closing(sqlite3.connect(server.instance_folder / "log.db", isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            assert server.call("/api/v1/predict", {"text": MARK})[0] == 503
+            other.execute("ROLLBACK")
+            metrics = server.call("/metrics")[1]
+            other.execute("ALTER TABLE predictions RENAME TO elsewhere")
+            assert server.call("/api/v1/predict", {"text": MARK})[0] == 503
+            assert browser.send("/", text=MARK)[0] == 503
+            assert browser.ask(f"/review?queue=all&text={MARK}")[0] in (500, 503)
+            other.execute("ALTER TABLE elsewhere RENAME TO predictions")
+        engine.dispose()
+        assert MARK not in metrics
+    finally:
+        server.stop()
+    output = server.output()
+    assert "POST /api/v1/predict 422" in output
+    assert "Invalid request from" in output
+    assert "could not be logged" in output
+    assert MARK.lower() not in output.lower()
+    # The uploaded file is where its page says that it is, until it is deleted; the failures, the sums, the counts and
+    # all the rest hold nothing.
+    assert {path.partition("/")[0] for path in files_with(server.instance_folder)} <= {"jobs"}
+    assert not [path for path in files_with(server.instance_folder) if path.endswith(".log")]
