@@ -178,9 +178,11 @@ def labelled(tmp_path):
 
 
 class Server:
-    """A real gunicorn, started as `python -m webapp` would start it; a setting that is None is left unset."""
+    """A real gunicorn, started by `python -m webapp` or another command; a setting that is None is left unset."""
 
-    def __init__(self, instance_folder, **environment):
+    def __init__(self, instance_folder, command=None, **environment):
+        self._command = command or [sys.executable, "-m", "webapp"]
+        self._folder = ROOT if command else Path("/")  # for `python -m webapp` it must not matter
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -201,8 +203,8 @@ class Server:
     def start(self):
         with self._output.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "webapp"],
-                cwd=Path("/"),  # it must not matter
+                self._command,
+                cwd=self._folder,
                 env=self._environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -258,6 +260,11 @@ class Server:
                 return list(result.scalars()) if result.returns_rows else []
         finally:
             engine.dispose()
+
+    def workers(self):
+        """Return the ids of its worker processes."""
+        pid = self.process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
     def stored(self):
         """Return the ids of all predictions in its log."""

@@ -46,7 +46,8 @@ def create_app(instance_folder: Path = config.INSTANCE_FOLDER, **settings: objec
         admin_password = AdminPassword(instance_folder, app.config["ADMIN_PASSWORD"], app.secret_key)
         admin_password.make_first()
     except (OSError, SQLAlchemyError, ImportError, LogUnavailable) as error:
-        sys.exit(f"Hamlet cannot start: the log or its folder {instance_folder} cannot be used ({error})")
+        reason = getattr(error, "orig", error)  # in one line: without SQLAlchemy's words around it
+        sys.exit(f"Hamlet cannot start: the log or its folder {instance_folder} cannot be used ({reason})")
     engine.dispose()  # gunicorn forks its workers from this process, and a connection must not be shared
     app.extensions["engine"] = engine
     app.extensions["admin_password"] = admin_password
