@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime as dt
+import http.client
 import importlib
 import json
 import os
@@ -239,14 +240,30 @@ class Server:
                 status, content = error.code, error.read().decode()
         return status, json.loads(content) if content.startswith("{") else content
 
-    def sign_in(self, password=PASSWORD):
-        """Send the password as a browser would; return (status, whether it is signed in now)."""
+    def send_form(self, text):
+        """Send a message as a browser would; return (status, headers, page), without following."""
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as browser:
+            browser.request("GET", "/")
+            page = browser.getresponse()
+            token = re.search(r'name="csrf_token" value="(.+?)"', page.read().decode())[1]
+            headers = {"Content-Type": "application/x-www-form-urlencoded"}
+            headers["Cookie"] = page.headers["Set-Cookie"].split(";")[0]
+            browser.request("POST", "/", urllib.parse.urlencode({"csrf_token": token, "text": text}), headers)
+            answer = browser.getresponse()
+            return answer.status, answer.headers, answer.read().decode()
+
+    def sign_in(self, password=PASSWORD, then=None):
+        """Send the password as a browser would; return (status, whether it is signed in now).
+
+        With the paths of pages in `then`, return their statuses instead, as who signed in sees them.
+        """
         browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
         page = browser.open(f"{self.url}/login", timeout=20).read().decode()
         form = {"password": password, "csrf_token": re.search(r'name="csrf_token" value="(.+?)"', page)[1]}
         try:
             with browser.open(f"{self.url}/login", urllib.parse.urlencode(form).encode(), timeout=20) as answer:
-                return answer.status, "Sign out" in answer.read().decode()
+                signed_in = answer.status, "Sign out" in answer.read().decode()
+            return [browser.open(self.url + path, timeout=60).status for path in then] if then else signed_in
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, False

@@ -64,8 +64,9 @@ class LogWriter:
     def check(self) -> None:
         """Write to the database without changing it; raises LogUnavailable."""
         try:
-            with self.engine.begin() as connection:  # a write that changes nothing is a write all the same
-                connection.execute(sa.text("UPDATE schema_version SET version = version"))
+            with self.engine.begin() as connection:  # SQLite would write nothing if nothing changed between
+                connection.execute(sa.text("UPDATE schema_version SET version = version + 1"))
+                connection.execute(sa.text("UPDATE schema_version SET version = version - 1"))
         except sa.exc.SQLAlchemyError as error:
             _say_why(error, 1)
             raise _unavailable() from error
