@@ -57,6 +57,14 @@ class logger_class(Logger):  # noqa: N801 (gunicorn's name for it)
         super().warning(msg, *args, **kwargs)
 
 
+def pre_exec(server: Any) -> None:
+    """Let SIGUSR2 start the new server as a module.
+
+    Gunicorn would start the file that `python -m gunicorn` ran, whose folder then hides Python's own `http`.
+    """
+    server.START_CTX["args"][1:2] = ["-m", "gunicorn"]
+
+
 def pre_fork(server: Any, worker: Any) -> None:
     """Let Python's garbage collector pass over what was loaded before the fork.
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime as dt
+import http.client
 import importlib
 import json
 import os
@@ -184,9 +185,11 @@ def labelled(tmp_path):
 
 
 class Server:
-    """A real gunicorn, started as `python -m webapp` would start it; a setting that is None is left unset."""
+    """A real gunicorn, started by `python -m webapp` or another command; a setting that is None is left unset."""
 
-    def __init__(self, instance_folder, **environment):
+    def __init__(self, instance_folder, command=None, **environment):
+        self._command = command or [sys.executable, "-m", "webapp"]
+        self._folder = ROOT if command else Path("/")  # for `python -m webapp` it must not matter
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -207,8 +210,8 @@ class Server:
     def start(self):
         with self._output.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "webapp"],
-                cwd=Path("/"),  # it must not matter
+                self._command,
+                cwd=self._folder,
                 env=self._environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -243,14 +246,30 @@ class Server:
                 status, content = error.code, error.read().decode()
         return status, json.loads(content) if content.startswith("{") else content
 
-    def sign_in(self, password=PASSWORD):
-        """Send the password as a browser would; return (status, whether it is signed in now)."""
+    def send_form(self, text):
+        """Send a message as a browser would; return (status, headers, page), without following."""
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as browser:
+            browser.request("GET", "/")
+            page = browser.getresponse()
+            token = re.search(r'name="csrf_token" value="(.+?)"', page.read().decode())[1]
+            headers = {"Content-Type": "application/x-www-form-urlencoded"}
+            headers["Cookie"] = page.headers["Set-Cookie"].split(";")[0]
+            browser.request("POST", "/", urllib.parse.urlencode({"csrf_token": token, "text": text}), headers)
+            answer = browser.getresponse()
+            return answer.status, answer.headers, answer.read().decode()
+
+    def sign_in(self, password=PASSWORD, then=None):
+        """Send the password as a browser would; return (status, whether it is signed in now).
+
+        With the paths of pages in `then`, return their statuses instead, as who signed in sees them.
+        """
         browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
         page = browser.open(f"{self.url}/login", timeout=20).read().decode()
         form = {"password": password, "csrf_token": hidden(page, "csrf_token")}
         try:
             with browser.open(f"{self.url}/login", urllib.parse.urlencode(form).encode(), timeout=20) as answer:
-                return answer.status, "Sign out" in answer.read().decode()
+                signed_in = answer.status, "Sign out" in answer.read().decode()
+            return [browser.open(self.url + path, timeout=60).status for path in then] if then else signed_in
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, False
@@ -264,6 +283,11 @@ class Server:
                 return list(result.scalars()) if result.returns_rows else []
         finally:
             engine.dispose()
+
+    def workers(self):
+        """Return the ids of its worker processes."""
+        pid = self.process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
     def stored(self):
         """Return the ids of all predictions in its log."""

@@ -18,7 +18,7 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 from werkzeug.exceptions import HTTPException
 
 from webapp.config import MAX_UPLOAD
-from webapp.errors import HamletError, InvalidInput, LogUnavailable
+from webapp.errors import HamletError, InvalidInput, LogUnavailable, NotReady
 from webapp.inference import Inference
 
 HEADERS = {
@@ -34,6 +34,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",  # no other site may take an answer for an image or a script
 }
 HSTS = "max-age=31536000"  # seconds: a year, for this name alone; others below it are not ours to decide about
+RETRY_AFTER_S = "5"  # what is away now, a lock or a disk, seldom takes longer
 TAKEN_AT_ONCE = 64 * 1024  # bytes of what is left of a request
 SENSIBLE_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 JSON_PATHS = ("/api/", "/healthz", "/readyz", "/metrics")
@@ -138,7 +139,10 @@ def _count(response: Response) -> Response:
 
 def _answer_hamlet_error(error: HamletError) -> Response:
     errors = error.errors if isinstance(error, InvalidInput) else None
-    return _answer(error, error.status, error.title, str(error), errors)
+    response = _answer(error, error.status, error.title, str(error), errors)
+    if isinstance(error, NotReady):
+        response.headers["Retry-After"] = RETRY_AFTER_S
+    return response
 
 
 def _answer_log_away(error: Exception) -> Response:

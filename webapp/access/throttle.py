@@ -28,7 +28,8 @@ def begin_try(engine: sa.Engine, address: str) -> int:
         *((row.count == count, sa.literal(now - _wait(count), UTCDateTime)) for count in growing),
         else_=sa.literal(now - _wait(growing.stop), UTCDateTime),
     )
-    may_try = (row.count < FREE_TRIES) | (row.last_at <= latest_last_try)
+    clock_was_set_back = row.last_at > now + _wait(growing.stop)
+    may_try = (row.count < FREE_TRIES) | (row.last_at <= latest_last_try) | clock_was_set_back
     with write_transaction(engine) as connection:
         connection.execute(sa.delete(failed_sign_ins).where(row.last_at < now - FORGET_AFTER))
         connection.execute(

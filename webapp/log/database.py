@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from webapp.config import THREADS
 from webapp.errors import LogUnavailable
+from webapp.log.watch import FileWatch
 
 BUSY_TIMEOUT_S = 5  # how long a writer waits for another before it gives up
 STATEMENT_TIMEOUT_S = 20  # on PostgreSQL, of one statement; rollups.py counts on it that no row waits for a minute
@@ -33,6 +34,7 @@ def open_database(url: str | None, instance_folder: Path) -> sa.Engine:
             engine = sa.create_engine(place, hide_parameters=True)  # an error's words must not quote a message
             sa.event.listen(engine, "connect", _set_up_sqlite)
             sa.event.listen(engine, "begin", _begin_sqlite)
+            FileWatch(engine, str(place.database))
         case "postgresql":
             engine = _open_postgresql(place)
             sa.event.listen(engine, "connect", _set_up_postgresql, insert=True)  # before SQLAlchemy looks around

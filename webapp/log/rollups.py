@@ -119,8 +119,10 @@ def bring_up_to_date(engine: sa.Engine, now: dt.datetime | None = None, patience
     The first time this takes some seconds for each million rows. Raises NotReady when it takes longer than
     `patience_s`: what was summed up until then stays, and the next call goes on from there; and LogUnavailable.
     """
-    settled = first_id((now or dt.datetime.now(dt.UTC)) - SETTLED)
+    now = now or dt.datetime.now(dt.UTC)
+    settled = first_id(now - SETTLED)
     give_up_at = time.monotonic() + patience_s
+    _make_room(engine, now)
     while True:
         with engine.connect() as connection:  # reading alone: the server's writers need not wait for it
             before = end = connection.execute(sa.select(rolled_up.c.before_id)).scalar_one()
@@ -144,6 +146,18 @@ def bring_up_to_date(engine: sa.Engine, now: dt.datetime | None = None, patience
                 f"The log is being summed up; this has got to {hour:%d %B %Y %H:%M} UTC. Please try again in a moment, "
                 "or run: flask --app wsgi log recount"
             )
+
+
+def _make_room(engine: sa.Engine, now: dt.datetime) -> None:
+    """If the clock was set back, forget the sums from then on: new rows get ids between those that are summed up."""
+    with engine.connect() as connection:
+        if connection.execute(sa.select(rolled_up.c.before_id)).scalar_one() <= first_id(now):
+            return
+    hour = (now - SETTLED).replace(minute=0, second=0, microsecond=0)
+    with write_transaction(engine) as connection:
+        for hourly in (hourly_predictions, hourly_failures):
+            connection.execute(sa.delete(hourly).where(hourly.c.hour >= hour))
+        connection.execute(sa.update(rolled_up).values(before_id=first_id(hour)))
 
 
 def forget_sums(connection: sa.Connection) -> None:

@@ -64,9 +64,11 @@ class LogWriter:
     def check(self) -> None:
         """Write to the database without changing it; raises LogUnavailable."""
         try:
-            with self.engine.begin() as connection:  # a write that changes nothing is a write all the same
-                connection.execute(sa.text("UPDATE schema_version SET version = version"))
+            with self.engine.begin() as connection:  # SQLite would write nothing if nothing changed between
+                connection.execute(sa.text("UPDATE schema_version SET version = version + 1"))
+                connection.execute(sa.text("UPDATE schema_version SET version = version - 1"))
         except sa.exc.SQLAlchemyError as error:
+            _say_why(error, 1)
             raise _unavailable() from error
 
     def _write(self, entry: _Entry) -> None:
@@ -86,11 +88,16 @@ class LogWriter:
             with driver_transaction(self.engine) as cursor:
                 for sql in {entry.sql for entry in group}:
                     cursor.executemany(sql, [values for entry in group if entry.sql == sql for values in entry.values])
-        except (sa.exc.SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error):
-            logger.exception("%d requests could not be logged and get status 503", len(group))
+        except (sa.exc.SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error) as error:
+            _say_why(error, len(group))
             return
         for entry in group:
             entry.stored = True
+
+
+def _say_why(error: Exception, requests: int) -> None:
+    reason = str(getattr(error, "orig", error)).partition("\n")[0]  # what follows may quote a row
+    logger.error("The log cannot be written, %d requests get status 503: %s", requests, reason)
 
 
 def _unavailable() -> LogUnavailable:
