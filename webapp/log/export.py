@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from typing import TextIO
@@ -25,6 +26,9 @@ from webapp.log.tables import (
 )
 
 COLUMNS = [column.name for column in predictions.columns]
+TEXTS = [column.name for column in predictions.columns if isinstance(column.type, sa.String)]
+# What a spreadsheet takes for a formula, with any quotation marks before it: so to take one away is always right.
+FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 CHUNK_ROWS = 10_000  # so that memory stays the same, however long the log is
 
 
@@ -33,7 +37,8 @@ def export(
 ) -> int:
     """Write the predictions made at or after `since`, oldest first, as "csv" or "jsonl"; return how many.
 
-    `words` says what people call each label.
+    `words` says what people call each label. CSV is what spreadsheets open: a text that would be a formula there gets
+    a ' before it. JSON Lines hold each text as it was.
     """
     count = 0
     if file_format == "csv":
@@ -43,11 +48,17 @@ def export(
             frame[column] = frame[column].map(words, na_action="ignore")
         if file_format == "csv":
             frame["explanation"] = frame["explanation"].map(json.dumps)
+            for column in TEXTS:
+                frame[column] = frame[column].map(_no_formula, na_action="ignore")
             frame.to_csv(file, index=False, header=False)
         else:
             frame.to_json(file, orient="records", lines=True, date_format="iso", force_ascii=False)
         count += len(frame)
     return count
+
+
+def _no_formula(text: str) -> str:
+    return f"'{text}" if FORMULA.match(text) else text
 
 
 def _read_chunks(engine: sa.Engine, since: dt.datetime | None) -> Iterator[pd.DataFrame]:
