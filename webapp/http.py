@@ -85,7 +85,7 @@ class _Sessions(SecureCookieSessionInterface):
 
 
 class _Body(LimitedStream):
-    """A request's body: one that breaks off, is garbled or too large is refused, and its beginning not taken for all."""
+    """A request's body: one that breaks off, is garbled or too large is refused: its beginning is not all."""
 
     def readinto(self, b: bytearray) -> int | None:  # type: ignore[override]
         try:

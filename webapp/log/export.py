@@ -1,8 +1,8 @@
 """Takes rows out of the log: to a file for people, or away for good when they are too old to keep."""
 
+import csv
 import datetime as dt
 import json
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from typing import TextIO
@@ -27,8 +27,8 @@ from webapp.log.tables import (
 
 COLUMNS = [column.name for column in predictions.columns]
 TEXTS = [column.name for column in predictions.columns if isinstance(column.type, sa.String)]
-# What a spreadsheet takes for a formula, with any quotation marks before it: so to take one away is always right.
-FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+QUOTING = csv.QUOTE_NONNUMERIC  # every text: else a carriage return in one would end its row
+FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # what begins with one of these is a formula to a spreadsheet
 CHUNK_ROWS = 10_000  # so that memory stays the same, however long the log is
 
 
@@ -42,7 +42,7 @@ def export(
     """
     count = 0
     if file_format == "csv":
-        pd.DataFrame(columns=COLUMNS).to_csv(file, index=False)
+        pd.DataFrame(columns=COLUMNS).to_csv(file, index=False, quoting=QUOTING)
     for frame in _read_chunks(engine, since):
         for column in ("label", "challenger_label"):
             frame[column] = frame[column].map(words, na_action="ignore")
@@ -50,7 +50,7 @@ def export(
             frame["explanation"] = frame["explanation"].map(json.dumps)
             for column in TEXTS:
                 frame[column] = frame[column].map(_no_formula, na_action="ignore")
-            frame.to_csv(file, index=False, header=False)
+            frame.to_csv(file, index=False, header=False, quoting=QUOTING)
         else:
             frame.to_json(file, orient="records", lines=True, date_format="iso", force_ascii=False)
         count += len(frame)
@@ -58,7 +58,8 @@ def export(
 
 
 def _no_formula(text: str) -> str:
-    return f"'{text}" if FORMULA.match(text) else text
+    # Also before those that begin with a ' already: so to take one away always gives the text back.
+    return f"'{text}" if text.lstrip("'").startswith(FORMULA) else text
 
 
 def _read_chunks(engine: sa.Engine, since: dt.datetime | None) -> Iterator[pd.DataFrame]:
