@@ -6,7 +6,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generat
 	--custom-compile-command "make lock" $(UPGRADE)
 SETS := uci_sms mendeley_sms india_sms youtube spamassassin
 
-.PHONY: run demo test lint format audit lock model bench bench-quick
+.PHONY: run demo test fuzz faults lint format audit lock model bench bench-quick
 
 run: $(BIN)/.installed  ## start the server; PORT=8080 and HOST=0.0.0.0 change where
 	@exec $(BIN)/python -m webapp
@@ -40,6 +40,12 @@ model: $(BIN)/.installed  ## train the shipped model anew from DATA=folder and s
 		--licence "uci_sms=CC BY 4.0" --licence "mendeley_sms=CC BY 4.0" --licence "india_sms=MIT" \
 		--licence "youtube=free for research (Alberto et al. 2015)" --licence "spamassassin=PDDL, CC0" --licence "messages=CC0"
 
+fuzz: $(BIN)/.installed-dev .venv-fuzz/.installed  ## try bad input of all kinds for half an hour
+	@HAMLET_FUZZ_CASES=20000 $(BIN)/python -m pytest -s tests/test_api_fuzz.py
+	@HAMLET_FUZZ_TEXTS=2000 $(BIN)/python -m pytest -n auto tests/test_any_text.py
+	@$(BIN)/python benchmarks/patterns.py
+	@.venv-fuzz/bin/python tests/fuzz/features.py -max_total_time=600 -max_len=10000 -timeout=5 .venv-fuzz/texts
+
 bench: $(BIN)/.installed .venv-bench/.installed .venv-bench-mlserver/.installed  ## compare speed with other servers
 	@$(BIN)/python benchmarks/compare.py
 	@$(BIN)/python benchmarks/figures.py
@@ -61,7 +67,8 @@ $(BIN)/.installed-dev: requirements-dev.lock $(BIN)/.installed
 
 .venv-bench/.installed: benchmarks/requirements.txt
 .venv-bench-mlserver/.installed: benchmarks/requirements-mlserver.txt
-.venv-bench/.installed .venv-bench-mlserver/.installed:
+.venv-fuzz/.installed: tests/fuzz/requirements.txt
+.venv-bench/.installed .venv-bench-mlserver/.installed .venv-fuzz/.installed:
 	@echo "Installing $< into $(@D) (once, a few minutes) ..."
 	@$(PYTHON) -m venv $(@D)
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<

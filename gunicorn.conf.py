@@ -46,7 +46,7 @@ class logger_class(Logger):  # noqa: N801 (gunicorn's name for it)
             dict(resp.headers).get("X-Request-ID", "-"),
             environ["REQUEST_METHOD"],
             environ["RAW_URI"].partition("?")[0],  # as it was sent: %0A in it must not begin a new line here
-            resp.status_code,
+            resp.status.partition(" ")[0],  # what gunicorn itself refuses has no status_code
             request_time / dt.timedelta(milliseconds=1),
         )
 

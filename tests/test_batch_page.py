@@ -22,7 +22,7 @@ from conftest import PASSWORD, messages
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
-from webapp.config import MAX_BODY, MAX_UPLOAD
+from webapp.config import MAX_BODY, MAX_UNPACKED, MAX_UPLOAD
 from webapp.jobs import store
 from webapp.log.ids import new_id
 from webapp.log.tables import jobs, predictions
@@ -294,3 +294,19 @@ def test_a_killed_run_is_interrupted_and_goes_on_where_it_stopped(server, visito
     visitor.press(page, "resume")
     assert wait_for(lambda: visitor.status(page), lambda now: now["state"] != "running", 120)["state"] == "done"
     check_complete(server, visitor, page, COUNT)
+
+
+def test_a_small_file_that_unpacks_to_a_huge_one_is_refused(app, signed_in):
+    piece = gzip.compress(b"text\n" + b"a\n" * 5_000_000)
+    bomb = piece * (MAX_UNPACKED // 10_000_000 + 1)  # a gzip file may have many members
+    assert len(bomb) < MAX_UPLOAD / 20
+    answer = upload(signed_in, bomb, "bomb.csv.gz")
+    assert answer.status_code == 422
+    assert "bomb.csv.gz unpacks to more than 500 MB" in answer.text
+    assert not list((Path(app.instance_path) / "jobs").iterdir())
+
+
+def test_a_compressed_file_that_breaks_off_is_refused(signed_in):
+    answer = upload(signed_in, gzip.compress(csv_file(["hello"] * 1000))[:-9], "a.csv.gz")
+    assert answer.status_code == 422
+    assert "is it complete?" in answer.text

@@ -21,6 +21,7 @@ MAX_TEXT_LENGTH = 10_000  # characters; the longest message that the model was m
 MAX_BATCH = 1_000  # texts in one request; more belongs into a file
 MAX_BODY = 1024 * 1024  # bytes of a request
 MAX_UPLOAD = 50 * 1024 * 1024  # bytes of a file on the batch page; the command takes any size
+MAX_UNPACKED = 10 * MAX_UPLOAD  # bytes of what is in it: messages shrink to a third, and only a bomb to a thousandth
 JOBS_KEPT_DAYS = 7  # then a job and its files, people's messages, are deleted
 MIN_PASSWORD_LENGTH = 8  # characters; less can be guessed, however slowly
 MIN_KEY_LENGTH = 32  # characters; it is guessed without asking the server, so as fast as computers can

@@ -8,6 +8,7 @@ import random
 import re
 import time
 from contextlib import suppress
+from typing import IO, cast
 
 from flask import Flask, Request, Response, current_app, g, jsonify, render_template, request
 from flask.json.provider import DefaultJSONProvider
@@ -15,7 +16,9 @@ from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from pydantic_core import to_json
 from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import BadRequest, HTTPException
+from werkzeug.utils import cached_property
+from werkzeug.wsgi import LimitedStream
 
 from webapp.config import MAX_UPLOAD
 from webapp.errors import HamletError, InvalidInput, LogUnavailable, NotReady
@@ -84,8 +87,38 @@ class _Sessions(SecureCookieSessionInterface):
         return super().open_session(app, request) if request.cookies else self.session_class()
 
 
+class _Body(LimitedStream):
+    """A request's body: one that breaks off, is garbled or too large is refused: its beginning is not all."""
+
+    def readinto(self, b: bytearray) -> int | None:  # type: ignore[override]
+        try:
+            return super().readinto(b)
+        except HTTPException:
+            raise
+        except Exception as error:  # each server has its own for chunks that are none
+            raise BadRequest("The body of the request is garbled.") from error
+
+    def readall(self) -> bytes:
+        content = super().readall()
+        if self.is_exhausted:
+            self.on_exhausted()  # too large, if there was a limit and no length
+        return content
+
+
+class _Request(Request):
+    @cached_property
+    def stream(self) -> IO[bytes]:
+        checked = super().stream  # werkzeug's, which takes the end of what came for the end of the body
+        if not self.environ.get("wsgi.input_terminated"):
+            return checked
+        length, limit = self.content_length, (self.max_content_length or 0) + 1
+        body = _Body(self.environ["wsgi.input"], limit if length is None else length, is_max=length is None)
+        return cast(IO[bytes], body)
+
+
 def register(app: Flask) -> None:
     """Set up request ids, headers and error handling for the whole app."""
+    app.request_class = _Request
     app.session_interface = _Sessions()
     app.json = _Json(app)
     app.before_request(_take_request_id)

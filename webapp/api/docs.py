@@ -16,7 +16,8 @@ from webapp.model.labels import Labels
 
 DESCRIPTION = (
     "Is a message spam or ham? Every prediction is stored in the log before it is answered. "
-    "Errors have one shape, application/problem+json (RFC 9457)."
+    "Errors have one shape, application/problem+json (RFC 9457), also where there is nothing at an address (404) or it "
+    "does not know the method (405)."
 )
 
 blueprint = Blueprint("docs", __name__, url_prefix="/api")
@@ -73,7 +74,17 @@ def _document() -> dict[str, Any]:
     document: dict[str, Any] = current_app.api_doc  # type: ignore[attr-defined]
     ham, spam = _labels()
     description = f"{_labels().sentence(DESCRIPTION)} The labels of the served model are {ham} and {spam}."
+    document = _in_words(document, _labels())
     return document | {"info": document["info"] | {"description": description}}
+
+
+def _in_words(part: Any, labels: Labels) -> Any:
+    """Return a part of the document with the labels in examples and enumerations as the served model calls them."""
+    if isinstance(part, dict):
+        return {name: _in_words(value, labels) for name, value in part.items()}
+    if isinstance(part, list):
+        return [_in_words(value, labels) for value in part]
+    return labels.word(part) if isinstance(part, str) else part
 
 
 def _labels() -> Labels:
@@ -95,6 +106,6 @@ def _operations(document: dict[str, Any]) -> Iterator[Operation]:
                 description=operation["description"],
                 needs_key="security" in operation,
                 parameters=[(item["name"], item["in"], item["required"]) for item in operation.get("parameters", [])],
-                body=_labels().sentence(body),
+                body=body,
                 answers=[(status, answer["description"]) for status, answer in operation["responses"].items()],
             )

@@ -28,6 +28,8 @@ def read_json() -> None:
     """Refuse a body that is no JSON object, before its fields are looked at."""
     if request.method not in ("POST", "PUT"):
         return
+    if request.content_encoding:
+        raise UnsupportedMediaType("Send the body as it is: no Content-Encoding, such as gzip, is understood.")
     if not request.is_json:
         raise UnsupportedMediaType("Send JSON, with the header Content-Type: application/json.")
     try:

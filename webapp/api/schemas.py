@@ -10,7 +10,21 @@ from webapp.config import MAX_BATCH, MAX_TEXT_LENGTH
 LABEL = "One of the served model's two labels: ham or spam, unless its model card has other words for them."
 TRUE_LABEL = f"{LABEL[:-1]}; or unsure."
 Label = Annotated[str, Field(description=LABEL)]
-Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT_LENGTH, description="A message, not blank.")]
+GivenLabel = Annotated[str, Field(json_schema_extra={"enum": ["ham", "spam"]})]  # docs.py: as the model calls them
+GivenTrueLabel = Annotated[str, Field(json_schema_extra={"enum": ["ham", "spam", "unsure"]})]
+# What inference.check_text asks for, for the documentation: no NUL, and something besides what str.isspace calls blank.
+_BLANK = r"\u0009-\u000d\u001c-\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+TEXT_PATTERN = rf"^[{_BLANK}]*[^\u0000{_BLANK}][^\u0000]*$"
+Text = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=MAX_TEXT_LENGTH,
+        description="A message, not blank.",
+        json_schema_extra={"pattern": TEXT_PATTERN},
+    ),
+]
+Word = Annotated[str, Field(pattern=r"^[^\x00]*$")]  # to be looked for in the log, in which no NUL can be
 
 
 def _with_example(example: dict[str, Any], **config: Any) -> ConfigDict:
@@ -95,7 +109,7 @@ class PredictionList(BaseModel):
 
 class MonitoringQuery(BaseModel):
     range: Literal["24h", "7d", "30d", "all"] = "7d"
-    model_version: str | None = Field(default=None, description="Only the predictions of this version.")
+    model_version: Word | None = Field(default=None, description="Only the predictions of this version.")
 
 
 class Monitoring(BaseModel):
@@ -114,7 +128,7 @@ class Monitoring(BaseModel):
 
 
 class PredictionPath(BaseModel):
-    prediction_id: str
+    prediction_id: str = Field(json_schema_extra={"format": "uuid"})  # any other is merely not found
 
 
 def _read_time(value: Any) -> dt.datetime:
@@ -131,21 +145,21 @@ Time = Annotated[dt.datetime, BeforeValidator(_read_time)]
 class ListQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")  # a filter with a slip in its name must not let everything through
 
-    label: str | None = Field(default=None, description=LABEL)
+    label: GivenLabel | None = Field(default=None, description=LABEL)
     source: Literal["form", "api", "batch", "stream", "cli"] | None = None
-    model_version: str | None = None
+    model_version: Word | None = None
     since: Time | None = Field(default=None, description="From this time on (ISO 8601; UTC where no zone is given).")
     until: Time | None = Field(default=None, description="Before this time.")
     reviewed: bool | None = Field(default=None, description="Whether anybody has reviewed it.")
-    text: str | None = Field(default=None, description="Found anywhere in the message, in capitals or not (A to Z).")
-    before: str | None = Field(default=None, max_length=36, description="An id: only older predictions. See `next`.")
+    text: Word | None = Field(default=None, description="Found anywhere in the message, in capitals or not (A to Z).")
+    before: Word | None = Field(default=None, max_length=36, description="An id: only older predictions. See `next`.")
     limit: int = Field(default=50, ge=1, le=100)
 
 
 class ReviewRequest(BaseModel):
     model_config = _with_example({"true_label": "ham"}, extra="forbid", strict=True)
 
-    true_label: str = Field(description=f"What the message really is. {TRUE_LABEL}")
+    true_label: GivenTrueLabel = Field(description=f"What the message really is. {TRUE_LABEL}")
 
 
 class Review(BaseModel):

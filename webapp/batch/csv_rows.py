@@ -97,8 +97,8 @@ class CsvRows:
 
     def _join(self, cells: list[str]) -> str:
         buffer = io.StringIO()
-        csv.writer(buffer, delimiter=self._delimiter, lineterminator="").writerow(cells)
-        return buffer.getvalue()
+        csv.writer(buffer, delimiter=self._delimiter).writerow(cells)  # it quotes what its own line end is made of
+        return buffer.getvalue().removesuffix("\r\n")
 
 
 class _Feed:

@@ -21,7 +21,7 @@ class JsonRows:
     def __init__(self, lines: Lines, text_column: str | None):
         self._lines = lines
         first = self._first_object()
-        keys = list(first)
+        keys = [key for key in first if key == key.encode(errors="ignore").decode()]  # no half surrogate pairs
         self._keys = keys
         if len(keys) == 1 and not text_column:
             self.text_column = keys[0]

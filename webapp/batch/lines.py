@@ -78,7 +78,7 @@ class Lines:
                         rest = self._text.readline(LONGEST_ROW)
                         self._cut += len(rest)
             except (OSError, EOFError, zlib.error) as error:
-                raise BadData(f"{self.name} cannot be read to its end ({error}): is it complete?") from error
+                raise self._broken(error) from error
         self.offset += len(line) + self._cut
         return line
 
@@ -102,12 +102,26 @@ class Lines:
         try:
             reached = self._stream.seek(offset)
         except (OSError, EOFError, zlib.error) as error:
-            raise BadData(f"{self.name} cannot be read to its end ({error}): is it complete?") from error
+            raise self._broken(error) from error
         if reached != offset:
             raise BadData(f"{self.name} ends before byte {offset:,}")
         self.offset = offset
         self._kept.clear()
         self._start()
+
+    def check_size(self, limit: int) -> None:
+        """Raise BadData if it has more (unzipped) bytes, or if it breaks off. The lines are then spent."""
+        size = 0
+        try:
+            while piece := self._stream.read(LONGEST_ROW):
+                size += len(piece)
+                if size > limit:
+                    raise BadData(f"{self.name} unpacks to more than {limit // 1024**2} MB")
+        except (OSError, EOFError, zlib.error) as error:
+            raise self._broken(error) from error
+
+    def _broken(self, error: Exception) -> BadData:
+        return BadData(f"{self.name} cannot be read to its end ({error}): is it complete?")
 
     def share(self) -> float | None:
         """Return which share of the input was read, 0 to 1; None for a pipe, of which nobody knows."""

@@ -1,7 +1,5 @@
 """flask predict."""
 
-import sys
-
 import click
 from flask.cli import with_appcontext
 
@@ -17,7 +15,8 @@ def predict(text: str) -> None:
     if text != "-":
         _print_prediction(text)
         return
-    for number, line in enumerate(sys.stdin, start=1):
+    lines = click.open_file("-", encoding="utf-8", errors="surrogateescape")  # what is no UTF-8 is refused, with its line
+    for number, line in enumerate(lines, start=1):
         if line.strip():
             try:
                 _print_prediction(line.rstrip("\n"))

@@ -1,5 +1,6 @@
 """Takes rows out of the log: to a file for people, or away for good when they are too old to keep."""
 
+import csv
 import datetime as dt
 import json
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,9 @@ from webapp.log.tables import (
 )
 
 COLUMNS = [column.name for column in predictions.columns]
+TEXTS = [column.name for column in predictions.columns if isinstance(column.type, sa.String)]
+QUOTING = csv.QUOTE_NONNUMERIC  # every text: else a carriage return in one would end its row
+FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # what begins with one of these is a formula to a spreadsheet
 CHUNK_ROWS = 10_000  # so that memory stays the same, however long the log is
 
 
@@ -33,21 +37,29 @@ def export(
 ) -> int:
     """Write the predictions made at or after `since`, oldest first, as "csv" or "jsonl"; return how many.
 
-    `words` says what people call each label.
+    `words` says what people call each label. CSV is what spreadsheets open: a text that would be a formula there gets
+    a ' before it. JSON Lines hold each text as it was.
     """
     count = 0
     if file_format == "csv":
-        pd.DataFrame(columns=COLUMNS).to_csv(file, index=False)
+        pd.DataFrame(columns=COLUMNS).to_csv(file, index=False, quoting=QUOTING)
     for frame in _read_chunks(engine, since):
         for column in ("label", "challenger_label"):
             frame[column] = frame[column].map(words, na_action="ignore")
         if file_format == "csv":
             frame["explanation"] = frame["explanation"].map(json.dumps)
-            frame.to_csv(file, index=False, header=False)
+            for column in TEXTS:
+                frame[column] = frame[column].map(_no_formula, na_action="ignore")
+            frame.to_csv(file, index=False, header=False, quoting=QUOTING)
         else:
             frame.to_json(file, orient="records", lines=True, date_format="iso", force_ascii=False)
         count += len(frame)
     return count
+
+
+def _no_formula(text: str) -> str:
+    # Also before those that begin with a ' already: so to take one away always gives the text back.
+    return f"'{text}" if text.lstrip("'").startswith(FORMULA) else text
 
 
 def _read_chunks(engine: sa.Engine, since: dt.datetime | None) -> Iterator[pd.DataFrame]:

@@ -6,12 +6,15 @@ import gzip
 import itertools
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from webapp.batch.csv_rows import DELIMITERS
 from webapp.batch.formats import ENDINGS, open_rows
+from webapp.batch.lines import Lines
 from webapp.batch.rows import COLUMNS
+from webapp.config import MAX_UNPACKED
 from webapp.errors import BadData, NotFound
 from webapp.web.charts import Chart, Series, chart
 from webapp.web.check import how_long_ago
@@ -43,10 +46,12 @@ def look(path: Path, name: str, text_column: str | None) -> tuple[str, str]:
     """
     try:
         found, rows = open_rows(path, text_column)
+        rows.close()
+        with closing(Lines(path, name)) as lines:
+            lines.check_size(MAX_UNPACKED)
     except BadData as error:
         words = str(error).replace(str(path), name).replace("--text-column", "the field below")
         raise BadData(words) from error
-    rows.close()
     ending = next(ending for ending, kind in ENDINGS.items() if kind == found)
     return f"result{ending}{'.gz' if path.suffix == '.gz' else ''}", rows.text_column
 

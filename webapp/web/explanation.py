@@ -35,6 +35,8 @@ def mark(text: str, explanation: Sequence[TermContribution]) -> list[Piece]:
     heaviest = max((abs(weight) for _, _, weight in spans), default=1.0)
     pieces, at = [], 0
     for start, end, weight in spans:
+        if start < at:  # one character may be read as several tokens: ½ is a 1 and a 2
+            continue
         pieces.append(Piece(text[at:start], "", 0))
         pieces.append(Piece(text[start:end], "spam" if weight > 0 else "ham", 1 + round(2 * abs(weight) / heaviest)))
         at = end

@@ -1,0 +1,293 @@
+"""Any text through every door: it is scored and logged as it is, or refused with the reason; never a fault.
+
+HAMLET_FUZZ_TEXTS says how many texts hypothesis makes up for each door (`make fuzz` takes many more).
+"""
+
+import csv
+import io
+import json
+import math
+import os
+import re
+import unicodedata
+from urllib.parse import quote
+
+import pytest
+import sqlalchemy as sa
+from conftest import PASSWORD
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from markupsafe import Markup
+
+from webapp.api.schemas import TEXT_PATTERN
+from webapp.config import MAX_TEXT_LENGTH
+from webapp.errors import InvalidInput
+from webapp.inference import check_text
+from webapp.log.tables import predictions
+from webapp.model.features import term_values
+from webapp.model.reading import token_spans
+from webapp.stream.handler import Record, read
+from webapp.web.explanation import mark
+
+TEXTS = int(os.environ.get("HAMLET_FUZZ_TEXTS", "100"))
+
+ODD = [
+    "",
+    " \t\n\r\x1c\x85\xa0\u2003\u3000",
+    "\x00",
+    "a\x00b",
+    "\ud83d",
+    "\udc00\ud800",
+    "\ufeff",
+    "\ufeffhello",
+    "\u202eevil\u202c \u2066abc\u2069",
+    "e" + "\u0301" * 9_999,
+    "\u0301" * 10_000,
+    "\u200b" * 10_000,
+    "f\u200br\u200ce\u200de\u2060 prize",
+    "👩‍👩‍👧‍👦" * 500 + "🏳️‍🌈🇬🇧👍🏽",
+    "\ufdfa" * 10_000,  # one character that is read as 18
+    "1½ ⅓ ℡ ㏂ № ⑴ ﬁ Ǆ İ ß",
+    "\U0010ffff\ufffe\uffff\ue000",
+    "x" * 10_000,
+    "x" * 10_001,
+    "😀" * 10_000,
+    "=HYPERLINK(0)",
+    "+1",
+    "-1",
+    "@a",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    "＝1",
+    "'=1",
+    "''=1",
+    "'a",
+    '"',
+    '";,\t\'"',
+    "\r",
+    "a\r\nb\rc\nd\x0be\x0cf\u2028g\u2029h",
+    "{{7*7}} ${7*7} <script>alert(1)</script> %s %00 \\u0000 \\x00",
+    "'; DROP TABLE predictions; --",
+    '{"text": "a"}',
+    "NaN",
+    "null",
+    "\x1b[31mred\x07",
+    "".join(map(chr, range(1, 256))),
+]
+any_text = st.one_of(
+    st.text(),  # all of Unicode but halves of surrogate pairs
+    st.text(st.characters()),  # with them
+    st.text(
+        st.sampled_from("\u200b\u200d\u202e\u2066\u0301\ufe0f\ufeff\u00ad👩🏽½ﷺİａAа0.-/@!£'\" \r\n\t"), max_size=60
+    ),
+    st.text(st.sampled_from("w.h/tp:s@1,0-+()£ a'_!"), max_size=200),  # what the regular expressions look for
+    st.builds(lambda text, times: (text * times)[:10_100], st.text(max_size=9), st.integers(1, 4_000)),
+    st.sampled_from(ODD),
+)
+many_texts = settings(
+    max_examples=TEXTS,
+    deadline=None,
+    database=None,
+    derandomize="HAMLET_FUZZ_TEXTS" not in os.environ,  # the same ones in every ordinary run
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+def is_good(text):
+    try:
+        check_text(text)
+    except InvalidInput:
+        return False
+    return True
+
+
+def newest(app):
+    with app.extensions["engine"].connect() as connection:
+        return connection.execute(sa.select(predictions).order_by(predictions.c.id.desc()).limit(1)).mappings().first()
+
+
+def count(app):
+    with app.extensions["engine"].connect() as connection:
+        return connection.execute(sa.select(sa.func.count()).select_from(predictions)).scalar()
+
+
+@pytest.fixture
+def app(app):
+    app.testing = False  # a fault is a 500, as it would be for a visitor
+    return app
+
+
+@given(any_text)
+@many_texts
+def test_the_model_reads_it(app, text):
+    assert all(math.isfinite(value) for value in term_values(text).values())
+    score = app.extensions["inference"].registry.current().score(text)
+    assert 0 <= score.spam_probability <= 1
+    assert all(map(math.isfinite, score.contributions.values()))
+    assert all(0 <= start < end <= len(text) for start, end, _ in token_spans(text))
+    explanation = [{"term": term, "contribution": 1.0} for term in score.contributions]
+    assert "".join(piece.text for piece in mark(text, explanation)) == text
+
+
+@given(any_text)
+@many_texts
+def test_the_api_answers_and_logs_it_as_it_is(app, client, text):
+    before = count(app)
+    answer = client.post("/api/v1/predict", data=json.dumps({"text": text}), content_type="application/json")
+    assert answer.status_code == (200 if is_good(text) else 422)
+    assert count(app) - before == (answer.status_code == 200)
+    if answer.status_code == 200:
+        assert newest(app)["text"] == client.get(f"/api/v1/predictions/{answer.json['id']}").json["text"] == text
+    else:
+        assert answer.content_type == "application/problem+json"
+        assert answer.json["errors"][0]["field"] == "text"
+
+
+@given(any_text)
+@many_texts
+def test_the_form_answers_and_shows_it_as_it_is(app, client, text):
+    before = count(app)
+    # Half a surrogate pair cannot be sent: what a form holds of one comes as it was written, %ED%A0%80.
+    seen = re.sub("[\ud800-\udfff]", lambda half: quote(half[0].encode(errors="surrogatepass")), text)
+    answer = client.post("/", data={"text": text.encode(errors="surrogatepass")})
+    seen = seen.replace("\r\n", "\n")
+    assert answer.status_code == (303 if is_good(seen) else 422)
+    assert count(app) - before == (answer.status_code == 303)
+    if answer.status_code == 303:
+        assert newest(app)["text"] == seen
+        page = client.get(answer.location)
+        assert page.status_code == 200
+        shown = re.search(r'<blockquote class="message"[^>]*>(.*?)</blockquote>', page.text, re.DOTALL)[1]
+        assert Markup(re.sub(r"<[^>]+>", "", shown)).unescape() == seen
+
+
+@given(any_text)
+@many_texts
+def test_the_schema_calls_good_what_the_api_takes(text):
+    if not re.search("[\ud800-\udfff]", text):  # which JSON in UTF-8 cannot hold
+        fits = 1 <= len(text) <= MAX_TEXT_LENGTH and re.search(TEXT_PATTERN, text) is not None
+        assert fits == is_good(text)
+
+
+def test_the_schema_knows_the_same_blanks_as_we_do():
+    pattern = re.compile(TEXT_PATTERN)
+    differ = [c for c in map(chr, range(0x110000)) if bool(pattern.search(c)) != (not c.isspace() and c != "\0")]
+    assert differ == []
+
+
+@given(st.lists(st.one_of(st.none(), any_text.map(lambda t: t.encode(errors="surrogatepass")), st.binary())))
+@many_texts
+def test_each_record_of_a_stream_is_logged_or_a_dead_letter(app, values):
+    before = count(app)
+    records = [Record("messages", 0, before * 1000 + at, 1, None, value, []) for at, value in enumerate(values)]
+    texts, usable, letters = read(records, "cluster", "dead")
+    assert len(texts) + len(letters) == len(records)
+    rows = app.extensions["inference"].predict_once(texts, "stream")
+    assert rows.keys() == usable.keys()
+    assert count(app) - before == len(rows)
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl"])
+@given(st.lists(any_text, min_size=1, max_size=50))
+@settings(many_texts, max_examples=max(5, TEXTS // 20))
+def test_each_row_of_a_file_is_scored_or_says_why_not(app, flask, tmp_path, ending, texts):
+    source, target, before = tmp_path / f"in.{ending}", tmp_path / f"out.{ending}", count(app)
+    if ending == "jsonl":
+        content = "".join(json.dumps({"text": text, "n": at}) + "\n" for at, text in enumerate(texts))
+    else:
+        buffer = io.StringIO()
+        delimiter = "\t" if ending == "tsv" else ","
+        csv.writer(buffer, delimiter=delimiter).writerows([["n", "text"], *enumerate(texts)])
+        content = buffer.getvalue()
+    source.write_bytes(content.encode(errors="surrogatepass"))
+    result = flask("batch", source, target, "--overwrite", "--workers", "1")
+    assert result.exit_code == (0 if all(map(is_good, texts)) else 1), result.output
+    if ending == "jsonl":
+        rows = [json.loads(line) for line in target.read_text().splitlines()]
+    else:
+        with target.open(newline="", errors="surrogateescape") as file:
+            rows = list(csv.DictReader(file, delimiter=delimiter))
+    assert [int(row["n"]) for row in rows] == list(range(len(texts)))
+    assert [bool(row["error"]) for row in rows] == [not is_good(text) for text in texts]
+    assert count(app) - before == sum(map(is_good, texts))
+    assert target.read_bytes().count(b"prediction_id") == (len(texts) if ending == "jsonl" else 1)
+
+
+@given(st.lists(st.lists(any_text.filter(is_good), min_size=1, max_size=4), min_size=1, max_size=9))
+@settings(many_texts, max_examples=max(5, TEXTS // 5))
+def test_a_row_with_too_many_or_too_few_cells_stays_one_row(app, flask, tmp_path, rows):
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    with source.open("w", newline="") as file:
+        csv.writer(file).writerows([["n", "text", "note"], *([at, *cells] for at, cells in enumerate(rows))])
+    flask("batch", source, target, "--overwrite", "--workers", "1", "--no-log")
+    with target.open(newline="") as file:
+        found = list(csv.DictReader(file))
+    assert [int(row["n"]) for row in found] == list(range(len(rows)))
+    assert [bool(row["error"]) for row in found] == [len(cells) != 2 for cells in rows]
+    assert [row["text"] for row in found] == [cells[0] for cells in rows]
+    assert all(None not in row for row in found)
+
+
+@given(st.binary(max_size=400), st.sampled_from(["csv", "tsv", "jsonl", "csv.gz", "parquet", "txt"]))
+@many_texts
+def test_a_file_of_rubbish_is_refused_or_scored_but_no_fault(app, flask, tmp_path, content, ending):
+    (tmp_path / f"in.{ending}").write_bytes(content)
+    result = flask("batch", tmp_path / f"in.{ending}", tmp_path / "out", "--overwrite", "--workers", "1")
+    assert result.exit_code in (0, 1, 2), result.exception
+    assert "Traceback" not in result.output
+
+
+@given(any_text)
+@many_texts
+def test_export_has_no_formulas_and_gives_each_text_back(app, client, flask, text):
+    if not is_good(text):
+        return
+    with app.extensions["engine"].begin() as connection:
+        connection.execute(sa.delete(predictions))
+    client.post("/api/v1/predict", json={"text": text})
+    exported = flask("log", "export", "--format", "jsonl").stdout_bytes.decode()
+    assert json.loads(exported)["text"] == text
+    table = flask("log", "export", "--format", "csv").stdout_bytes.decode()
+    [row] = csv.DictReader(io.StringIO(table, newline=""))
+    assert not any(re.match(r"[=+\-@\t\r\n＝＋－＠]", cell) for cell in row.values())
+    assert re.sub(r"^'(?='*[=+\-@\t\r\n＝＋－＠])", "", row["text"]) == text
+
+
+def test_the_batch_page_takes_a_file_of_odd_texts(app, client):
+    client.post("/login", data={"password": PASSWORD})
+    for name in (b"\\ud800", b"\\u0000", b"\\u202e<b>", b"x" * 100_000):
+        line = b'{"%s": "a", "b": 1, "c": 2}\n' % name
+        answer = client.post("/batch", data={"file": (io.BytesIO(line), "a.jsonl")})
+        assert answer.status_code == 422, name
+    for name in ("", "\x00", "../../etc/passwd", "\u202egnp.csv", "x" * 5_000, ".gz", ".csv.gz.csv"):
+        answer = client.post("/batch", data={"file": (io.BytesIO(b""), name)})
+        assert answer.status_code == 422, name
+
+
+@given(st.one_of(any_text.map(lambda text: text.encode(errors="surrogatepass")), st.binary()))
+@many_texts
+def test_lines_of_rubbish_are_refused_by_their_number(app, flask, content):
+    result = flask("predict", "-", input=content)
+    assert result.exit_code == 0 or (result.exit_code == 2 and "Error: line " in result.output), result.exception
+
+
+@given(st.sampled_from(["", "label,text\n", "id,true_label\n"]), st.text(), st.binary())
+@many_texts
+def test_tables_of_rubbish_are_refused_or_read(app, flask, tmp_path, head, text, more):
+    (tmp_path / "in.csv").write_bytes(f"{head}{text}\n".encode() + more)
+    for words in (["review", "import"], ["evaluate"]):
+        result = flask(*words, tmp_path / "in.csv")
+        assert result.exit_code in (0, 2) and not isinstance(result.exception, UnicodeError), result.exception
+        assert result.exit_code == 0 or "Error: " in result.output
+
+
+def test_the_odd_texts_are_odd():
+    assert {unicodedata.category(character) for text in ODD for character in text} >= {
+        "Cc",
+        "Cf",
+        "Cs",
+        "Co",
+        "Cn",
+        "Mn",
+    }

@@ -1,0 +1,198 @@
+"""Requests as no client would send them, on a real gunicorn by a raw socket: each is answered, and none by a 500.
+
+What was refused leaves no row, and what was answered is in the log, whatever came before and after it.
+"""
+
+import gzip
+import json
+import socket
+from urllib.parse import urlsplit
+
+import pytest
+from conftest import HAM, Server
+
+BODY = json.dumps({"text": HAM}).encode()
+CHUNKED = b"Transfer-Encoding: chunked\r\n"
+JSON = b"Content-Type: application/json\r\n"
+FORM = b"Content-Type: application/x-www-form-urlencoded\r\n"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("bad") / "instance", HAMLET_WORKERS="1").start()
+    yield server
+    server.stop()
+
+
+def exchange(server, request):
+    """Send bytes and nothing more; return the bytes that came back until the connection was closed."""
+    address = urlsplit(server.url)
+    with socket.create_connection((address.hostname, address.port), timeout=30) as connection:
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def get(target, headers=b"", method=b"GET"):
+    return method + b" " + target + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + headers + b"\r\n"
+
+
+def post(headers, body, target=b"/api/v1/predict", kind=JSON):
+    return get(target, kind + headers, b"POST") + body
+
+
+def sized(body, length=None):
+    return b"Content-Length: %d\r\n" % (len(body) if length is None else length)
+
+
+def chunk(body):
+    return b"%x\r\n%s\r\n" % (len(body), body)
+
+
+def parts(count, name=b"a"):
+    return b"".join(b'--b\r\nContent-Disposition: form-data; name="' + name + b'"\r\n\r\n\r\n' for _ in range(count))
+
+
+MULTIPART = b"Content-Type: multipart/form-data; boundary=b\r\n"
+FEW_BYTES = gzip.compress(BODY)
+BOMB = gzip.compress(b"[" * 50_000_000)
+
+# name: (request, statuses that are right)
+REQUESTS = {
+    # bodies that break off or are garbled
+    "length too great": (post(sized(BODY, 1000), BODY), {400}),
+    "length too small": (post(sized(BODY, 5), BODY), {400}),
+    "length negative": (post(sized(BODY, -5), BODY), {400}),
+    "length no number": (post(b"Content-Length: many\r\n", BODY), {400}),
+    "length of exabytes": (post(sized(BODY, 10**23), BODY), {413}),
+    "two lengths": (post(sized(BODY) + sized(BODY, 5), BODY), {400}),
+    "length and chunks": (post(sized(BODY) + CHUNKED, chunk(BODY) + b"0\r\n\r\n"), {400}),
+    "neither": (post(b"", BODY), {400}),
+    "chunks": (post(CHUNKED, chunk(BODY[:9]) + chunk(BODY[9:]) + b"0\r\n\r\n"), {200}),
+    "a chunk of no size": (post(CHUNKED, b"zz\r\n" + BODY + b"\r\n0\r\n\r\n"), {400}),
+    "a chunk below 0": (post(CHUNKED, b"-1\r\n" + BODY + b"\r\n0\r\n\r\n"), {400}),
+    "a chunk of exabytes": (post(CHUNKED, b"f" * 18 + b"\r\n" + BODY + b"\r\n0\r\n\r\n"), {400}),
+    "half a chunk": (post(CHUNKED, chunk(BODY)[:9]), {400}),
+    "no last chunk": (post(CHUNKED, chunk(BODY)), {400}),
+    "too many chunks": (post(CHUNKED, chunk(b" " * 65536) * 40 + b"0\r\n\r\n"), {413}),
+    "whole JSON in too many chunks": (post(CHUNKED, chunk(BODY) + chunk(b" " * 65536) * 40 + b"0\r\n\r\n"), {413}),
+    "a coding that is none": (post(b"Transfer-Encoding: banana\r\n", BODY), {501}),
+    "half a form": (post(sized(b"", 600), b"text=half+a+mess", b"/", FORM), {400}),
+    "half a form in chunks": (post(CHUNKED, chunk(b"text=half+a+mess"), b"/", FORM), {400}),
+    "a form in garbled chunks": (post(CHUNKED, b"zz\r\ntext=a\r\n", b"/", FORM), {400}),
+    # bodies that are packed, or said to be something else
+    "gzip": (post(b"Content-Encoding: gzip\r\n" + sized(FEW_BYTES), FEW_BYTES), {415}),
+    "a gzip bomb": (post(b"Content-Encoding: gzip\r\n" + sized(BOMB), BOMB), {415}),
+    "a gzip bomb without a word": (post(sized(BOMB), BOMB), {400}),
+    "UTF-16": (post(sized(BODY.decode().encode("utf-16")), BODY.decode().encode("utf-16")), {200, 400}),
+    "another charset": (post(sized(BODY), BODY, kind=b"Content-Type: application/json; charset=utf-7\r\n"), {200}),
+    "a charset of rubbish": (post(sized(BODY), BODY, kind=b"Content-Type: application/json; charset=\xff\r\n"), {200}),
+    "no type": (post(sized(BODY), BODY, kind=b""), {415}),
+    "a type of rubbish": (post(sized(BODY), BODY, kind=b"Content-Type: ;;=,\r\n"), {415}),
+    # JSON bombs
+    "depth": (post(sized(b"[" * 900_000), b"[" * 900_000), {400}),
+    "depth in an object": (post(sized(b'{"a":' * 200_000), b'{"a":' * 200_000), {400}),
+    "100,000 names": (
+        post(sized(names := b"{%s}" % b",".join(b'"%d":1' % i for i in range(90_000))), names),
+        {422},
+    ),
+    "a name twice": (post(sized(twice := b'{"text":"a","text":"b"}'), twice), {200}),
+    "a number of 900,000 digits": (post(sized(digits := b'{"text":%s}' % (b"1" * 900_000)), digits), {400, 422}),
+    "an infinite number": (post(sized(b'{"text":1e999}'), b'{"text":1e999}'), {422}),
+    "NaN": (post(sized(b'{"text":NaN}'), b'{"text":NaN}'), {422}),
+    # request lines, paths and queries
+    "HTTP/0.9": (b"GET /healthz\r\n\r\n", {400}),
+    "HTTP/9.9": (b"GET / HTTP/9.9\r\nHost: x\r\n\r\n", {400}),
+    "TLS": (b"\x16\x03\x01\x02\x00\x01\x00" + b"\xff" * 99 + b"\r\n\r\n", {400}),
+    "a path of 4,000": (get(b"/" + b"a" * 4000), {404}),
+    "a path of 9,000": (get(b"/" + b"a" * 9000), {414}),
+    "a query of 4,000": (get(b"/?" + b"a=1&" * 990), {200}),
+    "NUL": (get(b"/a\x00b"), {400}),
+    "%00": (get(b"/predictions/%00"), {404}),
+    "%00 in the API": (get(b"/api/v1/predictions/%00"), {404}),
+    "no UTF-8": (get(b"/api/v1/predictions/%ff%fe"), {404}),
+    "half a surrogate pair": (get(b"/api/v1/predictions/%ed%a0%80"), {404}),
+    "bytes above 127": (get(b"/\xe9"), {400}),
+    "half a percent sign": (get(b"/%zz%"), {404}),
+    "a way up": (get(b"/static/..%2f..%2fwsgi.py"), {404}),
+    "a plain way up": (get(b"/static/../../wsgi.py"), {404}),
+    "a way up with backslashes": (get(b"/static/..\\..\\wsgi.py"), {404}),
+    "a way up in Bootstrap": (get(b"/bootstrap/static/..%2f..%2fwsgi.py"), {404}),
+    "a static file of NUL": (get(b"/static/%00"), {404}),
+    "a static file of 3,000": (get(b"/static/" + b"a" * 3000), {404}),
+    "two slashes": (get(b"//evil.example/review"), {404}),
+    "another site's address": (get(b"http://evil.example/login"), {200}),
+    "no address": (get(b"evil.example:80"), {400}),
+    "a parameter again and again": (get(b"/login?" + b"next=/x&" * 400), {200}),
+    # methods
+    "a star": (get(b"*", method=b"OPTIONS"), {404}),
+    "CONNECT": (get(b"x:80", method=b"CONNECT"), {400, 404}),
+    "TRACE": (get(b"/", method=b"TRACE"), {405}),
+    "BREW": (get(b"/", method=b"BREW"), {405}),
+    "small letters": (get(b"/", method=b"get"), {400}),
+    # headers
+    "no host": (b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n", {200}),
+    "two hosts": (get(b"/", b"Host: y\r\n"), {400}),
+    "a header of 100,000": (get(b"/", b"X: " + b"a" * 100_000 + b"\r\n"), {431}),
+    "500 headers": (get(b"/", b"".join(b"X-%d: a\r\n" % i for i in range(500))), {431}),
+    "NUL in a header": (get(b"/", b"X: a\x00b\r\n"), {400}),
+    "a folded header": (get(b"/", b"X: a\r\n  b\r\n"), {400}),
+    "a request id of no letters": (get(b"/", b"X-Request-ID: \xff\xfe\r\n"), {200}),
+    "an expectation": (post(sized(BODY) + b"Expect: tea\r\n", BODY), {417}),
+    "an upgrade": (get(b"/", b"Upgrade: websocket\r\nConnection: Upgrade\r\n"), {200, 405}),
+    "a range of nothing": (get(b"/static/style.css", b"Range: bytes=9999999999999999999999-1,-,\r\n"), {416}),
+    "a date that is none": (get(b"/static/style.css", b"If-Modified-Since: \xff\r\nIf-None-Match: \xff\r\n"), {200}),
+    "a key of no letters": (get(b"/api/v1/predictions", b"Authorization: Bearer \xff\xfe\r\n"), {401}),
+    "a password that is no Base64": (get(b"/api/v1/predictions", b"Authorization: Basic \xff===\r\n"), {401}),
+    "credentials of no kind": (get(b"/api/v1/predictions", b'Authorization: Digest x=",\r\n'), {401}),
+    "cookies of rubbish": (get(b"/", b"Cookie: session=\xff\xfe; ;;=; " + b"x=y; " * 1000 + b"\r\n"), {200}),
+    "a forged session": (get(b"/review", b"Cookie: session=eyJzaWduZWRfaW5fdW50aWwiOjllOX0.aaaaaa.bbbb\r\n"), {303}),
+    # multipart
+    "no boundary": (post(sized(b"text=a"), b"text=a", b"/", b"Content-Type: multipart/form-data\r\n"), {400}),
+    "20,000 parts": (post(sized(parts(20_000)), parts(20_000), b"/", MULTIPART), {400, 413}),
+    "a name of 900,000": (post(sized(parts(1, b"a" * 900_000)), parts(1, b"a" * 900_000), b"/", MULTIPART), {400, 413}),
+    "half a part": (post(sized(b"", 600), parts(1, b"text") + b"abc", b"/", MULTIPART), {400}),
+}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_every_bad_request_is_answered_and_its_neighbours_are_in_the_log(server, name):
+    request, right = REQUESTS[name]
+    before = server.call("/api/v1/predict", {"text": HAM})[1]["id"]
+    rows = len(server.stored())
+    answer = exchange(server, request)
+    head, _, body = answer.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n").partition(b"\r\n\r\n")
+    status = int(head.split()[1])
+    assert status in right, answer[:500]
+    assert b"Traceback" not in answer
+    if status >= 400 and b"X-Request-ID" in head:  # else it was no HTTP, and gunicorn answers that by itself
+        if b" /api/" in request[:12]:
+            assert b"Content-Type: application/problem+json" in head
+            assert json.loads(body)["status"] == status
+        elif not request.startswith(b"HEAD"):
+            assert b"<html" in body
+    stored = server.stored()
+    assert before in stored
+    assert len(stored) - rows == (status == 200 and b"/predict" in request[:24])
+    assert "Traceback" not in server.output()
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "TRACE", "PATCH", "DELETE", "PUT", "POST", "BREW"])
+def test_every_route_answers_every_method(app, client, method):
+    app.testing = False  # a fault is a 500, as it would be for a visitor
+    for rule in app.url_map.iter_rules():
+        path = rule.rule
+        for argument in rule.arguments:
+            path = path.replace(f"<path:{argument}>", "..%2f%00").replace(f"<{argument}>", "no-such-id\x00\u202e")
+        answer = client.open(path, method=method)
+        assert answer.status_code < 500, (method, path)
+        if answer.status_code == 405:
+            assert answer.headers["Allow"]
+        if answer.status_code >= 400 and path.startswith("/api/") and method != "HEAD":
+            assert answer.content_type == "application/problem+json"
+
+
+@pytest.mark.parametrize("id_", ["x", "1", "0" * 36, "%00", "..", "019ab0f2-5b7e-7c3a-9d21-0f6c1f2e3a4g", "a" * 3000])
+def test_an_id_that_is_none_is_not_found(client, id_):
+    for path in [f"/predictions/{id_}", f"/api/v1/predictions/{id_}"]:
+        assert client.get(path).status_code in (404, 308)

@@ -1,0 +1,32 @@
+"""No text keeps a regular expression busy for ever.
+
+That the time grows in proportion to the text, twice for twice the length, is measured by benchmarks/patterns.py. Here
+the same texts get far more time than they need: only a pattern that can be read in very many ways could use it up.
+"""
+
+import re
+import subprocess
+import sys
+
+from webapp.config import ROOT
+
+sys.path.insert(0, str(ROOT))
+from benchmarks.patterns import LENGTHS, patterns
+
+PLENTY_S = 300  # for what takes a few
+
+
+def test_the_list_of_patterns_is_whole():
+    source = "".join(path.read_text() for path in (ROOT / "webapp").rglob("*.py"))
+    written = re.findall(r"\bre\.(?:compile|sub|split|findall|finditer|search|match|fullmatch)\(\s*r?f?\"", source)
+    assert len(written) - 1 == len(list(patterns()))  # two are the same
+
+
+def test_texts_made_to_keep_a_pattern_busy_do_not():
+    code = (
+        "from benchmarks.patterns import *\n"
+        "works = [everywhere(pattern) for _, pattern in patterns()] + [read_message]\n"
+        f"for _, text in list(texts({LENGTHS[0]}))[::4]:\n"
+        "    for work in works: work(text)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=PLENTY_S)
