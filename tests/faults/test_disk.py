@@ -11,6 +11,7 @@ from clients import Load, assert_answered_means_stored, wait_until
 from conftest import HAM, Server, missing, need
 from repetitions import REPETITIONS
 
+
 @pytest.fixture
 def disk(tmp_path):
     """A small disk of its own, with a real file system on it."""

@@ -15,7 +15,7 @@ def predict(text: str) -> None:
     if text != "-":
         _print_prediction(text)
         return
-    lines = click.open_file("-", encoding="utf-8", errors="surrogateescape")  # what is no UTF-8 is refused, with its line
+    lines = click.open_file("-", encoding="utf-8", errors="surrogateescape")  # what is no UTF-8 is refused
     for number, line in enumerate(lines, start=1):
         if line.strip():
             try:

@@ -5,7 +5,7 @@ import datetime as dt
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from typing import TextIO
+from typing import Final, TextIO
 
 import pandas as pd
 import sqlalchemy as sa
@@ -27,7 +27,7 @@ from webapp.log.tables import (
 
 COLUMNS = [column.name for column in predictions.columns]
 TEXTS = [column.name for column in predictions.columns if isinstance(column.type, sa.String)]
-QUOTING = csv.QUOTE_NONNUMERIC  # every text: else a carriage return in one would end its row
+QUOTING: Final = csv.QUOTE_NONNUMERIC  # every text: else a carriage return in one would end its row
 FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # what begins with one of these is a formula to a spreadsheet
 CHUNK_ROWS = 10_000  # so that memory stays the same, however long the log is
 
