@@ -2,21 +2,20 @@
 
 import json
 import re
-import socket
 import subprocess
 import sys
 import time
-from contextlib import closing, suppress
+from contextlib import closing
 from http.client import HTTPConnection
 from urllib.parse import urlencode
 
+import proxy
 import pytest
 from conftest import Server, need
 
-from webapp.config import MAX_BODY, ROOT
+from webapp.config import MAX_BODY
 
-GUIDE = (ROOT / "docs" / "deploy.md").read_text()
-SERVICE, SOCKET, SITE = re.findall(r"```(?:ini|nginx)\n(.*?)```", GUIDE, re.DOTALL)
+SERVICE, SOCKET = re.findall(r"```ini\n(.*?)```", proxy.GUIDE, re.DOTALL)
 PREDICT, MESSAGE, JSON = "/api/v1/predict", b'{"text": "Win a prize"}', {"Content-Type": "application/json"}
 
 
@@ -29,26 +28,8 @@ def hamlet(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def nginx(hamlet, tmp_path_factory):
-    """Two ports of nginx: "http" is the guide's site, "https" is the same as if it had been reached over HTTPS."""
-    program, folder = need("nginx", "on Debian, apt-get install nginx-light"), tmp_path_factory.mktemp("nginx")
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-        ports = {"http": one.getsockname()[1], "https": other.getsockname()[1]}
-    config = f"daemon off; master_process off; pid {folder}/pid; events {{}} http {{ access_log off;\n"
-    config += "".join(f"{kind}_temp_path {folder};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-    for scheme, port in ports.items():
-        site = SITE.replace("listen [::]:80;", "").replace("listen 80;", f"listen 127.0.0.1:{port};")
-        config += site.replace("127.0.0.1:8000", f"127.0.0.1:{hamlet.port}").replace("$scheme", scheme)
-    (folder / "conf").write_text(config + "}")
-    with (folder / "output").open("w") as output:
-        process = subprocess.Popen([program, "-p", folder, "-e", "stderr", "-c", folder / "conf"], stderr=output)
-    for _ in range(100):
-        with suppress(OSError), socket.create_connection(("127.0.0.1", ports["https"])):
-            break
-        time.sleep(0.1)
-    assert process.poll() is None, (folder / "output").read_text()
-    yield ports
-    process.terminate()
-    process.wait(30)
+    with proxy.nginx(tmp_path_factory.mktemp("nginx"), hamlet.port) as ports:
+        yield ports
 
 
 def ask(port, path="/", body=None, headers=None, sender="127.0.0.1"):

@@ -1,0 +1,47 @@
+"""10,000 visitors who send nothing, or the beginning of something, through nginx: nobody else notices."""
+
+import socket
+from contextlib import ExitStack
+
+import pytest
+from clients import Load, assert_answered_means_stored
+from conftest import missing
+from proxy import nginx, raise_open_files
+from repetitions import REPETITIONS
+
+VISITORS = 10_000
+SOURCES = [f"127.0.0.{number}" for number in range(2, 12)]  # as one address has only so many ports
+BEGINNINGS = [
+    b"",
+    b"POST /api/v1/predict HTTP/1.1\r\nHost: hamlet\r\nContent-Ty",
+    b"POST /api/v1/predict HTTP/1.1\r\nHost: hamlet\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{",
+    b"GET / HTTP/1.1\r\nHost: hamlet\r\n\r\n",  # and the answer is never read
+]
+
+
+@pytest.fixture
+def behind_nginx(server, tmp_path):
+    (tmp_path / "nginx").mkdir()
+    if raise_open_files() < VISITORS + 100:
+        missing("enough open files", f"raise the hard limit of `ulimit -n` over {VISITORS + 100:,}")
+    with nginx(tmp_path / "nginx", server.port) as ports:
+        yield ports["http"]
+
+
+def visit(port, number):
+    """Connect and send a beginning."""
+    source = (SOURCES[number % len(SOURCES)], 0)
+    visitor = socket.create_connection(("127.0.0.1", port), timeout=60, source_address=source)
+    visitor.sendall(BEGINNINGS[number % len(BEGINNINGS)])
+    return visitor
+
+
+def test_ten_thousand_slow_visitors_keep_nobody_from_an_answer(server, behind_nginx):
+    with ExitStack() as visitors:
+        for number in range(VISITORS):
+            visitors.enter_context(visit(behind_nginx, number))
+        with Load(behind_nginx, keep_alive=True) as load:
+            load.wait_for(100 * REPETITIONS)
+    assert load.cut_off == []
+    assert load.refused == {}
+    assert_answered_means_stored(server, load)

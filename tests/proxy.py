@@ -1,0 +1,47 @@
+"""A real nginx in front of a server, set up as docs/deploy.md says."""
+
+import contextlib
+import re
+import resource
+import socket
+import subprocess
+
+from clients import wait_until
+from conftest import need
+
+from webapp.config import ROOT
+
+GUIDE = (ROOT / "docs" / "deploy.md").read_text()
+SITE, MANY = re.findall(r"```nginx\n(.*?)```", GUIDE, re.DOTALL)
+
+
+@contextlib.contextmanager
+def nginx(folder, hamlet_port):
+    """Run it; give its ports: "http" is the guide's site, "https" is the same as if it had been reached over HTTPS."""
+    program = need("nginx", "on Debian, apt-get install nginx-light")
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        ports = {"http": one.getsockname()[1], "https": other.getsockname()[1]}
+    config = f"daemon off; master_process off; pid {folder}/pid; {MANY} http {{ access_log off;\n"
+    config += "".join(f"{kind}_temp_path {folder};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    for scheme, port in ports.items():
+        site = SITE.replace("listen [::]:80;", "").replace("listen 80;", f"listen 127.0.0.1:{port};")
+        config += site.replace("127.0.0.1:8000", f"127.0.0.1:{hamlet_port}").replace("$scheme", scheme)
+    (folder / "conf").write_text(config + "}")
+    with (folder / "output").open("w") as output:
+        process = subprocess.Popen([program, "-p", folder, "-e", "stderr", "-c", folder / "conf"], stderr=output)
+    try:
+        wait_until(
+            lambda: socket.create_connection(("127.0.0.1", ports["https"])).close() is None,
+            what=lambda: (folder / "output").read_text(),
+        )
+        yield ports
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def raise_open_files():
+    """Let this process, and nginx after it, have as many connections open as the system allows; return how many."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most
