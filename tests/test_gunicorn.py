@@ -1,46 +1,11 @@
-"""A real gunicorn: what was answered is in the log, whatever happens to the processes."""
+"""A real gunicorn, as it runs every day; tests/faults has what may happen to it."""
 
-import http.client
-import signal
-import sqlite3
 import threading
 import time
-from contextlib import closing
 
 import pytest
+from clients import Load, assert_answered_means_stored
 from conftest import HAM, SPAM
-
-
-def stored(server):
-    if server.database_url is None:
-        with closing(sqlite3.connect(server.instance_folder / "log.db")) as database:
-            assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    return server.stored()
-
-
-def load(server, answered, failed, stop, threads=8):
-    """Keep sending until told to stop; collect the ids of what was answered."""
-
-    def send():
-        while not stop.is_set():
-            try:
-                status, answer = server.call("/api/v1/predict", {"text": SPAM})
-            except (OSError, http.client.HTTPException):
-                failed.append("no connection")
-                time.sleep(0.05)
-                continue
-            answered.append(answer["id"]) if status == 200 else failed.append(status)
-
-    started = [threading.Thread(target=send) for _ in range(threads)]
-    for thread in started:
-        thread.start()
-    return started
-
-
-def finish(stop, threads):
-    stop.set()
-    for thread in threads:
-        thread.join()
 
 
 def test_it_starts_from_any_directory_and_says_where_it_listens(server):
@@ -64,43 +29,13 @@ def test_nobody_can_write_a_line_of_their_own_into_the_access_log(server):
     assert " GET /nothing%0Aforged%20line 404 " in line
 
 
-@pytest.mark.databases("sqlite", "postgresql")
-@pytest.mark.parametrize("repetition", range(3))
-def test_sigkill_of_all_processes_loses_nothing_that_was_answered(server, repetition):
-    answered, failed, stop = [], [], threading.Event()
-    threads = load(server, answered, failed, stop)
-    time.sleep(1 + repetition / 3)
-    server.stop(signal.SIGKILL)
-    finish(stop, threads)
-    assert len(answered) > 20
-    ids = stored(server)
-    assert set(answered) <= set(ids)
-    assert len(ids) == len(set(ids))
-    server.start()
-    assert server.call(f"/api/v1/predictions/{answered[-1]}")[0] == 200
-
-
 def test_a_stop_lets_requests_in_flight_finish(server):
-    answered, failed, stop = [], [], threading.Event()
-    threads = load(server, answered, failed, stop)
-    time.sleep(1)
-    server.stop()
-    finish(stop, threads)
+    with Load(server.port) as load:
+        load.wait_for(50)
+        server.stop()
     assert server.process.returncode == 0
-    assert set(failed) <= {"no connection"}
-    assert set(answered) <= set(stored(server))
-
-
-def test_a_reload_under_load_fails_no_request(server):
-    answered, failed, stop = [], [], threading.Event()
-    threads = load(server, answered, failed, stop, threads=4)
-    for _ in range(3):
-        time.sleep(0.5)
-        server.process.send_signal(signal.SIGHUP)
-    time.sleep(2)
-    finish(stop, threads)
-    assert failed == []
-    assert set(answered) == set(stored(server))
+    assert load.refused == {}
+    assert_answered_means_stored(server, load)
 
 
 @pytest.mark.databases("sqlite", "postgresql")
@@ -118,7 +53,7 @@ def test_large_batches_from_all_sides_are_stored_whole(server):
     assert [status for status, _ in answers] == [200] * 6
     ids = [prediction["id"] for _, answer in answers for prediction in answer["predictions"]]
     assert len(set(ids)) == 6000
-    assert set(ids) == set(stored(server))
+    assert set(ids) == set(server.stored())
 
 
 def test_a_wrong_port_gets_one_clear_line(tmp_path):

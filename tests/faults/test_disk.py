@@ -78,6 +78,7 @@ def test_a_full_disk(server, disk):
     assert " 500 " not in server.output()
     assert "Traceback" not in server.output()
     assert "database or disk is full" in server.output()
+    print(f"{REPETITIONS} times full: {len(load.answered):,} answered and stored, {load.refused[503]:,} refused")
 
 
 def test_a_file_system_that_turns_read_only(server, disk):

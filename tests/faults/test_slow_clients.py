@@ -45,3 +45,4 @@ def test_ten_thousand_slow_visitors_keep_nobody_from_an_answer(server, behind_ng
     assert load.cut_off == []
     assert load.refused == {}
     assert_answered_means_stored(server, load)
+    print(f"{VISITORS:,} slow visitors: {len(load.answered):,} others answered, none refused or cut off")
