@@ -252,7 +252,7 @@ def test_a_missing_file_is_named(flask):
 
 def test_a_training_that_breaks_off_leaves_no_half_written_version(flask, models, labelled, monkeypatch):
     before = sorted(models.iterdir())
-    monkeypatch.setattr("pathlib.Path.write_text", lambda *_: 1 / 0)
+    monkeypatch.setattr("pathlib.Path.rename", lambda *_: 1 / 0)
     assert flask("train", labelled).exit_code != 0
     assert sorted(models.iterdir()) == before
 
