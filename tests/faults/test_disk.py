@@ -12,12 +12,16 @@ from conftest import HAM, Server, missing, need
 from repetitions import REPETITIONS
 
 
+MIB = 1024 * 1024
+
+
 @pytest.fixture
 def disk(tmp_path):
     """A small disk of its own, with a real file system on it."""
     image, folder = tmp_path / "image", tmp_path / "disk"
     folder.mkdir()
-    image.write_bytes(bytes(24 * 1024 * 1024))
+    with image.open("wb") as file:
+        file.truncate((24 + 2 * REPETITIONS) * MIB)  # with room for what is answered meanwhile
     make = need("mkfs.ext4", "on Debian, apt-get install e2fsprogs")
     subprocess.run([make, "-q", "-m", "0", image], check=True)
     mounted = subprocess.run(["mount", "-o", "loop", image, folder], capture_output=True, text=True)
@@ -36,9 +40,11 @@ def server(disk):
 
 
 def fill(disk):
-    with contextlib.suppress(OSError), (disk / "ballast").open("wb", buffering=0) as ballast:
-        while True:
-            ballast.write(bytes(4096))
+    with (disk / "ballast").open("wb", buffering=0) as ballast:
+        for piece in (MIB, 1024):
+            with contextlib.suppress(OSError):
+                while True:
+                    ballast.write(bytes(piece))
     assert shutil.disk_usage(disk).free < 4096
 
 

@@ -1,13 +1,16 @@
 """Writes rows so that answered means stored, and many requests share one commit."""
 
 import logging
+import shutil
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
+from webapp.config import MAX_BODY
 from webapp.errors import LogUnavailable
 from webapp.log.database import driver_transaction
 from webapp.log.insert import Insert
@@ -62,12 +65,19 @@ class LogWriter:
             raise _unavailable() from error
 
     def check(self) -> None:
-        """Write to the database without changing it; raises LogUnavailable."""
+        """Write to the database without changing it; raises LogUnavailable, also where the largest request may not fit.
+
+        On a full disk SQLite can still write what is small into what its files have to spare.
+        """
         try:
             with self.engine.begin() as connection:  # SQLite would write nothing if nothing changed between
                 connection.execute(sa.text("UPDATE schema_version SET version = version + 1"))
                 connection.execute(sa.text("UPDATE schema_version SET version = version - 1"))
-        except sa.exc.SQLAlchemyError as error:
+                if self.engine.dialect.name == "sqlite":
+                    file = connection.execute(sa.text("PRAGMA database_list")).all()[0].file
+                    if shutil.disk_usage(Path(file).parent).free < MAX_BODY:
+                        raise OSError("its disk is full")
+        except (sa.exc.SQLAlchemyError, OSError) as error:
             _say_why(error, 1)
             raise _unavailable() from error
 
