@@ -11,7 +11,6 @@ from clients import Load, assert_answered_means_stored, wait_until
 from conftest import HAM, Server, missing, need
 from repetitions import REPETITIONS
 
-
 MIB = 1024 * 1024
 
 
