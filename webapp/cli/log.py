@@ -20,7 +20,10 @@ log = ClearGroup("log", help="Export, purge, recount or copy the prediction log.
 )
 @click.option("--format", "file_format", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
 def export_log(since: dt.datetime | None, file_format: str) -> None:
-    """Write the logged predictions to standard output, oldest first."""
+    """Write the logged predictions to standard output, oldest first.
+
+    In CSV a text that a spreadsheet would run as a formula has a ' before it; jsonl holds each text as it was.
+    """
     from webapp.log.export import export
 
     since = since and since.replace(tzinfo=dt.UTC)
