@@ -80,3 +80,11 @@ def test_every_setting_is_in_the_readme_and_nothing_else():
 def test_links_between_documents_lead_somewhere(document):
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text()):
         assert (document.parent / target).exists(), target
+
+
+def test_every_promise_names_tests_that_there_are():
+    promises = ROOT / "docs" / "promises.md"
+    named = re.findall(r"\]\((\S+?\.py)\)`::(\w+)`", promises.read_text())
+    assert len(named) > 15
+    for file, test in named:
+        assert f"def {test}(" in (promises.parent / file).read_text()
