@@ -1,6 +1,7 @@
 """What is PostgreSQL's own: time limits, encodings, what it cannot hold, and a log that several hosts share."""
 
 import datetime as dt
+import os
 import signal
 import subprocess
 import sys
@@ -10,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
+from clients import Load, assert_answered_means_stored, wait_until
 from conftest import HAM, PASSWORD, Server
-from test_gunicorn import finish, load
 
 from webapp.access import throttle
 from webapp.app import create_app
@@ -119,7 +120,9 @@ def test_sums_are_right_while_others_sum_up_and_predict(client, engine, monkeypa
         with engine.connect() as connection:
             stored.append(connection.execute(sa.select(sa.func.count(predictions.c.id))).scalar())
         seen.append(count(engine, PREDICTIONS)[()])
-    finish(stop, threads)
+    stop.set()
+    for thread in threads:
+        thread.join()
     assert stored[-1] > 20
     assert all(before <= counted for before, counted in zip(stored, seen, strict=True))
     assert count(engine, PREDICTIONS)[()] == len(set(ids(engine)))
@@ -152,37 +155,34 @@ def test_two_hosts_never_open_the_same_message_for_two_people(tmp_path, app, eng
 
 
 def test_two_hosts_under_load_lose_nothing_when_a_worker_or_the_database_dies(hosts, postgres):
-    answered, failed, stop = [], [], threading.Event()
-    threads = [thread for host in hosts for thread in load(host, answered, failed, stop, threads=4)]
-    time.sleep(1.5)
-    worker = subprocess.run(["pgrep", "-P", str(hosts[0].process.pid)], capture_output=True, text=True).stdout.split()[
-        0
-    ]
-    subprocess.run(["kill", "-KILL", worker], check=True)
-    time.sleep(1.5)
-    assert set(failed) <= {"no connection"}  # those that the dead worker had
-    for how in ("fast", "immediate"):  # as an update does, and as a crash
-        postgres.stop(how)
-        for host in hosts:
-            status, answer = host.call("/readyz")
-            assert (status, answer["title"]) == (503, "The log cannot be written")
-            assert host.call("/api/v1/predictions/x")[0] == 503
-        time.sleep(1)
-        postgres.start()
-        deadline = time.monotonic() + 20
-        while [host.call("/readyz")[0] for host in hosts] != [200, 200]:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        before = len(failed)
-        time.sleep(1.5)
-        assert failed[before:] == []  # it recovered by itself, and no dead connection was left over
-    finish(stop, threads)
-    assert set(failed) <= {"no connection", 503}
-    assert 503 in failed
-    stored = hosts[0].stored()
-    assert len(answered) > 100
-    assert len(set(answered)) == len(answered)
-    assert set(answered) <= set(stored)
-    assert len(stored) == len(set(stored))
-    assert all(host.call(f"/api/v1/predictions/{answered[-1]}")[0] == 200 for host in hosts)
+    with Load(hosts[0].port) as one, Load(hosts[1].port) as other:
+        both = (one, other)
+        for load in both:
+            load.wait_for(50)
+        os.kill(hosts[0].workers()[0], signal.SIGKILL)
+        for load in both:
+            load.wait_for(50)
+            assert load.refused == {}
+        for how in ("fast", "immediate"):  # as an update does, and as a crash
+            postgres.stop(how)
+            for host in hosts:
+                status, answer = host.call("/readyz")
+                assert (status, answer["title"]) == (503, "The log cannot be written")
+                assert host.call("/api/v1/predictions/x")[0] == 503
+            for load in both:
+                wait_until(lambda load=load: load.refused[503] > 0)
+            postgres.start()
+            wait_until(lambda: [host.call("/readyz")[0] for host in hosts] == [200, 200])
+            for load in both:
+                load.wait_for(20)  # what was asked before is answered
+            before = [dict(load.refused) for load in both]
+            for load in both:
+                load.wait_for(50)
+            assert [dict(load.refused) for load in both] == before  # by itself, and no dead connection was left over
+    for load in both:
+        assert set(load.refused) == {503}
+        assert_answered_means_stored(hosts[0], load)
+    assert other.cut_off == []  # one may have lost what the dead worker had
+    last = list(one.answered.values())[-1]
+    assert all(host.call(f"/api/v1/predictions/{last}")[0] == 200 for host in hosts)
     assert "Traceback" not in "".join(host.output() for host in hosts).split("503")[0]

@@ -35,8 +35,8 @@ def _harmless(count: Count[Arguments]) -> Count[Arguments]:
     def tried(self: "Metrics", /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
         try:
             count(self, *args, **kwargs)
-        except Exception:  # whatever it is, the request itself went well
-            self.complain()
+        except Exception as error:  # whatever it is, the request itself went well
+            self.complain(error)
 
     return tried
 
@@ -115,10 +115,11 @@ class Metrics:
                 raise NotReady(f"The counts of the workers cannot be read ({error}). Restart Hamlet.") from error
         return counted + b"".join(generate_latest(other) for other in others)
 
-    def complain(self) -> None:
-        """Log the error at hand, the first time."""
+    def complain(self, error: Exception) -> None:
+        """Log an error, the first time; with where it comes from, unless the disk is to blame."""
         if not self._complained:
-            logger.exception("Something could not be counted for /metrics; the requests go on.")
+            where = None if isinstance(error, OSError) else error
+            logger.error("Something could not be counted for /metrics (%s); the requests go on.", error, exc_info=where)
         self._complained = True
 
     def _series(self, metric: Series, *labels: Any) -> Series:
