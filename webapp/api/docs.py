@@ -38,6 +38,8 @@ def responses(answer: type[BaseModel] | dict[str, Any], *errors: int) -> dict[st
         }
         content = {"application/problem+json": {"schema": schema, "example": example}}
         documented[status] = {"description": phrase, "content": content}
+    if 414 in errors:
+        documented[414] = {"description": "URI Too Long: the server says so on a page of HTML, before the app sees it"}
     return documented
 
 

@@ -16,7 +16,7 @@ blueprint = APIBlueprint("monitoring", __name__, url_prefix="/api/v1", abp_tags=
 @blueprint.get(
     "/monitoring",
     summary="How accurate, steady, fast and faultless is the model?",
-    responses=responses(Monitoring, 401, 422, 500, 503),
+    responses=responses(Monitoring, 401, 414, 422, 500, 503),
     security=[{"api_key": []}],
 )
 @needs_key

@@ -85,7 +85,7 @@ def predict_batch(body: BatchRequest) -> Response:
 @blueprint.get(
     "/predictions/<prediction_id>",
     summary="Read a stored prediction",
-    responses=responses(StoredPrediction, 404, 422, 500, 503),
+    responses=responses(StoredPrediction, 404, 414, 422, 500, 503),
 )
 def read(path: PredictionPath) -> Response:
     """Return a prediction as it was stored, to whoever holds its id."""

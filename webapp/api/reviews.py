@@ -31,7 +31,7 @@ blueprint.before_request(read_json)
 
 
 @blueprint.get(
-    "/predictions", summary="List stored predictions", responses=responses(ListedPredictions, 401, 422, 500, 503)
+    "/predictions", summary="List stored predictions", responses=responses(ListedPredictions, 401, 414, 422, 500, 503)
 )
 @needs_key
 def list_all(query: ListQuery) -> Response:
@@ -60,7 +60,7 @@ def list_all(query: ListQuery) -> Response:
 @blueprint.put(
     "/predictions/<prediction_id>/review",
     summary="Say what a message really is",
-    responses=responses(GivenReview, 400, 401, 404, 413, 415, 422, 500, 503),
+    responses=responses(GivenReview, 400, 401, 404, 413, 414, 415, 422, 500, 503),
 )
 @needs_key
 def review(path: PredictionPath, body: ReviewRequest) -> Response:
