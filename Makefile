@@ -46,7 +46,7 @@ fuzz: $(BIN)/.installed-dev .venv-fuzz/.installed  ## try bad input of all kinds
 	@$(BIN)/python benchmarks/patterns.py
 	@.venv-fuzz/bin/python tests/fuzz/features.py -max_total_time=600 -max_len=10000 -timeout=5 .venv-fuzz/texts
 
-faults: $(BIN)/.installed-dev  ## kill it, fill its disk, take its files away ... a hundred times; an hour, as root
+faults: $(BIN)/.installed-dev  ## kill it, fill its disk, take its files away ... a hundred times; 40 minutes, as root
 	@FAULTS=100 $(BIN)/python -m pytest -n auto -rP --durations=0 tests/faults
 
 bench: $(BIN)/.installed .venv-bench/.installed .venv-bench-mlserver/.installed  ## compare speed with other servers

@@ -26,23 +26,9 @@ ROUNDS = 5
 # What begins, goes on with and ends words, links, addresses, numbers, spaced letters, paths and signs.
 PIECES = ["a", "A", "1", " ", "\t", "\n", ".", "-", "_", "/", "@", ",", ":", "(", "'", "!", "£", "½", "\u200b", "é"]
 PIECES += ["ab", "a1", "1a", "a.", "a-", "a ", "1.", "1,", "1 ", "a@", "@a", "a_", "1_", "/a", "/a1", "//", "http://"]
-PIECES += [
-    "www.",
-    "www.a",
-    "hxxp",
-    "a.com",
-    "rs ",
-    "£1",
-    "1p",
-    "+1(",
-    "spam",
-    "Ham",
-    "d1",
-    "bbbb/",
-    "/bbbb",
-    "aA",
-    "(1",
-]
+PIECES += ["www.", "www.a", "hxxp", "a.com", "rs ", "£1", "1p", "+1("]
+PIECES += ["spam", "Ham", "d1", "bbbb/", "/bbbb", "aA", "(1"]
+WRITTEN_IN_PLACE = {f"re.{name}" for name in ("sub", "split", "findall", "finditer", "search", "match", "fullmatch")}
 ENDS = ["", "_", "\x00", "é", "!", "1", "a"]
 
 
@@ -63,9 +49,6 @@ def patterns():
                     (pattern.pattern, pattern.flags), (f"{path.stem}:{node.lineno}:{node.col_offset}", pattern)
                 )
     return found.values()
-
-
-WRITTEN_IN_PLACE = {f"re.{name}" for name in ("sub", "split", "findall", "finditer", "search", "match", "fullmatch")}
 
 
 def texts(length):

@@ -72,12 +72,12 @@ class Load:
 
 
 def wait_until(condition, timeout=60, what=lambda: "it did not happen in time"):
-    """Return when a condition holds, whose errors (of connections) count as no."""
+    """Return what a condition gives as soon as that is true; its errors (of connections) count as no."""
     give_up_at = time.monotonic() + timeout
     while True:
         with contextlib.suppress(OSError, http.client.HTTPException):
-            if condition():
-                return
+            if result := condition():
+                return result
         assert time.monotonic() < give_up_at, what()
         time.sleep(0.05)
 

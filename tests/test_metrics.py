@@ -7,11 +7,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
+from clients import wait_until
 from conftest import HAM, SPAM, Server, need
 
 from webapp.config import ROOT
@@ -175,14 +175,6 @@ def predictions(server):
     told = {total(server.call("/metrics")[1], "hamlet_predictions_total") for _ in range(8)}
     assert len(told) == 1, "the workers tell different numbers"
     return told.pop()
-
-
-def wait_until(true):
-    for _ in range(100):
-        if true():
-            return
-        time.sleep(0.1)
-    raise AssertionError("it did not happen within 10 seconds")
 
 
 def test_all_workers_add_up_whichever_answers(two_workers):

@@ -9,10 +9,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from types import SimpleNamespace
 
 import pytest
+from clients import wait_until
 from conftest import HAM, PASSWORD, Server
 
 from webapp import config
@@ -320,21 +320,14 @@ def test_a_running_server_with_a_key_serves_signed_versions_and_nothing_else(tmp
         for evil in [*plant_all(Field, models, trace)[::4], *plant_all(SignedField, models, trace)[::3]]:
             (models / "current").write_text(evil + "\n")
             (models / "challenger").write_text(evil + "\n")
-            wait_for(lambda: server.call("/readyz")[0] == 503)
+            wait_until(lambda: server.call("/readyz")[0] == 503)
             assert server.call("/api/v1/predict", {"text": HAM})[1]["model_version"] == SHIPPED
             (models / "current").write_text(SHIPPED + "\n")
-            wait_for(lambda: server.call("/readyz")[0] == 200)
+            wait_until(lambda: server.call("/readyz")[0] == 200)
             assert not trace.exists(), evil
     finally:
         server.stop(signal.SIGKILL)
     assert KEY not in server.output()
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 # --- Signing ---------------------------------------------------------------------------------------------------------

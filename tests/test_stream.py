@@ -15,6 +15,7 @@ import urllib.request
 from collections import Counter
 
 import pytest
+from clients import wait_until
 from conftest import HAM, PASSWORD, SPAM, need_module
 
 from webapp.config import MAX_TEXT_LENGTH, ROOT
@@ -265,14 +266,6 @@ def log(tmp_path):
     return read
 
 
-def wait_for(condition, seconds=30):
-    until = time.monotonic() + seconds
-    while not (result := condition()):
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    return result
-
-
 def numbered(count, first=0):
     return [(str(i).encode(), json.dumps({"text": f"message {i}"}).encode()) for i in range(first, first + count)]
 
@@ -297,10 +290,10 @@ def test_records_are_scored_logged_and_passed_on_and_the_bad_ones_diverted(broke
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
             return answer.read().decode()
 
-    wait_for(lambda: 'hamlet_stream_lag{partition="0",topic="messages"} 0.0' in metrics())
+    wait_until(lambda: 'hamlet_stream_lag{partition="0",topic="messages"} 0.0' in metrics())
     assert 'hamlet_stream_records_total{outcome="dead letter"} 4.0' in metrics()
     assert 'hamlet_predictions_total{label="spam"' in metrics()
-    [(records, dead, lag)] = wait_for(lambda: log("SELECT records, dead_letters, lag FROM stream_consumers"))
+    [(records, dead, lag)] = wait_until(lambda: log("SELECT records, dead_letters, lag FROM stream_consumers"))
     assert (records, dead, lag) == (605, 4, 0)
     assert consumer.stop() == 0
     assert "all that was read is done and committed" in consumer.output()
@@ -311,7 +304,7 @@ def test_sigterm_finishes_and_commits_so_that_nothing_is_read_again(broker, star
     broker.create("messages", "predictions", "messages.dead-letter")
     broker.send("messages", numbered(4_000))
     first = start()
-    wait_for(lambda: log("SELECT count(*) > 0 FROM predictions") == [(1,)])
+    wait_until(lambda: log("SELECT count(*) > 0 FROM predictions") == [(1,)])
     assert first.stop() == 0
     start()
     keys = Counter(one.key() for one in broker.read("predictions", 4_000))
@@ -324,7 +317,7 @@ def test_of_two_consumers_one_is_killed_and_the_broker_pauses(broker, start, log
     broker.create("messages", "predictions", "messages.dead-letter")
     broker.send("messages", [*numbered(15_000), *((f"bad {i}".encode(), b"{") for i in range(20))])
     victim, survivor = start(), start()
-    wait_for(lambda: log("SELECT count(*) > 2000 FROM predictions") == [(1,)])
+    wait_until(lambda: log("SELECT count(*) > 2000 FROM predictions") == [(1,)])
     victim.process.kill()
     broker.process.send_signal(signal.SIGSTOP)
     time.sleep(1)
@@ -338,19 +331,19 @@ def test_of_two_consumers_one_is_killed_and_the_broker_pauses(broker, start, log
 
 def test_a_broker_that_goes_away_is_said_once_and_a_topic_made_anew_is_not_taken_for_the_old_one(broker, start, log):
     consumer = start()  # no topic yet
-    wait_for(lambda: "There is no topic messages yet" in consumer.output())
+    wait_until(lambda: "There is no topic messages yet" in consumer.output())
     broker.create("messages", "predictions", "messages.dead-letter")
     broker.send("messages", numbered(10))
     assert len(broker.read("predictions", 10)) == 10
     broker.kill()
-    wait_for(lambda: "can be reached" in consumer.output())
+    wait_until(lambda: "can be reached" in consumer.output())
     time.sleep(2)
     broker.start()  # it has forgotten everything, so that the offsets begin at 0 again
     broker.create("messages", "predictions", "messages.dead-letter")
     broker.send("messages", numbered(10, first=100))
     assert {one.key() for one in broker.read("predictions", 10)} == {key for key, _ in numbered(10, first=100)}
     assert log("SELECT count(*), count(DISTINCT text) FROM predictions") == [(20, 20)]
-    wait_for(lambda: "answers again" in consumer.output())
+    wait_until(lambda: "answers again" in consumer.output())
     assert consumer.output().count("can be reached") == consumer.output().count("answers again") == 1
     broker.kill()
     assert consumer.stop() in (0, 1)
@@ -376,11 +369,11 @@ def test_while_the_log_is_locked_nothing_is_skipped(broker, start, log, tmp_path
     broker.create("messages", "predictions", "messages.dead-letter")
     consumer = start()
     broker.send("messages", numbered(1))
-    wait_for(lambda: log("SELECT count(*) FROM predictions") == [(1,)])
+    wait_until(lambda: log("SELECT count(*) FROM predictions") == [(1,)])
     with contextlib.closing(sqlite3.connect(tmp_path / "instance" / "log.db", isolation_level=None)) as database:
         database.execute("BEGIN IMMEDIATE")
         broker.send("messages", numbered(100, first=1))
-        wait_for(lambda: "no record is skipped" in consumer.output())
+        wait_until(lambda: "no record is skipped" in consumer.output())
         database.execute("ROLLBACK")
     assert len(broker.read("predictions", 101)) == 101
     assert log("SELECT count(*) FROM predictions") == [(101,)]
@@ -422,11 +415,11 @@ def test_a_consumer_can_be_stopped_from_its_own_process_and_reports(broker, app,
     drained = []
     thread = threading.Thread(target=lambda: drained.append(consumer.run()))
     thread.start()
-    wait_for(lambda: [line for line in lines if "no record is skipped" in line])
+    wait_until(lambda: [line for line in lines if "no record is skipped" in line])
     monkeypatch.setattr(inference.registry, "current", lambda: model)
     assert len(broker.read("predictions", 700)) == 700
     assert len(broker.read("messages.dead-letter", 2)) == 2
-    wait_for(lambda: [row["lag"] for row in consumers(engine, dt.datetime.now(dt.UTC))] == [0])
+    wait_until(lambda: [row["lag"] for row in consumers(engine, dt.datetime.now(dt.UTC))] == [0])
     broker.process.send_signal(signal.SIGSTOP)
     consumer.stop()
     thread.join(30)

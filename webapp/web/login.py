@@ -40,7 +40,9 @@ def signed_in() -> bool:
         return False
     if not hmac.compare_digest(session["password_fingerprint"], _admin_password().fingerprint()):
         return False
-    return sign_ins.goes_on(current_app.extensions["engine"], reviewer_id())
+    if "signed_in" not in g:  # a page asks several times: its guard, its bar
+        g.signed_in = sign_ins.goes_on(current_app.extensions["engine"], reviewer_id())
+    return bool(g.signed_in)
 
 
 def signed_in_only() -> ResponseReturnValue | None:
