@@ -17,8 +17,9 @@ import pytest
 from conftest import HAM, SPAM, messages
 
 from webapp.errors import ModelUnusable
-from webapp.model import artifact, datasets, download, training
-from webapp.model.traits import TRAITS
+from webapp.extras.tools import download
+from webapp.model import artifact, datasets, training
+from webapp.model.reference import TRAITS
 
 
 def trained(models):

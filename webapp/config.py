@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
+from typing import NoReturn
 
 VERSION = "0.1.0"
 ROOT = Path(__file__).resolve().parent.parent
@@ -88,6 +89,11 @@ def given() -> dict[str, object]:
                 with suppress(ValueError):  # not JSON, so text
                     found[name] = json.loads(text)
     return found
+
+
+def cannot_start(why: str, error: Exception) -> NoReturn:
+    """Exit with one line: drivers like to say more."""
+    sys.exit(f"Hamlet cannot start: {why} ({' '.join(str(getattr(error, 'orig', error)).split())})")
 
 
 def refuse_debug_mode() -> None:
