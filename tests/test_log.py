@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from conftest import HAM, SPAM, hidden
 
 from webapp.app import create_app
+from webapp.errors import LogUnavailable
 from webapp.instance import secret_key
 from webapp.log.database import open_database
 from webapp.log.ids import first_id
