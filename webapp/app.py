@@ -37,11 +37,7 @@ def create_app(
         static_folder=config.ROOT / "static",
         **api.document(config.VERSION),
     )
-    app.config.from_mapping(config.DEFAULTS)
-    app.config.from_mapping(config.given())
-    app.config.from_mapping(settings)
-    app.config.from_mapping(config.FIXED)
-    config.check(app.config)
+    app.config.from_mapping(config.read_all() | settings | config.FIXED)
     try:
         instance_folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds people's messages
         refuse_exposed(instance_folder)

@@ -19,7 +19,6 @@ def init_app(app: OpenAPI) -> None:
         config.cannot_start(f"the folder {app.instance_path} cannot be used", error)
     app.extensions["admin_password"] = password
     app.security_schemes = keys.SCHEMES
-    app.before_request(keys.check)
     app.context_processor(routes.who_is_here)
     for command in (set_password, api_key):
         routes.blueprint.cli.add_command(command)
