@@ -148,7 +148,8 @@ MODEL_KEY: str | None = read("MODEL_KEY")
 
 def cannot_start(why: str, error: Exception) -> NoReturn:
     """Exit with one line: drivers like to say more."""
-    sys.exit(f"Hamlet cannot start: {why} ({' '.join(str(getattr(error, 'orig', error)).split())})")
+    reason = getattr(error, "reason", "") or getattr(error, "orig", error)
+    sys.exit(f"Hamlet cannot start: {why} ({' '.join(str(reason).split())})")
 
 
 def refuse_debug_mode() -> None:

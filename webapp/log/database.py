@@ -38,7 +38,10 @@ def _translate(context: sa.ExceptionContext) -> None:
 
 def open_database(url: str | None, instance_folder: Path) -> sa.Engine:
     """Return the engine for a SQLAlchemy URL, by default for log.db in the instance folder; raises LogUnavailable."""
-    place = sa.make_url(url) if url else sa.URL.create("sqlite", database=str(instance_folder / "log.db"))
+    try:
+        place = sa.make_url(url) if url else sa.URL.create("sqlite", database=str(instance_folder / "log.db"))
+    except sa.exc.ArgumentError as error:
+        raise LogUnavailable(f"{error}: write it as postgresql://USER:PASSWORD@HOST/NAME") from error
     match place.get_backend_name():
         case "sqlite":
             _make_private_file(place.database)
