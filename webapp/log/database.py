@@ -30,9 +30,9 @@ def _translate(context: sa.ExceptionContext) -> None:
     match context.sqlalchemy_exception:
         case sa.exc.DataError():  # it is the value that is wrong, and trying again will not help
             raise InvalidInput("What was sent holds a character or a number that the log cannot hold.")
-        case sa.exc.OperationalError() | sa.exc.InterfaceError() | sa.exc.InternalError() as error:
-            raise LogUnavailable.because(error)
-        case sa.exc.DatabaseError() as error if type(error) is sa.exc.DatabaseError:  # SQLite's for a damaged file
+        case sa.exc.IntegrityError():  # a key that is taken: its callers know what that means
+            return
+        case sa.exc.DBAPIError() as error:
             raise LogUnavailable.because(error)
 
 
