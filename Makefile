@@ -2,8 +2,11 @@
 BIN := .venv/bin
 PYTHON ?= python3
 DATA ?= data
-LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+# Extras stay in the lock files: pip 23 does not see that coverage==7.17.3 is what coverage[toml]>=7.10 asks for.
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-strip-extras \
 	--custom-compile-command "make lock" $(UPGRADE)
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $< || \
+	{ echo "pip cannot install $<. Should it be too old: $(BIN)/python -m pip install --upgrade pip"; exit 1; }
 SETS := uci_sms mendeley_sms india_sms youtube spamassassin
 
 .PHONY: run demo test fuzz faults lint format audit lock model bench bench-quick
@@ -61,11 +64,11 @@ $(BIN)/.installed: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Hamlet needs Python 3.11 or newer, $(PYTHON) is " + sys.version)'
 	@echo "Installing what Hamlet needs into .venv (once, a minute or two) ..."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@$(INSTALL)
 	@touch $@
 
 $(BIN)/.installed-dev: requirements-dev.lock $(BIN)/.installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@$(INSTALL)
 	@touch $@
 
 .venv-bench/.installed: benchmarks/requirements.txt
