@@ -10,9 +10,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from webapp.errors import HamletError
 from webapp.inference import Inference
 
+INTERRUPTED = 130  # the exit code after Ctrl-C, as shells have it
+
 
 class Clear(click.Command):
-    """A command that ends with one clear line and exit code 2 when something cannot be used."""
+    """A command that ends with one clear line: exit code 2 when something cannot be used, 130 after Ctrl-C."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -23,6 +25,9 @@ class Clear(click.Command):
         except SQLAlchemyError as error:
             click.echo(f"Error: the log cannot be used ({error})", err=True)
             ctx.exit(2)
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            ctx.exit(INTERRUPTED)
 
 
 class ClearGroup(AppGroup):
