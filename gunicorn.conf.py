@@ -13,7 +13,7 @@ ROOT = str(Path(__file__).resolve().parent)
 sys.path.insert(0, ROOT)
 
 from webapp.config import HOST, INSTANCE_FOLDER, PORT, THREADS, WORKERS, refuse_debug_mode  # noqa: E402
-from webapp.monitoring import worker_files  # noqa: E402
+from webapp.extras.prometheus import worker_files  # noqa: E402
 
 refuse_debug_mode()
 try:

@@ -30,10 +30,10 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.figures import hamlet  # noqa: E402
 from benchmarks.servers import load, messages, running  # noqa: E402
 from webapp.app import create_app  # noqa: E402
+from webapp.extras.monitor.rollups import bring_up_to_date  # noqa: E402
+from webapp.extras.review.samples import draw  # noqa: E402
 from webapp.inference import explain  # noqa: E402
 from webapp.log.ids import first_id  # noqa: E402
-from webapp.log.rollups import bring_up_to_date  # noqa: E402
-from webapp.log.samples import draw  # noqa: E402
 
 PASSWORD = "benchmark only"
 DAYS = 60

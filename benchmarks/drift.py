@@ -15,12 +15,12 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from webapp.extras.monitor.drift import DRIFTED, Window, drift  # noqa: E402
+from webapp.extras.review.accuracy import wilson  # noqa: E402
 from webapp.model import training  # noqa: E402
 from webapp.model.datasets import Example, drop_copies, read_labelled, split  # noqa: E402
+from webapp.model.reference import observe  # noqa: E402
 from webapp.model.spam_model import SpamModel  # noqa: E402
-from webapp.model.traits import observe  # noqa: E402
-from webapp.monitoring.accuracy import wilson  # noqa: E402
-from webapp.monitoring.drift import DRIFTED, Window, drift  # noqa: E402
 
 SMS = ("uci_sms", "mendeley_sms", "india_sms")
 SETS = (*SMS, "youtube", "spamassassin")

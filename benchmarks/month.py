@@ -17,7 +17,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import sqlalchemy as sa
 from jinja2 import Environment, FileSystemLoader
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,16 +26,16 @@ from results import save  # noqa: E402
 
 from webapp.config import PROJECT_SET  # noqa: E402
 from webapp.errors import BadData  # noqa: E402
-from webapp.inference import Models, score_text  # noqa: E402
-from webapp.lifecycle.retraining import retrain  # noqa: E402
+from webapp.extras.lifecycle.retraining import retrain  # noqa: E402
+from webapp.extras.monitor.charts import Series, chart  # noqa: E402
+from webapp.extras.review.reviews import give_review  # noqa: E402
+from webapp.inference import Inference  # noqa: E402
 from webapp.log.database import open_database  # noqa: E402
-from webapp.log.migrations import migrate  # noqa: E402
-from webapp.log.reviews import give_review  # noqa: E402
-from webapp.log.tables import predictions  # noqa: E402
+from webapp.log.tables import create_tables  # noqa: E402
+from webapp.log.writer import LogWriter  # noqa: E402
 from webapp.model import artifact, evaluation, training  # noqa: E402
 from webapp.model.datasets import Example, drop_copies, read_labelled  # noqa: E402
 from webapp.model.registry import ModelRegistry  # noqa: E402
-from webapp.web.charts import Series, chart  # noqa: E402
 
 DAYS, A_DAY, REVIEWED = 28, 50, 20
 MODERN = (0.0, 0.3, 0.6, 0.9)  # share of the modern messages, week by week
@@ -84,18 +83,17 @@ def month(folder: Path, seed: int, way: str) -> tuple[np.ndarray, int]:
     now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     registry.use(artifact.save(registry.folder, first.pipeline, first.card, "joblib", now, first.reference))
     engine = open_database(None, folder)
-    migrate(engine)
+    create_tables(engine)
+    inference = Inference(registry, LogWriter(engine), store_text=True, hash_key="")
     shares, refused = [], 0
     for day, messages in enumerate(days, start=1):
-        models = Models(registry.current(), None)
-        rows = [score_text(models, one.text, "api") for one in messages]
+        rows = inference.score([one.text for one in messages], "api")
         shares.append(
             np.mean([(row["label"] == "spam") == one.is_spam for row, one in zip(rows, messages, strict=True)])
         )
         if way == "without":
             continue
-        with engine.begin() as connection:
-            connection.execute(sa.insert(predictions), rows[:REVIEWED])  # the order is random
+        inference.log.add_predictions(rows[:REVIEWED])  # the order is random
         for row, one in zip(rows[:REVIEWED], messages, strict=False):
             give_review(engine, row["id"], "web:simulated", "spam" if one.is_spam else "ham", "random")
         if day % 7 == 0 and day < DAYS:

@@ -25,7 +25,6 @@ from benchmarks.peers.flask_empty import app as empty_app  # noqa: E402
 from benchmarks.servers import messages  # noqa: E402
 from webapp.app import create_app  # noqa: E402
 from webapp.inference import Inference, explain  # noqa: E402
-from webapp.log.ids import new_id  # noqa: E402
 from webapp.model.reading import read_message  # noqa: E402
 
 ROUNDS = 9
@@ -39,13 +38,13 @@ def main() -> None:
         model = inference.registry.current()
         texts = messages()
         scores = [model.score(text) for text in texts]
-        rows = [inference.predict(text, "api") for text in texts]
+        rows = [inference.predict([text], "api")[0] for text in texts]
         parts: dict[str, tuple[Callable[[Any], Any], list[Any]]] = {
             "read the message": (read_message, texts),
             "score it, reading included": (model.score, texts),
             "choose the explanation": (explain, scores),
-            "commit the row": (lambda row: inference.log.add_predictions([{**row, "id": new_id()}]), rows),
-            "Inference.predict, all of the above": (lambda text: inference.predict(text, "api"), texts),
+            "commit the row": (lambda row: inference.log.add_predictions([dict(row)]), rows),
+            "Inference.predict, all of the above": (lambda text: inference.predict([text], "api")[0], texts),
             "the whole request, from WSGI to WSGI": (lambda text: post(app, "/api/v1/predict", {"text": text}), texts),
             "an empty Flask route": (lambda text: post(empty_app, "/", {"text": text}), texts),
         }

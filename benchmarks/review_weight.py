@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from webapp.config import PROJECT_SET  # noqa: E402
+from webapp.extras.lifecycle.correction import correct  # noqa: E402
 from webapp.model import training  # noqa: E402
-from webapp.model.correction import correct  # noqa: E402
 from webapp.model.datasets import Example, drop_copies, read_labelled  # noqa: E402
 
 SMS = ("uci_sms", "mendeley_sms", "india_sms")

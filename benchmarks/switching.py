@@ -32,9 +32,8 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import results  # noqa: E402
 from benchmarks.servers import CONNECTIONS, HAMLET_SERVER, Server, running  # noqa: E402
 from benchmarks.versions import copy_models, make_version  # noqa: E402
-from webapp.lifecycle import switching  # noqa: E402
+from webapp.extras.review.reviews import give_review  # noqa: E402
 from webapp.log.database import open_database  # noqa: E402
-from webapp.log.reviews import give_review  # noqa: E402
 from webapp.model import artifact  # noqa: E402
 from webapp.model.registry import ModelRegistry  # noqa: E402
 
@@ -42,14 +41,14 @@ TEXT = "Free entry, win cash, txt WIN to 80085"
 KEEPS_SWITCHING = """
 import sys
 from pathlib import Path
-from webapp.lifecycle import switching
+from webapp.extras.lifecycle import switching
 from webapp.log.database import open_database
 from webapp.model.registry import ModelRegistry
 engine, registry = open_database(None, Path(sys.argv[1])), ModelRegistry(Path(sys.argv[2]))
 print("ready", flush=True)
 while True:
     for version in sys.argv[3:]:
-        switching.use(engine, registry, version, "command:proof")
+        registry.use(version, "command:proof")
 """
 # What is saved is made beforehand, so that nearly all of the time goes into writing.
 KEEPS_SAVING = """
@@ -69,7 +68,7 @@ while True:
 KEEPS_RETRAINING = """
 import sys
 from pathlib import Path
-from webapp.lifecycle.retraining import retrain
+from webapp.extras.lifecycle.retraining import retrain
 from webapp.log.database import open_database
 from webapp.model.registry import ModelRegistry
 engine, registry = open_database(None, Path(sys.argv[1])), ModelRegistry(Path(sys.argv[2]))
@@ -141,7 +140,7 @@ def switch_under_load(
             for number, pause in enumerate(pauses):
                 time.sleep(pause)
                 version = versions[(number + 1) % len(versions)]
-                switching.use(engine, registry, version, "command:proof", f"switch {number + 1}")
+                registry.use(version, "command:proof", f"switch {number + 1}")
                 switched.append((time.monotonic(), version))
             time.sleep(pauses[-1])
     finally:

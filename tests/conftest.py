@@ -25,7 +25,7 @@ from postgres import HOW_TO_GET, Postgres, find_programs
 from webapp.app import create_app
 from webapp.config import ROOT
 from webapp.log.database import open_database
-from webapp.log.migrations import migrate
+from webapp.log.tables import create_tables
 from webapp.model import artifact
 from webapp.model.registry import ModelRegistry
 
@@ -78,7 +78,7 @@ def postgres_template(postgres):
     """A database with today's tables, to be copied."""
     url = postgres.create()
     engine = open_database(url, Path())
-    migrate(engine)
+    create_tables(engine)
     engine.dispose()
     return url.rpartition("/")[2]
 
@@ -105,14 +105,16 @@ def empty_database_url(request, database_url):
 
 
 @pytest.fixture
-def app(tmp_path, database_url):
-    """The app with the shipped model and an empty log."""
+def app(request, tmp_path, database_url):
+    """The app with the shipped model, or the test's own folder of models, and an empty log."""
+    own_models = "models" in request.fixturenames
     app = create_app(
         tmp_path / "instance",
         TESTING=True,
         WTF_CSRF_ENABLED=False,
         ADMIN_PASSWORD=PASSWORD,
         DATABASE_URL=database_url,
+        MODELS_FOLDER=str(request.getfixturevalue("models") if own_models else ROOT / "saved_models"),
     )
     yield app
     app.extensions["engine"].dispose()
@@ -139,12 +141,21 @@ def flask(app):
 
 
 @pytest.fixture
-def models(tmp_path, app):
+def models(tmp_path):
     """A copy of saved_models/ that a test may change, used by the app."""
     folder = tmp_path / "saved_models"
     shutil.copytree(ROOT / "saved_models", folder)
-    app.extensions["inference"].registry = ModelRegistry(folder)
     return folder
+
+
+def use_models(app, folder):
+    """Let the app serve the models of another folder; return its registry."""
+    inference = app.extensions["inference"]
+    registry = ModelRegistry(folder)
+    registry.around_use = inference.registry.around_use
+    inference.registry = registry
+    app.config["MODELS_FOLDER"] = str(folder)
+    return registry
 
 
 OF_TRAINING = ("labels", "threshold", "threshold_reason", "weights", "recipe", "data", "messages", "split", "metrics")

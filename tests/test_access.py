@@ -12,15 +12,15 @@ from conftest import PASSWORD, Server
 from flask import Blueprint, g
 from openapi_spec_validator import validate
 
-from webapp.access import api_keys, throttle
-from webapp.access.passwords import AdminPassword
 from webapp.api.docs import responses
-from webapp.api.keys import needs_key
 from webapp.api.schemas import Health
 from webapp.app import create_app
 from webapp.errors import BadData
+from webapp.extras.access import api_keys, throttle
+from webapp.extras.access.keys import needs_key
+from webapp.extras.access.passwords import AdminPassword
+from webapp.extras.access.routes import reviewer_id, signed_in_only
 from webapp.log.tables import failed_sign_ins, failures
-from webapp.web.login import reviewer_id, signed_in_only
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
@@ -207,9 +207,9 @@ def test_after_signing_out_the_pages_are_closed_again(inside):
 def test_a_sign_in_ends_after_12_hours_whatever_was_done_meanwhile(inside, monkeypatch):
     sign_in(inside)
     now = time.time()
-    monkeypatch.setattr("webapp.web.login.time.time", lambda: now + 11.9 * 3600)
+    monkeypatch.setattr("webapp.extras.access.routes.time.time", lambda: now + 11.9 * 3600)
     assert inside.get("/inside").status_code == 200
-    monkeypatch.setattr("webapp.web.login.time.time", lambda: now + 12.1 * 3600)
+    monkeypatch.setattr("webapp.extras.access.routes.time.time", lambda: now + 12.1 * 3600)
     assert inside.get("/inside").status_code == 303
 
 

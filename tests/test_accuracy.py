@@ -10,7 +10,7 @@ from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
 from statsmodels.stats.proportion import proportion_confint
 
-from webapp.monitoring.accuracy import Reviewed, accuracy, effective_n, further_reviews, reviews_needed, wilson
+from webapp.extras.review.accuracy import Reviewed, accuracy, effective_n, further_reviews, reviews_needed, wilson
 
 NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 

@@ -10,7 +10,7 @@ import shutil
 import sys
 
 import pytest
-from conftest import PASSWORD, messages
+from conftest import PASSWORD, messages, use_models
 from openapi_spec_validator import validate
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
@@ -20,16 +20,15 @@ from sklearn.pipeline import Pipeline
 
 from webapp.config import MAX_TEXT_LENGTH, ROOT
 from webapp.errors import BadData, ModelUnusable
+from webapp.extras.monitor.change import drift_report
+from webapp.extras.monitor.span import span
+from webapp.extras.review.samples import draw
+from webapp.extras.stream.handler import Record, prediction
 from webapp.inference import answer
-from webapp.log.samples import draw
 from webapp.model import artifact, training
 from webapp.model.datasets import read_labelled
 from webapp.model.labels import Labels, find_labels, read_labels
 from webapp.model.pipeline_model import MOST_CHARACTERS, MOST_TERMS, PipelineModel, as_model
-from webapp.model.registry import ModelRegistry
-from webapp.monitoring.change import drift_report
-from webapp.monitoring.span import span
-from webapp.stream.handler import Record, prediction
 from webapp.web import words
 from webapp.web.explanation import mark
 
@@ -66,7 +65,7 @@ def saved(tmp_path_factory):
 
 @pytest.fixture(params=["sum", "bayes"])
 def urgent_app(request, saved, app):
-    app.extensions["inference"].registry = ModelRegistry(saved[request.param])
+    use_models(app, saved[request.param])
     return app
 
 
@@ -130,7 +129,7 @@ def test_no_page_speaks_of_spam_or_ham(signed_in):
 
 def test_neither_do_pages_about_two_versions_that_differ(signed_in, urgent_app, tmp_path):
     shutil.copytree(urgent_app.extensions["inference"].registry.folder, tmp_path / "models")
-    registry = urgent_app.extensions["inference"].registry = ModelRegistry(tmp_path / "models")
+    registry = use_models(urgent_app, tmp_path / "models")
     first = registry.current_version()
     card = artifact.read_card(registry.folder, first) | {"threshold": 1.0}  # calls everything normal
     for written in ("model_version", "created_at", "model_file", "versions", "features_version", "reference"):
@@ -239,21 +238,21 @@ def test_commands_files_and_streams_use_the_words(urgent_app, flask, tmp_path):
     assert "called urgent" in flask("monitor").output
 
     inference = urgent_app.extensions["inference"]
-    row = inference.predict(URGENT, "stream")
+    row = inference.predict([URGENT], "stream")[0]
     record = Record("messages", 0, 0, 0, None, URGENT.encode(), [])
     sent = prediction(record, row, inference.registry.labels(row["model_version"]), "predictions")
     assert json.loads(sent.value)["label"] == "urgent"
 
 
 def test_the_log_and_prometheus_keep_spam_and_ham(urgent_app, client):
-    row = urgent_app.extensions["inference"].predict(URGENT, "api")
+    row = urgent_app.extensions["inference"].predict([URGENT], "api")[0]
     assert row["label"] == "spam"
     assert 'hamlet_predictions_total{label="spam"' in client.get("/metrics").text
 
 
 def test_an_answer_is_in_the_words_of_the_version_that_gave_it_even_if_another_took_over(saved, models, app):
     inference = app.extensions["inference"]
-    row = inference.predict(URGENT, "api")
+    row = inference.predict([URGENT], "api")[0]
     urgent = (saved["sum"] / "current").read_text()
     shutil.copytree(saved["sum"] / urgent, models / urgent)
     inference.registry.use(urgent)

@@ -22,11 +22,11 @@ from markupsafe import Markup
 from webapp.api.schemas import TEXT_PATTERN
 from webapp.config import MAX_TEXT_LENGTH
 from webapp.errors import InvalidInput
+from webapp.extras.stream.handler import Record, read
 from webapp.inference import check_text
 from webapp.log.tables import predictions
 from webapp.model.features import term_values
 from webapp.model.reading import token_spans
-from webapp.stream.handler import Record, read
 from webapp.web.explanation import mark
 
 TEXTS = int(os.environ.get("HAMLET_FUZZ_TEXTS", "100"))
@@ -183,8 +183,8 @@ def test_each_record_of_a_stream_is_logged_or_a_dead_letter(app, values):
     records = [Record("messages", 0, before * 1000 + at, 1, None, value, []) for at, value in enumerate(values)]
     texts, usable, letters = read(records, "cluster", "dead")
     assert len(texts) + len(letters) == len(records)
-    rows = app.extensions["inference"].predict_once(texts, "stream")
-    assert rows.keys() == usable.keys()
+    assert texts.keys() == usable.keys()
+    rows = app.extensions["inference"].predict(list(texts.values()), "stream", list(texts))
     assert count(app) - before == len(rows)
 
 

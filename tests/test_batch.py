@@ -20,9 +20,9 @@ import sqlalchemy as sa
 from clients import wait_until
 from conftest import HAM, PASSWORD, SPAM, messages
 
-from webapp.batch import output, rows
 from webapp.config import ROOT
-from webapp.log.tables import origins, predictions
+from webapp.extras.batch import output, rows
+from webapp.log.tables import idempotency_keys, predictions
 
 ADDED = ["label", "spam_probability", "model_version", "prediction_id", "error"]
 
@@ -150,8 +150,8 @@ def test_parquet_keeps_its_types(app, flask, tmp_path):
 
 
 def test_bad_rows_are_named_and_counted_and_the_others_scored(app, score, monkeypatch):
-    monkeypatch.setattr("webapp.batch.csv_rows.LONGEST_ROW", 30_000)
-    monkeypatch.setattr("webapp.batch.lines.LONGEST_ROW", 30_000)
+    monkeypatch.setattr("webapp.extras.batch.csv_rows.LONGEST_ROW", 30_000)
+    monkeypatch.setattr("webapp.extras.batch.lines.LONGEST_ROW", 30_000)
     bad = {
         b"1,": "is empty",
         b"2," + b"x" * 10_001: "10,001 characters",
@@ -308,7 +308,7 @@ def test_killed_and_resumed_each_row_is_in_the_log_once(app, flask, command, lon
     assert [row["number"] for row in found] == [str(number) for number in range(8000)]
     assert [row["prediction_id"] for row in found if not row["error"]] == stored(app)
     with app.extensions["engine"].connect() as connection:
-        assert connection.execute(sa.select(sa.func.count()).select_from(origins)).scalar_one() == 7920
+        assert connection.execute(sa.select(sa.func.count()).select_from(idempotency_keys)).scalar_one() == 7920
 
 
 def test_rows_that_were_logged_but_not_written_are_not_logged_again(app, flask, long_csv, tmp_path, monkeypatch):
@@ -378,7 +378,7 @@ def test_what_changed_meanwhile_is_refused(app, flask, models, long_csv, tmp_pat
     def resumed(*options):
         return flask("batch", long_csv, target, "--resume", "--no-log", *options)
 
-    from webapp.batch.run import run_batch
+    from webapp.extras.batch.run import run_batch
 
     inference = app.extensions["inference"]
     with pytest.raises(KeyboardInterrupt):

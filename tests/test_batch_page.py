@@ -23,7 +23,7 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
 from webapp.config import MAX_BODY, MAX_UNPACKED, MAX_UPLOAD
-from webapp.jobs import store
+from webapp.extras.batch import jobs as store
 from webapp.log.ids import new_id
 from webapp.log.tables import jobs, predictions
 

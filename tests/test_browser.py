@@ -12,8 +12,8 @@ from conftest import HAM, PASSWORD, Server, make_version, messages, need
 from playwright.sync_api import sync_playwright
 
 from webapp.config import ROOT
+from webapp.extras.review.reviews import give_review
 from webapp.log.database import open_database
-from webapp.log.reviews import give_review
 from webapp.log.tables import predictions
 
 SPAM = "URGENT! Your parcel is held. Pay £1.99 now: http://parcel-fee.top/pay or call 09061701461"

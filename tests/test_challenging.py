@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from webapp.lifecycle.challenging import MOST, discordant_needed, record, reviews_needed
-from webapp.lifecycle.comparison import mcnemar
+from webapp.extras.lifecycle.challenging import MOST, discordant_needed, record, reviews_needed
+from webapp.extras.lifecycle.comparison import mcnemar
+from webapp.extras.review.queues import claim_first, upcoming, waiting
+from webapp.extras.review.reviews import give_review
+from webapp.extras.review.samples import draw
 from webapp.log.ids import new_id
-from webapp.log.queues import claim_first, upcoming, waiting
-from webapp.log.reviews import give_review
-from webapp.log.samples import draw
-from webapp.log.tables import PredictionRow
+from webapp.log.tables import Row
 from webapp.log.writer import LogWriter
 
 CURRENT, CHALLENGER = "20260101-000000-aaaaaaa", "20260102-000000-bbbbbbb"
@@ -31,7 +31,7 @@ def log(engine):
 
     def add(label, challenger_label, count=1, current=CURRENT, challenger=CHALLENGER):
         rows = [
-            PredictionRow(
+            Row(
                 id=new_id(),
                 created_at=dt.datetime.now(dt.UTC),
                 source="api",

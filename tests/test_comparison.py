@@ -4,7 +4,7 @@ import pytest
 from conftest import make_version
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
-from webapp.lifecycle.comparison import changed_terms, compare, mcnemar
+from webapp.extras.lifecycle.comparison import changed_terms, compare, mcnemar
 from webapp.model import artifact
 from webapp.model.datasets import Example
 

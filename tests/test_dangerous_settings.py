@@ -73,7 +73,7 @@ def test_messages_are_private_even_in_a_folder_that_is_not(start, tmp_path):
     old = os.umask(0)
     try:
         app = start()
-        app.extensions["inference"].predict(SPAM, "api")
+        app.extensions["inference"].predict([SPAM], "api")[0]
     finally:
         os.umask(old)
     files = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "instance").iterdir()}

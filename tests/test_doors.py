@@ -9,10 +9,10 @@ import sqlalchemy as sa
 from conftest import PASSWORD, SPAM, hidden
 from flask.sessions import SecureCookieSessionInterface
 
-from webapp.access import api_keys
 from webapp.app import create_app
 from webapp.config import ROOT
-from webapp.jobs import store
+from webapp.extras.access import api_keys
+from webapp.extras.batch import jobs as store
 from webapp.log.ids import new_id
 from webapp.log.tables import metadata, predictions
 
@@ -76,7 +76,7 @@ def asking_for(need):
 def app(tmp_path_factory):
     """The app as it is served, CSRF protection included, with something in it that others must not see."""
     app = create_app(tmp_path_factory.mktemp("doors") / "instance", TESTING=True, ADMIN_PASSWORD=PASSWORD)
-    app.extensions["inference"].predict(f"{SPAM} {SECRET_WORD}", "api")
+    app.extensions["inference"].predict([f"{SPAM} {SECRET_WORD}"], "api")[0]
     yield app
     app.extensions["engine"].dispose()
 
@@ -296,7 +296,7 @@ def test_secrets_are_compared_in_a_time_that_tells_nothing(app, monkeypatch):
     client.get("/review")
     fingerprint = app.extensions["admin_password"].fingerprint()
     assert (fingerprint, fingerprint) in compared
-    # API keys are looked up by their hash, which nobody can steer: see webapp/access/api_keys.py.
+    # API keys are looked up by their hash, which nobody can steer: see webapp/extras/access/api_keys.py.
     secret = re.compile(r"password|secret|token|fingerprint|digest|shown_for|_hash", re.IGNORECASE)
     for path in (*(ROOT / "webapp" / "access").glob("*.py"), *(ROOT / "webapp" / "web").glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -13,9 +13,9 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_effectsize
 
 from webapp.config import ROOT
-from webapp.model.traits import TRAITS, observe, summarise, token_shares
-from webapp.monitoring.drift import DRIFTED, NOT_SEEN, TOO_FEW, Window, changed_terms, drift, from_training, window
-from webapp.monitoring.two_samples import classifier, fisher_exact, holm, kolmogorov_smirnov, mann_whitney
+from webapp.extras.monitor.drift import DRIFTED, NOT_SEEN, TOO_FEW, Window, changed_terms, drift, from_training, window
+from webapp.extras.monitor.two_samples import classifier, fisher_exact, holm, kolmogorov_smirnov, mann_whitney
+from webapp.model.reference import TRAITS, observe, summarise, token_shares
 
 # --- Formulas ----------------------------------------------------------------------------------------------
 

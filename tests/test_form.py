@@ -66,7 +66,7 @@ def test_the_message_is_shown_as_it_was_sent(client):
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"), [("", "is empty"), (" \n\t ", "is empty"), ("x" * 10_001, "10,001 characters")]
+    ("text", "reason"), [("", "is empty"), (" \n\t ", "is empty"), ("x" * 10_001, "at most 10,000 characters")]
 )
 def test_a_message_that_cannot_be_checked_comes_back_with_the_reason(app, client, text, reason):
     answer = client.post("/", data={"text": text})

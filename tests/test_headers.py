@@ -10,10 +10,10 @@ from conftest import HAM, PASSWORD, SPAM, hidden, messages
 
 from webapp.app import create_app
 from webapp.config import MAX_BODY, ROOT
-from webapp.jobs import store
-from webapp.log import samples
+from webapp.extras.batch import jobs as store
+from webapp.extras.review import samples
+from webapp.extras.review.reviews import give_review
 from webapp.log.ids import new_id
-from webapp.log.reviews import give_review
 
 ALWAYS = {
     "X-Content-Type-Options": "nosniff",
@@ -52,7 +52,7 @@ def app(tmp_path_factory):
     """The app as it is served, with something on every page."""
     app = create_app(tmp_path_factory.mktemp("headers") / "instance", TESTING=False, ADMIN_PASSWORD=PASSWORD)
     engine, inference = app.extensions["engine"], app.extensions["inference"]
-    rows = inference.predict_batch([text for _, text in messages(30)] + [SPAM, HAM], "api")
+    rows = inference.predict([text for _, text in messages(30)] + [SPAM, HAM], "api")
     for row in rows[:5]:
         give_review(engine, row["id"], "web:somebody", "spam", "uncertain")
     hour = dt.timedelta(hours=1)

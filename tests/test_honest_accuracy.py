@@ -4,7 +4,7 @@ import datetime as dt
 
 import numpy as np
 
-from webapp.monitoring.accuracy import Reviewed, accuracy
+from webapp.extras.review.accuracy import Reviewed, accuracy
 
 MESSAGES = 20_000
 REPETITIONS = 400

@@ -9,7 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from webapp.errors import BadData, JobRunning, NotFound
-from webapp.jobs import folders, process, runner, store
+from webapp.extras.batch import folders, process, runner
+from webapp.extras.batch import jobs as store
 from webapp.log.database import open_database
 from webapp.log.ids import new_id
 from webapp.log.tables import jobs

@@ -15,10 +15,10 @@ from clients import wait_until
 from conftest import HAM, SPAM, Server, need
 
 from webapp.config import ROOT
+from webapp.extras.prometheus import worker_files
+from webapp.extras.prometheus.metrics import Metrics
 from webapp.log.ids import new_id
 from webapp.log.tables import reviews
-from webapp.monitoring import worker_files
-from webapp.monitoring.metrics import Metrics
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
@@ -138,7 +138,7 @@ def test_a_count_that_cannot_be_kept_costs_no_request_and_is_reported_once(tmp_p
 def test_a_full_disk_leaves_no_half_file(tmp_path):
     """It is an error at once, not the death of the process at a later count; here no file may be above 1 kB."""
     code = (
-        "import pathlib, resource; from webapp.monitoring import worker_files\n"
+        "import pathlib, resource; from webapp.extras.prometheus import worker_files\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         f"worker_files.reserve(pathlib.Path({str(tmp_path)!r}))"
     )

@@ -80,7 +80,7 @@ def test_no_name_in_a_card_is_imported_but_to_train_anew():
     ]
     assert sorted(importing) == [
         "webapp/model/recipe.py",
-        "webapp/monitoring/state.py",
+        "webapp/extras/prometheus/state.py",
     ]  # the latter asks for a version
     assert "importlib.metadata" in (ROOT / "webapp" / "monitoring" / "state.py").read_text()
 

@@ -8,11 +8,11 @@ import sqlalchemy as sa
 from conftest import HAM, SPAM, make_version
 
 from webapp.config import ROOT
-from webapp.lifecycle import switching
-from webapp.lifecycle.reviewed import reviewed_examples
-from webapp.log.queues import upcoming
-from webapp.log.reviews import give_review
-from webapp.log.samples import draw
+from webapp.extras.lifecycle import switching
+from webapp.extras.lifecycle.reviewed import reviewed_examples
+from webapp.extras.review.queues import upcoming
+from webapp.extras.review.reviews import give_review
+from webapp.extras.review.samples import draw
 from webapp.log.tables import fitted_reviews
 from webapp.model import registry as registry_module
 

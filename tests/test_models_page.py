@@ -9,11 +9,11 @@ import pytest
 from conftest import PASSWORD, make_version, messages
 
 from webapp.config import ROOT
-from webapp.jobs import store
-from webapp.lifecycle import switching
-from webapp.log import samples
+from webapp.extras.batch import jobs as store
+from webapp.extras.lifecycle import switching
+from webapp.extras.review import samples
+from webapp.extras.review.reviews import give_review
 from webapp.log.ids import new_id
-from webapp.log.reviews import give_review
 from webapp.model import registry as registry_module
 
 SCRIPT = "<script>alert(1)</script> call me"
@@ -75,7 +75,7 @@ def press(client, action, version=None, why=""):
 def review(app, texts, label=None, queue="all"):
     """Send messages and say what they are: `label`, or what the model said."""
     for text in texts:
-        row = app.extensions["inference"].predict(text, "api")
+        row = app.extensions["inference"].predict([text], "api")[0]
         give_review(app.extensions["engine"], row["id"], "web:ann", label or row["label"], queue)
 
 
@@ -130,11 +130,11 @@ def test_serve_try_stop_and_roll_back_by_buttons(app, signed_in, registry, versi
 
 
 def test_what_others_did_is_told_apart(signed_in, engine, registry, versions):
-    switching.use(engine, registry, versions[1], "command:root", "<b>a night job</b>")
+    registry.use(versions[1], "command:root", "<b>a night job</b>")
     page = signed_in.get("/models")
     assert "root, by a command" in page.text
     assert "&lt;b&gt;a night job&lt;/b&gt;" in page.text
-    switching.use(engine, registry, versions[2], "web:0a1b2c3d")
+    registry.use(versions[2], "web:0a1b2c3d")
     assert "somebody else (0a1b2c3d)" in look(signed_in)
 
 
@@ -164,9 +164,9 @@ def test_the_served_version_cannot_be_its_own_challenger(signed_in, registry, ve
 
 def test_a_rollback_goes_where_it_said_or_nowhere(signed_in, engine, registry, versions):
     first, second, third = versions
-    switching.use(engine, registry, second, "web:ann")
+    registry.use(second, "web:ann")
     assert f"Roll back to {first}" in look(signed_in)
-    switching.use(engine, registry, third, "web:ben")  # while the page was open
+    registry.use(third, "web:ben")  # while the page was open
     answer = press(signed_in, "rollback", first)
     assert answer.status_code == 422
     assert "Somebody has switched versions meanwhile" in words(answer)
@@ -206,7 +206,7 @@ def test_the_record_of_a_challenger_grows_with_reviews(app, signed_in, engine, r
     look(signed_in)
     assert "It waits for the next message to score" in look(signed_in)
     texts = [text for label, text in messages(40) if label == "spam"]
-    rows = [app.extensions["inference"].predict(text, "api") for text in texts]
+    rows = [app.extensions["inference"].predict([text], "api")[0] for text in texts]
     differing = [row for row in rows if row["challenger_label"] != row["label"]]
     assert len(differing) >= 10
     page = look(signed_in)
@@ -228,7 +228,7 @@ def test_the_record_of_a_challenger_grows_with_reviews(app, signed_in, engine, r
 def test_the_better_challenger_is_to_be_served(app, signed_in, engine, registry, versions):
     switching.challenge(engine, registry, versions[1], "web:ann")
     texts = [text for label, text in messages(40) if label == "spam"]
-    for row in [app.extensions["inference"].predict(text, "api") for text in texts]:
+    for row in [app.extensions["inference"].predict([text], "api")[0] for text in texts]:
         give_review(engine, row["id"], "web:ann", "ham", "challenger")
     assert "The one in its shadow is better: serve it." in look(signed_in)
 
@@ -237,7 +237,7 @@ def test_there_is_no_queue_of_a_challenger_where_there_is_none(app, signed_in, e
     assert "Challenger differs" not in look(signed_in, "/review")
     switching.challenge(engine, registry, versions[1], "web:ann")
     assert "Challenger differs" in look(signed_in, "/review")
-    row = app.extensions["inference"].predict("see you at lunch", "api")
+    row = app.extensions["inference"].predict(["see you at lunch"], "api")[0]
     assert signed_in.get(f"/review?queue=challenger&id={row['id']}").status_code == 200
     switching.challenge(engine, registry, None, "web:ann")
     assert "Challenger differs" not in look(signed_in, "/review")

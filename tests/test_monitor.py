@@ -8,18 +8,18 @@ import pytest
 import sqlalchemy as sa
 from conftest import PASSWORD
 
-from webapp.access import api_keys
 from webapp.errors import InvalidInput
+from webapp.extras.access import api_keys
+from webapp.extras.monitor.charts import Series, chart, figure, label, sparkline, top_of_scale
+from webapp.extras.monitor.references import declare_reference, declared_reference
+from webapp.extras.monitor.report import report
+from webapp.extras.monitor.span import span
+from webapp.extras.monitor.verdict import verdict
+from webapp.extras.review.queues import upcoming
+from webapp.extras.review.reviews import give_review
+from webapp.extras.review.samples import all_samples, draw
 from webapp.log.ids import first_id
-from webapp.log.queues import upcoming
-from webapp.log.references import declare_reference, declared_reference
-from webapp.log.reviews import give_review
-from webapp.log.samples import all_samples, draw
 from webapp.log.tables import predictions
-from webapp.monitoring.report import report
-from webapp.monitoring.span import span
-from webapp.monitoring.verdict import verdict
-from webapp.web.charts import Series, chart, figure, label, sparkline, top_of_scale
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
 

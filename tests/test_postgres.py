@@ -14,10 +14,10 @@ import sqlalchemy as sa
 from clients import Load, assert_answered_means_stored, wait_until
 from conftest import HAM, PASSWORD, Server
 
-from webapp.access import throttle
 from webapp.app import create_app
-from webapp.log.queues import claim_first
-from webapp.log.rollups import PREDICTIONS, bring_up_to_date, count
+from webapp.extras.access import throttle
+from webapp.extras.monitor.rollups import PREDICTIONS, bring_up_to_date, count
+from webapp.extras.review.queues import claim_first
 from webapp.log.tables import predictions
 
 pytestmark = pytest.mark.databases("postgresql")
@@ -101,7 +101,7 @@ def test_times_are_utc_whatever_the_server_s_time_zone(postgres, client, databas
 
 def test_sums_are_right_while_others_sum_up_and_predict(client, engine, monkeypatch):
     """Each look at the sums sees one moment: no row is missing, none is counted twice."""
-    monkeypatch.setattr("webapp.log.rollups.SETTLED", dt.timedelta(milliseconds=300))
+    monkeypatch.setattr("webapp.extras.monitor.rollups.SETTLED", dt.timedelta(milliseconds=300))
     stop, seen, stored = threading.Event(), [], []
 
     def predict():
@@ -144,7 +144,7 @@ def test_two_hosts_slow_down_whoever_guesses_as_one(hosts):
 
 def test_two_hosts_never_open_the_same_message_for_two_people(tmp_path, app, engine, database_url):
     other = create_app(tmp_path / "other", DATABASE_URL=database_url).extensions["engine"]
-    rows = app.extensions["inference"].predict_batch([f"{HAM} {number}" for number in range(20)], "api")
+    rows = app.extensions["inference"].predict([f"{HAM} {number}" for number in range(20)], "api")
     offered = [row["id"] for row in rows]
     with ThreadPoolExecutor(10) as pool:
         claimed = list(
@@ -167,7 +167,7 @@ def test_two_hosts_under_load_lose_nothing_when_a_worker_or_the_database_dies(ho
             postgres.stop(how)
             for host in hosts:
                 status, answer = host.call("/readyz")
-                assert (status, answer["title"]) == (503, "The log cannot be written")
+                assert (status, answer["title"]) == (503, "The log cannot be used")
                 assert host.call("/api/v1/predictions/x")[0] == 503
             for load in both:
                 wait_until(lambda load=load: load.refused[503] > 0)

@@ -18,10 +18,11 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
 from webapp.app import create_app
-from webapp.jobs import folders, store
-from webapp.jobs.store import list_jobs
+from webapp.extras.batch import folders
+from webapp.extras.batch import jobs as store
+from webapp.extras.batch.jobs import list_jobs
+from webapp.extras.review.reviews import give_review
 from webapp.log.ids import new_id
-from webapp.log.reviews import give_review
 from webapp.log.tables import metadata, predictions
 
 MARK = "Xyzzy7Plugh"
@@ -151,7 +152,7 @@ def test_no_door_stores_a_text_but_a_hash_that_tells_nothing_without_the_key(for
     assert re.fullmatch("[0-9a-f]{64}", digest)
     assert digest != hashlib.sha256(text.encode()).hexdigest()
     other = create_app(tmp_path / "other", TESTING=True, ADMIN_PASSWORD=PASSWORD, STORE_TEXT=False)
-    other.extensions["inference"].predict(text, "api")
+    other.extensions["inference"].predict([text], "api")[0]
     assert rows_of(other)[0].text_hash != digest
     other.extensions["engine"].dispose()
     assert files_with(tmp_path / "instance") == set()
@@ -160,7 +161,7 @@ def test_no_door_stores_a_text_but_a_hash_that_tells_nothing_without_the_key(for
 
 def test_without_texts_the_app_reviews_what_it_can_and_says_what_it_cannot(forgetful, tmp_path):
     engine, client, flask = forgetful.extensions["engine"], forgetful.test_client(), forgetful.test_cli_runner().invoke
-    rows = forgetful.extensions["inference"].predict_batch([text for _, text in messages(60)], "api")
+    rows = forgetful.extensions["inference"].predict([text for _, text in messages(60)], "api")
     client.post("/login", data={"password": PASSWORD})
 
     # The truth from elsewhere is taken, and counts, as nobody has to see the message for that.
@@ -276,7 +277,7 @@ def test_no_log_holds_what_people_send_whatever_is_wrong_with_it(tmp_path):
     output = server.output()
     assert "POST /api/v1/predict 422" in output
     assert "Invalid request from" in output
-    assert "The log cannot be written" in output
+    assert "The log cannot be used" in output
     assert MARK.lower() not in output.lower()
     # The uploaded file is where its page says that it is, until it is deleted; the failures, the sums, the counts and
     # all the rest hold nothing.

@@ -12,22 +12,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from conftest import HAM, SPAM, messages
+from conftest import HAM, SPAM, messages, use_models
 
 from webapp.config import ROOT, environment
 from webapp.errors import BadData
-from webapp.jobs import process, runner, store
-from webapp.lifecycle import retraining
+from webapp.extras.batch import jobs as store
+from webapp.extras.batch import process, runner
+from webapp.extras.lifecycle import retraining
+from webapp.extras.lifecycle.correction import correct
+from webapp.extras.review.fitted import fitted_by, note_fitted, reviewed_messages
+from webapp.extras.review.reviews import give_review
+from webapp.extras.review.samples import counted_members, draw, other_reviews
 from webapp.log.export import purge
-from webapp.log.fitted import fitted_by, note_fitted, reviewed_messages
 from webapp.log.ids import new_id
-from webapp.log.reviews import give_review
-from webapp.log.samples import counted_members, draw, other_reviews
 from webapp.log.tables import fitted_reviews
 from webapp.model import artifact, evaluation, training
-from webapp.model.correction import correct
 from webapp.model.datasets import Example, bucket, read_labelled
-from webapp.model.registry import ModelRegistry
 from webapp.model.spam_model import SpamModel
 
 YEAR = dt.timedelta(days=365)
@@ -58,11 +58,9 @@ def small(app, tmp_path):
     file.parent.mkdir()
     file.write_text("label,text\n" + "".join(f'{label},"{text}"\n' for label, text in messages(400)))
     result = training.train([read_labelled(file)])
-    registry = ModelRegistry(tmp_path / "saved_models")
+    registry = use_models(app, tmp_path / "saved_models")
     now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     registry.use(artifact.save(registry.folder, result.pipeline, result.card, "joblib", now, result.reference))
-    app.extensions["inference"].registry = registry
-    app.config["MODELS_FOLDER"] = str(registry.folder)
     return registry
 
 
@@ -73,7 +71,7 @@ def review(app):
     def run(labelled, queue="random", reviewer="web:anna"):
         ids = []
         for text, is_spam in labelled:
-            ids.append(app.extensions["inference"].predict(text, "api")["id"])
+            ids.append(app.extensions["inference"].predict([text], "api")[0]["id"])
             give_review(app.extensions["engine"], ids[-1], reviewer, "spam" if is_spam else "ham", queue)
         return ids
 
@@ -294,7 +292,7 @@ def test_a_job_can_be_cancelled_before_it_saves(app, small, review):
 def test_a_death_while_saving_leaves_no_half_written_version(app, small, review, step):
     review(odd(60))
     place = {
-        "announced": "from webapp.lifecycle import retraining as r; keep = r.note_fitted\n"
+        "announced": "from webapp.extras.lifecycle import retraining as r; keep = r.note_fitted\n"
         "def die(*a): keep(*a); os.kill(os.getpid(), 9)\nr.note_fitted = die",
         "written": "from pathlib import Path\nPath.rename = lambda *b, **c: os.kill(os.getpid(), 9)",
     }[step]

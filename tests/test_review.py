@@ -12,10 +12,10 @@ from conftest import HAM, PASSWORD, SPAM, messages
 from test_api import assert_problem
 
 from webapp.app import create_app
-from webapp.log import listing, samples
+from webapp.extras.review import listing, samples
+from webapp.extras.review.import_reviews import CHUNK_ROWS
 from webapp.log.database import write_transaction
 from webapp.log.ids import new_id
-from webapp.log.import_reviews import CHUNK_ROWS
 from webapp.log.tables import claims, predictions, reviews
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
@@ -37,7 +37,7 @@ def reviewer(app):
 def ids(app):
     """The ids of 30 logged messages, oldest first; every other one is spam."""
     texts = [text for _, text in messages(30)]
-    return [row["id"] for row in app.extensions["inference"].predict_batch(texts, "api")]
+    return [row["id"] for row in app.extensions["inference"].predict([texts], "api")[0]]
 
 
 @pytest.fixture
@@ -227,7 +227,7 @@ def test_a_nonsense_verdict_is_refused(app, reviewer, ids):
 
 
 def test_html_in_a_message_stays_text(app, reviewer):
-    app.extensions["inference"].predict("<script>alert(1)</script> <b>WIN</b>", "api")
+    app.extensions["inference"].predict(["<script>alert(1)</script> <b>WIN</b>"], "api")[0]
     for queue in ("uncertain", "all"):
         page = look(reviewer, queue).text
         assert "<script>alert" not in page
@@ -236,7 +236,7 @@ def test_html_in_a_message_stays_text(app, reviewer):
 
 def test_where_texts_are_not_stored_the_page_says_so_and_only_unsure_can_be_chosen(tmp_path):
     app = create_app(tmp_path / "i", TESTING=True, WTF_CSRF_ENABLED=False, ADMIN_PASSWORD=PASSWORD, STORE_TEXT=False)
-    app.extensions["inference"].predict(SPAM, "api")
+    app.extensions["inference"].predict([SPAM], "api")[0]
     page = look(sign_in(app), "uncertain").text
     assert "review import FILE" in page
     assert "was not stored" in page
@@ -253,7 +253,7 @@ def listed(page):
 
 
 def test_the_list_shows_the_newest_first_and_pages_by_key(app, reviewer, ids, monkeypatch):
-    monkeypatch.setattr("webapp.web.review.PER_PAGE", 20)
+    monkeypatch.setattr("webapp.extras.review.routes.PER_PAGE", 20)
     texts = [text for _, text in messages(30)][::-1]
     page = look(reviewer, "all")
     assert listed(page) == texts[:20]
@@ -454,10 +454,10 @@ def test_predictions_are_logged_while_a_file_is_read(app, flask, ids):
 
     class SlowFile(io.StringIO):
         def __next__(self):
-            app.extensions["inference"].predict(HAM, "api")
+            app.extensions["inference"].predict([HAM], "api")[0]
             return super().__next__()
 
-    from webapp.log.import_reviews import import_reviews
+    from webapp.extras.review.import_reviews import import_reviews
 
     result = import_reviews(app.extensions["engine"], SlowFile(as_csv((ids[0], "ham"), (ids[1], "ham"))))
     assert result.new == 2

@@ -8,12 +8,12 @@ import sqlalchemy as sa
 from conftest import HAM, messages
 
 from webapp.errors import InvalidInput, NotFound
-from webapp.log import listing, queues
+from webapp.extras.review import listing, queues
+from webapp.extras.review.listing import Filters, list_predictions
+from webapp.extras.review.queues import claim_first, upcoming, waiting
+from webapp.extras.review.reviews import give_review, is_disagreement, reviews_of, truth_of, undo
+from webapp.extras.review.samples import counted_members, draw, other_reviews, progress, shares
 from webapp.log.ids import first_id, moment_of, new_id
-from webapp.log.listing import Filters, list_predictions
-from webapp.log.queues import claim_first, upcoming, waiting
-from webapp.log.reviews import give_review, is_disagreement, reviews_of, truth_of, undo
-from webapp.log.samples import counted_members, draw, other_reviews, progress, shares
 from webapp.log.tables import claims, predictions, sample_members
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
@@ -31,7 +31,7 @@ def engine(app):
 def ids(app):
     """The ids of 40 logged messages, oldest first; every other one is spam."""
     texts = [text for _, text in messages(40)]
-    return [row["id"] for row in app.extensions["inference"].predict_batch(texts, "api")]
+    return [row["id"] for row in app.extensions["inference"].predict([texts], "api")[0]]
 
 
 def truth(engine, id_):
@@ -154,7 +154,7 @@ def test_the_same_seed_gives_the_same_sample_and_another_seed_another(engine):
 def test_a_sample_does_not_change_when_messages_arrive(app, engine, ids):
     sample = draw(engine, EARLIER, LATER, 20, seed=1)
     before = members(engine, sample)
-    app.extensions["inference"].predict(HAM, "api")
+    app.extensions["inference"].predict([HAM], "api")[0]
     assert members(engine, sample) == before
 
 
@@ -343,7 +343,7 @@ def test_text_is_searched_as_it_is_written_in_capitals_or_not(engine, ids, text,
 
 
 def test_filters_narrow_the_list(app, engine, ids):
-    app.extensions["inference"].predict(HAM, "form")
+    app.extensions["inference"].predict([HAM], "form")[0]
     give_review(engine, ids[3], "anna", "ham", "all")
     give_review(engine, ids[5], "anna", "unsure", "all")
     found = [row["true_label"] for row in list_predictions(engine, Filters(reviewed=True)).rows]

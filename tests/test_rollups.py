@@ -8,10 +8,10 @@ import pytest
 import sqlalchemy as sa
 
 from webapp.errors import NotReady
-from webapp.log import rollups
+from webapp.extras.monitor import rollups
+from webapp.extras.monitor.rollups import FAILURES, LATENCY_BUCKET, PREDICTIONS, bring_up_to_date, bucket_ms, count
+from webapp.extras.review.sampling import fair_sample
 from webapp.log.ids import first_id, moment_of, new_id
-from webapp.log.rollups import FAILURES, LATENCY_BUCKET, PREDICTIONS, bring_up_to_date, bucket_ms, count
-from webapp.log.sampling import fair_sample
 from webapp.log.tables import failures, hourly_predictions, predictions
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
@@ -153,6 +153,6 @@ def test_a_fair_sample_gives_every_row_the_same_chance(engine, log, monkeypatch)
     assert drawn != fair_sample(engine, *whole, 100, "another seed")
     early = sum(moment_of(id_) < NOW - dt.timedelta(hours=5) for id_ in fair_sample(engine, *whole, 1000))
     assert 420 < early < 580  # 500 expected, standard deviation 14 or so
-    monkeypatch.setattr("webapp.log.sampling.MANY", 1000)
+    monkeypatch.setattr("webapp.extras.review.sampling.MANY", 1000)
     assert {id_[-1] for id_ in fair_sample(engine, *whole, 20)} == {"0"}
     assert fair_sample(engine, NOW, NOW + dt.timedelta(hours=1), 10) == []

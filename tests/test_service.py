@@ -7,10 +7,10 @@ import pytest
 import sqlalchemy as sa
 
 from webapp.errors import InvalidInput
+from webapp.extras.monitor.service import errors, histogram, latency, predictions_of, quantiles, traffic
+from webapp.extras.monitor.span import span
 from webapp.log.ids import first_id, new_id
 from webapp.log.tables import failures, predictions
-from webapp.monitoring.service import errors, histogram, latency, predictions_of, quantiles, traffic
-from webapp.monitoring.span import span
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
 

@@ -20,12 +20,12 @@ from conftest import HAM, PASSWORD, SPAM, need_module
 
 from webapp.config import MAX_TEXT_LENGTH, ROOT
 from webapp.errors import BadData, InvalidInput, ModelUnusable
+from webapp.extras.stream.consumers import FORGOTTEN_AFTER, consumers, forget_consumer, report_consumer
+from webapp.extras.stream.handler import Record, dead_letter, origin, prediction, read, read_text, smaller
+from webapp.extras.stream.notices import Notices
+from webapp.extras.stream.settings import Options, read_properties
 from webapp.inference import ANSWERED
-from webapp.log.consumers import FORGOTTEN_AFTER, consumers, forget_consumer, report_consumer
 from webapp.model.labels import SPAM_OR_HAM
-from webapp.stream.handler import Record, dead_letter, origin, prediction, read, read_text, smaller
-from webapp.stream.notices import Notices
-from webapp.stream.settings import Options, read_properties
 
 GROUP_TIMEOUT_MS = 6_000  # the least that brokers allow
 
@@ -86,7 +86,7 @@ def test_an_origin_names_one_record_for_good():
 
 
 def test_the_answer_is_the_apis_and_keeps_key_and_headers(client, app):
-    row = app.extensions["inference"].predict_once({"stream messages/0/0": HAM}, "stream")["stream messages/0/0"]
+    row = app.extensions["inference"].predict([HAM], "stream", ["stream messages/0/0"])[0]
     sent = prediction(record(HAM.encode()), row, SPAM_OR_HAM, "predictions")
     assert (sent.topic, sent.key, sent.headers) == ("predictions", b"k", [("trace", b"1")])
     assert list(json.loads(sent.value)) == list(ANSWERED)
@@ -396,16 +396,16 @@ def test_what_the_topic_refuses_as_too_large_goes_to_the_dead_letters_shortened(
 
 
 def test_a_consumer_can_be_stopped_from_its_own_process_and_reports(broker, app, monkeypatch):
-    from webapp.stream.loop import Stream
-    from webapp.stream.status import Status
+    from webapp.extras.stream.loop import Stream
+    from webapp.extras.stream.status import Status
 
-    monkeypatch.setattr("webapp.stream.status.REPORT_EVERY_S", 0.1)
+    monkeypatch.setattr("webapp.extras.stream.status.REPORT_EVERY_S", 0.1)
     broker.create("messages", "predictions", "messages.dead-letter")
     broker.send("messages", [(b"bad", b"{"), (b"large", b"x" * 20_000), *numbered(700)])
     engine, inference, lines = app.extensions["engine"], app.extensions["inference"], []
     properties = {"session.timeout.ms": GROUP_TIMEOUT_MS, "message.max.bytes": 4_000}
     options = Options(broker.address, "messages", "predictions", "messages.dead-letter", "hamlet", properties)
-    consumer = Stream(inference, options, Status(engine, inference.metrics, "messages", "hamlet"), lines.append)
+    consumer = Stream(inference, options, Status(engine, app.extensions["metrics"], "messages", "hamlet"), lines.append)
     model = inference.registry.current()
 
     def away():

@@ -5,7 +5,7 @@ import sqlalchemy as sa
 from conftest import HAM, SPAM, make_version
 
 from webapp.errors import ModelUnusable, NotFound
-from webapp.lifecycle import switching
+from webapp.extras.lifecycle import switching
 from webapp.log.tables import predictions
 from webapp.model import registry as registry_module
 
@@ -45,7 +45,7 @@ def rows(engine):
 
 def test_every_switch_is_written_down_with_who_and_why(engine, registry, versions):
     first, second, _ = versions
-    switching.use(engine, registry, second, "web:ann", "it catches more")
+    registry.use(second, "web:ann", "it catches more")
     switching.rollback(engine, registry, "command:root", "it blocks too much")
     found = [(one.kind, one.from_version, one.to_version, one.who, one.why) for one in switching.history(engine)]
     assert found == [
@@ -55,21 +55,21 @@ def test_every_switch_is_written_down_with_who_and_why(engine, registry, version
 
 
 def test_to_serve_what_is_served_is_no_switch(engine, registry, versions):
-    switching.use(engine, registry, versions[0], "web:ann")
+    registry.use(versions[0], "web:ann")
     assert switching.history(engine) == []
 
 
 def test_each_rollback_goes_one_further_back(client, engine, registry, versions):
     first, second, third = versions
-    switching.use(engine, registry, second, "web:ann")
-    switching.use(engine, registry, third, "web:ann")
+    registry.use(second, "web:ann")
+    registry.use(third, "web:ann")
     assert ask(client)["model_version"] == third
     assert switching.rollback(engine, registry, "web:ann") == second
     assert ask(client)["model_version"] == second
     assert switching.rollback(engine, registry, "web:ann") == first
     with pytest.raises(NotFound, match="none to go back to"):
         switching.rollback(engine, registry, "web:ann")
-    switching.use(engine, registry, third, "web:ann")
+    registry.use(third, "web:ann")
     assert switching.rollback(engine, registry, "web:ann") == first
 
 
@@ -83,7 +83,7 @@ def test_what_cannot_be_verified_is_refused_and_nothing_is_written_down(client, 
             change(engine, registry, "20990101-000000-abcdef0", "web:ann")
     assert switching.history(engine) == []
     assert ask(client)["model_version"] == first
-    switching.use(engine, registry, third, "web:ann")
+    registry.use(third, "web:ann")
     (models / first / "model.joblib").write_bytes(b"changed")
     with pytest.raises(ModelUnusable):
         switching.rollback(engine, registry, "web:ann")
@@ -110,7 +110,7 @@ def test_a_challenger_is_stored_with_each_prediction_and_never_shown(client, eng
 def test_a_challenger_that_is_served_is_tried_no_longer(client, engine, registry, versions):
     second = versions[1]
     switching.challenge(engine, registry, second, "web:ann")
-    switching.use(engine, registry, second, "web:ann")
+    registry.use(second, "web:ann")
     assert registry.challenger_version() is None
     assert ask(client)["model_version"] == second
     assert rows(engine)[-1]["challenger_version"] is None
@@ -147,7 +147,7 @@ def test_a_challenger_that_is_promoted_is_not_loaded_again(client, engine, regis
     switching.challenge(engine, registry, versions[1], "web:ann")
     ask(client)
     tried = registry.challenger()
-    switching.use(engine, registry, versions[1], "web:ann")
+    registry.use(versions[1], "web:ann")
     assert registry.current() is tried
     (models / versions[0] / "model.joblib").write_bytes(b"changed")
     with pytest.raises(ModelUnusable, match="SHA-256"):

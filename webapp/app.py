@@ -1,8 +1,9 @@
-"""Wires the app together: settings, log, model, doors."""
+"""Wires the app together: settings, log, model, the interfaces of the core, and then each extra."""
 
 import logging
-import sys
+from collections.abc import Sequence
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 from flask_bootstrap import Bootstrap5
@@ -12,19 +13,22 @@ from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from webapp import api, cli, config, http, web
-from webapp.access.passwords import AdminPassword
-from webapp.access.private_files import refuse_exposed, secret_key
 from webapp.errors import LogUnavailable, ModelUnusable
 from webapp.inference import Inference
+from webapp.instance import refuse_exposed, secret_key
 from webapp.log.database import open_database
-from webapp.log.migrations import migrate
+from webapp.log.tables import create_tables
 from webapp.log.writer import LogWriter
 from webapp.model import writable
 from webapp.model.registry import ModelRegistry
-from webapp.monitoring.metrics import Metrics
+
+# In the order of the menu. Each is a package of webapp/extras/ with a function init_app(app), and can be left out.
+EXTRAS = ("access", "batch", "review", "monitor", "lifecycle", "prometheus", "stream", "tools")
 
 
-def create_app(instance_folder: Path = config.INSTANCE_FOLDER, **settings: object) -> OpenAPI:
+def create_app(
+    instance_folder: Path = config.INSTANCE_FOLDER, extras: Sequence[str] = EXTRAS, **settings: object
+) -> OpenAPI:
     """Return the app; `settings` override the HAMLET_ environment variables (for tests)."""
     app = OpenAPI(
         __name__,
@@ -33,43 +37,36 @@ def create_app(instance_folder: Path = config.INSTANCE_FOLDER, **settings: objec
         static_folder=config.ROOT / "static",
         **api.document(config.VERSION),
     )
-    app.config.from_mapping(config.DEFAULTS)
-    app.config.from_mapping(config.given())
-    app.config.from_mapping(settings)
-    app.config.from_mapping(config.FIXED)
-    config.check(app.config)
+    app.config.from_mapping(config.read_all() | settings | config.FIXED)
     try:
         instance_folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds people's messages
         refuse_exposed(instance_folder)
         app.secret_key = str(app.config["SECRET_KEY"] or secret_key(instance_folder))
         engine = open_database(app.config["DATABASE_URL"], instance_folder)
-        migrate(engine)
-        admin_password = AdminPassword(instance_folder, app.config["ADMIN_PASSWORD"], app.secret_key)
-        admin_password.make_first()
+        create_tables(engine)
     except (OSError, SQLAlchemyError, ImportError, LogUnavailable) as error:
-        why = " ".join(str(getattr(error, "orig", error)).split())  # one line: drivers like to say more
-        sys.exit(f"Hamlet cannot start: the log or its folder {instance_folder} cannot be used ({why})")
+        config.cannot_start(f"the log or its folder {instance_folder} cannot be used", error)
     engine.dispose()  # gunicorn forks its workers from this process, and a connection must not be shared
-    app.extensions["engine"] = engine
-    app.extensions["admin_password"] = admin_password
-    app.extensions["inference"] = Inference(
+    inference = Inference(
         ModelRegistry(config.ROOT / app.config["MODELS_FOLDER"]),
         LogWriter(engine),
-        Metrics(),
         store_text=app.config["STORE_TEXT"],
         hash_key=app.secret_key,
     )
-    if words := writable.warning(app.extensions["inference"].registry.folder):
+    app.extensions |= {"engine": engine, "inference": inference}
+    if words := writable.warning(inference.registry.folder):
         logging.getLogger(__name__).warning(words)
     with suppress(ModelUnusable):  # it was logged; the app starts all the same and says what is wrong when asked
-        app.extensions["inference"].models()  # before the workers are forked: they share its memory
+        inference.registry.current()  # before the workers are forked: they share its memory
 
     http.register(app)  # before CSRF protection: what that refuses gets a request id and a page too
     Bootstrap5(app)
-    csrf = CSRFProtect(app)
+    CSRFProtect(app)
     web.register(app)
-    api.register(app, csrf)
+    api.register(app)
     cli.register(app)
+    for name in extras:
+        import_module(f"webapp.extras.{name}").init_app(app)
     if proxies := app.config["TRUSTED_PROXIES"]:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies)  # type: ignore[method-assign]
     return app

@@ -3,7 +3,6 @@
 Errors are `application/problem+json` (RFC 9457) under /api/ and for the health checks, and a page elsewhere.
 """
 
-import logging
 import random
 import re
 import time
@@ -14,14 +13,12 @@ from flask import Flask, Request, Response, current_app, g, jsonify, render_temp
 from flask.json.provider import DefaultJSONProvider
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from pydantic_core import to_json
-from sqlalchemy.exc import DataError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as NoConnection
 from werkzeug.exceptions import BadRequest, HTTPException
 from werkzeug.utils import cached_property
 from werkzeug.wsgi import LimitedStream
 
 from webapp.config import MAX_UPLOAD
-from webapp.errors import HamletError, InvalidInput, LogUnavailable, NotReady
+from webapp.errors import TITLES, HamletError, LogUnavailable, NotReady
 from webapp.inference import Inference
 
 HEADERS = {
@@ -43,25 +40,11 @@ SENSIBLE_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 JSON_PATHS = ("/api/", "/healthz", "/readyz", "/metrics")
 NOT_A_FAILURE = (404, 405)  # anybody's typing or scanning, nothing that went wrong
 
-TITLES = {
-    400: "The request cannot be read",
-    401: "An API key is needed",
-    403: "Not allowed",
-    404: "Not found",
-    405: "Method not allowed",
-    413: "Too large",
-    415: "Unsupported media type",
-    429: "Too many tries",
-    500: "Something went wrong",
-}
 DETAILS = {
     404: "There is nothing at this address.",
     413: "The request is larger than 1 MiB. Send less text at a time.",
     500: "This is our fault, not yours. It has been noted under the request id.",
 }
-
-
-logger = logging.getLogger(__name__)
 
 
 class _Json(DefaultJSONProvider):
@@ -122,13 +105,9 @@ def register(app: Flask) -> None:
     app.session_interface = _Sessions()
     app.json = _Json(app)
     app.before_request(_take_request_id)
-    app.after_request(_count)  # the one registered first is called last
     app.after_request(_take_the_rest)
     app.after_request(_add_headers)
     app.register_error_handler(HamletError, _answer_hamlet_error)
-    for kind in (OperationalError, InterfaceError, NoConnection):
-        app.register_error_handler(kind, _answer_log_away)
-    app.register_error_handler(DataError, _answer_unfit)
     app.register_error_handler(HTTPException, _answer_http_error)
 
 
@@ -161,30 +140,13 @@ def _take_the_rest(response: Response) -> Response:
     return response
 
 
-def _count(response: Response) -> Response:
-    inference: Inference = current_app.extensions["inference"]
-    rule = request.url_rule
-    route = rule.rule if rule else "unknown"  # never the path: anybody can think of more of them
-    seconds = time.perf_counter() - g.started
-    inference.metrics.count_request(route, request.method, response.status_code, seconds)
-    return response
-
-
 def _answer_hamlet_error(error: HamletError) -> Response:
-    errors = error.errors if isinstance(error, InvalidInput) else None
-    response = _answer(error, error.status, error.title, str(error), errors)
+    if error.reason:
+        current_app.logger.error("%s: %s", error.title, error.reason)
+    response = _answer(error, error.status, error.title, str(error), error.errors)
     if isinstance(error, NotReady):
         response.headers["Retry-After"] = RETRY_AFTER_S
     return response
-
-
-def _answer_log_away(error: Exception) -> Response:
-    logger.error("The log cannot be used: %s", getattr(error, "orig", error))  # without the statement: it holds texts
-    return _answer_hamlet_error(LogUnavailable("The log cannot be used just now. Please try again in a moment."))
-
-
-def _answer_unfit(error: Exception) -> Response:
-    return _answer_hamlet_error(InvalidInput("What was sent holds a character or a number that the log cannot hold."))
 
 
 def _answer_http_error(error: HTTPException) -> Response:
@@ -205,7 +167,7 @@ def _answer(
         inference: Inference = current_app.extensions["inference"]
         source = "api" if as_json else "form"
         if isinstance(error, LogUnavailable):
-            inference.metrics.count_failure(source, status)
+            inference.count_failure(source, status)
         else:
             # Only words of ours: what somebody sent, be it a field's name, must not get into the log by being wrong.
             what = f"{title}: {errors[0]['message']}" if errors else title

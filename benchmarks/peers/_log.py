@@ -12,7 +12,7 @@ from pathlib import Path
 
 from webapp.log.database import open_database
 from webapp.log.ids import new_id
-from webapp.log.migrations import migrate
+from webapp.log.tables import create_tables
 
 INSERT = f"INSERT INTO predictions VALUES ({', '.join('?' * 16)})"
 
@@ -59,4 +59,4 @@ def add(
 
 
 if __name__ == "__main__":
-    migrate(open_database(f"sqlite:///{os.environ['DATABASE']}", Path()))  # with all of its indexes, as a WAL file
+    create_tables(open_database(f"sqlite:///{os.environ['DATABASE']}", Path()))

@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 from conftest import HAM, PASSWORD, SPAM
 
+from webapp.extras.monitor.rollups import count_predictions
 from webapp.log.ids import moment_of
-from webapp.log.rollups import count_predictions
 from webapp.log.tables import hourly_predictions, predictions
 
 REAL, REAL_NS = dt.datetime, time.time_ns

@@ -37,7 +37,7 @@ def test_a_deleted_file_is_noticed_at_the_next_request_and_never_begun_anew(serv
     assert len(load.answered) == answered
     assert set(load.refused) == {503}
     assert load.cut_off == []
-    assert answers(server)[1]["title"] == "The log cannot be written"
+    assert answers(server)[1]["title"] == "The log cannot be used"
     assert server.call("/healthz")[0] == 200
     reason = "was deleted" if "" in lost else "lost its -wal"
     assert f"{log} {reason}" in server.output()
@@ -92,7 +92,7 @@ def test_a_damaged_file_is_said_and_not_started_with(server, log, how):
     assert set(load.refused) <= {503}
     assert load.cut_off == []
     assert " 500 " not in server.output()
-    assert "The log cannot be written, 1 requests get status 503:" in server.output()
+    assert "The log cannot be used:" in server.output()
     server.stop(signal.SIGKILL)
     with pytest.raises(AssertionError, match="Hamlet cannot start: .*(malformed|not a database|gone or empty)"):
         server.start()

@@ -1,11 +1,10 @@
-"""Step 3, serve: the JSON door, its documentation, and the health checks."""
+"""Step 3, serve: the JSON API, its documentation, and the health checks."""
 
 from typing import Any
 
-from flask_openapi3 import Info, OpenAPI
-from flask_wtf import CSRFProtect
+from flask_openapi3 import APIBlueprint, Info, OpenAPI
 
-from webapp.api import docs, health, keys, metrics, monitoring, predictions, reviews
+from webapp.api import docs, health, routes
 from webapp.api.schemas import Problem
 
 
@@ -13,19 +12,20 @@ def document(version: str) -> dict[str, Any]:
     """Return what the OpenAPI app needs to know to document the API."""
     return {
         "info": Info(title="Hamlet", version=version, description=docs.DESCRIPTION),
-        "security_schemes": keys.SCHEMES,
         "doc_ui": False,  # the page is ours: docs.py
         "validation_error_model": Problem,
-        "validation_error_callback": predictions.refuse,
+        "validation_error_callback": routes.refuse,
     }
 
 
-def register(app: OpenAPI, csrf: CSRFProtect) -> None:
-    """Add the API to the app. It takes no cookies, so it needs no CSRF token."""
-    app.before_request(keys.check)
-    for part in (predictions, reviews, monitoring):
-        csrf.exempt(part.blueprint)
-        app.register_api(part.blueprint)
+def register(app: OpenAPI) -> None:
+    """Add the API to the app."""
+    register_json(app, routes.blueprint)
     app.register_api(health.blueprint)
-    app.register_api(metrics.blueprint)
     app.register_blueprint(docs.blueprint)
+
+
+def register_json(app: OpenAPI, blueprint: APIBlueprint) -> None:
+    """Add routes that take and give JSON; they take no cookies, so they need no CSRF token."""
+    app.extensions["csrf"].exempt(blueprint)
+    app.register_api(blueprint)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from flask import Blueprint, Response, current_app, jsonify, render_template
 from pydantic import BaseModel
 
+from webapp.errors import TITLES
 from webapp.inference import Inference
 from webapp.model.labels import Labels
 
@@ -23,23 +24,20 @@ DESCRIPTION = (
 blueprint = Blueprint("docs", __name__, url_prefix="/api")
 
 
+WITH_BODY = (400, 413, 415, 422)  # what may be wrong with a request that brings JSON
+WITH_ADDRESS = (414, 422)  # and with one whose address holds what somebody typed
+ALWAYS = (500, 503)
+
+
 def responses(answer: type[BaseModel] | dict[str, Any], *errors: int) -> dict[str | int | HTTPStatus, Any]:
-    """Return the documentation of a route's answer and of the errors that it may give."""
-    schema = {"$ref": "#/components/schemas/Problem"}
+    """Return the documentation of a route's answer, of the errors that it may give, and of those that each may give."""
     documented: dict[str | int | HTTPStatus, Any] = {200: answer}
-    for status in errors:
-        phrase = HTTPStatus(status).phrase
-        example = {
-            "type": "about:blank",
-            "title": phrase,
-            "status": status,
-            "detail": "What to do.",
-            "request_id": "7f3a",
-        }
-        content = {"application/problem+json": {"schema": schema, "example": example}}
-        documented[status] = {"description": phrase, "content": content}
+    for status in sorted({*errors, *ALWAYS}):
+        problem = {"type": "about:blank", "title": TITLES[status], "status": status, "detail": "What to do."}
+        content = {"schema": {"$ref": "#/components/schemas/Problem"}, "example": problem | {"request_id": "7f3a"}}
+        documented[status] = {"description": TITLES[status], "content": {"application/problem+json": content}}
     if 414 in errors:
-        documented[414] = {"description": "URI Too Long: the server says so on a page of HTML, before the app sees it"}
+        documented[414] = {"description": "The server says so on a page of HTML, before the app sees the address."}
     return documented
 
 

@@ -5,7 +5,6 @@ from typing import Any
 import click
 from flask import current_app
 from flask.cli import AppGroup
-from sqlalchemy.exc import SQLAlchemyError
 
 from webapp.errors import HamletError
 from webapp.inference import Inference
@@ -20,10 +19,7 @@ class Clear(click.Command):
         try:
             return super().invoke(ctx)
         except HamletError as error:
-            click.echo(f"Error: {error}", err=True)
-            ctx.exit(2)
-        except SQLAlchemyError as error:
-            click.echo(f"Error: the log cannot be used ({error})", err=True)
+            click.echo(f"Error: {error}{f' ({error.reason})' if error.reason else ''}", err=True)
             ctx.exit(2)
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)

@@ -26,7 +26,7 @@ def predict(text: str) -> None:
 
 def _print_prediction(text: str) -> None:
     inference = current_inference()
-    row = inference.predict(text, "cli")
+    row = inference.predict([text], "cli")[0]
     label = inference.registry.labels(row["model_version"]).word(row["label"])
     terms = ", ".join(f"{item['term']} {item['contribution']:+.2f}" for item in (row["explanation"] or [])[:5])
     click.echo(f"{label}  {row['spam_probability']:.4f}  {terms}")

@@ -1,4 +1,4 @@
-"""flask train, flask evaluate, flask download-data: steps 1 and 2."""
+"""flask train, flask evaluate: steps 1 and 2."""
 
 import datetime as dt
 import re
@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from flask import current_app
 from flask.cli import with_appcontext
 
 from webapp.cli.command import Clear, current_inference
+from webapp.cli.models import who
 from webapp.cli.report import print_report
-from webapp.cli.switch import who
 from webapp.errors import BadData, HamletError
-from webapp.lifecycle import switching
 from webapp.model import artifact
 from webapp.model.card import read_card
 from webapp.model.labels import SPAM_OR_HAM, Labels, read_labels
@@ -152,7 +150,7 @@ def train(
     click.echo(f"\nSaved {registry.folder / version}")
     _compare_with_current(registry, version, [example.text for example in result.held_out])
     if use_now or not (registry.folder / "current").exists():
-        switching.use(current_app.extensions["engine"], registry, version, who(), "train --use" if use_now else "")
+        registry.use(version, who(), "train --use" if use_now else "")
         click.echo("It is served now.")
     else:
         click.echo(f"To serve it: flask --app wsgi models use {version}")
@@ -206,24 +204,3 @@ def evaluate(files: tuple[str, ...], text_column: str | None, label_column: str 
                 f"Notice: the model was trained on {dataset.name}, so this says nothing about new messages.", err=True
             )
     print_report(f"model {model.version}", training.evaluate(model, datasets), model.labels)
-
-
-@click.command("download-data", cls=Clear)
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--base-url", default=None, hidden=True, help="Where the archives are; for tests.")
-@with_appcontext
-def download_data(folder: Path, base_url: str | None) -> None:
-    """Download UCI's SMS and YouTube spam collections into FOLDER."""
-    from webapp.model.download import ARCHIVES, BASE_URL, fetch
-
-    for name, archive in ARCHIVES.items():
-        with click.progressbar(length=1, label=f"Downloading {name}") as bar:
-
-            def show(so_far: int, size: int | None, bar: Any = bar) -> None:
-                bar.length = size or so_far + 1
-                bar.update(so_far - bar.pos)
-
-            files, digest = fetch(archive, folder, base_url or BASE_URL, show)
-        known = "as expected" if archive.sha256 else "not known beforehand, so not compared"
-        click.echo(f"SHA-256 {digest} ({known})\n" + "\n".join(f"  {file}" for file in files))
-    click.echo(f"To train on the SMS: flask --app wsgi train {folder / 'SMSSpamCollection'}")

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from webapp.config import THREADS
-from webapp.errors import LogUnavailable
+from webapp.errors import InvalidInput, LogUnavailable
 from webapp.log.watch import FileWatch
 
 BUSY_TIMEOUT_S = 5  # how long a writer waits for another before it gives up
@@ -25,13 +25,28 @@ POSTGRESQL = {  # a server that is away, or that vanishes without a word, must b
 }
 
 
+def _translate(context: sa.ExceptionContext) -> None:
+    """Turn each error of the driver, wherever a statement meets it, into one of Hamlet's: the only place that does."""
+    match context.sqlalchemy_exception:
+        case sa.exc.DataError():  # it is the value that is wrong, and trying again will not help
+            raise InvalidInput("What was sent holds a character or a number that the log cannot hold.")
+        case sa.exc.IntegrityError():  # a key that is taken: its callers know what that means
+            return
+        case sa.exc.DBAPIError() as error:
+            raise LogUnavailable.because(error)
+
+
 def open_database(url: str | None, instance_folder: Path) -> sa.Engine:
     """Return the engine for a SQLAlchemy URL, by default for log.db in the instance folder; raises LogUnavailable."""
-    place = sa.make_url(url) if url else sa.URL.create("sqlite", database=str(instance_folder / "log.db"))
+    try:
+        place = sa.make_url(url) if url else sa.URL.create("sqlite", database=str(instance_folder / "log.db"))
+    except sa.exc.ArgumentError as error:
+        raise LogUnavailable(f"{error}: write it as postgresql://USER:PASSWORD@HOST/NAME") from error
     match place.get_backend_name():
         case "sqlite":
             _make_private_file(place.database)
-            engine = sa.create_engine(place, hide_parameters=True)  # an error's words must not quote a message
+            # An error's words must not quote a message, and no thread waits for another's connection.
+            engine = sa.create_engine(place, hide_parameters=True, max_overflow=-1)
             sa.event.listen(engine, "connect", _set_up_sqlite)
             sa.event.listen(engine, "begin", _begin_sqlite)
             FileWatch(engine, str(place.database))
@@ -41,6 +56,7 @@ def open_database(url: str | None, instance_folder: Path) -> sa.Engine:
             sa.event.listen(engine, "begin", _begin_postgresql)
         case other:
             raise LogUnavailable(f"{other} is no database that Hamlet knows: take sqlite or postgresql")
+    sa.event.listen(engine, "handle_error", _translate)
     return engine
 
 
@@ -61,6 +77,7 @@ def _open_postgresql(place: sa.URL) -> sa.Engine:
             hide_parameters=True,
             paramstyle="format",  # rows are tuples, as for SQLite (insert.py)
             pool_size=THREADS,
+            max_overflow=-1,
             pool_pre_ping=True,  # after a restart of PostgreSQL no request meets a dead connection
             connect_args={name: value for name, value in POSTGRESQL.items() if name not in place.query},
         )
@@ -103,7 +120,7 @@ def _begin_postgresql(connection: sa.Connection) -> None:
     Only those that ask for it take turns, over all hosts. Whoever just adds predictions does not, and never waits.
     """
     options = connection.get_execution_options()
-    if options.get("patient"):
+    if options.get("no_timeout"):
         connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
     match options.get("transaction"):
@@ -114,19 +131,14 @@ def _begin_postgresql(connection: sa.Connection) -> None:
 
 
 @contextmanager
-def write_transaction(engine: sa.Engine, patient: bool = False) -> Iterator[sa.Connection]:
+def write_transaction(engine: sa.Engine, no_timeout: bool = False) -> Iterator[sa.Connection]:
     """One transaction that waits for its turn to write before it reads, so that what it read still holds.
 
-    On PostgreSQL a `patient` one may take as long as it likes. Raises LogUnavailable when it cannot be committed: then
-    nothing of it is stored.
+    On PostgreSQL one with no_timeout may take as long as it likes. Raises LogUnavailable when it cannot be committed:
+    then nothing of it is stored.
     """
-    try:
-        with engine.execution_options(transaction="write", patient=patient).begin() as connection:
-            yield connection
-    except sa.exc.DataError:  # it is the value that is wrong, and trying again will not help
-        raise
-    except sa.exc.SQLAlchemyError as error:
-        raise LogUnavailable("The log cannot be written just now. Please try again in a moment.") from error
+    with engine.execution_options(transaction="write", no_timeout=no_timeout).begin() as connection:
+        yield connection
 
 
 @contextmanager
@@ -141,14 +153,17 @@ def driver_transaction(engine: sa.Engine) -> Iterator[Any]:
     """One transaction of plain SQL on a cursor of the database's driver (PEP 249).
 
     It is for the insert that every request waits for, of which SQLAlchemy's own work would be the greater part.
-    Raises the driver's errors, engine.dialect.loaded_dbapi.Error.
+    Raises LogUnavailable.
     """
-    connection = engine.raw_connection()
     try:
-        cursor = connection.cursor()
-        if engine.dialect.name == "sqlite":  # other drivers begin by themselves
-            cursor.execute("BEGIN IMMEDIATE")
-        yield cursor
-        connection.commit()
-    finally:
-        connection.close()  # gives it back to the pool, which rolls back what was not committed
+        connection = engine.raw_connection()
+        try:
+            cursor = connection.cursor()
+            if engine.dialect.name == "sqlite":  # other drivers begin by themselves
+                cursor.execute("BEGIN IMMEDIATE")
+            yield cursor
+            connection.commit()
+        finally:
+            connection.close()  # gives it back to the pool, which rolls back what was not committed
+    except (engine.dialect.loaded_dbapi.Error, sa.exc.SQLAlchemyError) as error:
+        raise LogUnavailable.because(error) from error

@@ -3,7 +3,7 @@
 import csv
 import datetime as dt
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Final, TextIO
 
@@ -13,22 +13,13 @@ import sqlalchemy as sa
 from webapp.errors import LogUnavailable
 from webapp.log.database import write_transaction
 from webapp.log.ids import first_id
-from webapp.log.rollups import bring_up_to_date, forget_sums
-from webapp.log.tables import (
-    claims,
-    disagreements,
-    failures,
-    fitted_reviews,
-    origins,
-    predictions,
-    reviews,
-    sample_members,
-)
+from webapp.log.tables import failures, metadata, predictions
 
 COLUMNS = [column.name for column in predictions.columns]
 TEXTS = [column.name for column in predictions.columns if isinstance(column.type, sa.String)]
 QUOTING: Final = csv.QUOTE_NONNUMERIC  # every text: else a carriage return in one would end its row
 FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # what begins with one of these is a formula to a spreadsheet
+PurgeHook = Callable[[sa.Connection, dt.datetime], None]
 CHUNK_ROWS = 10_000  # so that memory stays the same, however long the log is
 
 
@@ -72,19 +63,21 @@ def _read_chunks(engine: sa.Engine, since: dt.datetime | None) -> Iterator[pd.Da
             yield pd.DataFrame(rows, columns=COLUMNS)
 
 
-def purge(engine: sa.Engine, before: dt.datetime) -> int:
+def purge(engine: sa.Engine, before: dt.datetime, hooks: Sequence[PurgeHook] = ()) -> int:
     """Delete all that is known of the time before for good, reviews included; return how many predictions there were.
 
-    Raises LogUnavailable when another program was reading meanwhile, so that traces may be left in the files.
+    The hooks are called in the same transaction. Raises LogUnavailable when another program was reading meanwhile, so
+    that traces may be left in the files.
     """
     end = first_id(before)
-    with write_transaction(engine, patient=True) as connection:
-        for table in (reviews, disagreements, sample_members, fitted_reviews, claims, origins):
-            connection.execute(sa.delete(table).where(table.c.prediction_id < end))
+    with write_transaction(engine, no_timeout=True) as connection:
+        for table in metadata.sorted_tables:
+            if "prediction_id" in table.c:
+                connection.execute(sa.delete(table).where(table.c.prediction_id < end))
         connection.execute(sa.delete(failures).where(failures.c.id < end))
         count = connection.execute(sa.delete(predictions).where(predictions.c.id < end)).rowcount
-        forget_sums(connection)
-    bring_up_to_date(engine, patience_s=float("inf"))
+        for hook in hooks:
+            hook(connection, before)
     if engine.dialect.name == "sqlite":
         # A deleted row's bytes stay in the file, and in the write-ahead log, until they are overwritten.
         with closing(engine.raw_connection()) as connection:

@@ -1,11 +1,15 @@
-"""The log's tables, as SQLAlchemy sees them. They are created and changed by migrations.py alone."""
+"""The log's schema, said once: create_tables makes it, and each row goes in and comes out by these columns."""
 
 import datetime as dt
-from typing import TypedDict
+import json
+from typing import Any, TypedDict
 
 import sqlalchemy as sa
+from pydantic_core import to_json
 
-from webapp.log.columns import JSONText, UTCDateTime
+from webapp.errors import LogUnavailable
+
+Row = dict[str, Any]  # a row of any table, by the names of its columns
 
 
 class TermContribution(TypedDict):
@@ -15,72 +19,70 @@ class TermContribution(TypedDict):
     contribution: float
 
 
-class PredictionRow(TypedDict):
-    """One prediction, as it is stored and as every door shows it."""
+class UTCDateTime(sa.TypeDecorator[dt.datetime]):
+    """A time that is UTC in Python and in the table; SQLite would drop the time zone without a word."""
 
-    id: str
-    created_at: dt.datetime
-    source: str  # form, api, batch, stream or cli
-    text: str | None  # None where HAMLET_STORE_TEXT is false
-    text_hash: str | None  # and this is None where it is true
-    label: str
-    spam_probability: float
-    threshold: float
-    model_version: str
-    explanation: list[TermContribution] | None
-    latency_ms: float
-    request_id: str | None
-    sender_report: str | None  # right, wrong or unsure: what the sender said of the verdict; not the truth
-    challenger_version: str | None  # the model that was tried in the shadow, if one was, and what it says
-    challenger_label: str | None
-    challenger_probability: float | None
+    impl = sa.DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: dt.datetime | None, dialect: sa.Dialect) -> dt.datetime | None:
+        return value and value.astimezone(dt.UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: dt.datetime | None, dialect: sa.Dialect) -> dt.datetime | None:
+        return value and value.replace(tzinfo=dt.UTC)
 
 
-class FailureRow(TypedDict):
-    """One request that was refused or went wrong."""
+class JSONText(sa.TypeDecorator[Any]):
+    """A value kept as JSON in a text column, which every database has and every tool can read."""
 
-    id: str
-    created_at: dt.datetime
-    source: str
-    status: int
-    what: str
-    request_id: str | None
+    impl = sa.Text
+    cache_ok = True
 
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
+        return None if value is None else to_json(value).decode()
 
-class ReviewRow(TypedDict):
-    """What one reviewer said of one prediction."""
-
-    id: str
-    created_at: dt.datetime
-    prediction_id: str
-    reviewer: str
-    true_label: str
-    queue: str
-    overruled: int
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
+        return None if value is None else json.loads(value)
 
 
 metadata = sa.MetaData()
+# Marks a column that says nothing of the message's words. All others stay empty where HAMLET_STORE_TEXT is false: a
+# column that somebody adds does not give away by accident what was not to be kept.
+PUBLIC = {"public": True}
 
 predictions = sa.Table(
     "predictions",
     metadata,
-    sa.Column("id", sa.String(36), primary_key=True),
-    sa.Column("created_at", UTCDateTime, nullable=False),
-    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("id", sa.String(36), primary_key=True, info=PUBLIC),
+    sa.Column("created_at", UTCDateTime, nullable=False, info=PUBLIC),
+    sa.Column("source", sa.Text, nullable=False, info=PUBLIC),  # form, api, batch, stream or cli
     sa.Column("text", sa.Text),
-    sa.Column("text_hash", sa.Text),
-    sa.Column("label", sa.Text, nullable=False),
-    sa.Column("spam_probability", sa.Double, nullable=False),
-    sa.Column("threshold", sa.Double, nullable=False),
-    sa.Column("model_version", sa.Text, nullable=False),
-    sa.Column("explanation", JSONText),
-    sa.Column("latency_ms", sa.Double, nullable=False),
-    sa.Column("request_id", sa.Text),
-    sa.Column("sender_report", sa.Text),
-    sa.Column("challenger_version", sa.Text),
-    sa.Column("challenger_label", sa.Text),
-    sa.Column("challenger_probability", sa.Double),
+    sa.Column("text_hash", sa.Text, info=PUBLIC),  # in place of the text; NULL where that is kept
+    sa.Column("label", sa.Text, nullable=False, info=PUBLIC),  # spam or ham, whatever the model calls them
+    sa.Column("spam_probability", sa.Double, nullable=False, info=PUBLIC),
+    sa.Column("threshold", sa.Double, nullable=False, info=PUBLIC),
+    sa.Column("model_version", sa.Text, nullable=False, info=PUBLIC),
+    sa.Column("explanation", JSONText),  # a list of TermContribution
+    sa.Column("latency_ms", sa.Double, nullable=False, info=PUBLIC),
+    sa.Column("request_id", sa.Text, info=PUBLIC),
+    sa.Column("sender_report", sa.Text, info=PUBLIC),  # right, wrong or unsure: what the sender said; not the truth
+    # The version that is tried in the shadow of the served one, if one is, and what it says.
+    sa.Column("challenger_version", sa.Text, info=PUBLIC),
+    sa.Column("challenger_label", sa.Text, info=PUBLIC),
+    sa.Column("challenger_probability", sa.Double, info=PUBLIC),
 )
+
+
+def _index(name: str, *columns: Any, where: Any = None) -> None:
+    sa.Index(name, *columns, sqlite_where=where, postgresql_where=where)
+
+
+_column = predictions.c
+_index("predictions_reported", _column.sender_report, _column.id, where=_column.sender_report.is_not(None))
+# An id ends in random digits, so these rows are a fair sixteenth of the log (extras/review/sampling.py).
+_index("predictions_sixteenth", _column.id, where=sa.text("substr(id, 36) = '0'"))
+_index("predictions_challenged", _column.challenger_version, _column.id, where=_column.challenger_version.is_not(None))
+_index("predictions_contested", _column.id, where=_column.challenger_label != _column.label)
 
 failures = sa.Table(
     "failures",
@@ -103,19 +105,24 @@ reviews = sa.Table(
     sa.Column("true_label", sa.Text, nullable=False),  # spam, ham or unsure
     sa.Column("queue", sa.Text, nullable=False),  # why this message was looked at: random, uncertain, reported, ...
     sa.Column("overruled", sa.Integer, nullable=False),  # 1: somebody settled a disagreement the other way
+    sa.UniqueConstraint("prediction_id", "reviewer"),
 )
+_index("reviews_reviewer", reviews.c.reviewer, reviews.c.id)
 
 # The predictions whose reviewers contradict each other.
 disagreements = sa.Table("disagreements", metadata, sa.Column("prediction_id", sa.String(36), primary_key=True))
 
-origins = sa.Table(  # which record of a file or a stream a prediction was made for: see origins.py
-    "origins",
+# Which record of a file or a stream became which prediction: "stream TOPIC/PARTITION/OFFSET" or "batch RUN/ROW".
+# A key is stored in the transaction that stores its prediction. So whoever does not know how far it came, after a
+# crash say, just does it again, and nothing is logged twice.
+idempotency_keys = sa.Table(
+    "idempotency_keys",
     metadata,
-    sa.Column("origin", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
     sa.Column("prediction_id", sa.String(36), nullable=False),
 )
 
-jobs = sa.Table(  # work that runs outside the web workers: see webapp/jobs/
+jobs = sa.Table(  # work that runs outside the web workers: see extras/batch/
     "jobs",
     metadata,
     sa.Column("id", sa.String(36), primary_key=True),
@@ -133,17 +140,27 @@ jobs = sa.Table(  # work that runs outside the web workers: see webapp/jobs/
     sa.Column("finished_at", UTCDateTime),
     sa.Column("result", JSONText),
 )
+# One at a time, over all processes and hosts that share this database.
+sa.Index(
+    "jobs_running",
+    jobs.c.state,
+    unique=True,
+    sqlite_where=jobs.c.state == "running",
+    postgresql_where=jobs.c.state == "running",
+)
 
-switches = sa.Table(  # which version was served or tried from when on, by whom and why: see lifecycle/switching.py
-    "switches",
-    metadata,
-    sa.Column("id", sa.String(36), primary_key=True),
-    sa.Column("created_at", UTCDateTime, nullable=False),
-    sa.Column("kind", sa.Text, nullable=False),  # use, rollback or challenge
-    sa.Column("from_version", sa.Text),
-    sa.Column("to_version", sa.Text),
-    sa.Column("who", sa.Text, nullable=False),  # web:SESSION or command:USER
-    sa.Column("why", sa.Text, nullable=False),
+switches = (
+    sa.Table(  # which version was served or tried from when on, by whom and why: see extras/lifecycle/switching.py
+        "switches",
+        metadata,
+        sa.Column("id", sa.String(36), primary_key=True),
+        sa.Column("created_at", UTCDateTime, nullable=False),
+        sa.Column("kind", sa.Text, nullable=False),  # use, rollback or challenge
+        sa.Column("from_version", sa.Text),
+        sa.Column("to_version", sa.Text),
+        sa.Column("who", sa.Text, nullable=False),  # web:SESSION or command:USER
+        sa.Column("why", sa.Text, nullable=False),
+    )
 )
 
 # The reviewed messages that a version was fitted on: they say nothing about how good it is on new ones.
@@ -171,6 +188,7 @@ sample_members = sa.Table(
     sa.Column("position", sa.Integer, primary_key=True),  # from 0: the order, itself random, in which to review
     sa.Column("prediction_id", sa.String(36), nullable=False),
 )
+_index("sample_members_prediction", sample_members.c.prediction_id)
 
 claims = sa.Table(
     "claims",
@@ -202,6 +220,9 @@ hourly_failures = sa.Table(
 )
 
 rolled_up = sa.Table("rolled_up", metadata, sa.Column("before_id", sa.String(36), nullable=False))
+sa.event.listen(
+    rolled_up, "after_create", lambda table, connection, **_: connection.execute(sa.insert(table).values(before_id=""))
+)
 
 drift_references = sa.Table(
     "drift_references",
@@ -217,7 +238,7 @@ api_keys = sa.Table(
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("created_at", UTCDateTime, nullable=False),
-    sa.Column("key_hash", sa.Text, nullable=False),
+    sa.Column("key_hash", sa.Text, nullable=False, unique=True),
     sa.Column("revoked_at", UTCDateTime),
 )
 
@@ -233,7 +254,7 @@ sign_ins = sa.Table(
     "sign_ins", metadata, sa.Column("who", sa.Text, primary_key=True), sa.Column("until", UTCDateTime, nullable=False)
 )
 
-# The consumers of streams that are at work: see consumers.py.
+# The consumers of streams that are at work: see extras/stream/consumers.py.
 stream_consumers = sa.Table(
     "stream_consumers",
     metadata,
@@ -247,3 +268,44 @@ stream_consumers = sa.Table(
     sa.Column("troubles", sa.BigInteger, nullable=False),
     sa.Column("records_per_second", sa.Double, nullable=False),
 )
+
+schema_version = sa.Table("schema_version", metadata, sa.Column("version", sa.Integer, nullable=False))
+
+# Statements that bring a log of version FIRST_VERSION + n to the next one: never change one that was released, add to
+# the end. Versions below the first were those of development, before 0.1.0.
+STEPS: list[list[str]] = []
+FIRST_VERSION = 8
+
+
+def create_tables(engine: sa.Engine, steps: list[list[str]] = STEPS) -> None:
+    """Make the tables that are missing, and bring those of an older log to today's shape, in one transaction.
+
+    Processes and hosts that start at the same moment take turns. Raises LogUnavailable for a log of development, or of
+    a newer Hamlet.
+    """
+    latest = FIRST_VERSION + len(steps)
+    with engine.connect() as connection:
+        known = sa.inspect(connection).get_table_names()
+        if set(metadata.tables) <= set(known) and _version(connection) == latest:
+            return  # nothing to do, so no need to wait for somebody's lock
+    with engine.execution_options(transaction="write", no_timeout=True).begin() as connection:
+        is_new = not sa.inspect(connection).has_table("schema_version")
+        version = latest if is_new else _version(connection)
+        if version is None or not FIRST_VERSION <= version <= latest:
+            raise LogUnavailable(
+                f"the log has version {version}, this Hamlet knows versions {FIRST_VERSION} to {latest}: use the "
+                "Hamlet that wrote it, or move the log away, and a new one is begun"
+            )
+        for step in steps[version - FIRST_VERSION :]:
+            for statement in step:
+                connection.execute(sa.text(statement))
+        metadata.create_all(connection)
+        if is_new:
+            connection.execute(sa.insert(schema_version).values(version=latest))
+        else:
+            connection.execute(sa.update(schema_version).values(version=latest))
+
+
+def _version(connection: sa.Connection) -> int | None:
+    version: int | None = connection.execute(sa.select(schema_version.c.version)).scalar()
+    return version

@@ -71,7 +71,7 @@ class FileWatch:
         error = context.original_exception
         if getattr(error, "sqlite_errorcode", None) in DAMAGED:
             self._fault = f"is damaged ({error})"
-            raise sa.exc.OperationalError(None, None, self._error())
+            raise LogUnavailable.because(self._error())
 
     def _error(self) -> sqlite3.OperationalError:
         return sqlite3.OperationalError(

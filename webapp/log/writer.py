@@ -1,10 +1,11 @@
-"""Writes rows so that answered means stored, and many requests share one commit."""
+"""Writes rows so that answered means stored, many requests share one commit, and a repeated record is stored once."""
 
-import logging
+import datetime as dt
 import shutil
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,38 @@ import sqlalchemy as sa
 from webapp.config import MAX_BODY
 from webapp.errors import LogUnavailable
 from webapp.log.database import driver_transaction
-from webapp.log.insert import Insert
-from webapp.log.tables import FailureRow, PredictionRow, failures, predictions
+from webapp.log.ids import new_id
+from webapp.log.tables import Row, failures, idempotency_keys, predictions, schema_version
 
-logger = logging.getLogger(__name__)
+KEYS_AT_ONCE = 500  # parameters of one statement: databases allow only so many
 
 
+class AlreadyStored(Exception):
+    """Another process stored a prediction under one of these keys meanwhile: find_by_key returns it."""
+
+
+class _Insert:
+    """INSERT into a table, with what SQLAlchemy would do for each row done once."""
+
+    def __init__(self, table: sa.Table, dialect: sa.Dialect):
+        self.sql = str(sa.insert(table).compile(dialect=dialect))
+        self._columns = [
+            (column.name, column.type.dialect_impl(dialect).bind_processor(dialect)) for column in table.columns
+        ]
+
+    def values(self, rows: Iterable[Row]) -> list[tuple[Any, ...]]:
+        """Return rows as the driver takes them, in the order of the statement's placeholders."""
+        return [tuple(to(row.get(name)) if to else row.get(name) for name, to in self._columns) for row in rows]
+
+
+@dataclass
 class _Entry:
     """The rows of one request, waiting to be committed."""
 
-    def __init__(self, insert: Insert, rows: Sequence[Mapping[str, Any]]):
-        self.sql = insert.sql
-        self.values = [insert.values(row) for row in rows]
-        self.tried = False
-        self.stored = False
+    sql: str
+    values: list[tuple[Any, ...]]
+    tried: bool = False
+    error: LogUnavailable | None = None
 
 
 class LogWriter:
@@ -41,53 +60,76 @@ class LogWriter:
         self.engine = engine
         self._waiting: deque[_Entry] = deque()
         self._turn = threading.Lock()
-        self._predictions = Insert(predictions, engine.dialect)
-        self._failures = Insert(failures, engine.dialect)
+        self._predictions = _Insert(predictions, engine.dialect)
+        self._failures = _Insert(failures, engine.dialect)
+        self._keys = _Insert(idempotency_keys, engine.dialect)
 
-    def add_predictions(self, rows: Sequence[PredictionRow]) -> None:
-        """Store predictions in one transaction; return once they are committed.
+    def add_predictions(self, rows: Sequence[Row], keys: Sequence[str] | None = None) -> None:
+        """Give each row its id and time, and store all in one transaction; return once they are committed.
 
-        Raises LogUnavailable when they are not: then none of them is stored.
+        Raises LogUnavailable, or AlreadyStored where keys are given: then none of them is stored.
         """
-        self._write(_Entry(self._predictions, rows))
+        _stamp(rows)
+        if keys is None:
+            self._write(_Entry(self._predictions.sql, self._predictions.values(rows)))
+        elif rows:
+            pairs = [{"key": key, "prediction_id": row["id"]} for key, row in zip(keys, rows, strict=True)]
+            try:
+                with self.engine.begin() as connection:  # the keys alone keep repeated records apart: no turns to take
+                    connection.exec_driver_sql(self._keys.sql, self._keys.values(pairs))
+                    connection.exec_driver_sql(self._predictions.sql, self._predictions.values(rows))
+            except sa.exc.IntegrityError as error:
+                raise AlreadyStored from error
 
-    def add_failure(self, row: FailureRow) -> None:
-        """Store a failure; raises LogUnavailable."""
-        self._write(_Entry(self._failures, [row]))
+    def find_by_key(self, keys: Sequence[str]) -> dict[str, Row]:
+        """Return the stored prediction of each key that has one; raises LogUnavailable."""
+        found: dict[str, Row] = {}
+        joined = sa.select(idempotency_keys.c.key, predictions).join(
+            predictions, predictions.c.id == idempotency_keys.c.prediction_id
+        )
+        with self.engine.connect() as connection:
+            for start in range(0, len(keys), KEYS_AT_ONCE):
+                asked = idempotency_keys.c.key.in_(keys[start : start + KEYS_AT_ONCE])
+                for row in connection.execute(joined.where(asked)).mappings():
+                    values = dict(row)
+                    found[values.pop("key")] = values
+        return found
+
+    def add_failure(self, row: Row) -> None:
+        """Give a failure its id and time and store it; raises LogUnavailable."""
+        _stamp([row])
+        self._write(_Entry(self._failures.sql, self._failures.values([row])))
 
     def set_sender_report(self, prediction_id: str, report: str) -> bool:
         """Store what the sender said of a verdict; return whether there is such a prediction."""
         change = sa.update(predictions).where(predictions.c.id == prediction_id).values(sender_report=report)
-        try:
-            with self.engine.begin() as connection:
-                return connection.execute(change).rowcount == 1
-        except sa.exc.SQLAlchemyError as error:
-            raise _unavailable() from error
+        with self.engine.begin() as connection:
+            return connection.execute(change).rowcount == 1
 
     def check(self) -> None:
         """Write to the database without changing it; raises LogUnavailable, also where the largest request may not fit.
 
         On a full disk SQLite can still write what is small into what its files have to spare.
         """
-        try:
-            with self.engine.begin() as connection:  # SQLite would write nothing if nothing changed between
-                connection.execute(sa.text("UPDATE schema_version SET version = version + 1"))
-                connection.execute(sa.text("UPDATE schema_version SET version = version - 1"))
-                if self.engine.dialect.name == "sqlite":
-                    file = connection.execute(sa.text("PRAGMA database_list")).all()[0].file
+        column = schema_version.c.version
+        with self.engine.begin() as connection:  # SQLite would write nothing if nothing changed between
+            connection.execute(sa.update(schema_version).values(version=column + 1))
+            connection.execute(sa.update(schema_version).values(version=column - 1))
+            if self.engine.dialect.name == "sqlite":
+                file = connection.execute(sa.text("PRAGMA database_list")).all()[0].file
+                try:
                     if shutil.disk_usage(Path(file).parent).free < MAX_BODY:
                         raise OSError("its disk is full")
-        except (sa.exc.SQLAlchemyError, OSError) as error:
-            _say_why(error, 1)
-            raise _unavailable() from error
+                except OSError as error:
+                    raise LogUnavailable.because(error) from error
 
     def _write(self, entry: _Entry) -> None:
         self._waiting.append(entry)
         with self._turn:
             if not entry.tried:
                 self._commit_waiting()
-        if not entry.stored:
-            raise _unavailable()
+        if entry.error:
+            raise entry.error
 
     def _commit_waiting(self) -> None:
         group: list[_Entry] = []
@@ -98,19 +140,12 @@ class LogWriter:
             with driver_transaction(self.engine) as cursor:
                 for sql in {entry.sql for entry in group}:
                     cursor.executemany(sql, [values for entry in group if entry.sql == sql for values in entry.values])
-        except (sa.exc.SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error) as error:
-            _say_why(error, len(group))
-            return
-        for entry in group:
-            entry.stored = True
+        except LogUnavailable as error:
+            for entry in group:
+                entry.error = error
 
 
-def _say_why(error: Exception, requests: int) -> None:
-    reason = str(getattr(error, "orig", error)).partition("\n")[0]  # what follows may quote a row
-    logger.error("The log cannot be written, %d requests get status 503: %s", requests, reason)
-
-
-def _unavailable() -> LogUnavailable:
-    return LogUnavailable(
-        "The prediction log cannot be written just now, so no verdict is given. Please try again in a moment."
-    )
+def _stamp(rows: Iterable[Row]) -> None:
+    """Give rows their ids and times as they are stored: the log relies on an id telling when that was."""
+    for row in rows:
+        row["id"], row["created_at"] = new_id(), dt.datetime.now(dt.UTC)

@@ -43,8 +43,8 @@ from webapp.model.card import (
 from webapp.model.features import FEATURES_VERSION
 from webapp.model.labels import Labels
 from webapp.model.pipeline_model import as_model
+from webapp.model.reference import Reference
 from webapp.model.spam_model import SpamModel
-from webapp.model.traits import Reference
 
 REFERENCE = "reference.json"
 MODEL_FILES = {"joblib": "model.joblib", "pickle": "model.pkl"}

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from webapp import config
 from webapp.errors import ModelUnusable
-from webapp.model.traits import Reference
+from webapp.model.reference import Reference
 
 CARD = "model_card.json"
 SIGNATURE = "model_card.sig"

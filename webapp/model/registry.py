@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from webapp.errors import ModelUnusable, NotFound
@@ -98,6 +99,7 @@ class ModelRegistry:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self.around_use: list[Callable[[str, str, str, str], AbstractContextManager[None]]] = []
         self._current = _Role(folder, "current", self._load, NONE_CHOSEN)
         self._challenger = _Role(folder, "challenger", self._load)
 
@@ -115,10 +117,17 @@ class ModelRegistry:
         """Return the name in `challenger`, None where no version is being tried; raises ModelUnusable."""
         return self._challenger.named()
 
-    def use(self, version: str) -> None:
-        """Serve a version from now on; raises NotFound or ModelUnusable and changes nothing then."""
+    def use(self, version: str, who: str = "", why: str = "", kind: str = "use") -> None:
+        """Serve a version from now on; raises NotFound, ModelUnusable or what a hook raises: then nothing changes.
+
+        Each hook of `around_use` is called with kind, version, who and why, and gives a context manager: the switch
+        happens inside, and not if it cannot be entered.
+        """
         self._check(version)
-        self._current.name(version)
+        with ExitStack() as stack:
+            for hook in self.around_use:
+                stack.enter_context(hook(kind, version, who, why))
+            self._current.name(version)
 
     def challenge(self, version: str | None) -> None:
         """Try a version in the shadow of the current one from now on, or none; raises NotFound or ModelUnusable."""

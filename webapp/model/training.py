@@ -17,8 +17,8 @@ from webapp.model.evaluation import Metrics, confusion_matrix, expected_calibrat
 from webapp.model.features import MessageVectorizer
 from webapp.model.labels import SPAM_OR_HAM, Labels
 from webapp.model.pipeline_model import as_model
+from webapp.model.reference import Reference, observe, summarise
 from webapp.model.spam_model import SpamModel
-from webapp.model.traits import Reference, observe, summarise
 
 FEWEST = 10  # messages of each label in each part: with fewer, no figure means anything
 REFERENCE_SIZE = 1000  # messages: more would tell drift little more, and its file stays small

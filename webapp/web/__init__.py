@@ -1,14 +1,20 @@
 """Step 3, serve: the pages."""
 
-from flask import Flask
+from typing import Any
 
-from webapp.web import batch, check, compare, login, models, monitor, retrain, review, words
-from webapp.web.navigation import navigation
+from flask import Flask, current_app
+
+from webapp.web import check, words
 
 
 def register(app: Flask) -> None:
-    """Add the pages to the app."""
-    for page in (check, login, batch, review, monitor, models, compare, retrain):
-        app.register_blueprint(page.blueprint)
-    app.context_processor(navigation)
+    """Add the form and the answer page, and the menu, to the app."""
+    app.extensions["menu"] = [("check.form", "Check"), ("docs.page", "API")]  # (endpoint, title), for everybody
+    app.extensions["private_menu"] = []  # and for those who have signed in: extras add to it
+    app.register_blueprint(check.blueprint)
+    app.context_processor(_menu)
     words.register(app)
+
+
+def _menu() -> dict[str, Any]:
+    return {name: current_app.extensions[name] for name in ("menu", "private_menu")}

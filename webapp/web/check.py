@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 from webapp.config import MAX_TEXT_LENGTH
 from webapp.errors import InvalidInput
 from webapp.inference import Inference
-from webapp.log.reader import get_prediction
+from webapp.log.queries import get_prediction
 from webapp.model.labels import SPAM_OR_HAM
 from webapp.web.explanation import mark, shares
 from webapp.web.words import labels
@@ -42,7 +42,7 @@ def send() -> ResponseReturnValue:
     text = request.form.get("text", "").replace("\r\n", "\n")  # browsers send \r\n but count it as one character
     inference: Inference = current_app.extensions["inference"]
     try:
-        row = inference.predict(text, "form", g.request_id)
+        row = inference.predict([text], "form", request_id=g.request_id)[0]
     except InvalidInput as error:
         inference.record_failure("form", error.status, f"{error.title}: {error.errors[0]['message']}", g.request_id)
         return _form_page(text, error.errors[0]["message"]), error.status

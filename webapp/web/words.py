@@ -5,8 +5,6 @@ from flask import Flask, current_app, g
 from webapp.inference import Inference
 from webapp.model.labels import SPAM_OR_HAM, Labels
 
-KEYS_TAKEN = "uzjk"  # by the other keys of the review page
-
 
 def labels() -> Labels:
     """Return the words of the served model, the same for the whole page."""
@@ -34,16 +32,7 @@ def looks(label: str) -> str:
     return f"Likely {word(label)}"
 
 
-def review_keys() -> list[tuple[str, str]]:
-    """Return the buttons of the review page, (label, key): the key is the word's first letter where that is free."""
-    first = [word(label)[0] for label in ("spam", "ham")]
-    free = all(key.isascii() and key.isalpha() and key not in KEYS_TAKEN for key in first)
-    spam, ham = first if free and first[0] != first[1] else ("1", "2")
-    return [("spam", spam.upper()), ("ham", ham.upper()), ("unsure", "U")]
-
-
 def register(app: Flask) -> None:
     """Give the templates these."""
     for function in (word, worded, looks):
         app.add_template_filter(function)
-    app.add_template_global(review_keys)

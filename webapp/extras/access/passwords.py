@@ -1,0 +1,85 @@
+"""The one password of those who may see what people sent."""
+
+import hashlib
+import hmac
+import secrets
+import sys
+from pathlib import Path
+
+from werkzeug.security import check_password_hash, generate_password_hash
+
+from webapp import instance as private_files
+from webapp.config import HOST, MIN_PASSWORD_LENGTH, PORT
+from webapp.errors import BadData, NotReady
+
+
+class AdminPassword:
+    """The admin password: HAMLET_ADMIN_PASSWORD if it is given, else the one whose hash is in the instance folder.
+
+    The file is read whenever it is needed, so that a new password counts in all running workers at once.
+    """
+
+    def __init__(self, folder: Path, given: str | None, secret_key: str):
+        self._path = folder / "admin_password"
+        self._given = given
+        self._key = secret_key.encode()
+
+    def make_first(self) -> None:
+        """At the first start make a password and print it, once, with the address to open; raises OSError."""
+        if self._given is not None or self._path.exists():
+            return
+        password = new_password()
+        if private_files.keep_first(self._path, generate_password_hash(password)):
+            host = f"[{HOST}]" if ":" in HOST else HOST
+            print(
+                f"The admin password is {password} (shown this once; only its hash is kept).\n"
+                f"Sign in with it at http://{host}:{PORT}/login; another: flask --app wsgi set-password",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def is_right(self, password: str) -> bool:
+        """Return whether this is the password, in a time that tells nothing of it; raises NotReady if there is none."""
+        if self._given is not None:
+            return hmac.compare_digest(self._keyed_hash(password), self._keyed_hash(self._given))
+        stored = self._stored_hash()
+        if not stored:
+            raise NotReady(
+                "There is no admin password that can be read. Whoever runs this Hamlet can set one with: "
+                "flask --app wsgi set-password"
+            )
+        return check_password_hash(stored, password)
+
+    def set(self, password: str) -> None:
+        """Change the password, which signs everybody out.
+
+        Raises BadData (too short, or HAMLET_ADMIN_PASSWORD would win), NotReady (the file cannot be written).
+        """
+        if self._given is not None:
+            raise BadData("HAMLET_ADMIN_PASSWORD is set, and it decides: change it there, or unset it first.")
+        if len(password) < MIN_PASSWORD_LENGTH:
+            raise BadData(f"The password has {len(password)} characters: take {MIN_PASSWORD_LENGTH} or more.")
+        try:
+            private_files.replace(self._path, generate_password_hash(password))
+        except OSError as error:
+            raise NotReady(f"The password cannot be kept ({error}).") from error
+
+    def fingerprint(self) -> str:
+        """Return what tells this password from any other, for a session to remember, and reveals nothing of it."""
+        return self._keyed_hash(self._given if self._given is not None else self._stored_hash()).hex()
+
+    def _stored_hash(self) -> str:
+        try:
+            return self._path.read_text()
+        except OSError:  # it is gone: nobody is signed in any more, and nobody can sign in
+            return ""
+
+    def _keyed_hash(self, text: str) -> bytes:
+        """Without the secret key nobody can try passwords against it, as they could against a plain hash."""
+        # An environment variable may hold bytes that are no UTF-8, which Python shows as surrogates.
+        return hmac.digest(self._key, b"admin password:" + text.encode("utf-8", "surrogateescape"), hashlib.sha256)
+
+
+def new_password() -> str:
+    """Return a password of 128 random bits."""
+    return secrets.token_urlsafe(16)

@@ -1,0 +1,124 @@
+"""Signing in and out, and the guard for pages that show what people sent."""
+
+import hmac
+import re
+import secrets
+import time
+
+from flask import (
+    Blueprint,
+    abort,
+    current_app,
+    flash,
+    g,
+    redirect,
+    render_template,
+    request,
+    session,
+    url_for,
+)
+from flask.typing import ResponseReturnValue
+
+from webapp.errors import LogUnavailable
+from webapp.extras.access import sign_ins, throttle
+from webapp.extras.access.passwords import AdminPassword
+from webapp.inference import Inference
+
+SIGNED_IN_FOR_S = 12 * 60 * 60
+# A path of this site alone. Browsers read // and /\ as the start of another site's address, and leave out tabs and
+# line breaks before they look.
+LOCAL_PATH = re.compile(r"/(?!/)[!-\[\]-~]*")
+
+blueprint = Blueprint("login", __name__)
+
+
+def signed_in() -> bool:
+    """Return whether the request comes from somebody who signed in within 12 hours, with the password of now.
+
+    Raises LogUnavailable: whether they have signed out since is known there.
+    """
+    if time.time() >= session.get("signed_in_until", 0):
+        return False
+    if not hmac.compare_digest(session["password_fingerprint"], _admin_password().fingerprint()):
+        return False
+    if "signed_in" not in g:  # a page asks several times: its guard, its bar
+        g.signed_in = sign_ins.goes_on(current_app.extensions["engine"], reviewer_id())
+    return bool(g.signed_in)
+
+
+def signed_in_only() -> ResponseReturnValue | None:
+    """Let only the signed-in through: `blueprint.before_request(signed_in_only)`."""
+    if signed_in():
+        return None
+    if request.method not in ("GET", "HEAD"):
+        abort(403, "This is for people who have signed in, and your sign-in has ended or never began.")
+    return redirect(url_for("login.form", next=request.full_path.removesuffix("?")), 303)
+
+
+def reviewer_id() -> str:
+    """Return who is signed in, as the log names them: they all have one password, so each sign-in is somebody."""
+    return str(session["reviewer"])
+
+
+def who_is_here() -> dict[str, bool]:
+    """Return what the bar on top of each page needs."""
+    try:
+        return {"can_sign_in": True, "signed_in": signed_in()}
+    except LogUnavailable:  # the page that says so needs a bar too
+        return {"can_sign_in": True, "signed_in": False}
+
+
+@blueprint.get("/login")
+def form() -> ResponseReturnValue:
+    """Ask for the password."""
+    return redirect(_where_to(), 303) if signed_in() else render_template("access/login.html")
+
+
+@blueprint.post("/login")
+def sign_in() -> ResponseReturnValue:
+    """Compare the password, unless this address has to wait first, and begin a new session."""
+    engine, address = current_app.extensions["engine"], request.remote_addr or ""
+    if seconds := throttle.begin_try(engine, address):
+        unit = "second" if seconds == 1 else "seconds"
+        words = f"There were too many wrong passwords. Wait {seconds} {unit}, then try again."
+        return _refused(429, "Too many wrong passwords", words), 429, {"Retry-After": str(seconds)}
+    fingerprint = _admin_password().fingerprint()  # first: the password may be changed at this very moment
+    if not _admin_password().is_right(request.form.get("password", "")):
+        return _refused(403, "Wrong password", "This is not the password."), 403
+    throttle.forget(engine, address)
+    session.clear()
+    session["signed_in_until"] = int(time.time()) + SIGNED_IN_FOR_S
+    session["password_fingerprint"] = fingerprint
+    session["reviewer"] = f"web:{secrets.token_hex(4)}"
+    sign_ins.begin(engine, reviewer_id(), SIGNED_IN_FOR_S)
+    return redirect(_where_to(), 303)
+
+
+@blueprint.post("/logout")
+def sign_out() -> ResponseReturnValue:
+    """End the session, and with it all copies that there may be of its cookie."""
+    reviewer = session.get("reviewer")
+    session.clear()
+    if reviewer:
+        sign_ins.end(current_app.extensions["engine"], reviewer)
+    flash("You are signed out.")
+    return redirect(url_for("check.form"), 303)
+
+
+def _refused(status: int, what: str, words: str) -> str:
+    inference: Inference = current_app.extensions["inference"]
+    inference.record_failure("form", status, what, g.request_id)
+    return render_template("access/login.html", error=words)
+
+
+def _where_to() -> str:
+    """Return the page that somebody was sent away from, if it is one of ours."""
+    wanted = request.args.get("next", "")
+    if LOCAL_PATH.fullmatch(wanted):
+        return wanted
+    return url_for("review.page")
+
+
+def _admin_password() -> AdminPassword:
+    password: AdminPassword = current_app.extensions["admin_password"]
+    return password

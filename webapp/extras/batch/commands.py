@@ -1,0 +1,124 @@
+"""flask batch."""
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from flask.cli import with_appcontext
+
+from webapp.cli.command import INTERRUPTED, Clear, current_inference
+from webapp.errors import BadData
+
+if TYPE_CHECKING:
+    from webapp.extras.batch.run import Progress
+
+STEPS = 1000  # of the progress bar
+ROWS_WITH_ERRORS = 1
+
+
+@click.command(cls=Clear)
+@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
+@click.argument("target", metavar="[OUT]", required=False, type=click.Path(path_type=Path))
+@click.option("--text-column", help="The column with the messages, where its name is not a usual one such as text.")
+@click.option("--no-log", is_flag=True, help="Log nothing; prediction_id stays empty.")
+@click.option("--resume", is_flag=True, help="Go on where an interrupted run stopped, or begin if none did.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT, and forget an interrupted run.")
+@click.option("--workers", type=click.IntRange(1, 256), help="Processes that score; by default one per core.")
+@with_appcontext
+def batch(
+    source: Path,
+    target: Path | None,
+    text_column: str | None,
+    no_log: bool,
+    resume: bool,
+    overwrite: bool,
+    workers: int | None,
+) -> None:
+    """Score each row of the file IN and write it to OUT, with label, spam_probability, model_version, prediction_id
+    and error added.
+
+    CSV, TSV, JSON Lines, plain or gzip'd, or Parquet; - is standard input or output. Without OUT, messages.csv becomes
+    messages.predictions.csv. Everything else in a row is passed on unchanged.
+
+    Exit code: 0 all rows scored, 1 some could not be (see their column error), 2 not finished, 130 interrupted.
+    """
+    from webapp.extras.batch.run import run_batch
+
+    if resume and overwrite:
+        raise BadData("--resume goes on and --overwrite starts anew: choose one")
+    is_pipe = str(source) == "-"
+    target = target or (Path("-") if is_pipe else _default_target(source))
+    to_pipe = str(target) == "-"
+    show = _Show()
+    try:
+        summary = run_batch(
+            current_inference(),
+            sys.stdin.buffer if is_pipe else source,
+            sys.stdout.buffer if to_pipe else target,
+            text_column=text_column,
+            log=not no_log,
+            resume=resume,
+            progress=show,
+            overwrite=overwrite,
+            workers=workers,
+        )
+    except KeyboardInterrupt:
+        show.end()
+        how = "" if is_pipe or to_pipe else " Go on with --resume."
+        click.echo(f"Interrupted after {show.rows:,} rows.{how}", err=True)
+        click.get_current_context().exit(INTERRUPTED)
+    show.end()
+    if summary.was_complete:
+        click.echo(f"{target} is complete already.", err=True)
+    else:
+        ham = summary.rows - summary.spam - summary.errors
+        words = current_inference().registry.labels()
+        called = f"{summary.spam:,} {words.spam}, {ham:,} {words.ham}"
+        click.echo(f"{summary.rows:,} rows: {called}, {summary.errors:,} with an error.", err=True)
+        if not to_pipe:
+            click.echo(f"Written to {target}{show.rate()}.", err=True)
+    if summary.errors:
+        click.echo("Rows with an error were not scored: their column error says why.", err=True)
+        click.get_current_context().exit(ROWS_WITH_ERRORS)
+
+
+def _default_target(source: Path) -> Path:
+    first, dot, endings = source.name.partition(".")
+    return source.with_name(f"{first}.predictions{dot}{endings}")
+
+
+class _Show:
+    """Shows how far a run is: a progress bar where there is a terminal, and the rate at the end."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._first: tuple[float, int] | None = None  # when the first news came, and how many rows were done then
+        self._last = 0.0
+        self._bar: Any = None
+
+    def __call__(self, progress: "Progress") -> None:
+        self.rows, share = progress
+        self._last = time.monotonic()
+        if self._first is None:
+            self._first = (self._last, self.rows)
+            if sys.stderr.isatty():
+                length = None if share is None else STEPS
+                self._bar = click.progressbar(
+                    length=length, label="Scoring", file=sys.stderr, item_show_func=lambda shown: shown
+                )
+                self._bar.__enter__()
+        if self._bar:
+            shown = f"{self.rows:,} rows{self.rate()}"
+            self._bar.update(1 if share is None else int(share * STEPS) - self._bar.pos, shown)
+
+    def rate(self) -> str:
+        """Return the rate since the first news, if there was more."""
+        began, before = self._first or (0.0, 0)
+        return f", {(self.rows - before) / (self._last - began):,.0f} rows/s" if self.rows > before else ""
+
+    def end(self) -> None:
+        """Leave the line of the bar."""
+        if self._bar:
+            self._bar.__exit__(None, None, None)

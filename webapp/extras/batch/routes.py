@@ -1,0 +1,195 @@
+"""The batch pages: upload a file of messages, watch it being scored, download the result."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from flask import (
+    Blueprint,
+    abort,
+    current_app,
+    flash,
+    g,
+    redirect,
+    render_template,
+    request,
+    send_file,
+    url_for,
+)
+from flask.typing import ResponseReturnValue
+from werkzeug.datastructures import FileStorage
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from webapp.config import JOBS_KEPT_DAYS, MAX_UPLOAD
+from webapp.errors import BadData, HamletError, InvalidInput, JobRunning, LogUnavailable, NotReady
+from webapp.extras.access.routes import signed_in, signed_in_only
+from webapp.extras.batch import job_pages as jobs
+from webapp.extras.batch import jobs as store
+from webapp.extras.batch.batch_view import histogram, input_name, look, preview, shown_ago
+from webapp.extras.batch.folders import job_folder, remove_folder, remove_old
+from webapp.extras.batch.job_pages import engine, instance_folder
+from webapp.extras.batch.jobs import HOST, Job
+from webapp.inference import Inference
+from webapp.log.ids import new_id
+
+CONTENT_TYPES = {
+    ".csv": "text/csv",
+    ".tsv": "text/tab-separated-values",
+    ".jsonl": "application/jsonl",
+    ".gz": "application/gzip",
+}
+
+blueprint = Blueprint("batch", __name__, url_prefix="/batch")
+blueprint.before_request(signed_in_only)
+
+
+@blueprint.url_value_preprocessor
+def _take_larger_files(endpoint: str | None, _values: dict[str, Any] | None) -> None:
+    """Lift the limit of a request's size; not in a view, as CSRF protection reads the form before that."""
+    with suppress(LogUnavailable):  # then nobody is signed in, and the guard of these pages says why
+        if endpoint == "batch.upload" and signed_in():
+            request.max_content_length = MAX_UPLOAD + 100_000  # for the rest of the form
+
+
+@blueprint.get("")
+def page() -> str:
+    """Show the form and the last runs."""
+    remove_old(engine(), instance_folder())
+    return _page()
+
+
+@blueprint.post("")
+def upload() -> ResponseReturnValue:
+    """Keep the file and start to score it."""
+    file, text_column = request.files.get("file"), request.form.get("text_column", "").strip()
+    try:
+        if file is None or not file.filename:
+            raise InvalidInput("Choose a file first.")
+        job_id = _start(file, file.filename[-200:], text_column or None)
+    except (InvalidInput, BadData, JobRunning) as error:
+        return _refuse(error.status, error.title, str(error), text_column)
+    return redirect(url_for(".run", job_id=job_id), 303)
+
+
+@blueprint.errorhandler(RequestEntityTooLarge)
+def _too_large(_error: RequestEntityTooLarge) -> ResponseReturnValue:
+    if not signed_in():  # a sign-in that ended meanwhile: the file got no further than the limit for everybody
+        return redirect(url_for("login.form", next=url_for(".page")), 303)
+    limit = MAX_UPLOAD // 1024**2
+    return _refuse(
+        413, "Too large", f"The file is larger than {limit} MB. On the server, the command below takes any size."
+    )
+
+
+def _start(file: FileStorage, name: str, text_column: str | None) -> str:
+    job_id = new_id()
+    folder = job_folder(instance_folder(), job_id)
+    try:
+        folder.mkdir(mode=0o700, parents=True)
+        source = input_name(name)
+        file.save(folder / source)
+        target, text_column = look(folder / source, name, text_column)
+        arguments = {"name": name, "source": source, "target": target, "text_column": text_column}
+        jobs.start(job_id, "batch", arguments)
+    except OSError as error:
+        remove_folder(instance_folder(), job_id)
+        raise NotReady(f"The file cannot be stored: {error.strerror or error}.") from error
+    except HamletError:
+        remove_folder(instance_folder(), job_id)
+        raise
+    return job_id
+
+
+def _refuse(status: int, title: str, words: str, text_column: str = "") -> ResponseReturnValue:
+    inference: Inference = current_app.extensions["inference"]
+    inference.record_failure("form", status, f"{title}: a file", g.request_id)  # not its columns' names
+    return _page(error=words, text_column=text_column), status
+
+
+def _page(**more: str) -> str:
+    every = store.list_jobs(engine())
+    return render_template(
+        "batch/batch.html",
+        jobs=[job for job in every if job.kind == "batch"],
+        running=next((job for job in every if job.state == "running"), None),
+        limit=MAX_UPLOAD,
+        days=JOBS_KEPT_DAYS,
+        ago=shown_ago,
+        **more,
+    )
+
+
+@blueprint.get("/<job_id>")
+def run(job_id: str) -> str:
+    """Show how far a run is, or what came of it."""
+    job = _job(job_id)
+    is_here = job.host == HOST
+    done = job.state == "done" and job.result is not None
+    return render_template(
+        "batch/batch_run.html",
+        job=job,
+        is_here=is_here,
+        days=JOBS_KEPT_DAYS,
+        ago=shown_ago,
+        chart=histogram(job.result["histogram"]) if done and job.result else None,
+        preview=preview(_file(job, "target"), job.arguments["text_column"]) if done and is_here else None,
+    )
+
+
+@blueprint.get("/<job_id>/status")
+def status(job_id: str) -> ResponseReturnValue:
+    """Say how far a run is, for the page's script."""
+    return jobs.status(_job(job_id))
+
+
+@blueprint.get("/<job_id>/download")
+def download(job_id: str) -> ResponseReturnValue:
+    """Send the file with its predictions."""
+    job = _job(job_id)
+    if job.state != "done":
+        abort(404)
+    _must_be_here(job)
+    path = _file(job, "target")
+    stem = Path(job.arguments["name"]).name.split(".")[0]
+    name = path.name.replace("result", f"{stem}-predictions", 1)
+    answer = send_file(path, CONTENT_TYPES.get(path.suffix), as_attachment=True, download_name=name)
+    answer.headers["Cache-Control"] = "no-store"  # Flask would let browsers keep it, as it does with styles
+    return answer
+
+
+@blueprint.post("/<job_id>/cancel")
+def cancel(job_id: str) -> ResponseReturnValue:
+    """Ask the run to stop; it can be resumed."""
+    return jobs.cancel(_job(job_id))
+
+
+@blueprint.post("/<job_id>/resume")
+def resume(job_id: str) -> ResponseReturnValue:
+    """Let a run that was interrupted, cancelled or has failed go on where it stopped."""
+    job = _job(job_id)
+    _must_be_here(job)
+    if job.state != "running":  # the button was pressed twice
+        jobs.resume(job_id)
+    return redirect(url_for(".run", job_id=job_id), 303)
+
+
+@blueprint.post("/<job_id>/delete")
+def delete(job_id: str) -> ResponseReturnValue:
+    """Delete a run and its files; its predictions stay in the log."""
+    store.delete(engine(), _job(job_id).id)
+    remove_folder(instance_folder(), job_id)
+    flash("The run and its files are deleted. Its predictions are still in the log.")
+    return redirect(url_for(".page"), 303)
+
+
+def _job(job_id: str) -> Job:
+    return jobs.job_of("batch", job_id)
+
+
+def _file(job: Job, which: str) -> Path:
+    return job_folder(instance_folder(), job.id) / str(job.arguments[which])
+
+
+def _must_be_here(job: Job) -> None:
+    if job.host != HOST:
+        raise NotReady(f"The files of this run are on the host {job.host}, and {HOST} answered. Ask {job.host} for it.")

@@ -1,0 +1,21 @@
+"""From one version of the model to the next: shadow test, comparison, retraining, promotion and rollback."""
+
+from flask_openapi3 import OpenAPI
+
+from webapp.cli.models import models
+from webapp.extras.lifecycle import compare, retrain, routes, shadow, switch
+from webapp.extras.lifecycle.commands import retrain as retrain_command
+from webapp.extras.lifecycle.switching import record_use
+
+
+def init_app(app: OpenAPI) -> None:
+    """Add the pages and commands, write down each switch, and let the challenger score every message."""
+    inference = app.extensions["inference"]
+    inference.registry.around_use.append(record_use(app.extensions["engine"], inference))
+    inference.before_store.append(shadow.score_with(inference))
+    for command in switch.commands.commands.values():
+        models.add_command(command)
+    routes.blueprint.cli.add_command(retrain_command)
+    for page in (routes, compare, retrain):
+        app.register_blueprint(page.blueprint, cli_group=None)
+    app.extensions["private_menu"].append(("models.page", "Models"))

@@ -1,0 +1,121 @@
+"""The models page: which version is served, which is tried, how good each is; serve, try, stop, roll back."""
+
+from collections.abc import Callable
+
+from flask import Blueprint, current_app, flash, g, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from webapp import config
+from webapp.errors import HamletError, InvalidInput, ModelUnusable, NotFound
+from webapp.extras.access.routes import reviewer_id, signed_in_only
+from webapp.extras.batch.batch_view import shown_ago
+from webapp.extras.batch.job_pages import engine, running_job
+from webapp.extras.lifecycle import challenging, switching
+from webapp.extras.lifecycle.models_view import advice, retrainings, saved_versions, state_of, what_happened
+from webapp.inference import Inference
+from webapp.model import writable
+
+blueprint = Blueprint("models", __name__, url_prefix="/models")
+blueprint.before_request(signed_in_only)
+
+WHY_LENGTH = 200  # characters that are kept of a reason
+EVENTS = 50  # of the audit list that are shown
+
+
+@blueprint.get("")
+def page() -> str:
+    """Show the state of things, what to do next, all versions, and what happened."""
+    return models_page()
+
+
+def models_page(error: str | None = None) -> str:
+    """Return the page, with what could not be done."""
+    registry = _inference().registry
+    history = switching.history(engine())
+    state = state_of(engine(), registry, history, reviewer_id())
+    versions = saved_versions(engine(), registry, state)
+    trial = next((version for version in versions if version.role == "challenger"), None)
+    record, running = challenging.record(engine(), trial.name) if trial else None, running_job()
+    words, step = advice(state, record, is_training=running is not None and running.kind == "retrain")
+    return render_template(
+        "lifecycle/models.html",
+        advice=words,
+        step=step,
+        state=state,
+        versions=versions,
+        usable=[version.name for version in versions if not version.fault],
+        trial=trial,
+        record=record,
+        running=running,
+        retrainings=retrainings(engine()),
+        events=what_happened(history, reviewer_id())[:EVENTS],
+        error=error,
+        warning=writable.warning(registry.folder),
+        signed=config.MODEL_KEY is not None,
+        why_length=WHY_LENGTH,
+        ago=shown_ago,
+    )
+
+
+@blueprint.post("/use")
+def use() -> ResponseReturnValue:
+    """Serve a version from now on."""
+    version = request.form.get("version", "")
+    return _switch(
+        lambda why: _inference().registry.use(version, reviewer_id(), why),
+        f"Version {version} is served now.",
+    )
+
+
+@blueprint.post("/challenge")
+def challenge() -> ResponseReturnValue:
+    """Try a version in the shadow of the served one."""
+    version = request.form.get("version", "")
+    return _switch(
+        lambda why: switching.challenge(engine(), _inference().registry, version, reviewer_id(), why),
+        f"Version {version} is tried from now on: it scores each message too, and nobody is told.",
+    )
+
+
+@blueprint.post("/stop")
+def stop() -> ResponseReturnValue:
+    """Try no version any longer."""
+    return _switch(
+        lambda why: switching.challenge(engine(), _inference().registry, None, reviewer_id(), why),
+        "The trial is over. What was found out stays in the log.",
+    )
+
+
+@blueprint.post("/rollback")
+def rollback() -> ResponseReturnValue:
+    """Serve the version again that was served before, if that is still the one that was asked for."""
+    version = request.form.get("version", "")
+
+    def back(why: str) -> None:
+        if switching.before_this(switching.history(engine())[::-1]) != version:
+            raise InvalidInput("Somebody has switched versions meanwhile. See below what happened, and choose again.")
+        switching.rollback(engine(), _inference().registry, reviewer_id(), why)
+
+    return _switch(back, f"Rolled back: version {version} is served again.")
+
+
+def _switch(change: Callable[[str], object], words: str) -> ResponseReturnValue:
+    """Make a change and say so, or show the page again with the reason why not; then nothing has changed."""
+    why = " ".join(request.form.get("why", "").split())[:WHY_LENGTH]
+    try:
+        change(why)
+    except (ModelUnusable, NotFound, InvalidInput) as error:
+        record_refusal(error)
+        return models_page(error=str(error)), error.status
+    flash(words)
+    return redirect(url_for(".page"), 303)
+
+
+def record_refusal(error: HamletError) -> None:
+    """Count something that was refused on this page."""
+    _inference().record_failure("form", error.status, f"{error.title}: on the models page", g.request_id)
+
+
+def _inference() -> Inference:
+    inference: Inference = current_app.extensions["inference"]
+    return inference

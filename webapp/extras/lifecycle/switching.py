@@ -1,0 +1,104 @@
+"""Which version is served, and which is tried: every change is verified, written down, and can be taken back."""
+
+import datetime as dt
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from webapp.errors import InvalidInput, ModelUnusable, NotFound
+from webapp.inference import Inference
+from webapp.log.database import write_transaction
+from webapp.log.ids import new_id
+from webapp.log.tables import switches
+from webapp.model.registry import ModelRegistry
+
+
+class Switch(NamedTuple):
+    """One line of the audit table."""
+
+    id: str
+    created_at: dt.datetime
+    kind: str  # use, rollback or challenge
+    from_version: str | None
+    to_version: str | None
+    who: str
+    why: str
+
+
+def record_use(engine: sa.Engine, inference: Inference) -> Callable[..., AbstractContextManager[None]]:
+    """Return the hook that writes down each change of the served version; it raises LogUnavailable."""
+
+    @contextmanager
+    def recorded(kind: str, version: str, who: str, why: str) -> Iterator[None]:
+        registry = inference.registry
+        with write_transaction(engine) as connection:  # two switches at a time take turns
+            before = _served(registry)
+            if before != version:
+                _note(connection, kind, before, version, who, why)
+            yield  # last: what cannot be written down does not happen
+            if registry.challenger_version() == version:
+                registry.challenge(None)  # what is served is not tried any longer
+
+    return recorded
+
+
+def rollback(engine: sa.Engine, registry: ModelRegistry, who: str, why: str = "") -> str:
+    """Serve the version that was served before this one; return its name.
+
+    Rolling back again goes one further back. Raises NotFound where there is none before it, and as ModelRegistry.use.
+    """
+    version = before_this(history(engine)[::-1])
+    if version is None:
+        raise NotFound("No other version was served before this one, so there is none to go back to.")
+    registry.use(version, who, why, kind="rollback")
+    return version
+
+
+def challenge(engine: sa.Engine, registry: ModelRegistry, version: str | None, who: str, why: str = "") -> None:
+    """Try a version in the shadow of the served one from now on, or none.
+
+    Raises as `use` does, and InvalidInput for the served version itself.
+    """
+    if version is not None and version == _served(registry):
+        raise InvalidInput(f"{version} is served: there is nothing to try it beside.")
+    with write_transaction(engine) as connection:
+        before = registry.challenger_version()
+        if before != version:
+            _note(connection, "challenge", before, version, who, why)
+        registry.challenge(version)
+
+
+def history(engine: sa.Engine) -> Sequence[Switch]:
+    """Return all switches, newest first; raises LogUnavailable."""
+    with engine.connect() as connection:
+        return _history(connection)[::-1]
+
+
+def before_this(oldest_first: Sequence[Switch]) -> str | None:
+    """Return the version that a rollback goes to: each use goes one step on, each rollback one back."""
+    behind: list[str | None] = []
+    for switch in oldest_first:
+        if switch.kind == "use":
+            behind.append(switch.from_version)
+        elif switch.kind == "rollback" and behind:
+            behind.pop()
+    return behind[-1] if behind else None
+
+
+def _history(connection: sa.Connection) -> list[Switch]:
+    return [Switch(*row) for row in connection.execute(sa.select(switches).order_by(switches.c.id))]
+
+
+def _note(connection: sa.Connection, kind: str, before: str | None, after: str | None, who: str, why: str) -> None:
+    switch = Switch(new_id(), dt.datetime.now(dt.UTC), kind, before, after, who, why)
+    connection.execute(sa.insert(switches).values(switch._asdict()))
+
+
+def _served(registry: ModelRegistry) -> str | None:
+    """Return the name of the current version, None where none was chosen yet or it cannot be read."""
+    try:
+        return registry.current_version()
+    except ModelUnusable:
+        return None

@@ -1,0 +1,51 @@
+"""GET /monitoring: the figures of the monitor page, for programs."""
+
+from typing import Any, Literal
+
+from flask import Response, current_app, jsonify
+from flask_openapi3 import APIBlueprint, Tag
+from pydantic import BaseModel, Field
+
+from webapp.api.docs import WITH_ADDRESS, responses
+from webapp.api.schemas import Word, with_example
+from webapp.extras.access.keys import SECURITY, api_key_required
+from webapp.extras.monitor.report import report
+from webapp.extras.monitor.span import span
+from webapp.inference import Inference
+
+blueprint = APIBlueprint(
+    "monitoring", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="monitoring")], abp_security=SECURITY
+)
+blueprint.before_request(api_key_required)
+
+
+class MonitoringQuery(BaseModel):
+    range: Literal["24h", "7d", "30d", "all"] = "7d"
+    model_version: Word | None = Field(default=None, description="Only the predictions of this version.")
+
+
+class Monitoring(BaseModel):
+    model_config = with_example({"verdict": {"state": "healthy", "sentence": "Healthy: ...", "findings": []}})
+
+    verdict: dict[str, Any] = Field(description="state (healthy, attention or unknown), sentence, findings.")
+    range: dict[str, str]
+    model_version: str | None
+    model_problem: str = Field(description="Why the model cannot be used; empty if it can.")
+    accuracy: dict[str, Any] = Field(description="From random samples alone, each share with its 95 % interval.")
+    drift: dict[str, Any] = Field(description="Each test with statistic, p-value, effect size and n.")
+    latency: dict[str, Any] = Field(description="Milliseconds to check and score a message.")
+    errors: dict[str, Any]
+    traffic: dict[str, Any]
+    stream: list[dict[str, Any]] = Field(description="The consumers of Kafka topics, as they are now; see the README.")
+
+
+@blueprint.get(
+    "/monitoring",
+    summary="How accurate, steady, fast and faultless is the model?",
+    responses=responses(Monitoring, 401, *WITH_ADDRESS),
+)
+def monitoring(query: MonitoringQuery) -> Response:
+    """Return the figures of a range of time, each beside what it was in the range before and at training."""
+    engine = current_app.extensions["engine"]
+    inference: Inference = current_app.extensions["inference"]
+    return jsonify(report(engine, inference.registry, span(engine, query.range, query.model_version)))

@@ -1,0 +1,47 @@
+"""The range of the log that somebody declared normal: what drift is measured against."""
+
+import datetime as dt
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from webapp.errors import InvalidInput
+from webapp.extras.monitor.rollups import PREDICTIONS, count
+from webapp.log.database import write_transaction
+from webapp.log.ids import new_id
+from webapp.log.tables import drift_references
+
+FEWEST = 100  # messages; fewer would make a poor yardstick
+
+
+class DeclaredReference(NamedTuple):
+    """A row of the table drift_references: since <= time < until is normal."""
+
+    id: str
+    created_at: dt.datetime
+    since: dt.datetime
+    until: dt.datetime
+
+
+def declare_reference(engine: sa.Engine, since: dt.datetime, until: dt.datetime) -> int:
+    """Declare a range of whole hours normal and return how many predictions it has.
+
+    Raises InvalidInput where it has too few, and LogUnavailable.
+    """
+    messages = count(engine, PREDICTIONS, (), since, until)[()]
+    if messages < FEWEST:
+        raise InvalidInput(
+            f"This range has {messages} predictions: too few to compare others with. Choose one with at least {FEWEST}."
+        )
+    now = dt.datetime.now(dt.UTC)
+    row = DeclaredReference(new_id(), now, since, min(until, now))
+    with write_transaction(engine) as connection:
+        connection.execute(sa.insert(drift_references), row._asdict())
+    return messages
+
+
+def declared_reference(engine: sa.Engine) -> DeclaredReference | None:
+    """Return the range that was declared last."""
+    with engine.connect() as connection:
+        row = connection.execute(sa.select(drift_references).order_by(drift_references.c.id.desc()).limit(1)).first()
+    return DeclaredReference(*row) if row else None

@@ -1,0 +1,146 @@
+"""flask stream, flask stream-file."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import click
+from flask.cli import with_appcontext
+
+from webapp.cli.command import Clear, current_inference
+from webapp.errors import BadData
+
+NOT_DRAINED = 1  # exit code
+
+_brokers = click.option("--brokers", required=True, metavar="HOST:PORT,...", help="Where the Kafka cluster is.")
+_config = click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A properties file with more settings for librdkafka, such as those of TLS and SASL.",
+)
+
+
+@click.command(cls=Clear)
+@_brokers
+@click.option("--in", "topic_in", default="messages", show_default=True, help="The topic with the messages.")
+@click.option("--out", "topic_out", default="predictions", show_default=True, help="The topic for the predictions.")
+@click.option("--dead-letter", help="The topic for records that cannot be used.  [default: IN.dead-letter]")
+@click.option("--group", default="hamlet", show_default=True, help="Consumers of one group share the topic's records.")
+@_config
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65_535),
+    default=0,
+    show_default=True,
+    help="Serve /metrics for Prometheus on this port; 0 does not.",
+)
+@with_appcontext
+def stream(
+    brokers: str,
+    topic_in: str,
+    topic_out: str,
+    dead_letter: str | None,
+    group: str,
+    config: Path | None,
+    metrics_port: int,
+) -> None:
+    """Score the records of a Kafka topic as they come, until told to stop by SIGTERM or Ctrl-C.
+
+    A record's value is JSON, {"text": ...}, or the message in UTF-8. Its prediction goes to the topic OUT, as JSON like
+    that of the API, under the same key and with the same headers. Start it as often as the topic has partitions.
+    """
+    _need_client()
+    from flask import current_app
+
+    from webapp.extras.stream.loop import Stream
+    from webapp.extras.stream.settings import Options, read_properties
+    from webapp.extras.stream.status import Status
+
+    dead_letter = dead_letter or f"{topic_in}.dead-letter"
+    if len({topic_in, topic_out, dead_letter}) < 3:
+        raise BadData("--in, --out and --dead-letter must be three different topics")
+    properties = read_properties(config) if config else {}
+    inference = current_inference()
+    status = Status(current_app.extensions["engine"], current_app.extensions["metrics"], topic_in, group)
+    if metrics_port:
+        status.serve(metrics_port)
+    consumer = Stream(inference, Options(brokers, topic_in, topic_out, dead_letter, group, properties), status, _say)
+    _on_signal(consumer.stop)
+    _say(f"Scoring {topic_in} of {brokers} as {status.name} of the group {group}.")
+    if not consumer.run():
+        _say("Stopped without the broker: the records at hand were not committed and will be read again.")
+        sys.stderr.flush()
+        # The client would wait for the broker before it lets the process end.
+        os._exit(NOT_DRAINED)
+    _say("Stopped; all that was read is done and committed.")
+
+
+@click.command("stream-file", cls=Clear)
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@_brokers
+@click.option("--to", "--in", "topic", default="messages", show_default=True, help="The topic that takes the messages.")
+@click.option("--text-column", help="The column with the messages, where its name is not a usual one such as text.")
+@click.option("--skip", type=click.IntRange(0), default=0, help="Leave out the first rows, which are there already.")
+@_config
+@with_appcontext
+def stream_file(file: Path, brokers: str, topic: str, text_column: str | None, skip: int, config: Path | None) -> None:
+    """Put the messages of FILE onto a Kafka topic, for any number of `flask stream` to score.
+
+    FILE is CSV, TSV, JSON Lines or Parquet, plain or gzip'd. Each record's key is the number of its row, from 1. Rows
+    that cannot be read are sent empty, and so end as dead letters.
+    """
+    _need_client()
+    from webapp.extras.stream.file import send_texts
+    from webapp.extras.stream.settings import read_properties
+
+    properties = read_properties(config) if config else {}
+    done, sent, refused = skip, 0, 0
+    try:
+        rows = ((row, text) for row, text in _texts(file, text_column) if row > skip)
+        for last, count, too_large in send_texts(rows, file.name, topic, brokers, properties, _say):
+            done, sent, refused = last, sent + count, refused + len(too_large)
+            for row in too_large:
+                _say(f"Row {row} is too large for {topic}.")
+    except (KeyboardInterrupt, BadData):
+        _say(f"The first {done:,} rows are on {topic}; go on behind them with --skip {done}.")
+        raise
+    click.echo(f"{sent:,} records sent to {topic}.")
+    if refused:
+        click.get_current_context().exit(1)
+
+
+def _texts(file: Path, text_column: str | None) -> Iterator[tuple[int, str]]:
+    """Yield each row's number, from 1, and its text, empty where it cannot be read; raises BadData."""
+    from webapp.extras.batch.formats import open_rows
+
+    with closing(open_rows(file, text_column)[1]) as rows:
+        records = (record for chunk in rows.chunks() for record in chunk.records if record.is_row)
+        for row, record in enumerate(records, start=1):
+            yield row, record.text or ""
+
+
+def _need_client() -> None:
+    try:
+        import confluent_kafka  # noqa: F401
+    except ImportError as error:
+        raise BadData("Streams need the Kafka client: pip install -r requirements-kafka.txt") from error
+
+
+def _on_signal(stop: Callable[[], None]) -> None:
+    """Stop in order upon the first SIGTERM or Ctrl-C; the second one ends the process at once, which loses nothing."""
+
+    def once(_number: int, _frame: Any) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, once)
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)

@@ -1,0 +1,120 @@
+"""What becomes of the records of a stream: pure functions that can be tried without a broker.
+
+A record's value is JSON, {"text": ...} with whatever else, or the message itself in UTF-8. What begins with a brace
+must be JSON. A record that cannot be used becomes a dead letter: the same record on another topic, with the reason.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from pydantic_core import to_json
+
+from webapp.errors import InvalidInput
+from webapp.inference import check_text, to_response
+from webapp.log.tables import Row
+from webapp.model.labels import Labels
+
+SHORTENED = 1_000  # bytes that are left of a dead letter's value where the broker refuses the whole
+
+Headers = list[tuple[str, bytes | None]]
+
+
+class Record(NamedTuple):
+    """A record as it came from the topic."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int  # milliseconds, as the broker stored it; the same whenever the record is read
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+class Outgoing(NamedTuple):
+    """A record to be sent, and the one that it is the answer to."""
+
+    kind: Literal["prediction", "dead letter", "shortened dead letter"]
+    topic: str
+    value: bytes | None
+    key: bytes | None
+    headers: Headers
+    record: Record
+
+
+def origin(record: Record, cluster: str) -> str:
+    """Return the name under which the log knows a record for good.
+
+    A topic that was deleted and made anew begins at offset 0 again, and another cluster may have a topic of the same
+    name: so the time of the record and the cluster are part of it.
+    """
+    return f"stream {record.topic}/{record.partition}/{record.offset}@{cluster}/{record.timestamp}"
+
+
+def read(
+    records: Iterable[Record], cluster: str, dead_letter_topic: str
+) -> tuple[dict[str, str], dict[str, Record], list[Outgoing]]:
+    """Return the texts by origin, their records by origin, and a dead letter for each record that cannot be used."""
+    texts: dict[str, str] = {}
+    usable: dict[str, Record] = {}
+    dead_letters = []
+    for record in records:
+        try:
+            text = read_text(record.value)
+        except InvalidInput as error:
+            dead_letters.append(dead_letter(record, dead_letter_topic, str(error)))
+        else:
+            name = origin(record, cluster)
+            texts[name], usable[name] = text, record
+    return texts, usable, dead_letters
+
+
+def read_text(value: bytes | None) -> str:
+    """Return the message in a record's value; raises InvalidInput."""
+    if value is None:
+        raise InvalidInput("The record has no value.")
+    try:
+        text = value.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidInput("The value is not UTF-8.") from error
+    if text.lstrip().startswith("{"):
+        try:
+            content = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise InvalidInput("The value begins with a brace, but is not valid JSON.") from error
+        text = content.get("text")
+        if not isinstance(text, str):
+            raise InvalidInput('The JSON has no "text", or it is not a string.')
+    check_text(text)
+    return text
+
+
+def prediction(record: Record, row: Row, labels: Labels, topic: str) -> Outgoing:
+    """Return what the API would answer, under the record's key and with its headers."""
+    return Outgoing("prediction", topic, to_json(to_response(row, labels)), record.key, record.headers, record)
+
+
+def dead_letter(record: Record, topic: str, reason: str) -> Outgoing:
+    """Return the record as it was, with headers that say what is wrong with it and where it was."""
+    return Outgoing("dead letter", topic, record.value, record.key, record.headers + _why(record, reason), record)
+
+
+def smaller(refused: Outgoing, dead_letter_topic: str) -> Outgoing:
+    """Return what to send in place of what the broker refused as too large: the same if there is nothing smaller."""
+    record = refused.record
+    if refused.kind == "prediction":
+        return dead_letter(record, dead_letter_topic, "The broker refuses the prediction, with this key, as too large.")
+    if refused.kind == "dead letter":
+        sizes = f"{len(record.value or b'')} bytes of value, {len(record.key or b'')} of key, and the headers"
+        why = [header for header in refused.headers if header[0].startswith("hamlet-")]
+        short_key = record.key and record.key[:SHORTENED]
+        headers = [*why, ("hamlet-truncated", f"too large for this topic: it had {sizes}".encode())]
+        value = record.value and record.value[:SHORTENED]
+        return Outgoing("shortened dead letter", dead_letter_topic, value, short_key, headers, record)
+    return refused
+
+
+def _why(record: Record, reason: str) -> Headers:
+    facts = {"reason": reason, "topic": record.topic, "partition": record.partition, "offset": record.offset}
+    return [(f"hamlet-{name}", str(fact).encode()) for name, fact in facts.items()]
