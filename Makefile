@@ -15,7 +15,7 @@ run: $(BIN)/.installed  ## start the server; PORT=8080 and HOST=0.0.0.0 change w
 	@exec $(BIN)/python -m webapp
 
 demo: $(BIN)/.installed  ## with the server running: send it messages, so that there is something to review and monitor
-	@$(BIN)/flask --app wsgi demo
+	@$(BIN)/flask demo
 
 test: $(BIN)/.installed-dev  ## run all tests
 	@$(BIN)/python -m pytest -n auto --cov=webapp --cov-fail-under=95
@@ -36,7 +36,7 @@ lock: $(BIN)/.installed-dev  ## after a change of requirements*.txt: write the l
 	done
 
 model: $(BIN)/.installed  ## train the shipped model anew from DATA=folder and say whether it is the same
-	@$(BIN)/flask --app wsgi train \
+	@$(BIN)/flask train \
 		$(foreach set,$(SETS),$(DATA)/$(set)_train.csv.gz $(DATA)/$(set)_public.csv.gz) \
 		webapp/model/messages.csv --weight uci_sms=2 --weight messages=0.3 --weight old_style=0.1 --threshold 0.4 \
 		--test $(DATA)/smishtank_public.csv.gz --test $(DATA)/enron_public.csv.gz \

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from webapp.config import THREADS
+from webapp.config import THREADS, pip_install
 from webapp.errors import InvalidInput, LogUnavailable
 from webapp.log.watch import FileWatch
 
@@ -83,7 +83,7 @@ def _open_postgresql(place: sa.URL) -> sa.Engine:
         )
     except ImportError as error:
         raise LogUnavailable(
-            f"PostgreSQL needs its driver: pip install -r requirements-postgres.txt ({error})"
+            f"PostgreSQL needs its driver: {pip_install('requirements-postgres.txt')} ({error})"
         ) from error
 
 
