@@ -53,6 +53,22 @@ def test_a_deleted_file_is_noticed_at_the_next_request_and_never_begun_anew(serv
         assert_answered_means_stored(server, load)
 
 
+def test_a_new_worker_begins_no_wal_anew(server, log):
+    """Whatever connects after the -wal was deleted: a worker that was started again, a new server, a command."""
+    assert answers(server)[0] == 200
+    log.with_name("log.db-wal").unlink()
+    for worker in server.workers():
+        os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: refuses(server))
+    assert not log.with_name("log.db-wal").exists()
+    server.stop(signal.SIGKILL)
+    with pytest.raises(AssertionError, match=r"Hamlet cannot start: .*log\.db-wal, which holds .*, was deleted"):
+        server.start()
+    log.with_name("log.db-shm").unlink()
+    server.start()
+    assert answers(server)[0] == 200
+
+
 def test_a_replaced_file_is_not_written_to(server, log):
     with Load(server.port) as load:
         load.wait_for(50)

@@ -9,9 +9,11 @@ from flask.cli import AppGroup
 from webapp.errors import HamletError
 from webapp.inference import Inference
 
+INTERRUPTED = 130  # the exit code after Ctrl-C, as shells have it
+
 
 class Clear(click.Command):
-    """A command that ends with one clear line and exit code 2 when something cannot be used."""
+    """A command that ends with one clear line: exit code 2 when something cannot be used, 130 after Ctrl-C."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -19,6 +21,9 @@ class Clear(click.Command):
         except HamletError as error:
             click.echo(f"Error: {error}{f' ({error.reason})' if error.reason else ''}", err=True)
             ctx.exit(2)
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            ctx.exit(INTERRUPTED)
 
 
 class ClearGroup(AppGroup):

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic_core import to_json
 
-from webapp.config import THREADS
+from webapp.config import THREADS, pip_install
 from webapp.errors import InvalidInput, LogUnavailable
 from webapp.log.watch import FileWatch
 
@@ -89,7 +89,7 @@ def _open_postgresql(place: sa.URL) -> sa.Engine:
         )
     except ImportError as error:
         raise LogUnavailable(
-            f"PostgreSQL needs its driver: pip install -r requirements-postgres.txt ({error})"
+            f"PostgreSQL needs its driver: {pip_install('requirements-postgres.txt')} ({error})"
         ) from error
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from flask import Flask, current_app
 
+from webapp.config import FLASK
 from webapp.web import check, words
 
 
@@ -13,6 +14,7 @@ def register(app: Flask) -> None:
     app.extensions["private_menu"] = []  # and for those who have signed in: extras add to it
     app.register_blueprint(check.blueprint)
     app.context_processor(_menu)
+    app.jinja_env.globals["flask"] = FLASK
     words.register(app)
 
 

@@ -11,6 +11,7 @@ from webapp.cli.command import Clear, current_inference
 from webapp.cli.models import who
 from webapp.cli.report import print_report
 from webapp.cli.train import check_folder
+from webapp.config import FLASK
 
 if TYPE_CHECKING:
     from webapp.extras.batch.jobs import Job
@@ -46,7 +47,7 @@ def retrain(folder: Path | None, anyway: bool, use_now: bool) -> None:
         registry.use(result.version, who(), "retrained")
         click.echo("It is served now.")
     else:
-        click.echo(f"To try it in the shadow of the served one: flask --app wsgi models challenge {result.version}")
+        click.echo(f"To try it in the shadow of the served one: {FLASK} models challenge {result.version}")
 
 
 def retrain_job(job: "Job", report: "Report") -> dict[str, Any]:

@@ -8,7 +8,7 @@ from flask import current_app
 
 from webapp.cli.command import ClearGroup, current_inference
 from webapp.cli.models import WHY, who
-from webapp.config import PROJECT_SET
+from webapp.config import FLASK, PROJECT_SET
 from webapp.errors import BadData
 from webapp.extras.lifecycle import switching
 from webapp.model import artifact
@@ -44,7 +44,7 @@ def challenge(version: str | None, stop: bool, why: str) -> None:
     elif tried := registry.challenger_version():
         _say_how(tried)
     else:
-        click.echo("No version is being tried. Try one: flask --app wsgi models challenge VERSION")
+        click.echo(f"No version is being tried. Try one: {FLASK} models challenge VERSION")
 
 
 def _say_how(version: str) -> None:

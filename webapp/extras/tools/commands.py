@@ -1,5 +1,6 @@
 """flask log copy, flask download-data."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -7,6 +8,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from webapp.cli.command import Clear
+from webapp.config import FLASK
 
 
 @click.command("copy", cls=Clear)
@@ -39,4 +41,4 @@ def download_data(folder: Path) -> None:
     from webapp.extras.tools.download import download
 
     file = download(folder)
-    click.echo(f"{file} is as expected (SHA-256). To train on it: flask --app wsgi train {file}")
+    click.echo(f"{file} is as expected (SHA-256). To train on it: {FLASK} train {shlex.quote(str(file))}")
