@@ -26,7 +26,7 @@ from webapp.model import training  # noqa: E402
 from webapp.model.datasets import Example, drop_copies, read_labelled  # noqa: E402
 
 SMS = ("uci_sms", "mendeley_sms", "india_sms")
-WEIGHTS = {"uci_sms": 2, "messages": 0.3, "old_style": 0.1}  # as the shipped model's
+WEIGHTS = {"old_style": 0.1}  # as the shipped model's
 THRESHOLD = 0.4
 CORRECTIONS = {
     "reviews alone": {"own": False},

@@ -35,6 +35,7 @@ class Example(NamedTuple):
     is_spam: bool
     source: str  # which collection it comes from; by default the file's name
     part: str = ""  # "train" or "test" where the file says so, or APART; else a hash decides
+    kind: str = ""  # what it is about, where the file says so: one campaign, service or template is of one kind
 
 
 @dataclass
@@ -82,7 +83,9 @@ def read_labelled(
         if row.label not in is_spam:
             ham, spam = dataset.labels
             raise BadData(f"{path}, line {row.line}: label {row.label!r} is neither {ham} nor {spam} (nor 0 nor 1)")
-    dataset.examples = [Example(row.text, is_spam[row.label], row.source, row.part) for row in rows if row.text]
+    dataset.examples = [
+        Example(row.text, is_spam[row.label], row.source, row.part, row.kind) for row in rows if row.text
+    ]
     return dataset
 
 
@@ -92,6 +95,7 @@ class _Row(NamedTuple):
     text: str
     source: str
     part: str
+    kind: str
 
 
 def _labels_of(path: Path, rows: Iterable[_Row]) -> Labels:
@@ -130,13 +134,14 @@ def _read_rows(
     # UCI's file has no quoting: its quotation marks belong to the messages.
     quoting: Literal[0, 3] = csv.QUOTE_NONE if headerless and delimiter == "\t" else csv.QUOTE_MINIMAL
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
-    label_at, text_at, source_at, part_at = 0, 1, None, None
+    label_at, text_at, source_at, part_at, kind_at = 0, 1, None, None, None
     if not headerless:
         header = [cell.strip().lower() for cell in next(row for row in rows if row)]
         label_at = find_column(path, header, label_column, LABEL_COLUMNS, "--label-column")
         text_at = find_column(path, header, text_column, TEXT_COLUMNS, "--text-column")
         source_at = header.index("source") if "source" in header else None
         part_at = header.index("split") if "split" in header else None
+        kind_at = header.index("kind") if "kind" in header else None
     stem = path.name.split(".")[0]
     line = 1 if headerless else rows.line_num + 1
     for row in rows:
@@ -147,9 +152,10 @@ def _read_rows(
                 )
             source = row[source_at] if source_at is not None and len(row) > source_at else stem
             part = row[part_at].strip().lower() if part_at is not None and len(row) > part_at else ""
+            kind = row[kind_at].strip() if kind_at is not None and len(row) > kind_at else ""
             if part not in PARTS:
                 raise BadData(f"{path}, line {line}: split {part!r} is neither train nor test")
-            yield _Row(line, row[label_at].strip().lower(), row[text_at].strip()[:MAX_TEXT_LENGTH], source, part)
+            yield _Row(line, row[label_at].strip().lower(), row[text_at].strip()[:MAX_TEXT_LENGTH], source, part, kind)
         line = rows.line_num + 1
 
 

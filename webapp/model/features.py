@@ -17,8 +17,9 @@ saved models wrong without an error, so raise FEATURES_VERSION with it; the load
 """
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from array import array
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Self
@@ -90,20 +91,28 @@ class MessageVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
         y holds the class of each text, two different ones. Raises ValueError where it does not, and for a bare string.
         """
+        self.fit_transform(texts, y)
+        return self
+
+    def fit_transform(self, texts: Iterable[str], y: Iterable[Any]) -> sparse.csr_matrix:
+        """Fit to texts and return their matrix, as `transform` does, but reading them once."""
         classes, places = np.unique(np.asarray(list(y)), return_inverse=True)
         if len(classes) != 2:
             raise ValueError(f"y must hold two classes, but holds {len(classes)}.")
-        occurrences: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
-        for text, place in zip(_many(texts), places, strict=True):
-            occurrences[place].update(term_values(text).keys())
-        total = occurrences[0] + occurrences[1]
-        kept = sorted(term for term, count in total.items() if count >= self._minimum(term))
+        columns: defaultdict[str, int] = defaultdict(lambda: len(columns))
+        values = _matrix(texts, columns.__getitem__)
+        if values.shape[0] != len(places):
+            raise ValueError(f"There are {values.shape[0]} texts, but {len(places)} labels.")
+        one, other = (np.bincount(values[places == place].indices, minlength=len(columns)) for place in (0, 1))
+        least = np.array([self._minimum(term) for term in columns])
+        kept = sorted(term for term, is_kept in zip(columns, one + other >= least, strict=True) if is_kept)
         self.vocabulary_ = {term: column for column, term in enumerate(kept)}
-        one, other = (np.array([1 + counts[term] for term in kept]) for counts in occurrences)
+        chosen = np.array([columns[term] for term in kept], dtype=np.int32)
+        one, other = 1 + one[chosen], 1 + other[chosen]
         rareness = np.sqrt(np.log((2 + len(places)) / (one + other))) / 2
         contrast = np.abs(np.log(one / one.sum()) - np.log(other / other.sum()))
         self.scale_ = (rareness * (1 + contrast) / 2).round(3)
-        return self
+        return self._scaled(values[:, chosen])
 
     def __getstate__(self) -> dict[str, Any]:
         """Save the terms as one string: unpickling 147,000 of them one by one would take most of the time of a load."""
@@ -126,19 +135,11 @@ class MessageVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def transform(self, texts: Iterable[str]) -> sparse.csr_matrix:
         """Return a matrix of shape (messages, terms), dtype float64; raises NotFittedError, ValueError as fit does."""
         check_is_fitted(self)
-        columns: list[int] = []
-        values: list[float] = []
-        ends = [0]
-        for text in _many(texts):
-            for term, value in term_values(text).items():
-                column = self.vocabulary_.get(term)
-                if column is not None:
-                    columns.append(column)
-                    values.append(value)
-            ends.append(len(columns))
-        where = np.array(columns, dtype=np.int32)
-        scaled = np.array(values) * self.scale_[where]
-        return sparse.csr_matrix((scaled, where, np.array(ends)), shape=(len(ends) - 1, len(self.vocabulary_)))
+        return self._scaled(_matrix(texts, self.vocabulary_.get, len(self.vocabulary_)))
+
+    def _scaled(self, values: sparse.csr_matrix) -> sparse.csr_matrix:
+        values.data *= self.scale_[values.indices]
+        return values
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the term of each column, shape (terms,); raises NotFittedError."""
@@ -154,7 +155,20 @@ class MessageVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
 
-def _many(texts: Iterable[str]) -> Iterable[str]:
+def _matrix(
+    texts: Iterable[str], column_of: Callable[[str], int | None], width: int | None = None
+) -> sparse.csr_matrix:
+    """Return the value of each term in the column that is its own; a term that has none is left out."""
     if isinstance(texts, str):
         raise ValueError("Iterable over texts expected, one string received: put it into a list.")
-    return texts
+    columns, values, ends = array("i"), array("d"), [0]
+    for text in texts:
+        for term, value in term_values(text).items():
+            column = column_of(term)
+            if column is not None:
+                columns.append(column)
+                values.append(value)
+        ends.append(len(columns))
+    where = np.array(columns, dtype=np.int32)
+    width = int(where.max(initial=-1)) + 1 if width is None else width
+    return sparse.csr_matrix((np.array(values), where, np.array(ends)), shape=(len(ends) - 1, width))

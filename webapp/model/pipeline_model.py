@@ -11,8 +11,8 @@ from sklearn.pipeline import Pipeline
 
 from webapp.model.features import MessageVectorizer
 from webapp.model.labels import SPAM_OR_HAM, Labels
-from webapp.model.reading import token_spans
 from webapp.model.spam_model import Score, SpamModel
+from webapp.model.tokenizer import token_spans
 
 MOST_TERMS = 30  # are left out, one after the other, to explain a message
 MOST_CHARACTERS = 100_000  # are scored for that: of a long message fewer terms are left out

@@ -146,7 +146,8 @@ def _gaps_in_words(text: str) -> list[int]:
     """Return where a message that is "s p e l t   l i k e   t h i s" has blanks inside its words."""
     if 5 * text.count(" ") < 2 * len(text):  # of ordinary text a sixth is blank
         return []
-    return [match.start() for match in _GAP_IN_WORD.finditer(text)]
+    gaps = [match.start() for match in _GAP_IN_WORD.finditer(text)]
+    return gaps if len(gaps) > 3 else []  # "u r ok" is none
 
 
 def _without(text: str, places: list[int]) -> str:
@@ -169,8 +170,8 @@ _WORDS_IN_A_ROW = re.compile(
 )
 _WORD_OR_SIGN = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|(?<![!?])[!?]{1,3}")
 _PART_OF_MORE = frozenset(
-    "http https hxxp hxxps rs inr usd eur gbp ngn zar pound pounds euro euros dollar dollars ppm rupee rupees lakh lakhs "
-    "bucks".split()
+    ["http", "https", "hxxp", "hxxps", "rs", "inr", "usd", "eur", "gbp", "ngn", "zar", "ppm", "bucks"]
+    + ["pound", "pounds", "euro", "euros", "dollar", "dollars", "rupee", "rupees", "lakh", "lakhs"]
 )
 
 

@@ -4,11 +4,13 @@ import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
+from scipy.special import expit, logit
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
@@ -21,10 +23,14 @@ from webapp.model.labels import SPAM_OR_HAM, Labels
 from webapp.model.pipeline_model import as_model
 from webapp.model.reference import Reference, observe, summarise
 from webapp.model.spam_model import SpamModel
+from webapp.model.tokenizer import tokenize
 
 FEWEST = 10  # messages of each label in each part: with fewer, no figure means anything
 REFERENCE_SIZE = 1000  # messages: more would tell drift little more, and its file stays small
 THRESHOLD = 0.5  # from here upwards spam is likelier than ham
+SHORT = 400  # characters
+KIND_FOLDS = 5  # fits, in each of which a fifth of the messages, whole kinds, is left out
+LEAST = 1e-12  # a spam probability of exactly 0 has no logarithm
 
 Progress = Callable[[str], None]
 Fit = Callable[[Sequence[Example], Mapping[str, float]], Pipeline]
@@ -59,6 +65,8 @@ def fit(
     What it learns to tell apart is called "spam" and "ham", whatever the words in the files.
     """
     pipeline = make()
+    if make is make_pipeline:
+        examples = [*examples, *hide_in_ham(examples)]
     counts = [weights.get(example.source, 1.0) for example in examples]
     last, classifier = pipeline.steps[-1]
     options = {}
@@ -70,6 +78,74 @@ def fit(
         warnings.simplefilter("error", ConvergenceWarning)  # a fit that did not converge is no fit
         labels = ["spam" if example.is_spam else "ham" for example in examples]
         return pipeline.fit([example.text for example in examples], labels, **options)
+
+
+OWN: Fit = fit
+
+
+def hide_in_ham(examples: Sequence[Example], seed: int = 0) -> list[Example]:
+    """Return half of the short spam once more, each with three friendly messages behind it.
+
+    From these the model learns that friendly words, however many, do not make up for a scam. Friendly is short ham of
+    words alone, as people write to each other: no link, number or amount.
+    """
+    random = np.random.default_rng(seed)
+    short = [example for example in examples if len(example.text) <= SHORT]
+    spam = [example for example in short if example.is_spam]
+    friendly = [
+        example.text
+        for example in short
+        if not example.is_spam and not any(token.startswith("[") for token in tokenize(example.text))
+    ]
+    if not friendly:
+        return []
+    chosen = random.choice(len(spam), len(spam) // 2, replace=False)
+    behind = random.integers(len(friendly), size=(len(chosen), 3))
+    return [
+        spam[i]._replace(text=" ".join([spam[i].text, *(friendly[j] for j in places)]))
+        for i, places in zip(chosen, behind, strict=True)
+    ]
+
+
+def leave_kinds_out(examples: Sequence[Example], weights: Mapping[str, float]) -> tuple[list[Example], list[float]]:
+    """Return the examples of known kind, and the spam probability of each by a model that saw none of its kind."""
+    known = [example for example in examples if example.kind]
+    others = [example for example in examples if not example.kind]
+    probability = np.zeros(len(known))
+    for seen, unseen in GroupKFold(KIND_FOLDS).split(known, groups=[example.kind for example in known]):
+        model = as_model(fit([*others, *(known[i] for i in seen)], weights), "kinds left out", THRESHOLD)
+        probability[unseen] = predict(model, [known[i] for i in unseen])
+    return known, probability.tolist()
+
+
+class Calibration(NamedTuple):
+    """What makes log-odds honest: slope x log-odds + shift (Platt 1999, Advances in Large Margin Classifiers)."""
+
+    slope: float
+    shift: float
+
+    @classmethod
+    def fit(cls, truth: Sequence[bool], probability: Sequence[float]) -> Self:
+        """Fit to the spam probabilities of messages that the model never saw."""
+        line = LogisticRegression(C=np.inf).fit(_log_odds(probability)[:, np.newaxis], truth)
+        return cls(float(line.coef_[0, 0]), float(line.intercept_[0]))
+
+    def of(self, probability: Sequence[float]) -> list[float]:
+        """Return honest spam probabilities."""
+        calibrated: list[float] = expit(self.slope * _log_odds(probability) + self.shift).tolist()
+        return calibrated
+
+
+def _log_odds(probability: Sequence[float]) -> np.ndarray:
+    return logit(np.clip(probability, LEAST, 1 - LEAST))
+
+
+def _calibrated(pipeline: Pipeline, calibration: Calibration | None) -> Pipeline:
+    """Return a Pipeline with the calibration built into its weights: it stays one sum."""
+    if calibration:
+        pipeline[-1].coef_ = calibration.slope * pipeline[-1].coef_
+        pipeline[-1].intercept_ = calibration.slope * pipeline[-1].intercept_ + calibration.shift
+    return pipeline
 
 
 def train(
@@ -101,11 +177,19 @@ def train(
         if not unknown:
             raise BadData(f"{name}: holds no message that the training files do not hold too")
 
+    calibration = None
+    metrics = {}
+    progress("leaving kinds out")
+    if fit is OWN and len({example.kind for example in training_part if example.kind}) >= KIND_FOLDS:
+        known, probability = leave_kinds_out(training_part, weights)
+        calibration = Calibration.fit([example.is_spam for example in known], probability)
+        metrics["kinds left out"] = report(known, calibration.of(probability), threshold)
+
     progress("fitting on the training part")
-    measured = as_model(fit(training_part, weights), "training part", threshold, labels)
+    measured = as_model(_calibrated(fit(training_part, weights), calibration), "training part", threshold, labels)
     progress("measuring on the held-out part")
     probability = predict(measured, held_out)
-    metrics = {"held_out": report(held_out, probability, threshold)}
+    metrics["held_out"] = report(held_out, probability, threshold)
     sources = sorted({example.source for example in held_out})
     for source in sources if len(sources) > 1 else []:
         chosen = [i for i, example in enumerate(held_out) if example.source == source]
@@ -115,7 +199,7 @@ def train(
         metrics[f"unseen: {name}"] = report(unknown, predict(measured, unknown), threshold)
 
     progress("fitting on everything")
-    final = fit([example for example in kept if example.part != APART], weights)
+    final = _calibrated(fit([example for example in kept if example.part != APART], weights), calibration)
     card = Card(
         labels=(labels.ham, labels.spam),
         threshold=threshold,
