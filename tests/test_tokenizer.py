@@ -8,9 +8,46 @@ from conftest import messages
 from webapp.model import tokenizer
 from webapp.model.tokenizer import token_spans, tokenize
 
-NASTY = """http https : // http://a.top/x rs Rs. 5 £ £5 € 1,000 p pounds pound, ppm k b K. a b c d w.w.w f.r.e.e -x- _ +44
-(0)20 7946 0958 07911 123456 a@b.co x.com don't I'm I’m ok. OK!! !!!! ... ? free, fr33 F-R-E-E é İ ﬁ ½ 😀 (hello) 'tis it's'
-well; note: hxxp://a usd bucks' dollars) o'clock hello!. okay?, a' b's rupees'x""".split()
+NASTY = [
+    *["http", "https", ":", "//", "http://a.top/x", "rs", "Rs.", "5", "£", "£5", "€", "1,000", "p", "pounds", "pound,"],
+    *[
+        "ppm",
+        "k",
+        "b",
+        "K.",
+        "a",
+        "b",
+        "c",
+        "d",
+        "w.w.w",
+        "f.r.e.e",
+        "-x-",
+        "_",
+        "+44",
+        "(0)20",
+        "7946",
+        "0958",
+        "07911",
+    ],
+    *[
+        "123456",
+        "a@b.co",
+        "x.com",
+        "don't",
+        "I'm",
+        "I’m",
+        "ok.",
+        "OK!!",
+        "!!!!",
+        "...",
+        "?",
+        "free,",
+        "fr33",
+        "F-R-E-E",
+    ],
+    *["é", "İ", "ﬁ", "½", "😀", "(hello)", "'tis", "it's'", "well;", "note:", "hxxp://a", "usd", "bucks'", "dollars)"],
+    *["o'clock", "hello!.", "okay?,", "a'", "b's", "rupees'x"],
+]
 
 
 def mixtures(count):

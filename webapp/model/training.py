@@ -137,7 +137,8 @@ class Calibration(NamedTuple):
 
 
 def _log_odds(probability: Sequence[float]) -> np.ndarray:
-    return logit(np.clip(probability, LEAST, 1 - LEAST))
+    odds: np.ndarray = logit(np.clip(probability, LEAST, 1 - LEAST))
+    return odds
 
 
 def _calibrated(pipeline: Pipeline, calibration: Calibration | None) -> Pipeline:
