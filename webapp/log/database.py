@@ -32,6 +32,8 @@ def _translate(context: sa.ExceptionContext) -> None:
             raise InvalidInput("What was sent holds a character or a number that the log cannot hold.")
         case sa.exc.OperationalError() | sa.exc.InterfaceError() | sa.exc.InternalError() as error:
             raise LogUnavailable.because(error)
+        case sa.exc.ProgrammingError() as error:  # PostgreSQL's for a table that somebody dropped
+            raise LogUnavailable.because(error)
         case sa.exc.DatabaseError() as error if type(error) is sa.exc.DatabaseError:  # SQLite's for a damaged file
             raise LogUnavailable.because(error)
 
