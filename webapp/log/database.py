@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic_core import to_json
 
 from webapp.config import THREADS, pip_install
 from webapp.errors import InvalidInput, LogUnavailable
@@ -46,7 +47,7 @@ def open_database(url: str | None, instance_folder: Path) -> sa.Engine:
         case "sqlite":
             _make_private_file(place.database)
             # An error's words must not quote a message, and no thread waits for another's connection.
-            engine = sa.create_engine(place, hide_parameters=True, max_overflow=-1)
+            engine = sa.create_engine(place, hide_parameters=True, max_overflow=-1, json_serializer=_to_json)
             sa.event.listen(engine, "connect", _set_up_sqlite)
             sa.event.listen(engine, "begin", _begin_sqlite)
             FileWatch(engine, str(place.database))
@@ -58,6 +59,10 @@ def open_database(url: str | None, instance_folder: Path) -> sa.Engine:
             raise LogUnavailable(f"{other} is no database that Hamlet knows: take sqlite or postgresql")
     sa.event.listen(engine, "handle_error", _translate)
     return engine
+
+
+def _to_json(value: Any) -> str:
+    return to_json(value).decode()
 
 
 def _make_private_file(path: str | None) -> None:
@@ -75,6 +80,7 @@ def _open_postgresql(place: sa.URL) -> sa.Engine:
         return sa.create_engine(
             place,
             hide_parameters=True,
+            json_serializer=_to_json,
             paramstyle="format",  # rows are tuples, as for SQLite (insert.py)
             pool_size=THREADS,
             max_overflow=-1,

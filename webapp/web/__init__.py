@@ -10,7 +10,7 @@ from webapp.web import check, words
 
 def register(app: Flask) -> None:
     """Add the form and the answer page, and the menu, to the app."""
-    app.extensions["menu"] = [("check.form", "Check"), ("docs.page", "API")]  # (endpoint, title), for everybody
+    app.extensions["menu"] = [*check.MENU, ("docs.page", "API")]  # for everybody
     app.extensions["private_menu"] = []  # and for those who have signed in: extras add to it
     app.register_blueprint(check.blueprint)
     app.context_processor(_menu)
