@@ -44,9 +44,8 @@ from webapp.model.card import (
     signature_of,
 )
 from webapp.model.features import FEATURES_VERSION
-from webapp.model.pipeline_model import as_model
 from webapp.model.reference import Reference
-from webapp.model.spam_model import SpamModel
+from webapp.model.scoring import SpamModel, make_model
 
 REFERENCE = "reference.json"
 MODEL_FILES = {"joblib": "model.joblib", "pickle": "model.pkl"}
@@ -161,12 +160,11 @@ def load(models_folder: Path, version: str) -> SpamModel:
             if card.model_file.format == "pickle"
             else joblib.load(io.BytesIO(content))
         )
-        return as_model(pipeline, version, card.threshold, card.words)
+        return make_model(pipeline, version, card.threshold, card.words)
     except Exception as error:  # unpickling may raise anything: a class that was moved or is not installed, say
+        reason = str(error) if isinstance(error, ModelUnusable) else f"{type(error).__name__}: {error}"
         recipe = f"Its recipe is {card.pipeline}: {WHERE} " if card.pipeline else ""
-        raise ModelUnusable(
-            f"Model {version} cannot be loaded ({type(error).__name__}: {error}). {recipe}{WHAT_TO_DO}"
-        ) from error
+        raise ModelUnusable(f"Model {version} cannot be loaded ({reason}). {recipe}{WHAT_TO_DO}") from error
 
 
 def verify(models_folder: Path, version: str) -> Card:

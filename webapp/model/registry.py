@@ -16,7 +16,7 @@ from webapp.config import FLASK
 from webapp.errors import ModelUnusable, NotFound
 from webapp.model import artifact
 from webapp.model.labels import SPAM_OR_HAM, Labels
-from webapp.model.spam_model import SpamModel
+from webapp.model.scoring import SpamModel
 
 LOOK_EVERY_S = 0.5
 NONE_CHOSEN = (

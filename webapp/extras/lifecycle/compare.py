@@ -16,7 +16,7 @@ from webapp.inference import Inference, explain
 from webapp.model import artifact
 from webapp.model.card import read_card
 from webapp.model.datasets import drop_copies, read_labelled
-from webapp.model.spam_model import SpamModel
+from webapp.model.scoring import SpamModel
 from webapp.web.explanation import Piece, mark
 
 blueprint = Blueprint("compare", __name__, url_prefix="/models/compare")

@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 
 from webapp.model.datasets import Example
 from webapp.model.evaluation import Proportion, proportion
-from webapp.model.spam_model import SpamModel
+from webapp.model.scoring import SpamModel
 
 SHOWN_MESSAGES = 50
 SHOWN_TERMS = 20

@@ -22,10 +22,9 @@ from webapp.model import artifact, training
 from webapp.model.card import Card, Retraining, read_card
 from webapp.model.datasets import APART, Dataset, Example, bucket, copy_keys, drop_copies, read_labelled
 from webapp.model.evaluation import Metrics
-from webapp.model.pipeline_model import PipelineModel, as_model
 from webapp.model.recipe import fit_with
 from webapp.model.registry import ModelRegistry
-from webapp.model.spam_model import SpamModel
+from webapp.model.scoring import HamletModel, SpamModel, make_model
 
 REVIEWS = "reviews"  # the source of the reviewed messages, beside the files'
 FEWEST_NEW = 50  # reviews: fewer change little, and a version a day is more than anybody looks at
@@ -82,7 +81,7 @@ def retrain(
     result = _fit(how, served, card, files, reviews, partial(_step, progress))
 
     progress(0.8, "Comparing it with the served version")
-    new = as_model(result.pipeline, "the new version", served.threshold, served.labels)
+    new = make_model(result.pipeline, "the new version", served.threshold, served.labels)
     apart = [example for example in drop_copies(reviews.examples) if example.part == APART]
     compared = compare(served, new, apart)
     sample = [example for example in apart if example.text in reviews.sampled]
@@ -221,7 +220,7 @@ def _fit(
     if how == "anew":
         fit = fit_with(card.pipeline) if card.pipeline else training.fit
         return training.train(datasets, (), weights, served.threshold, progress, fit)
-    if isinstance(served, PipelineModel):
+    if not isinstance(served, HamletModel):
         raise BadData(
             "The served model is a Pipeline of your own, which can only be fitted anew: give the files of its card "
             "with --data FOLDER."
