@@ -3,6 +3,7 @@
 import datetime as dt
 import gc
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,12 @@ def pre_fork(server: Any, worker: Any) -> None:
     memory that the workers share.
     """
     gc.freeze()
+
+
+def post_worker_init(worker: Any) -> None:
+    """Connect to the log: so each worker knows its files from the start, and its first request need not wait."""
+    with suppress(Exception):  # the worker's first request will say why
+        worker.wsgi.extensions["engine"].connect().close()
 
 
 def when_ready(server: Any) -> None:

@@ -8,7 +8,7 @@ import shutil
 import pytest
 from conftest import PASSWORD, make_version, messages
 
-from webapp.config import ROOT
+from webapp.config import FLASK, ROOT
 from webapp.extras.batch import jobs as store
 from webapp.extras.lifecycle import switching
 from webapp.extras.review import samples
@@ -186,7 +186,7 @@ def test_a_folder_without_versions(signed_in, models):
         path.rename(models.parent / path.name)
     page = look(signed_in)
     assert "There is none yet" in page
-    assert "flask --app wsgi train FILE" in page
+    assert f"{FLASK} train FILE" in page
 
 
 def test_a_current_version_that_is_damaged_while_it_is_served_is_told(signed_in, models, versions):

@@ -92,12 +92,12 @@ def test_it_fits_anew_where_the_files_are_at_hand(app, small, review, tmp_path):
     result = retrain(app, small, tmp_path / "data", progress=lambda share, step: steps.append(step))
     card = artifact.read_card(small.folder, result.version)
     assert result.how == "anew"
-    assert card["retraining"]["how"] == "anew"
-    assert card["retraining"]["parent"] == small.current_version() != result.version  # saved, not served
-    assert card["retraining"]["new_reviews"] == 80
-    assert card["weights"] == {"reviews": retraining.WEIGHTS["anew"]}
-    assert [entry["file"] for entry in card["data"]] == ["start.csv"]
-    assert card["metrics"]["held_out"]["messages"] > card["metrics"]["reviews"]["messages"] > 20
+    assert card.retraining.how == "anew"
+    assert card.retraining.parent == small.current_version() != result.version  # saved, not served
+    assert card.retraining.new_reviews == 80
+    assert card.weights == {"reviews": retraining.WEIGHTS["anew"]}
+    assert [entry.file for entry in card.data] == ["start.csv"]
+    assert card.held_out.messages > card.metrics["reviews"].messages > 20
     assert steps[-1] == "Saving it"
     assert len(steps) >= 5
     new = artifact.load(small.folder, result.version)
@@ -118,7 +118,7 @@ def test_without_the_files_it_corrects_the_weights(app, small, review):
         assert new.score(text).spam_probability == pytest.approx(probability, abs=1e-9)
     assert sum((new.score(text).spam_probability >= 0.5) == spam for text, spam in known[100:]) > 95
     card = artifact.read_card(small.folder, result.version)
-    assert card["data"] == artifact.read_card(small.folder, old.version)["data"]
+    assert card.data == artifact.read_card(small.folder, old.version).data
     assert artifact.read_reference(small.folder, result.version) == artifact.read_reference(small.folder, old.version)
 
 
@@ -183,7 +183,7 @@ def test_what_is_kept_apart_is_never_fitted_on(app, small, review):
     result = retrain(app, small)
     apart = {id_ for id_, (text, _) in zip(ids, odd(100), strict=True) if bucket(text) in (8, 9)}
     assert fitted_by(app.extensions["engine"], result.version) == set(ids) - apart
-    assert result.comparison.messages == result.random_sample["messages"] == len(apart) > 10
+    assert result.comparison.messages == result.random_sample.messages == len(apart) > 10
 
 
 def test_a_message_of_the_files_says_nothing_about_versions_that_learnt_it(app, small, review, tmp_path):

@@ -9,6 +9,8 @@ current_app.config["ITS_NAME"], or read("ITS_NAME") where there is no app yet.
 import ipaddress
 import os
 import re
+import shlex
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
@@ -186,12 +188,44 @@ INSTANCE_FOLDER = ROOT / read("INSTANCE_FOLDER")
 MODEL_KEY: str | None = read("MODEL_KEY")
 
 
+# --- Commands as messages and pages show them, to be pasted where this process was started ---
+def shown(program: str, python: str, folder: str) -> str:
+    """Return how to start a program beside a Python from a folder: `.venv/bin/flask` in the project."""
+    beside = Path(python).parent
+    if not beside.is_relative_to(ROOT):
+        beside = beside.resolve()
+    found = shutil.which(program, path=str(beside))
+    if not found:
+        return f"{shlex.quote(python)} -m {program}"
+    if os.path.samefile(folder, ROOT) and Path(found).is_relative_to(ROOT):
+        return str(Path(found).relative_to(ROOT))
+    on_path = shutil.which(program)
+    return program if on_path and os.path.samefile(on_path, found) else shlex.quote(found)
+
+
+def shown_flask(python: str, folder: str) -> str:
+    """Return how to start Flask with this app, which it finds by itself in the project's folder alone."""
+    flask = shown("flask", python, folder)
+    return flask if os.path.samefile(folder, ROOT) else f"{flask} --app {shlex.quote(str(ROOT / 'wsgi'))}"
+
+
+FLASK = shown_flask(sys.executable, os.curdir)
+PIP_INSTALL = f"{shown('pip', sys.executable, os.curdir)} install"
+
+
+def pip_install(requirements: str) -> str:
+    """Return how to install what one of the project's files lists."""
+    file = requirements if os.path.samefile(os.curdir, ROOT) else shlex.quote(str(ROOT / requirements))
+    return f"{PIP_INSTALL} -r {file}"
+
+
 def cannot_start(why: str, error: Exception) -> NoReturn:
     """Exit with one line: drivers like to say more."""
-    sys.exit(f"Hamlet cannot start: {why} ({' '.join(str(getattr(error, 'orig', error)).split())})")
+    reason = getattr(error, "reason", "") or getattr(error, "orig", error)
+    sys.exit(f"Hamlet cannot start: {why} ({' '.join(str(reason).split())})")
 
 
 def refuse_debug_mode() -> None:
     """Exit if Flask is to run in debug mode, in which it shows its insides to visitors: not on a real server."""
     if os.environ.get("FLASK_DEBUG", "").lower() not in ("", "0", "false", "no"):  # as Flask reads it
-        sys.exit("FLASK_DEBUG is set: unset it. To debug on your own machine, run: flask --app wsgi run --debug")
+        sys.exit(f"FLASK_DEBUG is set: unset it. To debug on your own machine, run: {FLASK} run --debug")

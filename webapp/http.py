@@ -173,6 +173,8 @@ def _add_headers(response: Response) -> Response:
 
 
 def _answer_hamlet_error(error: HamletError) -> Response:
+    if error.reason:
+        current_app.logger.error("%s: %s", error.title, error.reason)
     response = _answer(error, error.status, error.title, str(error), error.errors)
     if isinstance(error, NotReady):
         response.headers["Retry-After"] = RETRY_AFTER_S

@@ -6,16 +6,14 @@ from flask import current_app, g, request
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
+from webapp.config import FLASK
 from webapp.extras.access import api_keys
 
 SECURITY: list[dict[str, list[str]]] = [{"api_key": []}]
 SCHEMES: dict[str, Any] = {
-    "api_key": {"type": "http", "scheme": "bearer", "description": "Made by: flask --app wsgi api-key create NAME"}
+    "api_key": {"type": "http", "scheme": "bearer", "description": f"Made by: {FLASK} api-key create NAME"}
 }
-HOW = (
-    'Send the header "Authorization: Bearer KEY". Whoever runs this Hamlet makes keys: '
-    "flask --app wsgi api-key create NAME"
-)
+HOW = f'Send the header "Authorization: Bearer KEY". Whoever runs this Hamlet makes keys: {FLASK} api-key create NAME'
 
 
 def api_key_required() -> None:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 from flask.cli import with_appcontext
 
-from webapp.cli.command import Clear, current_inference
+from webapp.cli.command import INTERRUPTED, Clear, current_inference
 from webapp.errors import BadData
 
 if TYPE_CHECKING:
     from webapp.extras.batch.run import Progress
 
 STEPS = 1000  # of the progress bar
-ROWS_WITH_ERRORS, INTERRUPTED = 1, 130
+ROWS_WITH_ERRORS = 1
 
 
 @click.command(cls=Clear)

@@ -57,7 +57,7 @@ def _start_process(engine: sa.Engine, instance_folder: Path, environment: Mappin
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (folder / "output.log").open("ab") as output:
             process = subprocess.Popen(  # noqa: S603  no shell; the id is of a job of ours
-                [sys.executable, "-m", "flask", "--app", "wsgi", "job", "run", job_id],
+                [sys.executable, "-m", "flask", "job", "run", job_id],
                 cwd=ROOT,
                 env={**ONE_CORE, **inherited, **environment},
                 stdin=subprocess.DEVNULL,

@@ -12,14 +12,14 @@ import numpy as np
 import sqlalchemy as sa
 from scipy.stats import binom
 
-from webapp.extras.lifecycle.comparison import SURE, mcnemar, share
-from webapp.extras.review.accuracy import Share, wilson
+from webapp.extras.lifecycle.comparison import SURE, mcnemar
 from webapp.extras.review.reviews import truth_of
 from webapp.extras.review.samples import ReviewedPrediction, counted_members
 from webapp.log.database import snapshot
 from webapp.log.ids import moment_of
 from webapp.log.tables import predictions, reviews
 from webapp.log.writer import KEYS_AT_ONCE
+from webapp.model.evaluation import Proportion, proportion, wilson
 
 COUNTED = 100_000  # of the newest predictions; how often they differ is no better known from more
 REVIEWED = 20_000  # of the newest reviews
@@ -37,15 +37,15 @@ class Record(NamedTuple):
     current: str | None  # the version that it was tried beside last; None: it has not scored a message yet
     scored: int  # predictions by both, counted up to COUNTED, the newest
     differing: int  # of these
-    differing_share: Share
+    differing_share: Proportion
     reviewed: int  # messages on which they differ and whose truth is known: two counts that add up to it
     only_current_right: int
     only_challenger_right: int
     p_value: float  # exact McNemar
-    challenger_right_share: Share  # of the reviewed ones
+    challenger_right_share: Proportion  # of the reviewed ones
     sampled: int  # reviewed messages of random samples, on which they differ or not
-    current_accuracy: Share  # of the sampled ones
-    challenger_accuracy: Share
+    current_accuracy: Proportion  # of the sampled ones
+    challenger_accuracy: Proportion
     reviews_needed: int | None  # about so many more to tell, MOST at most; None: it can be told now
     sentence: str
 
@@ -127,15 +127,15 @@ def _summed_up(
         current=current,
         scored=scored[0],
         differing=scored[1],
-        differing_share=share(scored[1], scored[0]),
+        differing_share=proportion(scored[1], scored[0]),
         reviewed=sum(right),
         only_current_right=right[0],
         only_challenger_right=right[1],
         p_value=p_value,
-        challenger_right_share=share(right[1], sum(right)),
+        challenger_right_share=proportion(right[1], sum(right)),
         sampled=sampled[0],
-        current_accuracy=share(sampled[1], sampled[0]),
-        challenger_accuracy=share(sampled[2], sampled[0]),
+        current_accuracy=proportion(sampled[1], sampled[0]),
+        challenger_accuracy=proportion(sampled[2], sampled[0]),
         reviews_needed=needed,
         sentence=_sentence(scored, right, needed),
     )

@@ -11,6 +11,7 @@ from webapp.cli.command import Clear, current_inference
 from webapp.cli.models import who
 from webapp.cli.report import print_report
 from webapp.cli.train import check_folder
+from webapp.config import FLASK
 
 if TYPE_CHECKING:
     from webapp.extras.batch.jobs import Job
@@ -46,7 +47,7 @@ def retrain(folder: Path | None, anyway: bool, use_now: bool) -> None:
         registry.use(result.version, who(), "retrained")
         click.echo("It is served now.")
     else:
-        click.echo(f"To try it in the shadow of the served one: flask --app wsgi models challenge {result.version}")
+        click.echo(f"To try it in the shadow of the served one: {FLASK} models challenge {result.version}")
 
 
 def retrain_job(job: "Job", report: "Report") -> dict[str, Any]:
@@ -70,8 +71,8 @@ def retrain_job(job: "Job", report: "Report") -> dict[str, Any]:
         "version": result.version,
         "how": result.how,
         "new_reviews": result.new_reviews,
-        "held_out": result.held_out,
-        "random_sample": result.random_sample,
+        "held_out": result.held_out.model_dump(),
+        "random_sample": result.random_sample.model_dump(),
         "worse": result.worse,
         "messages": compared.messages,
         "only_current_right": compared.only_first_right,
@@ -88,12 +89,12 @@ def _tell(result: "Retrained") -> None:
     click.echo(f"{result.new_reviews:,} reviews are new.")
     if result.without_text:
         click.echo(f"{result.without_text:,} reviewed messages could not be used: the log kept no text of them.")
-    for name, figures in (
+    for name, metrics in (
         ("held out (fitted without them, measured on them)", result.held_out),
         ("reviewed random sample that it was not fitted on", result.random_sample),
     ):
-        if figures["messages"]:
-            print_report(name, figures, current_inference().registry.labels())
+        if metrics.messages:
+            print_report(name, metrics, current_inference().registry.labels())
         else:
             click.echo(f"\n{name}: no message, so nothing can be said")
     click.echo(f"\n{_compared(result)}\n\nSaved {result.version}")

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from scipy.stats import binomtest
 
-from webapp.extras.review.accuracy import Share, wilson
 from webapp.model.datasets import Example
+from webapp.model.evaluation import Proportion, proportion
 from webapp.model.spam_model import SpamModel
 
 SHOWN_MESSAGES = 50
@@ -44,8 +44,8 @@ class Comparison(NamedTuple):
     only_second_right: int
     neither_right: int
     p_value: float  # exact McNemar: how often versions that are equally good differ so much by chance
-    first_accuracy: Share
-    second_accuracy: Share
+    first_accuracy: Proportion
+    second_accuracy: Proportion
     differing: list[Differing]  # up to SHOWN_MESSAGES, the furthest apart first
     terms: list[ChangedTerm]  # up to SHOWN_TERMS, the most changed first; none where a version has no weights
 
@@ -78,8 +78,8 @@ def compare(first: SpamModel, second: SpamModel, examples: Sequence[Example]) ->
         only_second_right=only_second,
         neither_right=counts[False, False],
         p_value=mcnemar(only_first, only_second),
-        first_accuracy=share(both + only_first, len(examples)),
-        second_accuracy=share(both + only_second, len(examples)),
+        first_accuracy=proportion(both + only_first, len(examples)),
+        second_accuracy=proportion(both + only_second, len(examples)),
         differing=differing[:SHOWN_MESSAGES],
         terms=changed_terms(first, second),
     )
@@ -93,14 +93,6 @@ def mcnemar(only_first: int, only_second: int) -> float:
     """
     tosses = only_first + only_second
     return float(binomtest(only_first, tosses).pvalue) if tosses else 1.0
-
-
-def share(part: int, whole: int) -> Share:
-    """Return a share with its 95 % interval (Wilson)."""
-    interval = wilson(part, whole)
-    if interval is None:
-        return Share(value=None, low=None, high=None, n=0)
-    return Share(value=round(part / whole, 4), low=round(interval.low, 4), high=round(interval.high, 4), n=whole)
 
 
 def changed_terms(first: SpamModel, second: SpamModel) -> list[ChangedTerm]:

@@ -3,7 +3,7 @@
 import datetime as dt
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -17,6 +17,7 @@ from webapp.extras.monitor.report import live_accuracy
 from webapp.extras.monitor.rollups import PREDICTIONS, count
 from webapp.extras.review.accuracy import Share
 from webapp.model import artifact
+from webapp.model.card import Card
 from webapp.model.registry import ModelRegistry
 
 RETRAININGS = 3  # that are shown
@@ -51,7 +52,7 @@ class Version(NamedTuple):
 
     name: str
     role: str  # served, challenger or ""
-    card: dict[str, Any]
+    card: Card | None
     fault: str
     trained_at: dt.datetime | None
     predictions: int
@@ -120,22 +121,16 @@ def saved_versions(engine: sa.Engine, registry: ModelRegistry, state: State) -> 
     counts = count(engine, PREDICTIONS, ("model_version",))
     found = []
     for name in reversed(registry.versions()):
-        card, fault = {}, ""
+        card, fault = None, ""
         try:
             card = artifact.verify(registry.folder, name)
         except HamletError as error:
             fault = str(error)
         predictions = counts[(name,)]
         live = live_accuracy(engine, name) if predictions else None
-        found.append(Version(name, roles.get(name, ""), card, fault, _moment(card), predictions, live))
+        trained_at = card.created_at if card else None
+        found.append(Version(name, roles.get(name, ""), card, fault, trained_at, predictions, live))
     return sorted(found, key=lambda version: ("served", "challenger", "").index(version.role))
-
-
-def _moment(card: dict[str, Any]) -> dt.datetime | None:
-    try:
-        return dt.datetime.fromisoformat(card["created_at"])
-    except (KeyError, TypeError, ValueError):  # a card may have been written by hand
-        return None
 
 
 def retrainings(engine: sa.Engine) -> list[Job]:

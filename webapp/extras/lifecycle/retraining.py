@@ -8,7 +8,7 @@ import datetime as dt
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -19,9 +19,9 @@ from webapp.extras.lifecycle.correction import correct
 from webapp.extras.review.fitted import fitted_by, note_fitted, reviewed_messages
 from webapp.extras.review.samples import counted_members
 from webapp.model import artifact, training
-from webapp.model.card import Card, read_card
+from webapp.model.card import Card, Retraining, read_card
 from webapp.model.datasets import APART, Dataset, Example, bucket, copy_keys, drop_copies, read_labelled
-from webapp.model.labels import Labels
+from webapp.model.evaluation import Metrics
 from webapp.model.pipeline_model import PipelineModel, as_model
 from webapp.model.recipe import fit_with
 from webapp.model.registry import ModelRegistry
@@ -44,8 +44,8 @@ class Retrained(NamedTuple):
     missing: list[str]  # files of the card that were not at hand: if any, it was a correction
     new_reviews: int
     without_text: int  # reviewed messages that could not be used, as the log kept no text
-    held_out: dict[str, Any]  # fitted without them, measured on them (as in every card)
-    random_sample: dict[str, Any]  # the version itself, on members of random samples that were kept apart
+    held_out: Metrics  # fitted without them, measured on them (as in every card)
+    random_sample: Metrics  # the version itself, on members of random samples that were kept apart
     comparison: Comparison  # with the served version, on all messages that were kept apart
     worse: bool
 
@@ -92,25 +92,23 @@ def retrain(
         raise BadData(_is_worse(compared))
 
     fitted = {*reviews.fitted, *(fitted_by(engine, served.version) if how == "correction" else ())}
-    recipe = {"pipeline": card["pipeline"]} if "pipeline" in card else {}
-    new_card = (
-        result.card
-        | recipe
-        | {
-            "data": card["data"],
-            "weights": card["weights"] | {REVIEWS: WEIGHTS[how]},
-            "metrics": result.card["metrics"] | {"random_sample": sampled},
-            "retraining": {
-                "parent": served.version,
-                "how": how,
-                "new_reviews": reviews.new,
-                "reviews_fitted": len(reviews.fitted),
-                "reviews_kept_apart": len(apart),
-                "last_review": reviews.last,
-                "only_parent_right": compared.only_first_right,
-                "only_this_right": compared.only_second_right,
-                "p_value": compared.p_value,
-            },
+    new_card = result.card.model_copy(
+        update={
+            "pipeline": card.pipeline,
+            "data": card.data,
+            "weights": card.weights | {REVIEWS: WEIGHTS[how]},
+            "metrics": result.card.metrics | {"random_sample": sampled},
+            "retraining": Retraining(
+                parent=served.version,
+                how=how,
+                new_reviews=reviews.new,
+                reviews_fitted=len(reviews.fitted),
+                reviews_kept_apart=len(apart),
+                last_review=reviews.last,
+                only_parent_right=compared.only_first_right,
+                only_this_right=compared.only_second_right,
+                p_value=compared.p_value,
+            ),
         }
     )
     # A corrected version's own held-out messages are too few to compare traffic with later.
@@ -120,24 +118,29 @@ def retrain(
         registry.folder,
         result.pipeline,
         new_card,
-        card["model_file"]["format"],
+        card.model_file.format,
         dt.datetime.now(dt.UTC),
         kept or result.reference,
         announce=lambda version: note_fitted(engine, version, fitted),
     )
-    held_out = new_card["metrics"]["held_out"]
-    return Retrained(version, how, missing, reviews.new, reviews.without_text, held_out, sampled, compared, worse)
+    return Retrained(
+        version, how, missing, reviews.new, reviews.without_text, new_card.held_out, sampled, compared, worse
+    )
 
 
 def new_reviews(engine: sa.Engine, registry: ModelRegistry, version: str) -> int:
     """Return how many reviews are new since a version was made, as `retrain` counts them; raises ModelUnusable."""
     before = fitted_by(engine, version)
-    last = read_card(registry.folder, version).get("retraining", {}).get("last_review", "")
+    last = _last_review(read_card(registry.folder, version))
     return sum(
         one.prediction_id not in before and (one.review_id > last or bucket(one.text) not in APART_BUCKETS)
         for one in reviewed_messages(engine)
         if one.text is not None
     )
+
+
+def _last_review(card: Card) -> str:
+    return card.retraining.last_review if card.retraining else ""
 
 
 def _step(progress: Report, step: str) -> None:
@@ -148,24 +151,24 @@ def _step(progress: Report, step: str) -> None:
 def _files(card: Card, folder: Path | None) -> tuple[list[Dataset], list[str]]:
     """Return the files of a card that are at hand, and the names of the others; raises BadData for another file."""
     found, missing = [], []
-    for entry in card["data"]:
-        name = entry["file"]
+    for entry in card.data:
+        name = entry.file
         path = folder / name if folder else None
         if path is None or not path.exists():
             path = PROJECT_SET if name == PROJECT_SET.name else None
         if path is None:
             missing.append(name)
             continue
-        dataset = read_labelled(path, entry.get("text_column"), entry.get("label_column"), Labels(*card["labels"]))
-        dataset.licence = entry["licence"]
-        if dataset.sha256 == entry["sha256"]:
+        dataset = read_labelled(path, entry.text_column, entry.label_column, card.words)
+        dataset.licence = entry.licence
+        if dataset.sha256 == entry.sha256:
             found.append(dataset)
         elif path == PROJECT_SET:
             missing.append(f"{name} as it was then")
         else:
             raise BadData(
-                f"{path} is not the file that model {card['model_version']} was trained on: its SHA-256 is "
-                f"{dataset.sha256}, the card says {entry['sha256']}. Put the right file there, or take this one away."
+                f"{path} is not the file that model {card.model_version} was trained on: its SHA-256 is "
+                f"{dataset.sha256}, the card says {entry.sha256}. Put the right file there, or take this one away."
             )
     return found, missing
 
@@ -178,7 +181,7 @@ def _reviews(engine: sa.Engine, version: str, card: Card, files: Sequence[Datase
     """
     found = reviewed_messages(engine)
     usable = [(one, one.text) for one in found if one.text is not None]
-    before, last = fitted_by(engine, version), card.get("retraining", {}).get("last_review", "")
+    before, last = fitted_by(engine, version), _last_review(card)
     learnt = {key for file in files for example in file.examples for key in copy_keys(example.text)}
     learnt |= {key for one, text in usable if one.prediction_id in before for key in copy_keys(text)}
     until = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
@@ -213,10 +216,10 @@ def _fit(
         for file in files:
             file.examples = [example._replace(part="train") for example in file.examples]  # learnt long ago
     sources = {example.source for dataset in datasets for example in dataset.examples}
-    weights = card["weights"] | {REVIEWS: WEIGHTS[how]}
+    weights = card.weights | {REVIEWS: WEIGHTS[how]}
     weights = {source: weight for source, weight in weights.items() if source in sources}
     if how == "anew":
-        fit = fit_with(card["pipeline"]) if "pipeline" in card else training.fit
+        fit = fit_with(card.pipeline) if card.pipeline else training.fit
         return training.train(datasets, (), weights, served.threshold, progress, fit)
     if isinstance(served, PipelineModel):
         raise BadData(

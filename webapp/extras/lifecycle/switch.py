@@ -7,8 +7,8 @@ import click
 from flask import current_app
 
 from webapp.cli.command import ClearGroup, current_inference
-from webapp.cli.models import WHY, figure, who
-from webapp.config import PROJECT_SET
+from webapp.cli.models import WHY, who
+from webapp.config import FLASK, PROJECT_SET
 from webapp.errors import BadData
 from webapp.extras.lifecycle import switching
 from webapp.model import artifact
@@ -44,7 +44,7 @@ def challenge(version: str | None, stop: bool, why: str) -> None:
     elif tried := registry.challenger_version():
         _say_how(tried)
     else:
-        click.echo("No version is being tried. Try one: flask --app wsgi models challenge VERSION")
+        click.echo(f"No version is being tried. Try one: {FLASK} models challenge VERSION")
 
 
 def _say_how(version: str) -> None:
@@ -60,8 +60,8 @@ def _say_how(version: str) -> None:
         )
     if found.sampled:
         click.echo(f"On {found.sampled:,} reviewed messages of random samples, whether they differ or not,")
-        click.echo(f"  the served version was right on {figure(found.current_accuracy)}")
-        click.echo(f"  the challenger was right on     {figure(found.challenger_accuracy)}")
+        click.echo(f"  the served version was right on {found.current_accuracy}")
+        click.echo(f"  the challenger was right on     {found.challenger_accuracy}")
     if found.reviews_needed:
         click.echo('To review what they differ on, open /review and choose "Challenger differs".')
 
@@ -115,14 +115,14 @@ def compare_models(first: str, second: str, files: tuple[str, ...]) -> None:
     one, other = (artifact.load(registry.folder, version) for version in (first, second))
     examples = _labelled(registry, (first, second), files)
     found = compare(one, other, examples)
-    click.echo(f"{first} was right on {figure(found.first_accuracy)} of {found.messages:,} messages")
-    click.echo(f"{second} was right on {figure(found.second_accuracy)}")
+    click.echo(f"{first} was right on {found.first_accuracy} of {found.messages:,} messages")
+    click.echo(f"{second} was right on {found.second_accuracy}")
     click.echo(f"both {found.both_right:,}, neither {found.neither_right:,}", nl=False)
     click.echo(f", only {first} {found.only_first_right:,}, only {second} {found.only_second_right:,}")
     better = {"first": f"{first} is better", "second": f"{second} is better", None: "neither is clearly better"}
     click.echo(f"On these messages {better[found.better]} (exact McNemar test: p = {found.p_value:.2g}).")
     if found.differing:
-        labels = read_card(registry.folder, first).get("labels", ["ham", "spam"])
+        labels = read_card(registry.folder, first).labels
         click.echo("\nWhere they differ: truth, both probabilities, message")
         for item in found.differing:
             probabilities = f"{item.first_probability:.3f} {item.second_probability:.3f}"
@@ -149,7 +149,7 @@ def _labelled(registry: ModelRegistry, versions: tuple[str, str], files: tuple[s
     for file in files:
         dataset = read_labelled(Path(file), labels=registry.labels())
         for version in versions:
-            if dataset.sha256 in {item["sha256"] for item in read_card(registry.folder, version)["data"]}:
+            if dataset.sha256 in {item.sha256 for item in read_card(registry.folder, version).data}:
                 click.echo(f"Notice: {version} has learnt {dataset.name}, so this flatters it.", err=True)
         found += dataset.examples
     return found
