@@ -27,7 +27,8 @@ def list_models() -> None:
     for version in registry.versions():
         try:
             card = artifact.verify(registry.folder, version)
-            accuracy = figure(card["metrics"]["held_out"]["accuracy"])
+            held_out = card["metrics"].get("held_out")
+            accuracy = figure(held_out["accuracy"]) if held_out else "not known yet"
             state = f"accuracy {accuracy}, {card['model_file']['bytes']:,} bytes"
         except (HamletError, KeyError, TypeError) as error:  # a card may have been written by hand
             state = f"NOT USABLE: {error}"

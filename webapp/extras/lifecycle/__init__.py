@@ -3,8 +3,8 @@
 from flask_openapi3 import OpenAPI
 
 from webapp.cli.models import models
-from webapp.extras.lifecycle import compare, retrain, routes, shadow, switch
-from webapp.extras.lifecycle.commands import retrain as retrain_command
+from webapp.extras.lifecycle import compare_page, retrain_pages, routes, shadow
+from webapp.extras.lifecycle.commands import commands, retrain
 from webapp.extras.lifecycle.switching import record_use
 
 
@@ -13,9 +13,9 @@ def init_app(app: OpenAPI) -> None:
     inference = app.extensions["inference"]
     inference.registry.around_use.append(record_use(app.extensions["engine"], inference))
     inference.before_store.append(shadow.score_with(inference))
-    for command in switch.commands.commands.values():
+    for command in commands.commands.values():
         models.add_command(command)
-    routes.blueprint.cli.add_command(retrain_command)
-    for page in (routes, compare, retrain):
+    routes.blueprint.cli.add_command(retrain)
+    for page in (routes, compare_page, retrain_pages):
         app.register_blueprint(page.blueprint, cli_group=None)
     app.extensions["private_menu"].append(("models.page", "Models"))

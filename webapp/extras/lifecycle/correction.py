@@ -1,7 +1,7 @@
-"""Corrects a fitted model by a few more messages, where those that it was fitted on are not at hand."""
+"""Corrects a fitted linear model by a few reviewed messages: the messages that it was fitted on are not needed."""
 
 import copy
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy import sparse
@@ -12,22 +12,22 @@ from sklearn.pipeline import Pipeline
 from webapp.errors import BadData
 from webapp.model.datasets import Example
 
-NEARNESS = 0.2  # how much it costs to leave the old weights; docs/lifecycle.md says why
+PRIOR_PRECISION = 0.2  # how much it costs to leave the old weights; docs/lifecycle.md says why
+REVIEW_WEIGHT = 3.0  # how much a reviewed message counts
 
 
-def correct(
+def fine_tune(
     pipeline: Pipeline,
-    examples: Sequence[Example],
-    weights: Mapping[str, float],
-    learnt: Collection[str] = (),
-    nearness: float = NEARNESS,
+    reviews: Sequence[Example],
+    anchors: Mapping[str, float],
+    weight: float = REVIEW_WEIGHT,
+    prior_precision: float = PRIOR_PRECISION,
 ) -> Pipeline:
-    """Return the model with weights w and an intercept b that suit the examples, near those that it had, w0 and b0.
+    """Return the model with weights w and an intercept b that suit the reviews, near those that it had, w0 and b0.
 
-    Of messages from a source that was `learnt` already, the model is to say what it said before: what holds it there is
-    its own probability and not the label. So without any other message nothing changes.
+    `anchors` are other texts, with how much each counts: of these the new model is to say what the old one said.
 
-    They minimise, over the examples, sum s (log(1 + exp(z)) - t z) + nearness / 2 (|w - w0|^2 + (b - b0)^2), where
+    They minimise, over both, sum s (log(1 + exp(z)) - t z) + prior_precision / 2 (|w - w0|^2 + (b - b0)^2), where
     z = w x + b are a message's log-odds, s is how much it counts, and t its spam probability: 1 or 0, or the old one.
     That is logistic regression with the old weights as its prior mean (Chelba & Acero 2004, Adaptation of Maximum
     Entropy Capitalizer, EMNLP, section 3); the old probabilities as aims are those of Li & Hoiem 2016, Learning without
@@ -35,21 +35,23 @@ def correct(
     """
     classifier = pipeline[-1]
     if not hasattr(classifier, "coef_"):
-        raise BadData("This model has no weights to correct. Give the files of its card with --data.")
-    values = pipeline[:-1].transform([example.text for example in examples])
-    values = sparse.hstack([values, np.ones((len(examples), 1))], format="csr")
+        raise BadData(
+            f"A {type(classifier).__name__} has no weights to correct. Train anew with the reviews instead: "
+            "flask --app wsgi train FILES --with-reviews"
+        )
+    values = pipeline[:-1].transform([*(example.text for example in reviews), *anchors])
+    values = sparse.hstack([values, np.ones((values.shape[0], 1))], format="csr")
     old = np.append(classifier.coef_[0], classifier.intercept_)
     before = values @ old
     met = np.unique(values.indices)  # the weights of terms that are in no message stay as they are
     values = values[:, met]
-    is_learnt = np.array([example.source in learnt for example in examples])
-    aim = np.where(is_learnt, expit(before), [float(example.is_spam) for example in examples])
-    counts = np.array([weights.get(example.source, 1.0) for example in examples])
+    aim = np.append([float(example.is_spam) for example in reviews], expit(before[len(reviews) :]))
+    counts = np.append(np.full(len(reviews), weight), list(anchors.values()))
 
     def cost(change: np.ndarray) -> tuple[float, np.ndarray]:
         log_odds = before + values @ change
-        total = counts @ (np.logaddexp(0, log_odds) - aim * log_odds) + nearness / 2 * change @ change
-        return float(total), values.T @ (counts * (expit(log_odds) - aim)) + nearness * change
+        total = counts @ (np.logaddexp(0, log_odds) - aim * log_odds) + prior_precision / 2 * change @ change
+        return float(total), values.T @ (counts * (expit(log_odds) - aim)) + prior_precision * change
 
     found = minimize(cost, np.zeros(len(met)), jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 1e-7})
     if not found.success:

@@ -1,6 +1,7 @@
 """Which version is served, and which is tried: every change is verified, written down, and can be taken back."""
 
 import datetime as dt
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import NamedTuple
@@ -49,7 +50,7 @@ def rollback(engine: sa.Engine, registry: ModelRegistry, who: str, why: str = ""
 
     Rolling back again goes one further back. Raises NotFound where there is none before it, and as ModelRegistry.use.
     """
-    version = before_this(history(engine)[::-1])
+    version = rollback_target(history(engine))
     if version is None:
         raise NotFound("No other version was served before this one, so there is none to go back to.")
     registry.use(version, who, why, kind="rollback")
@@ -73,13 +74,13 @@ def challenge(engine: sa.Engine, registry: ModelRegistry, version: str | None, w
 def history(engine: sa.Engine) -> Sequence[Switch]:
     """Return all switches, newest first; raises LogUnavailable."""
     with engine.connect() as connection:
-        return _history(connection)[::-1]
+        return [Switch(*row) for row in connection.execute(sa.select(switches).order_by(switches.c.id.desc()))]
 
 
-def before_this(oldest_first: Sequence[Switch]) -> str | None:
+def rollback_target(newest_first: Sequence[Switch]) -> str | None:
     """Return the version that a rollback goes to: each use goes one step on, each rollback one back."""
     behind: list[str | None] = []
-    for switch in oldest_first:
+    for switch in newest_first[::-1]:
         if switch.kind == "use":
             behind.append(switch.from_version)
         elif switch.kind == "rollback" and behind:
@@ -87,8 +88,29 @@ def before_this(oldest_first: Sequence[Switch]) -> str | None:
     return behind[-1] if behind else None
 
 
-def _history(connection: sa.Connection) -> list[Switch]:
-    return [Switch(*row) for row in connection.execute(sa.select(switches).order_by(switches.c.id))]
+def prunable_versions(engine: sa.Engine, registry: ModelRegistry, keep: int) -> list[str]:
+    """Return the versions beside the newest `keep`, without those that are served, tried, or what rollback goes to.
+
+    Oldest first. Raises LogUnavailable; ModelUnusable or NotFound where it is not known which version is served.
+    """
+    served = registry.current_version()
+    registry.must_exist(served)
+    needed = {served, registry.challenger_version(), rollback_target(history(engine))}
+    versions = registry.versions()
+    return [version for version in versions[: max(len(versions) - keep, 0)] if version not in needed]
+
+
+def prune(engine: sa.Engine, registry: ModelRegistry, versions: Sequence[str]) -> list[str]:
+    """Delete those of the versions that are still prunable; return them. Raises as `prunable_versions`."""
+    deleted = []
+    with write_transaction(engine):  # no switch meanwhile
+        for version in prunable_versions(engine, registry, keep=0):
+            if version in versions:
+                gone = registry.folder / f".{version}.deleted"
+                (registry.folder / version).rename(gone)  # at once: nobody ever sees half of a version
+                shutil.rmtree(gone)
+                deleted.append(version)
+    return deleted
 
 
 def _note(connection: sa.Connection, kind: str, before: str | None, after: str | None, who: str, why: str) -> None:

@@ -18,7 +18,7 @@ from webapp.inference import Inference
 from webapp.log.queries import get_prediction
 from webapp.web.check import how_long_ago
 from webapp.web.explanation import mark
-from webapp.web.words import word, worded
+from webapp.web.words import word
 
 KEYS_TAKEN = "uzjk"  # by the other keys of the review page
 
@@ -62,7 +62,7 @@ def give() -> ResponseReturnValue:
     """Store a verdict and go on to the next message."""
     queue, true_label = request.form.get("queue", ""), request.form.get("true_label", "")
     if queue not in QUEUES or true_label not in TRUE_LABELS:
-        abort(422, worded("Choose spam, ham or unsure."))
+        abort(422, f"Choose {word('spam')}, {word('ham')} or unsure.")
     give_review(_engine(), request.form.get("prediction_id", ""), reviewer_id(), true_label, queue)
     return _go_on(queue, request.form.get("next"), true_label)
 
