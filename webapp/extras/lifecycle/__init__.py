@@ -5,6 +5,7 @@ from flask_openapi3 import OpenAPI
 from webapp.cli.models import models
 from webapp.extras.lifecycle import compare, retrain, routes, shadow, switch
 from webapp.extras.lifecycle.commands import retrain as retrain_command
+from webapp.extras.lifecycle.commands import retrain_job
 from webapp.extras.lifecycle.switching import record_use
 
 
@@ -18,4 +19,6 @@ def init_app(app: OpenAPI) -> None:
     routes.blueprint.cli.add_command(retrain_command)
     for page in (routes, compare, retrain):
         app.register_blueprint(page.blueprint, cli_group=None)
+    if "runner" in app.extensions:  # the extra batch is there
+        app.extensions["runner"].kinds["retrain"] = retrain_job
     app.extensions["private_menu"].append(("models.page", "Models"))

@@ -13,8 +13,7 @@ from webapp.cli.report import print_report
 from webapp.cli.train import check_folder
 
 if TYPE_CHECKING:
-    from webapp.extras.batch.jobs import Job
-    from webapp.extras.batch.runner import Report
+    from webapp.extras.batch.runner import Job, Report
     from webapp.extras.lifecycle.retraining import Retrained
 
 
@@ -49,7 +48,7 @@ def retrain(folder: Path | None, anyway: bool, use_now: bool) -> None:
         click.echo(f"To try it in the shadow of the served one: flask --app wsgi models challenge {result.version}")
 
 
-def retrain_job(job: "Job", report: "Report") -> dict[str, Any]:
+def retrain_job(job: "Job", _folder: Path, report: "Report") -> dict[str, Any]:
     """Do the same for a job, whose output is a log for people; a job that is run again begins again."""
     from webapp.extras.lifecycle import retraining
 

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from webapp.errors import HamletError, ModelUnusable
-from webapp.extras.batch import jobs as store
-from webapp.extras.batch.jobs import Job
+from webapp.extras.batch.runner import Job, Runner
 from webapp.extras.lifecycle import retraining, switching
 from webapp.extras.lifecycle.challenging import Record
 from webapp.extras.lifecycle.switching import Switch
@@ -138,9 +137,9 @@ def _moment(card: dict[str, Any]) -> dt.datetime | None:
         return None
 
 
-def retrainings(engine: sa.Engine) -> list[Job]:
-    """Return the newest jobs that trained a new version; raises LogUnavailable."""
-    return [job for job in store.list_jobs(engine) if job.kind == "retrain"][:RETRAININGS]
+def retrainings(runner: Runner) -> list[Job]:
+    """Return the newest jobs that trained a new version."""
+    return [job for job in runner.list_jobs() if job.kind == "retrain"][:RETRAININGS]
 
 
 def what_happened(newest_first: Sequence[Switch], me: str) -> list[Event]:

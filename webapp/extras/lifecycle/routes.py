@@ -9,7 +9,7 @@ from webapp import config
 from webapp.errors import HamletError, InvalidInput, ModelUnusable, NotFound
 from webapp.extras.access.routes import reviewer_id, signed_in_only
 from webapp.extras.batch.batch_view import shown_ago
-from webapp.extras.batch.job_pages import engine, running_job
+from webapp.extras.batch.job_pages import engine, runner
 from webapp.extras.lifecycle import challenging, switching
 from webapp.extras.lifecycle.models_view import advice, retrainings, saved_versions, state_of, what_happened
 from webapp.inference import Inference
@@ -35,7 +35,7 @@ def models_page(error: str | None = None) -> str:
     state = state_of(engine(), registry, history, reviewer_id())
     versions = saved_versions(engine(), registry, state)
     trial = next((version for version in versions if version.role == "challenger"), None)
-    record, running = challenging.record(engine(), trial.name) if trial else None, running_job()
+    record, running = challenging.record(engine(), trial.name) if trial else None, runner().running()
     words, step = advice(state, record, is_training=running is not None and running.kind == "retrain")
     return render_template(
         "lifecycle/models.html",
@@ -47,7 +47,7 @@ def models_page(error: str | None = None) -> str:
         trial=trial,
         record=record,
         running=running,
-        retrainings=retrainings(engine()),
+        retrainings=retrainings(runner()),
         events=what_happened(history, reviewer_id())[:EVENTS],
         error=error,
         warning=writable.warning(registry.folder),
