@@ -314,3 +314,24 @@ def server(tmp_path, database_url):
     server = Server(tmp_path / "instance", HAMLET_DATABASE_URL=database_url).start()
     yield server
     server.stop(signal.SIGKILL)
+
+
+def make_job(app, kind, state, arguments=None, **more):
+    """Leave what a job of the background runner leaves behind; return its id and folder."""
+    job_id, folder = app.extensions["runner"].create()
+    about = {"kind": kind, "arguments": arguments or {}, "started_by": "web:somebody"}
+    end = {"progress": None, "message": "", "finished_at": dt.datetime.now(dt.UTC).isoformat(), "state": state}
+    (folder / "job.json").write_text(json.dumps(about))
+    (folder / "state.json").write_text(json.dumps(end | more))
+    return job_id, folder
+
+
+@contextlib.contextmanager
+def running_job(app, kind, arguments=None):
+    """Let a job seem to run; yields its id."""
+    job_id, folder = make_job(app, kind, "running", arguments)
+    lock = app.extensions["runner"]._lock(job_id)
+    try:
+        yield job_id
+    finally:
+        os.close(lock)

@@ -2,18 +2,17 @@
 
 import datetime as dt
 import html
+import json
 import re
 import shutil
 
 import pytest
-from conftest import PASSWORD, make_version, messages
+from conftest import PASSWORD, make_job, make_version, messages, running_job
 
 from webapp.config import ROOT
-from webapp.extras.batch import jobs as store
 from webapp.extras.lifecycle import switching
 from webapp.extras.review import samples
 from webapp.extras.review.reviews import give_review
-from webapp.log.ids import new_id
 from webapp.model import registry as registry_module
 
 SCRIPT = "<script>alert(1)</script> call me"
@@ -285,52 +284,41 @@ def test_the_same_version_twice_and_versions_that_cannot_be_compared(signed_in, 
 # --- Retraining ---
 
 
-def begin(engine, **more):
-    job_id = new_id()
-    store.begin(engine, job_id, "retrain", {"anyway": False}, "web:ann")
-    return job_id
-
-
-def end(engine, job_id, state, message="", result=None):
-    store.end(engine, store.get_job(engine, job_id), state, message, result)
-
-
 def test_one_job_at_a_time_over_files_and_retraining(app, signed_in, engine, models):
     review(app, [text for _, text in messages(50)])
-    store.begin(engine, new_id(), "batch", {"name": "first.csv"}, "web:ann")
-    assert "first.csv is being worked on" in look(signed_in)
-    answer = signed_in.post("/models/retrain")
+    with running_job(app, "batch", {"name": "first.csv"}):
+        assert "first.csv is being worked on" in look(signed_in)
+        answer = signed_in.post("/models/retrain")
     assert answer.status_code == 409
     assert "Another job is running, and one is allowed at a time" in words(answer)
 
 
-def test_a_retraining_is_watched_and_can_be_cancelled(app, signed_in, engine, models):
-    job_id = begin(engine)
-    assert "A new one is being trained." in look(signed_in)
-    answer = signed_in.get(f"/models/retrain/{job_id}")
-    assert 'http-equiv="refresh"' in answer.text  # for those without JavaScript
-    folder = models.parent / "instance" / "jobs" / job_id
-    folder.mkdir(parents=True)
-    (folder / "output.log").write_text("fitting <on> everything\n")
-    status = signed_in.get(f"/models/retrain/{job_id}/status").json
-    assert (status["state"], status["log"]) == ("running", "fitting <on> everything\n")
-    assert "fitting &lt;on&gt; everything" in signed_in.get(f"/models/retrain/{job_id}").text
-    assert "The training of a new version is being worked on" in look(signed_in, "/batch")
-    assert signed_in.get(f"/batch/{job_id}").status_code == 404
-    assert "It stops in a moment" in words(signed_in.post(f"/models/retrain/{job_id}/cancel", follow_redirects=True))
-    end(engine, job_id, "cancelled")
+def test_a_retraining_is_watched_and_can_be_cancelled(app, signed_in, models):
+    with running_job(app, "retrain") as job_id:
+        assert "A new one is being trained." in look(signed_in)
+        answer = signed_in.get(f"/models/retrain/{job_id}")
+        assert 'http-equiv="refresh"' in answer.text  # for those without JavaScript
+        folder = app.extensions["runner"].folder(job_id)
+        (folder / "output.log").write_text("fitting <on> everything\n")
+        status = signed_in.get(f"/models/retrain/{job_id}/status").json
+        assert (status["state"], status["log"]) == ("running", "fitting <on> everything\n")
+        assert "fitting &lt;on&gt; everything" in signed_in.get(f"/models/retrain/{job_id}").text
+        assert "The training of a new version is being worked on" in look(signed_in, "/batch")
+        assert signed_in.get(f"/batch/{job_id}").status_code == 404
+        cancelled = signed_in.post(f"/models/retrain/{job_id}/cancel", follow_redirects=True)
+        assert "It stops in a moment" in words(cancelled)
+    (folder / "state.json").write_text(json.dumps({"state": "cancelled", "message": ""}))
     assert "Somebody cancelled it. Nothing was saved." in look(signed_in, f"/models/retrain/{job_id}")
 
 
-def test_why_there_is_no_new_version_is_said(signed_in, engine, models):
-    job_id = begin(engine)
-    end(engine, job_id, "failed", "Only 12 reviews are new.")
+def test_why_there_is_no_new_version_is_said(app, signed_in, models):
+    job_id, _ = make_job(app, "retrain", "failed", message="Only 12 reviews are new.")
     assert "Only 12 reviews are new." in look(signed_in, f"/models/retrain/{job_id}")
     assert "Failed" in look(signed_in)
 
 
-def test_what_came_out_is_shown_with_the_next_step(signed_in, engine, registry, versions):
-    job_id, figure = begin(engine), {"value": 0.9, "low": 0.8, "high": 0.95}
+def test_what_came_out_is_shown_with_the_next_step(app, signed_in, registry, versions):
+    figure = {"value": 0.9, "low": 0.8, "high": 0.95}
     result = {
         "version": versions[1],
         "how": "correction",
@@ -343,7 +331,7 @@ def test_what_came_out_is_shown_with_the_next_step(signed_in, engine, registry, 
         "only_new_right": 3,
         "p_value": 0.625,
     }
-    end(engine, job_id, "done", result=result)
+    job_id, _ = make_job(app, "retrain", "done", result=result)
     page = look(signed_in, f"/models/retrain/{job_id}")
     assert f"Version {versions[1]} is saved, and waits for you" in page
     assert "Of 13 reviewed messages that neither has learnt, 3 are right with the new version only" in page

@@ -19,15 +19,12 @@ from sklearn.pipeline import make_pipeline
 
 from webapp.config import ROOT, environment
 from webapp.errors import BadData
-from webapp.extras.batch import jobs as store
-from webapp.extras.batch import process, runner
 from webapp.extras.lifecycle import retraining
 from webapp.extras.lifecycle.correction import fine_tune
 from webapp.extras.review.fitted import fitted_by, note_fitted, reviewed_messages
 from webapp.extras.review.reviews import give_review
 from webapp.extras.review.samples import counted_members, draw, other_reviews
 from webapp.log.export import purge
-from webapp.log.ids import new_id
 from webapp.log.tables import fitted_reviews
 from webapp.model import artifact, evaluation, training
 from webapp.model.datasets import Example, bucket, read_labelled
@@ -255,10 +252,7 @@ def test_a_model_without_weights_says_what_to_do_instead():
 
 
 def start_job(app):
-    job_id = new_id()
-    settings = environment(app.config, app_folder(app))
-    process.start(app.extensions["engine"], app_folder(app), settings, job_id, "retrain", {"anyway": True}, "web:anna")
-    return job_id
+    return app.extensions["runner"].start("retrain", {"anyway": True}, "web:anna")
 
 
 def app_folder(app):
@@ -269,7 +263,7 @@ def test_the_same_runs_as_a_job(app, small, review):
     review(odd(60))
     job_id = start_job(app)
     until = time.monotonic() + 50
-    while (job := store.get_job(app.extensions["engine"], job_id)).state == "running" and time.monotonic() < until:
+    while (job := app.extensions["runner"].get(job_id)).state == "running" and time.monotonic() < until:
         time.sleep(0.2)
     log = (app_folder(app) / "jobs" / job_id / "output.log").read_text()
     assert job.state == "done", log
@@ -285,7 +279,7 @@ def test_a_job_can_be_cancelled_before_it_saves(app, small, review):
 
     def report(share, step):
         if step == "Saving it":
-            raise runner.Stopped
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         retrain(app, small, progress=report)

@@ -4,7 +4,7 @@ from flask_openapi3 import OpenAPI
 
 from webapp.cli.models import models
 from webapp.extras.lifecycle import compare_page, retrain_pages, routes, shadow
-from webapp.extras.lifecycle.commands import commands, retrain
+from webapp.extras.lifecycle.commands import commands, retrain, retrain_job
 from webapp.extras.lifecycle.switching import record_use
 
 
@@ -18,4 +18,6 @@ def init_app(app: OpenAPI) -> None:
     routes.blueprint.cli.add_command(retrain)
     for page in (routes, compare_page, retrain_pages):
         app.register_blueprint(page.blueprint, cli_group=None)
+    if "runner" in app.extensions:  # the extra batch is there
+        app.extensions["runner"].kinds["retrain"] = retrain_job
     app.extensions["private_menu"].append(("models.page", "Models"))

@@ -18,8 +18,7 @@ from webapp.model.card import read_card
 from webapp.model.registry import ModelRegistry
 
 if TYPE_CHECKING:
-    from webapp.extras.batch.jobs import Job
-    from webapp.extras.batch.runner import Report
+    from webapp.extras.batch.runner import Job, Report
     from webapp.extras.lifecycle.retraining import Retrained
 
 commands = ClearGroup()  # they join the core's group `models`
@@ -45,7 +44,7 @@ def retrain(force: bool, use_now: bool) -> None:
         click.echo(f"To try it in the shadow of the served one: flask --app wsgi models challenge {result.version}")
 
 
-def retrain_job(job: "Job", report: "Report") -> dict[str, Any]:
+def retrain_job(job: "Job", _folder: Path, report: "Report") -> dict[str, Any]:
     """Do the same for a job, whose output is a log for people; a job that is run again begins again."""
     from webapp.extras.lifecycle.retraining import told
 

@@ -8,9 +8,8 @@ from flask.typing import ResponseReturnValue
 from webapp import config
 from webapp.errors import HamletError, InvalidInput, ModelUnusable, NotFound
 from webapp.extras.access.routes import reviewer_id, signed_in_only
-from webapp.extras.batch import jobs as store
 from webapp.extras.batch.batch_view import shown_ago
-from webapp.extras.batch.job_pages import engine, running_job
+from webapp.extras.batch.job_pages import engine, runner
 from webapp.extras.lifecycle import switching
 from webapp.extras.lifecycle.trial import shadow_report
 from webapp.extras.lifecycle.view import STEPS, advice, events_of, numbers, saved_versions, state_of
@@ -39,7 +38,7 @@ def models_page(error: str | None = None) -> str:
     named = numbers(registry, history)
     versions = saved_versions(engine(), registry, state, named)
     trial = next((version for version in versions if version.role == "challenger"), None)
-    report, running = shadow_report(engine(), registry, trial.name) if trial else None, running_job()
+    report, running = shadow_report(engine(), registry, trial.name) if trial else None, runner().running()
     words, step = advice(state, report, is_training=running is not None and running.kind == "retrain")
     return render_template(
         "lifecycle/models.html",
@@ -53,7 +52,7 @@ def models_page(error: str | None = None) -> str:
         trial=trial,
         report=report,
         running=running,
-        retrainings=[job for job in store.list_jobs(engine()) if job.kind == "retrain"][:RETRAININGS],
+        retrainings=[job for job in runner().list_jobs() if job.kind == "retrain"][:RETRAININGS],
         events=events_of(history, reviewer_id())[:EVENTS],
         error=error,
         warning=writable.warning(registry.folder),

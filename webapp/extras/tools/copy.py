@@ -21,7 +21,6 @@ from webapp.log.tables import (
     failed_sign_ins,
     hourly_failures,
     hourly_predictions,
-    jobs,
     metadata,
     predictions,
     rolled_up,
@@ -33,7 +32,7 @@ from webapp.log.tables import (
 CHUNK_ROWS = 1_000  # in memory at once, and in one transaction
 # What is forgotten within days at most and belongs to one host or process, and sums that are made anew from the log.
 NOT_COPIED = (
-    *(claims, failed_sign_ins, sign_ins, jobs, stream_consumers),
+    *(claims, failed_sign_ins, sign_ins, stream_consumers),
     *(hourly_predictions, hourly_failures, rolled_up, schema_version),
 )
 
