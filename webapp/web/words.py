@@ -5,7 +5,6 @@ from typing import Any
 
 from flask import Flask, current_app, g
 from jinja2 import pass_context
-from werkzeug.local import LocalProxy
 
 from webapp.inference import Inference
 from webapp.model.labels import SPAM_OR_HAM, Labels
@@ -45,10 +44,15 @@ def register(app: Flask) -> None:
     """
     for function in (word, looks, worded):
         app.add_template_filter(_at_each_rendering(function), function.__name__)
-    app.jinja_env.globals |= {
-        "positive": LocalProxy(lambda: labels().spam),
-        "negative": LocalProxy(lambda: labels().ham),
-    }
+    app.jinja_env.globals |= {"positive": _Word("spam"), "negative": _Word("ham")}
+
+
+class _Word:
+    def __init__(self, label: str):
+        self._label = label
+
+    def __str__(self) -> str:
+        return word(self._label)
 
 
 def _at_each_rendering(function: Callable[[str], str]) -> Callable[[Any, str], str]:

@@ -52,7 +52,7 @@ class Reviews(NamedTuple):
 
     to_learn: list[ReviewedMessage]
     held_out: list[Example]  # kept apart, copies dropped; source "random" where it is of a random sample
-    unconfirmed: list[str]  # prediction ids
+    unconfirmed: list[ReviewedMessage]  # that contradict a very sure verdict, and have been said once
     new: int  # since the version was made
     without_text: int
     last: str  # id of the newest review
@@ -128,7 +128,7 @@ def gather(engine: sa.Engine, registry: ModelRegistry, version: str) -> Reviews:
             held_out.append(Example(one.text, one.true_label == "spam", source))
             new += one.review_id > last
         elif one.prediction_id in unconfirmed:
-            waiting.append(one.prediction_id)
+            waiting.append(one)
         else:
             to_learn.append(one)
             new += one.prediction_id not in before

@@ -10,9 +10,10 @@ from webapp.errors import HamletError, InvalidInput, ModelUnusable, NotFound
 from webapp.extras.access.routes import reviewer_id, signed_in_only
 from webapp.extras.batch.batch_view import shown_ago
 from webapp.extras.batch.job_pages import engine, runner
-from webapp.extras.lifecycle import switching
+from webapp.extras.lifecycle import retraining, switching
 from webapp.extras.lifecycle.trial import shadow_report
 from webapp.extras.lifecycle.view import STEPS, advice, events_of, numbers, saved_versions, state_of
+from webapp.extras.review.reviews import give_review
 from webapp.inference import Inference
 from webapp.model import writable
 
@@ -89,6 +90,19 @@ def stop() -> ResponseReturnValue:
         lambda why: switching.challenge(engine(), _inference().registry, None, reviewer_id(), why),
         "The shadow test is over. What was found out stays in the log.",
     )
+
+
+@blueprint.post("/confirm")
+def confirm() -> ResponseReturnValue:
+    """Store once more what people said of messages on which the model was very sure of the contrary."""
+    chosen = set(request.form.getlist("id"))
+    registry = _inference().registry
+    waiting = retraining.gather(engine(), registry, registry.current_version()).unconfirmed
+    confirmed = [one for one in waiting if one.prediction_id in chosen]
+    for one in confirmed:
+        give_review(engine(), one.prediction_id, reviewer_id(), one.true_label, "confirm")
+    flash(f"{len(confirmed)} of {len(waiting)} confirmed: the next version learns them.")
+    return redirect(url_for(".page", _anchor="retrain"), 303)
 
 
 @blueprint.post("/rollback")
