@@ -158,13 +158,10 @@ def use_models(app, folder):
     return registry
 
 
-OF_TRAINING = ("labels", "threshold", "threshold_reason", "weights", "recipe", "data", "messages", "split", "metrics")
-
-
 def make_version(models, factor):
     """Save a version that is the shipped one, but so much surer (or, below 1, less sure) of everything; quickly."""
     shipped = (ROOT / "saved_models" / "current").read_text().strip()
-    card = {name: value for name, value in artifact.read_card(models, shipped).items() if name in OF_TRAINING}
+    card = artifact.read_card(models, shipped)
     pipeline = artifact.load(models, shipped).pipeline
     pipeline[-1].coef_ = pipeline[-1].coef_ * factor
     reference = artifact.read_reference(models, shipped)

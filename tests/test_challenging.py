@@ -84,7 +84,7 @@ def test_who_is_right_is_told_by_the_messages_on_which_they_differ(engine, regis
     better, worse = log("spam", "ham", 9), log("ham", "spam", 3)
     found = shadow_report(engine, registry, CHALLENGER)
     assert (found.current, found.scored, found.differing, found.duel) == (CURRENT, 92, 12, (0, 0))
-    assert found.differing_share["low"] < 12 / 92 < found.differing_share["high"]
+    assert found.differing_share.low < 12 / 92 < found.differing_share.high
     assert "differ on 12 of the 92 messages. None of these" in found.sentence
     review(engine, better, "ham")
     found = shadow_report(engine, registry, CHALLENGER)
@@ -132,8 +132,8 @@ def test_how_often_each_is_right_overall_comes_from_the_random_sample_alone(engi
     found = shadow_report(engine, registry, CHALLENGER)
     reached = found.sampled
     assert len(rows) <= reached <= 20  # members at its end that were reviewed otherwise need not be reached
-    assert found.challenger_accuracy["value"] == 1
-    assert found.current_accuracy["n"] == reached
+    assert found.challenger_accuracy.value == 1
+    assert found.current_accuracy.n == reached
     assert found.duel == (0, 10)
 
 

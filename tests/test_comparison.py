@@ -60,8 +60,8 @@ def test_each_message_is_counted_once_by_who_is_right():
     second = Stub({"a": 0.8, "b": 0.3, "c": 0.7, "d": 0.2, "e": 0.9})
     found = compare(first, second, [Example(text, text < "e", "") for text in "abcde"])
     assert (found.both_right, found.duel, found.neither_right) == (1, (2, 1), 1)
-    assert (found.messages, found.first_accuracy["value"], found.second_accuracy["value"]) == (5, 0.6, 0.4)
-    assert found.first_accuracy["low"] == pytest.approx(0.2307, abs=1e-4)  # Wilson
+    assert (found.messages, found.first_accuracy.value, found.second_accuracy.value) == (5, 0.6, 0.4)
+    assert found.first_accuracy.low == pytest.approx(0.2307, abs=1e-4)  # Wilson
     assert [one.text for one in found.differing] == ["e", "b", "c"]  # the furthest apart first
     assert found.duel.better is None
 
@@ -82,7 +82,7 @@ def test_the_better_one_is_named_only_where_it_is_no_chance():
 
 def test_no_messages_are_no_figures():
     found = compare(Stub({}), Stub({}), [])
-    assert (found.messages, found.duel.messages, found.first_accuracy["value"]) == (0, 0, None)
+    assert (found.messages, found.duel.messages, found.first_accuracy.value) == (0, 0, None)
 
 
 def test_terms_that_changed_most_come_first_and_models_without_weights_have_none():

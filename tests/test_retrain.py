@@ -106,8 +106,8 @@ def test_it_corrects_the_weights_of_the_served_version(app, small, review):
     ]
     assert result.comparison.duel.only_second > result.comparison.duel.only_first
     card = artifact.read_card(small.folder, result.version)
-    assert card["data"] == artifact.read_card(small.folder, old.version)["data"]
-    assert card["retraining"]["parent"] == small.current_version() != result.version  # saved, not served
+    assert card.data == artifact.read_card(small.folder, old.version).data
+    assert card.retraining.parent == small.current_version() != result.version  # saved, not served
     assert artifact.read_reference(small.folder, result.version) == artifact.read_reference(small.folder, old.version)
 
 
@@ -115,11 +115,11 @@ def test_its_figures_are_those_of_reviews_that_were_kept_apart_or_not_known_yet(
     review(odd(80), queue="uncertain")  # no random sample
     result = retrain(app, small)
     card = artifact.read_card(small.folder, result.version)
-    assert card["metrics"] == {}
-    assert 10 < card["retraining"]["held_out"] == result.comparison.messages < 40
+    assert card.metrics == {}
+    assert 10 < card.retraining.held_out == result.comparison.messages < 40
     assert result.reviews + result.comparison.messages == 80
     listed = next(line for line in flask("models", "list").output.splitlines() if result.version in line)
-    assert "accuracy not known yet" in listed
+    assert "accuracy not known" in listed
     told = retraining.told(result)
     assert told.startswith(
         f"The served version was corrected with {result.reviews} reviews. Of {result.comparison.messages}"
@@ -183,8 +183,8 @@ def test_what_is_kept_apart_is_never_fitted_on(app, small, review):
     result = retrain(app, small)
     apart = {id_ for id_, (text, _) in zip(ids, odd(100), strict=True) if bucket(text) in retraining.HOLDOUT_BUCKETS}
     assert fitted_by(app.extensions["engine"], result.version) == set(ids) - apart
-    measured = artifact.read_card(small.folder, result.version)["metrics"]["held_out"]
-    assert measured["messages"] == result.comparison.messages == len(apart) > 10
+    measured = artifact.read_card(small.folder, result.version).held_out
+    assert measured.messages == result.comparison.messages == len(apart) > 10
 
 
 @pytest.mark.databases("sqlite", "postgresql")

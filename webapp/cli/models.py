@@ -27,10 +27,8 @@ def list_models() -> None:
     for version in registry.versions():
         try:
             card = artifact.verify(registry.folder, version)
-            held_out = card["metrics"].get("held_out")
-            accuracy = figure(held_out["accuracy"]) if held_out else "not known yet"
-            state = f"accuracy {accuracy}, {card['model_file']['bytes']:,} bytes"
-        except (HamletError, KeyError, TypeError) as error:  # a card may have been written by hand
+            state = f"accuracy {card.held_out.accuracy}, {card.model_file.bytes:,} bytes"
+        except HamletError as error:
             state = f"NOT USABLE: {error}"
         click.echo(f"{'*' if version == current else '?' if version == challenger else ' '} {version}  {state}")
 
@@ -41,11 +39,6 @@ def _named(name: Any) -> str | None:
     except HamletError:
         return None
     return found
-
-
-def figure(one: Any) -> str:
-    """Return a value and its 95 % interval in words."""
-    return "not known" if one["value"] is None else f"{one['value']:.4f} ({one['low']:.4f} to {one['high']:.4f})"
 
 
 @models.command("show")
@@ -60,18 +53,16 @@ def show_model(version: str) -> None:
         state = "its files are as they were saved"
     except HamletError as error:
         state = f"NOT USABLE: {error}"
-    messages = card.get("messages", {})
     click.echo(f"{version}: {state}.")
-    click.echo(f"Trained {card.get('created_at')} on {messages.get('messages', 0):,} messages")
-    for item in card.get("data", []):
-        click.echo(f"  {item['file']}: {item['messages']:,} messages, licence {item['licence']}")
-    for name, report in card.get("metrics", {}).items():
-        click.echo(f"Measured on {report['messages']:,} messages ({name.replace('_', '-')})")
+    click.echo(f"Trained {card.created_at} on {card.messages.messages:,} messages")
+    for file in card.data:
+        click.echo(f"  {file.file}: {file.messages:,} messages, licence {file.licence}")
+    for name, metrics in card.metrics.items():
+        click.echo(f"Measured on {metrics.messages:,} messages ({name.replace('_', '-')})")
         for key, shown in METRIC_NAMES.items():
-            if report.get(key):
-                click.echo(f"  {shown:12} {figure(report[key])}")
-    versions = ", ".join(f"{name} {number}" for name, number in card["versions"].items())
-    click.echo(f"Threshold {card.get('threshold')}, {card['model_file'].get('bytes', 0):,} bytes, made with {versions}")
+            click.echo(f"  {shown:12} {getattr(metrics, key)}")
+    versions = ", ".join(f"{name} {number}" for name, number in card.versions.items())
+    click.echo(f"Threshold {card.threshold}, {card.model_file.bytes:,} bytes, made with {versions}")
 
 
 @models.command("verify")
@@ -103,8 +94,8 @@ def sign_model(version: str) -> None:
     registry = current_inference().registry
     registry.must_exist(version)
     card = artifact.sign(registry.folder, version)
-    file = card["model_file"]
-    click.echo(f"{version} is signed: {file['name']} with SHA-256 {file['sha256']}, made {card.get('created_at')}.")
+    file = card.model_file
+    click.echo(f"{version} is signed: {file.name} with SHA-256 {file.sha256}, made {card.created_at}.")
 
 
 @models.command("use")

@@ -134,19 +134,17 @@ def train(
         click.echo(f"The labels are {labels.ham} and {labels.spam}; {labels.spam} is the one that is looked for.")
     with click.progressbar(length=6 + len(unseen), label="Training", item_show_func=lambda step: step or "") as bar:
         result = training.train(datasets, unseen, by_source, threshold, lambda step: bar.update(1, step), fit)
-    if pipeline:
-        result.card["pipeline"] = pipeline
-    messages = result.card["messages"]
+    card = result.card.model_copy(update={"pipeline": pipeline})
+    messages = card.messages
     click.echo(
-        f"{messages['messages']:,} messages ({messages['spam']:,} {labels.spam}), "
-        f"{messages['copies_dropped']:,} copies dropped."
+        f"{messages.messages:,} messages ({messages.spam:,} {labels.spam}), {messages.copies_dropped:,} copies dropped."
     )
-    for name, report in result.card["metrics"].items():
-        print_report(name.replace("_", "-"), report, labels)
+    for name, metrics in card.metrics.items():
+        print_report(name.replace("_", "-"), metrics, labels)
 
     registry = current_inference().registry
     now = dt.datetime.now(dt.UTC)
-    version = artifact.save(registry.folder, result.pipeline, result.card, file_format, now, result.reference)
+    version = artifact.save(registry.folder, result.pipeline, card, file_format, now, result.reference)
     click.echo(f"\nSaved {registry.folder / version}")
     _compare_with_current(registry, version, [example.text for example in result.held_out])
     if use_now or not (registry.folder / "current").exists():
@@ -197,7 +195,7 @@ def evaluate(files: tuple[str, ...], text_column: str | None, label_column: str 
     registry = current_inference().registry
     model = registry.current()
     datasets = _read(files, text_column, label_column, {}, model.labels)
-    trained_on = {item["sha256"] for item in read_card(registry.folder, model.version)["data"]}
+    trained_on = {file.sha256 for file in read_card(registry.folder, model.version).data}
     for dataset in datasets:
         if dataset.sha256 in trained_on:
             click.echo(

@@ -1,9 +1,10 @@
 """Step 1, train: fit on one part, measure on the other, then fit on all."""
 
+import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -12,8 +13,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
 from webapp.errors import BadData
+from webapp.model.card import Card, Counts, DataFile, Kept, Split
 from webapp.model.datasets import APART, TRAIN_BUCKETS, Dataset, Example, drop_copies, split
-from webapp.model.evaluation import Metrics, confusion_matrix, expected_calibration_error, measure
+from webapp.model.evaluation import Metrics, measure
 from webapp.model.features import MessageVectorizer
 from webapp.model.labels import SPAM_OR_HAM, Labels
 from webapp.model.pipeline_model import as_model
@@ -32,7 +34,7 @@ class Training(NamedTuple):
     """What came out of a training run."""
 
     pipeline: Pipeline  # fitted on all messages, but for those that are kept apart
-    card: dict[str, Any]  # everything about it but its file
+    card: Card  # everything about it but its files
     held_out: list[Example]
     held_out_probability: list[float]  # by the model that was fitted on the training part alone
     reference: Reference  # what live traffic is compared with later, of held-out messages
@@ -114,27 +116,31 @@ def train(
 
     progress("fitting on everything")
     final = fit([example for example in kept if example.part != APART], weights)
-    card = {
-        "labels": list(labels),
-        "threshold": threshold,
-        "threshold_reason": (
+    card = Card(
+        labels=(labels.ham, labels.spam),
+        threshold=threshold,
+        threshold_reason=(
             labels.sentence("From here upwards spam is likelier than ham.")
             if threshold == THRESHOLD
             else "Chosen by whoever trained the model; for the shipped one docs/model.md says why."
         ),
-        "weights": dict(weights),
-        "recipe": {name: step.get_params() for name, step in final.steps if hasattr(step, "get_params")},
-        "data": [_describe(dataset) for dataset in datasets],
-        "messages": _count(kept) | {"copies_dropped": len(examples) - len(kept)},
-        "split": {
-            "rule": "int(sha256(norm(text)), 16) % 10, or, where that holds nothing out, // 10 % 10",
-            "training_buckets": list(TRAIN_BUCKETS),
-            "training_part": _count(training_part),
-            "held_out_part": _count(held_out),
-            "note": "Measured on the held-out part, fitted on the training part; the saved model is fitted on both.",
+        weights=dict(weights),
+        recipe={
+            name: json.loads(json.dumps(step.get_params(), default=repr))
+            for name, step in final.steps
+            if hasattr(step, "get_params")
         },
-        "metrics": metrics,
-    }
+        data=[_describe(dataset) for dataset in datasets],
+        messages=Kept(**_count(kept), copies_dropped=len(examples) - len(kept)),
+        split=Split(
+            rule="int(sha256(norm(text)), 16) % 10, or, where that holds nothing out, // 10 % 10",
+            training_buckets=list(TRAIN_BUCKETS),
+            training_part=Counts(**_count(training_part)),
+            held_out_part=Counts(**_count(held_out)),
+            note="Measured on the held-out part, fitted on the training part; the saved model is fitted on both.",
+        ),
+        metrics=metrics,
+    )
     progress("done")
     return Training(final, card, held_out, probability, _reference(measured, held_out, probability))
 
@@ -144,7 +150,7 @@ def predict(model: SpamModel, examples: Sequence[Example]) -> list[float]:
     return model.spam_probabilities([example.text for example in examples])
 
 
-def evaluate(model: SpamModel, datasets: Sequence[Dataset]) -> dict[str, Any]:
+def evaluate(model: SpamModel, datasets: Sequence[Dataset]) -> Metrics:
     """Measure a model on labelled files, copies dropped; raises BadData."""
     examples = drop_copies(example for dataset in datasets for example in dataset.examples)
     if not examples:
@@ -176,27 +182,20 @@ def _count(examples: Sequence[Example]) -> dict[str, int]:
     return {"messages": len(examples), "spam": spam, "ham": len(examples) - spam}
 
 
-def report(examples: Sequence[Example], probability: Sequence[float], threshold: float) -> dict[str, Any]:
-    """Return counts and metrics of examples and the spam probabilities that a model gives them."""
-    truth = [example.is_spam for example in examples]
-    metrics: Metrics = measure(truth, probability, threshold)
-    return {
-        **_count(examples),
-        **metrics,
-        "expected_calibration_error": round(expected_calibration_error(truth, probability), 4) if truth else None,
-        "confusion_matrix": confusion_matrix(truth, probability, threshold),
-    }
+def report(examples: Sequence[Example], probability: Sequence[float], threshold: float) -> Metrics:
+    """Measure the spam probabilities that a model gives to examples."""
+    return measure([example.is_spam for example in examples], probability, threshold)
 
 
-def _describe(dataset: Dataset) -> dict[str, Any]:
-    columns = {"text_column": dataset.text_column, "label_column": dataset.label_column}
-    return {
-        "file": dataset.name,
-        "sha256": dataset.sha256,
-        "licence": dataset.licence,
-        **{option: column for option, column in columns.items() if column},
+def _describe(dataset: Dataset) -> DataFile:
+    return DataFile(
+        file=dataset.name,
+        sha256=dataset.sha256,
+        licence=dataset.licence,
+        text_column=dataset.text_column,
+        label_column=dataset.label_column,
         **_count(dataset.examples),
-    }
+    )
 
 
 def _reference(model: SpamModel, examples: Sequence[Example], probability: Sequence[float], seed: int = 0) -> Reference:

@@ -9,7 +9,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from webapp.cli.command import Clear, ClearGroup, current_inference
-from webapp.cli.models import WHY, figure, who
+from webapp.cli.models import WHY, who
 from webapp.cli.train import check_folder
 from webapp.errors import BadData
 from webapp.extras.lifecycle import switching
@@ -61,7 +61,7 @@ def retrain_job(job: "Job", _folder: Path, report: "Report") -> dict[str, Any]:
     return {
         "version": result.version,
         "told": told(result),
-        "accuracy": result.comparison.second_accuracy,
+        "accuracy": result.comparison.second_accuracy.model_dump(),
         "better": result.comparison.duel.better,
         "unconfirmed": result.unconfirmed,
     }
@@ -87,7 +87,7 @@ def _print_result(result: "Retrained") -> None:
         )
     click.echo(told(result))
     if result.comparison.messages:
-        click.echo(f"The new one is right on {figure(result.comparison.second_accuracy)} of what was kept apart.")
+        click.echo(f"The new one is right on {result.comparison.second_accuracy} of what was kept apart.")
     click.echo(f"\nSaved {result.version}")
 
 
@@ -128,8 +128,8 @@ def _print_shadow_report(version: str) -> None:
     click.echo(found.sentence)
     if found.sampled:
         click.echo(f"On {found.sampled:,} reviewed messages of random samples, whether they differ or not,")
-        click.echo(f"  the served version was right on {figure(found.current_accuracy)}")
-        click.echo(f"  the challenger was right on     {figure(found.challenger_accuracy)}")
+        click.echo(f"  the served version was right on {found.current_accuracy}")
+        click.echo(f"  the challenger was right on     {found.challenger_accuracy}")
     if found.differing and not found.duel.better:
         click.echo('To review what they differ on, open /review and choose "Challenger differs".')
 
@@ -180,8 +180,8 @@ def compare_models(first: str, second: str, files: tuple[str, ...]) -> None:
         registry.must_exist(version)
     one, other = (artifact.load(registry.folder, version) for version in (first, second))
     found = compare(one, other, _labelled(registry, (first, second), files))
-    click.echo(f"{first} was right on {figure(found.first_accuracy)} of {found.messages:,} messages")
-    click.echo(f"{second} was right on {figure(found.second_accuracy)}")
+    click.echo(f"{first} was right on {found.first_accuracy} of {found.messages:,} messages")
+    click.echo(f"{second} was right on {found.second_accuracy}")
     click.echo(f"both {found.both_right:,}, neither {found.neither_right:,}", nl=False)
     click.echo(f", only {first} {found.duel.only_first:,}, only {second} {found.duel.only_second:,}")
     click.echo(found.duel.sentence(first, second))
@@ -217,7 +217,7 @@ def _labelled(registry: ModelRegistry, versions: tuple[str, str], files: tuple[s
     for file in files:
         dataset = read_labelled(Path(file), labels=registry.labels())
         known_to = [
-            v for v in versions if dataset.sha256 in {e["sha256"] for e in read_card(registry.folder, v)["data"]}
+            v for v in versions if dataset.sha256 in {entry.sha256 for entry in read_card(registry.folder, v).data}
         ]
         kept = [] if known_to else [one for one in dataset.examples if not copy_keys(one.text) & learnt]
         if len(kept) < len(dataset.examples):

@@ -8,8 +8,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from webapp.extras.review.accuracy import Share, wilson
 from webapp.model.datasets import Example
+from webapp.model.evaluation import Proportion, proportion
 from webapp.model.spam_model import SpamModel
 
 TELLING = 20.0  # evidence from which one is called better: of equal versions 1 pair in 20 ever gets there, at most
@@ -83,8 +83,8 @@ class Comparison(NamedTuple):
     both_right: int
     neither_right: int
     duel: Duel
-    first_accuracy: Share
-    second_accuracy: Share
+    first_accuracy: Proportion
+    second_accuracy: Proportion
     differing: list[Differing]  # up to SHOWN_MESSAGES, the furthest apart first
 
 
@@ -107,18 +107,10 @@ def compare(first: SpamModel, second: SpamModel, examples: Sequence[Example]) ->
         both_right=both,
         neither_right=counts[False, False],
         duel=duel,
-        first_accuracy=share(both + duel.only_first, len(examples)),
-        second_accuracy=share(both + duel.only_second, len(examples)),
+        first_accuracy=proportion(both + duel.only_first, len(examples)),
+        second_accuracy=proportion(both + duel.only_second, len(examples)),
         differing=differing[:SHOWN_MESSAGES],
     )
-
-
-def share(part: int, whole: int) -> Share:
-    """Return a share with its 95 % interval (Wilson)."""
-    interval = wilson(part, whole)
-    if interval is None:
-        return Share(value=None, low=None, high=None, n=0)
-    return Share(value=round(part / whole, 4), low=round(interval.low, 4), high=round(interval.high, 4), n=whole)
 
 
 def changed_terms(first: SpamModel, second: SpamModel) -> list[ChangedTerm]:

@@ -19,7 +19,7 @@ from webapp.extras.review.fitted import ReviewedMessage, fitted_by, note_fitted,
 from webapp.extras.review.samples import counted_members
 from webapp.log.tables import predictions, reviews
 from webapp.model import artifact, training
-from webapp.model.card import Card, read_card
+from webapp.model.card import Card, Retraining, read_card
 from webapp.model.datasets import APART, Dataset, Example, bucket, copy_keys, drop_copies, read_labelled
 from webapp.model.labels import Labels
 from webapp.model.pipeline_model import as_model
@@ -81,25 +81,26 @@ def retrain(engine: sa.Engine, registry: ModelRegistry, force: bool, progress: R
         raise BadData(_is_worse(compared))
     sample = [example for example in found.held_out if example.source == "random"]
     measured = training.report(sample, training.predict(new, sample), new.threshold)
-    written = {"model_version", "created_at", "model_file", "versions", "features_version", "reference"}
-    new_card = {name: value for name, value in card.items() if name not in written} | {
-        "metrics": {"held_out": measured} if sample else {},
-        "retraining": {
-            "parent": served.version,
-            "reviews": len(found.to_learn),
-            "held_out": len(found.held_out),
-            "last_review": found.last,
-            "only_parent_right": compared.duel.only_first,
-            "only_this_right": compared.duel.only_second,
-        },
-    }
+    new_card = card.model_copy(
+        update={
+            "metrics": {"held_out": measured} if sample else {},
+            "retraining": Retraining(
+                parent=served.version,
+                reviews=len(examples),
+                held_out=len(found.held_out),
+                last_review=found.last,
+                only_parent_right=compared.duel.only_first,
+                only_this_right=compared.duel.only_second,
+            ),
+        }
+    )
     fitted = {*(one.prediction_id for one in found.to_learn), *fitted_by(engine, served.version)}
     progress(0.9, "Saving it")
     version = artifact.save(
         registry.folder,
         pipeline,
         new_card,
-        card["model_file"]["format"],
+        card.model_file.format,
         dt.datetime.now(dt.UTC),
         artifact.read_reference(registry.folder, served.version),
         announce=lambda version: note_fitted(engine, version, fitted),
@@ -114,8 +115,8 @@ def gather(engine: sa.Engine, registry: ModelRegistry, version: str) -> Reviews:
     retrained from it already, since the newest of these was.
     """
     base = newest_child(registry, version) or version
-    retraining = read_card(registry.folder, base).get("retraining", {})
-    before, last = fitted_by(engine, base), retraining.get("last_review", "")
+    retraining = read_card(registry.folder, base).retraining
+    before, last = fitted_by(engine, base), retraining.last_review if retraining else ""
     learnt, unconfirmed = learnt_keys(engine, registry, [version]), _unconfirmed(engine)
     in_sample = {row.prediction_id for row in counted_members(engine, *EVER)}
     found = reviewed_messages(engine)
@@ -144,10 +145,10 @@ def newest_child(registry: ModelRegistry, version: str) -> str | None:
 
 def _parent(registry: ModelRegistry, version: str) -> str | None:
     try:
-        parent: str | None = read_card(registry.folder, version).get("retraining", {}).get("parent")
+        retraining = read_card(registry.folder, version).retraining
     except ModelUnusable:
         return None
-    return parent
+    return retraining.parent if retraining else None
 
 
 def reviews_to_learn(engine: sa.Engine, labels: Labels) -> tuple[Dataset, Callable[[str], None]]:
@@ -185,10 +186,8 @@ def _anchors(engine: sa.Engine, card: Card) -> dict[str, float]:
 
     They are the project's own messages if its card names these, else the newest of the log that nobody reviewed.
     """
-    if any(entry["file"] == PROJECT_SET.name for entry in card["data"]):
-        return {
-            one.text: card["weights"].get(one.source, 1.0) for one in drop_copies(read_labelled(PROJECT_SET).examples)
-        }
+    if any(entry.file == PROJECT_SET.name for entry in card.data):
+        return {one.text: card.weights.get(one.source, 1.0) for one in drop_copies(read_labelled(PROJECT_SET).examples)}
     shown = predictions.c
     unreviewed = ~sa.exists().where(reviews.c.prediction_id == shown.id)
     newest = sa.select(shown.text).where(shown.text.is_not(None), unreviewed).order_by(shown.id.desc()).limit(ANCHORS)

@@ -45,7 +45,7 @@ def learnt_keys(engine: sa.Engine, registry: ModelRegistry, versions: Sequence[s
     with engine.connect() as connection:
         found = {key for text in connection.execute(fitted).scalars() for key in copy_keys(text)}
     saved = [version for version in versions if version in registry.versions()]
-    files = {entry["file"] for version in saved for entry in read_card(registry.folder, version)["data"]}
+    files = {entry.file for version in saved for entry in read_card(registry.folder, version).data}
     return found | own_keys() if PROJECT_SET.name in files else found
 
 

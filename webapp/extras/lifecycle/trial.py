@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from webapp.extras.lifecycle.comparison import Duel, share
+from webapp.extras.lifecycle.comparison import Duel
 from webapp.extras.lifecycle.reviewed import learnt_keys
-from webapp.extras.review.accuracy import Share
 from webapp.extras.review.reviews import truth_of
 from webapp.extras.review.samples import counted_members
 from webapp.log.database import snapshot
@@ -20,6 +19,7 @@ from webapp.log.ids import moment_of
 from webapp.log.tables import predictions, reviews
 from webapp.log.writer import KEYS_AT_ONCE
 from webapp.model.datasets import Example, copy_keys, drop_copies
+from webapp.model.evaluation import Proportion, proportion
 from webapp.model.registry import ModelRegistry
 
 COUNTED = 100_000  # of the newest predictions; how often they differ is no better known from more
@@ -36,11 +36,11 @@ class ShadowReport(NamedTuple):
     current: str | None  # the version that it was tried beside last; None: it has not scored a message yet
     scored: int  # predictions by both, counted up to COUNTED, the newest
     differing: int  # of these
-    differing_share: Share
+    differing_share: Proportion
     duel: Duel  # first the current version, then the challenger, on reviewed messages on which they differ
     sampled: int  # reviewed messages of random samples, on which they differ or not
-    current_accuracy: Share  # of the sampled ones
-    challenger_accuracy: Share
+    current_accuracy: Proportion  # of the sampled ones
+    challenger_accuracy: Proportion
     sentence: str
 
 
@@ -132,11 +132,11 @@ def _summed_up(
         current=current,
         scored=scored[0],
         differing=scored[1],
-        differing_share=share(scored[1], scored[0]),
+        differing_share=proportion(scored[1], scored[0]),
         duel=duel,
         sampled=sampled[0],
-        current_accuracy=share(sampled[1], sampled[0]),
-        challenger_accuracy=share(sampled[2], sampled[0]),
+        current_accuracy=proportion(sampled[1], sampled[0]),
+        challenger_accuracy=proportion(sampled[2], sampled[0]),
         sentence=_sentence(scored, duel),
     )
 

@@ -3,7 +3,7 @@
 import datetime as dt
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -16,6 +16,7 @@ from webapp.extras.monitor.report import live_accuracy
 from webapp.extras.monitor.rollups import PREDICTIONS, count
 from webapp.extras.review.accuracy import Share
 from webapp.model import artifact
+from webapp.model.card import Card
 from webapp.model.registry import ModelRegistry
 
 NO_REVIEWS = Reviews([], [], [], 0, 0, "")
@@ -53,7 +54,7 @@ class Version(NamedTuple):
     name: str
     number: str  # what people call it: v1, v2 ...
     role: str  # served, challenger or ""
-    card: dict[str, Any]
+    card: Card | None
     fault: str
     trained_at: dt.datetime | None
     made: str  # what it was made of, in words
@@ -134,7 +135,7 @@ def saved_versions(engine: sa.Engine, registry: ModelRegistry, state: State, nam
     counts = count(engine, PREDICTIONS, ("model_version",))
     found = []
     for name in reversed(registry.versions()):
-        card, fault = {}, ""
+        card, fault = None, ""
         try:
             card = artifact.verify(registry.folder, name)
         except HamletError as error:
@@ -142,25 +143,17 @@ def saved_versions(engine: sa.Engine, registry: ModelRegistry, state: State, nam
         predictions = counts[(name,)]
         live = live_accuracy(engine, name) if predictions else None
         role = roles.get(name, "")
-        found.append(
-            Version(name, named[name], role, card, fault, _moment(card), _made(card, named), predictions, live)
-        )
+        made = _made(card, named) if card else ""
+        trained_at = card.created_at if card else None
+        found.append(Version(name, named[name], role, card, fault, trained_at, made, predictions, live))
     return sorted(found, key=lambda version: ("served", "challenger", "").index(version.role))
 
 
-def _moment(card: dict[str, Any]) -> dt.datetime | None:
-    try:
-        return dt.datetime.fromisoformat(card["created_at"])
-    except (KeyError, TypeError, ValueError):  # a card may have been written by hand
-        return None
-
-
-def _made(card: dict[str, Any], named: dict[str, str]) -> str:
+def _made(card: Card, named: dict[str, str]) -> str:
     """Return what a version was made of, in words."""
-    if retrained := card.get("retraining"):
-        parent = retrained.get("parent", "")
-        return f"{named.get(parent, parent)}, corrected with {retrained.get('reviews', 0):,} reviews"
-    return f"trained on {card.get('messages', {}).get('messages', 0):,} messages" if card else ""
+    if retraining := card.retraining:
+        return f"{named.get(retraining.parent, retraining.parent)}, corrected with {retraining.reviews:,} reviews"
+    return f"trained on {card.messages.messages:,} messages"
 
 
 def events_of(newest_first: Sequence[Switch], me: str) -> list[Event]:
