@@ -27,6 +27,7 @@ from webapp.config import ROOT
 from webapp.log.database import open_database
 from webapp.log.tables import create_tables
 from webapp.model import artifact
+from webapp.model import registry as registry_module
 from webapp.model.registry import ModelRegistry
 
 SPAM = "URGENT! You have won a £1000 prize. Claim now: http://prize-claim.top or call 09061701461"
@@ -56,6 +57,7 @@ def missing(what, how_to_get):
 
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "real_load: a version is loaded in a process apart before it is served")
     config.addinivalue_line("markers", "databases(*names): run with the log on each of sqlite and postgresql")
 
 
@@ -102,6 +104,13 @@ def empty_database_url(request, database_url):
     else:
         with request.getfixturevalue("postgres").database() as url:
             yield url
+
+
+@pytest.fixture(autouse=True)
+def _load_here(request, monkeypatch):
+    """Load what is to be served in this process, as one apart takes 2 s; but not where a test is marked `real_load`."""
+    if "real_load" not in request.keywords:
+        monkeypatch.setattr(registry_module, "try_load", artifact.load)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from sklearn.pipeline import Pipeline
 
 from webapp.config import MAX_TEXT_LENGTH, ROOT
 from webapp.errors import BadData, ModelUnusable
+from webapp.extras.lifecycle.challenger import slot
 from webapp.extras.monitor.change import drift_report
 from webapp.extras.monitor.span import span
 from webapp.extras.review.samples import draw
@@ -135,7 +136,7 @@ def test_neither_do_pages_about_two_versions_that_differ(signed_in, urgent_app, 
     reference = artifact.read_reference(registry.folder, first)
     now = dt.datetime(2026, 2, 3, tzinfo=dt.UTC)
     second = artifact.save(registry.folder, registry.current().pipeline, card, "joblib", now, reference)
-    registry.challenge(second)
+    slot(registry).name(second)
     ids = [signed_in.post("/api/v1/predict", json={"text": text}).json["id"] for text in (URGENT, NORMAL)]
     signed_in.post("/review/sample", data={"size": 2, "days": 1})
     queue = signed_in.get("/review?queue=challenger").text

@@ -110,12 +110,12 @@ def test_serve_try_stop_and_roll_back_by_buttons(app, signed_in, registry, versi
     answer = words(press(signed_in, "challenge", second, "it knows the new scam"))
     assert f"Version {second} is tried from now on" in answer
     assert "Another one is in the shadow test" in answer
-    assert registry.challenger_version() == second
+    assert registry.named("challenger") == second
 
     answer = words(press(signed_in, "use", second, "it  is\nbetter"))
     assert "v2 is served. " in answer
     assert "by you: “it is better”" in answer
-    assert registry.challenger_version() is None
+    assert registry.named("challenger") is None
     assert f"Serve v1 {first} again, as before this one?" in answer
 
     press(signed_in, "challenge", third)
@@ -160,7 +160,7 @@ def test_the_served_version_cannot_be_its_own_challenger(signed_in, registry, ve
     answer = press(signed_in, "challenge", versions[0])
     assert answer.status_code == 422
     assert "there is nothing to try it beside" in words(answer)
-    assert registry.challenger_version() is None
+    assert registry.named("challenger") is None
 
 
 def test_a_rollback_goes_where_it_said_or_nowhere(signed_in, engine, registry, versions):

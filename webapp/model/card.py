@@ -92,6 +92,16 @@ class Retraining(_Part):
     only_this_right: int = 0
 
 
+class Imported(_Part):
+    """The files that a version was made from, where somebody brought it; of its training nothing is known."""
+
+    file: str
+    sha256: str
+    vectorizer: str | None = None
+    vectorizer_sha256: str | None = None
+    measured_on: list[DataFile] = []  # whether it has learnt these is not known either
+
+
 class Card(_Part):
     """What is known of a version. Training knows all but the first five and the reference, which `save` adds."""
 
@@ -111,6 +121,7 @@ class Card(_Part):
     split: Split = Split()
     metrics: dict[str, Metrics] = {}
     retraining: Retraining | None = None
+    imported: Imported | None = None
     reference: ReferenceFile | None = None
 
     @model_validator(mode="after")

@@ -8,9 +8,8 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from webapp.cli.command import Clear, ClearGroup, current_inference
+from webapp.cli.command import Clear, ClearGroup, check_folder, current_inference
 from webapp.cli.models import WHY, who
-from webapp.cli.train import check_folder
 from webapp.errors import BadData
 from webapp.extras.lifecycle import switching
 from webapp.model import artifact
@@ -114,7 +113,7 @@ def challenge(version: str | None, stop: bool, why: str) -> None:
     if version or stop:
         switching.challenge(engine, registry, version, who(), why)
         click.echo(f"{version} is tried from now on." if version else "No version is tried any longer.")
-    elif tried := registry.challenger_version():
+    elif tried := registry.named("challenger"):
         _print_shadow_report(tried)
     else:
         click.echo("No version is being tried. Try one: flask --app wsgi models challenge VERSION")

@@ -53,9 +53,7 @@ def page() -> ResponseReturnValue:
     registry = inference.registry
     names = registry.versions()[::-1]
     first = request.args.get("first") or registry.current_version()
-    second = (
-        request.args.get("second") or registry.challenger_version() or next((n for n in names if n != first), first)
-    )
+    second = request.args.get("second") or registry.named("challenger") or next((n for n in names if n != first), first)
     if not {first, second} <= set(names):
         abort(404, "There is no such version. The Models page lists those there are.")
     shown = {

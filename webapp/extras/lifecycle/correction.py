@@ -11,9 +11,9 @@ from sklearn.pipeline import Pipeline
 
 from webapp.errors import BadData
 from webapp.model.datasets import Example
+from webapp.model.training import REVIEW_WEIGHT
 
 PRIOR_PRECISION = 0.2  # how much it costs to leave the old weights; docs/lifecycle.md says why
-REVIEW_WEIGHT = 3.0  # how much a reviewed message counts
 
 
 def fine_tune(

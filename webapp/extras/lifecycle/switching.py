@@ -9,6 +9,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from webapp.errors import InvalidInput, ModelUnusable, NotFound
+from webapp.extras.lifecycle.challenger import slot
 from webapp.inference import Inference
 from webapp.log.database import write_transaction
 from webapp.log.ids import new_id
@@ -39,8 +40,8 @@ def record_use(engine: sa.Engine, inference: Inference) -> Callable[..., Abstrac
             if before != version:
                 _note(connection, kind, before, version, who, why)
             yield  # last: what cannot be written down does not happen
-            if registry.challenger_version() == version:
-                registry.challenge(None)  # what is served is not tried any longer
+            if registry.named("challenger") == version:
+                slot(registry).name(None)  # what is served is not tried any longer
 
     return recorded
 
@@ -64,11 +65,13 @@ def challenge(engine: sa.Engine, registry: ModelRegistry, version: str | None, w
     """
     if version is not None and version == _served(registry):
         raise InvalidInput(f"{version} is served: there is nothing to try it beside.")
+    if version is not None:
+        registry.check_loadable(version)
     with write_transaction(engine) as connection:
-        before = registry.challenger_version()
+        before = registry.named("challenger")
         if before != version:
             _note(connection, "challenge", before, version, who, why)
-        registry.challenge(version)
+        slot(registry).name(version)
 
 
 def history(engine: sa.Engine) -> Sequence[Switch]:
@@ -95,7 +98,7 @@ def prunable_versions(engine: sa.Engine, registry: ModelRegistry, keep: int) -> 
     """
     served = registry.current_version()
     registry.must_exist(served)
-    needed = {served, registry.challenger_version(), rollback_target(history(engine))}
+    needed = {served, registry.named("challenger"), rollback_target(history(engine))}
     versions = registry.versions()
     return [version for version in versions[: max(len(versions) - keep, 0)] if version not in needed]
 

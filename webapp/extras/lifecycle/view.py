@@ -71,7 +71,7 @@ def state_of(engine: sa.Engine, registry: ModelRegistry, newest_first: Sequence[
     except HamletError as error:
         problem = str(error)
         served = _served_all_the_same(registry)
-    challenger, reviews, child = registry.challenger_version(), NO_REVIEWS, None
+    challenger, reviews, child = registry.named("challenger"), NO_REVIEWS, None
     with suppress(ModelUnusable):  # its card may be what is damaged; the page has to show all the same
         if served:
             reviews = retraining.gather(engine, registry, served)

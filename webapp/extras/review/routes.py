@@ -195,7 +195,7 @@ def _render(queue: str, rows: Sequence[Mapping[str, Any]], opened: str | None, *
 def _shown_queues(queue: str, waiting: Mapping[str, int]) -> dict[str, str]:
     """Return the queues by their names; that of the challenger only where there is one, or something waits in it."""
     inference: Inference = current_app.extensions["inference"]
-    if queue == "challenger" or waiting["challenger"] or inference.registry.challenger_version():
+    if queue == "challenger" or waiting["challenger"] or inference.registry.named("challenger"):
         return QUEUES
     return {name: words for name, words in QUEUES.items() if name != "challenger"}
 
