@@ -22,8 +22,8 @@ from webapp.model import artifact, training
 from webapp.model.card import Card, Retraining, read_card
 from webapp.model.datasets import APART, Dataset, Example, bucket, copy_keys, drop_copies, read_labelled
 from webapp.model.labels import Labels
-from webapp.model.pipeline_model import as_model
 from webapp.model.registry import ModelRegistry
+from webapp.model.scoring import make_model
 
 REVIEWS = "reviews"  # the source of the reviewed messages, beside the files'
 FEWEST_NEW = 50  # reviews: fewer change little, and a version a day is more than anybody looks at
@@ -72,10 +72,10 @@ def retrain(engine: sa.Engine, registry: ModelRegistry, force: bool, progress: R
         raise BadData(_too_few(found))
     progress(0.1, "Correcting the served version")
     examples = drop_copies(Example(one.text or "", one.true_label == "spam", REVIEWS) for one in found.to_learn)
-    pipeline = fine_tune(served.pipeline, examples, _anchors(engine, card))
+    pipeline = fine_tune(served, examples, _anchors(engine, card))
 
     progress(0.7, "Comparing it with the served version")
-    new = as_model(pipeline, "the new version", served.threshold, served.labels)
+    new = make_model(pipeline, "the new version", served.threshold, served.labels)
     compared = compare(served, new, found.held_out)
     if compared.duel.only_first > compared.duel.only_second and compared.duel.evidence > DOUBT and not force:
         raise BadData(_is_worse(compared))

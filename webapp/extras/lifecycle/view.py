@@ -153,6 +153,8 @@ def _made(card: Card, named: dict[str, str]) -> str:
     """Return what a version was made of, in words."""
     if retraining := card.retraining:
         return f"{named.get(retraining.parent, retraining.parent)}, corrected with {retraining.reviews:,} reviews"
+    if card.imported:
+        return f"imported from {card.imported.file}"
     return f"trained on {card.messages.messages:,} messages"
 
 
