@@ -4,6 +4,7 @@ import csv
 import datetime as dt
 import html
 import json
+import math
 import os
 import re
 import shutil
@@ -12,9 +13,9 @@ import sys
 import pytest
 from conftest import PASSWORD, messages, use_models
 from openapi_spec_validator import validate
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import Pipeline
 
@@ -29,7 +30,7 @@ from webapp.inference import to_response
 from webapp.model import artifact, training
 from webapp.model.datasets import read_labelled
 from webapp.model.labels import Labels, find_labels, read_labels
-from webapp.model.pipeline_model import MOST_CHARACTERS, MOST_TERMS, PipelineModel, as_model
+from webapp.model.scoring import MOST_CHARACTERS, MOST_TERMS, HamletModel, LinearModel, SpamModel, make_model
 from webapp.web import words
 from webapp.web.explanation import mark
 
@@ -342,8 +343,8 @@ def fitted(classifier, vectorizer=None, names=("ham", "spam")):
 def test_it_agrees_with_predict_proba_whatever_the_classes_are_called(classifier, names):
     pipeline = fitted(classifier, names=names)
     labels = Labels(*map(str, names)) if isinstance(names[0], str) else Labels("ok", "toxic")
-    model = as_model(pipeline, "v", 0.5, labels)
-    assert isinstance(model, PipelineModel)
+    model = make_model(pipeline, "v", 0.5, labels)
+    assert type(model) is (LinearModel if isinstance(classifier, MultinomialNB) else SpamModel)
     texts = [text for _, text in messages(10)]
     column = list(pipeline.classes_).index(names[1])
     expected = pipeline.predict_proba(texts)[:, column]
@@ -354,16 +355,16 @@ def test_it_agrees_with_predict_proba_whatever_the_classes_are_called(classifier
 
 def test_a_linear_pipeline_of_ours_stays_a_sum(saved):
     version = (saved["sum"] / "current").read_text()
-    assert type(artifact.load(saved["sum"], version)).__name__ == "SpamModel"
+    assert type(artifact.load(saved["sum"], version)) is HamletModel
 
 
 def test_the_explanation_is_what_leaving_a_term_out_changes():
-    pipeline = fitted(MultinomialNB())
-    score = as_model(pipeline, "v", 0.5).score("WIN a free train, shall we? WIN")
+    pipeline = fitted(CalibratedClassifierCV(MultinomialNB(), cv=3))
+    score = make_model(pipeline, "v", 0.5).score("WIN a free train, shall we? WIN")
 
     def log_odds(text):
-        ham, spam = pipeline.predict_log_proba([text])[0]
-        return spam - ham
+        ham, spam = pipeline.predict_proba([text])[0]
+        return math.log(spam / ham)
 
     whole = log_odds("WIN a free train, shall we? WIN")
     assert score.contributions["win"] == pytest.approx(whole - log_odds("a free train, shall we?"))  # both of them
@@ -377,14 +378,14 @@ def test_the_explanation_is_what_leaving_a_term_out_changes():
     "text", ["", "?", "a " * 100, " ".join(map(str, range(2_000))), "x1 " * 3_000, "http://a.b/c " * 700]
 )
 def test_the_explanation_has_a_bounded_cost(text, monkeypatch):
-    pipeline = fitted(MultinomialNB())
-    asked = []
+    pipeline = fitted(CalibratedClassifierCV(MultinomialNB(), cv=3))
+    model, asked = make_model(pipeline, "v", 0.5), []
     monkeypatch.setattr(
         type(pipeline),
         "predict_proba",
         lambda self, texts: asked.append(texts) or self[-1].predict_proba(self[0].transform(texts)),
     )
-    score = as_model(pipeline, "v", 0.5).score(text[:MAX_TEXT_LENGTH])
+    score = model.score(text[:MAX_TEXT_LENGTH])
     assert len(asked) == 1
     assert len(asked[0]) <= 1 + MOST_TERMS
     assert sum(map(len, asked[0])) <= MOST_CHARACTERS + MAX_TEXT_LENGTH
@@ -392,25 +393,25 @@ def test_the_explanation_has_a_bounded_cost(text, monkeypatch):
 
 
 def test_a_pipeline_of_other_classes_or_without_probabilities_is_no_model():
-    with pytest.raises(ValueError, match="its classes are cat and dog"):
-        as_model(fitted(MultinomialNB(), names=("cat", "dog")), "v", 0.5)
+    with pytest.raises(ModelUnusable, match="its classes are cat and dog"):
+        make_model(fitted(MultinomialNB(), names=("cat", "dog")), "v", 0.5)
     three = Pipeline([("words", CountVectorizer()), ("bayes", MultinomialNB())]).fit(["one", "two", "three"], [1, 2, 3])
-    with pytest.raises(ValueError, match="two classes"):
-        as_model(three, "v", 0.5)
+    with pytest.raises(ModelUnusable, match="two classes"):
+        make_model(three, "v", 0.5)
 
 
 def test_without_a_vocabulary_the_test_of_unknown_words_is_left_out(app, client, models, flask):
     for i in range(5):
         client.post("/api/v1/predict", json={"text": f"hello {i}"})
     registry = app.extensions["inference"].registry
-    registry._current.model = as_model(fitted(MultinomialNB(), HashingVectorizer(alternate_sign=False)), "v", 0.5)
+    registry._current.model = make_model(fitted(MultinomialNB(), HashingVectorizer(alternate_sign=False)), "v", 0.5)
     version = registry.current_version()
     registry._current.model.version = version
     found = drift_report(app.extensions["engine"], registry, span(app.extensions["engine"], "24h", None))
     assert "unknown_term_share" not in {test["name"] for test in found["tests"]}
     assert len(found["tests"]) == 4
     assert "unknown words is left out" in found["note"]
-    assert as_model(fitted(MultinomialNB()), "v", 0.5).unknown_share(["free", "zebra", "!"]) == 0.5
+    assert make_model(fitted(MultinomialNB()), "v", 0.5).unknown_share(["free", "zebra", "!"]) == 0.5
 
 
 # --- One's own recipe ---
@@ -492,7 +493,3 @@ def test_a_model_whose_module_is_gone_is_refused_with_the_reason(flask, models, 
     os.remove("own_class.py")
     with pytest.raises(ModelUnusable, match=r"No module named 'own_class'.*own_class:make_pipeline.*beside wsgi.py"):
         artifact.load(models, version)
-
-
-def test_logistic_regression_on_other_features_is_no_sum_of_ours():
-    assert isinstance(as_model(fitted(LogisticRegression()), "v", 0.5), PipelineModel)

@@ -28,7 +28,7 @@ from webapp.log.export import purge
 from webapp.log.tables import fitted_reviews
 from webapp.model import artifact, evaluation, training
 from webapp.model.datasets import Example, bucket, read_labelled
-from webapp.model.spam_model import SpamModel
+from webapp.model.scoring import make_model
 
 YEAR = dt.timedelta(days=365)
 LETTERS = str.maketrans("0123456789", "ghijklmnop")  # digits are evened out, and the messages would be copies
@@ -240,7 +240,7 @@ def test_a_correction_is_at_the_minimum_that_its_docstring_gives():
     change = new[-1].coef_[0] - pipeline[-1].coef_[0]
     gradient = values.T @ (3 * (probability - truth)) + 0.5 * change
     assert np.abs(gradient).max() < 1e-3 < np.abs(change).max()
-    model = SpamModel(new, "v", 0.5)
+    model = make_model(new, "v", 0.5)
     assert [model.score(one.text).spam_probability for one in added] == pytest.approx(list(probability), abs=1e-9)
 
 

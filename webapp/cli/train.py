@@ -178,13 +178,12 @@ def train(
 
 def _reviews(labels: Labels) -> tuple[Any, Callable[[str], None]]:
     """Return the reviewed messages, and what notes which version has learnt them; raises BadData."""
-    reviews_to_learn = current_app.extensions.get("reviews_to_learn")
-    reviews, note_learnt = reviews_to_learn(labels) if reviews_to_learn else (None, None)
-    if not (reviews and reviews.examples):
-        raise BadData(
-            "--with-reviews: nobody has reviewed a message yet whose text is in the log. See the page Review."
-        )
-    return reviews, note_learnt
+    reviews_to_learn = current_app.extensions.get("reviews_to_learn")  # of an extra
+    if reviews_to_learn:
+        reviews, note_learnt = reviews_to_learn(labels)
+        if reviews.examples:
+            return reviews, note_learnt
+    raise BadData("--with-reviews: nobody has reviewed a message yet whose text is in the log. See the page Review.")
 
 
 def _compare_with_current(registry: ModelRegistry, version: str, texts: list[str]) -> None:

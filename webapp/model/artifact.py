@@ -47,9 +47,8 @@ from webapp.model.card import (
     signature_of,
 )
 from webapp.model.features import FEATURES_VERSION
-from webapp.model.pipeline_model import as_model
 from webapp.model.reference import Reference
-from webapp.model.spam_model import SpamModel
+from webapp.model.scoring import SpamModel, make_model
 
 REFERENCE = "reference.json"
 MODEL_FILES = {"joblib": "model.joblib", "pickle": "model.pkl", "skops": "model.skops"}
@@ -202,12 +201,12 @@ def load(models_folder: Path, version: str) -> SpamModel:
     # Unpickle the very bytes that were checked: the file could be exchanged in between.
     try:
         pipeline = from_bytes(content, card.model_file.format)
-        return as_model(pipeline, version, card.threshold, card.words)
+        return make_model(pipeline, version, card.threshold, card.words)
     except Exception as error:  # unpickling may raise anything: a class that was moved or is not installed, say
-        recipe = f"Its recipe is {card.pipeline}: {WHERE} " if card.pipeline else ""
-        raise ModelUnusable(
-            f"Model {version} cannot be loaded ({type(error).__name__}: {error}). {recipe}{WHAT_TO_DO}"
-        ) from error
+        reason = str(error) if isinstance(error, ModelUnusable) else f"{type(error).__name__}: {error}"
+        is_gone = card.pipeline and isinstance(error, (ImportError, AttributeError))
+        recipe = f"Its recipe is {card.pipeline}: {WHERE} " if is_gone else ""
+        raise ModelUnusable(f"Model {version} cannot be loaded ({reason}). {recipe}{WHAT_TO_DO}") from error
 
 
 def verify(models_folder: Path, version: str) -> Card:

@@ -15,7 +15,7 @@ from pathlib import Path
 from webapp.errors import ModelUnusable, NotFound
 from webapp.model import artifact
 from webapp.model.labels import SPAM_OR_HAM, Labels
-from webapp.model.spam_model import SpamModel
+from webapp.model.scoring import SpamModel
 from webapp.model.try_load import try_load
 
 LOOK_EVERY_S = 0.5

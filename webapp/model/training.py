@@ -19,9 +19,8 @@ from webapp.model.evaluation import Metrics, measure
 from webapp.model.features import MessageVectorizer
 from webapp.model.importing import unwrap
 from webapp.model.labels import SPAM_OR_HAM, Labels
-from webapp.model.pipeline_model import as_model
 from webapp.model.reference import Reference, observe, summarise
-from webapp.model.spam_model import SpamModel
+from webapp.model.scoring import SpamModel, make_model
 
 FEWEST = 10  # messages of each label in each part: with fewer, no figure means anything
 REFERENCE_SIZE = 1000  # messages: more would tell drift little more, and its file stays small
@@ -105,7 +104,7 @@ def train(
             raise BadData(f"{name}: holds no message that the training files do not hold too")
 
     progress("fitting on the training part")
-    measured = as_model(fit(training_part, weights), "training part", threshold, labels)
+    measured = make_model(fit(training_part, weights), "training part", threshold, labels)
     progress("measuring on the held-out part")
     probability = predict(measured, held_out)
     metrics = {"held_out": report(held_out, probability, threshold)}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from webapp.inference import Inference
 from webapp.log.tables import Row
 from webapp.model.registry import ModelRegistry, Slot
-from webapp.model.spam_model import SpamModel
+from webapp.model.scoring import SpamModel
 
 NAME = "challenger"  # of the small file in saved_models/ that says which version it is
 

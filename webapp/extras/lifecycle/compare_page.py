@@ -19,7 +19,7 @@ from webapp.model import artifact
 from webapp.model.card import read_card
 from webapp.model.datasets import Example
 from webapp.model.registry import ModelRegistry
-from webapp.model.spam_model import SpamModel
+from webapp.model.scoring import SpamModel
 from webapp.web.explanation import Piece, mark
 
 blueprint = Blueprint("compare", __name__, url_prefix="/models/compare")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from webapp.model.datasets import Example
 from webapp.model.evaluation import Proportion, proportion
-from webapp.model.spam_model import SpamModel
+from webapp.model.scoring import SpamModel
 
 TELLING = 20.0  # evidence from which one is called better: of equal versions 1 pair in 20 ever gets there, at most
 SHOWN_MESSAGES = 50
