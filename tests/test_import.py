@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import os
 import pickle
 import re
 import sys
@@ -115,7 +116,7 @@ class Planted:
         self.trace = trace
 
     def __reduce__(self):
-        return open, (str(self.trace), "w")
+        return os.mkdir, (str(self.trace),)
 
 
 def test_nothing_is_run_without_yes(models, tmp_path, bring):

@@ -65,7 +65,8 @@ def import_model(source: Source, vectorizer: Source | None, labels: Labels | Non
     try:
         return make_model(pipeline, "imported", threshold, labels or _labels_of(classes, source))
     except ModelUnusable as error:
-        raise BadData(f"{source.path} cannot be served: {error}. {_advice(error, own)}".rstrip()) from error
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise BadData(f"{source.path} cannot be served: {reason}. {_advice(error, own)}".rstrip()) from error
 
 
 def unwrap(pipeline: Any) -> Any:

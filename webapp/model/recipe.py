@@ -30,7 +30,7 @@ def fit_with(name: str) -> training.Fit:
         except (BadData, ModelUnusable) as error:
             raise BadData(f"--pipeline {name}: {error}") from error
         except Exception as error:  # it is somebody's own code
-            reason = f"{type(error).__name__}: {error}"
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             raise BadData(f"--pipeline {name} cannot be fitted ({reason}). {_hint(reason)}".rstrip()) from error
         return pipeline
 
