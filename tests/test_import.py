@@ -296,7 +296,7 @@ def test_the_files_of_the_docs_are_served_by_its_commands(flask, models, tmp_pat
     """docs/own_model.md: its training script is run, and then its commands, in order."""
     page = (ROOT / "docs" / "own_model.md").read_text()
     script = re.search(r"```python\n(# train.py.*?)```", page, re.DOTALL)[1]
-    commands = re.findall(r"\.venv/bin/flask --app wsgi (models import .*|models use IMPORTED|predict .*)", page)
+    commands = re.findall(r"\.venv/bin/flask (models import .*|models use IMPORTED|predict .*)", page)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "messages.csv").write_text(
         "label,text\n" + "".join(f'{w},"{t}"\n' for w, t in zip(WORDS, TEXTS, strict=True))

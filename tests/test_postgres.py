@@ -167,7 +167,7 @@ def test_two_hosts_under_load_lose_nothing_when_a_worker_or_the_database_dies(ho
             postgres.stop(how)
             for host in hosts:
                 status, answer = host.call("/readyz")
-                assert (status, answer["title"]) == (503, "The log cannot be written")
+                assert (status, answer["title"]) == (503, "The log cannot be used")
                 assert host.call("/api/v1/predictions/x")[0] == 503
             for load in both:
                 wait_until(lambda load=load: load.refused[503] > 0)

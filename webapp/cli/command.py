@@ -7,24 +7,25 @@ from typing import Any
 import click
 from flask import current_app
 from flask.cli import AppGroup
-from sqlalchemy.exc import SQLAlchemyError
 
 from webapp.errors import BadData, HamletError
 from webapp.inference import Inference
 
+INTERRUPTED = 130  # the exit code after Ctrl-C, as shells have it
+
 
 class Clear(click.Command):
-    """A command that ends with one clear line and exit code 2 when something cannot be used."""
+    """A command that ends with one clear line: exit code 2 when something cannot be used, 130 after Ctrl-C."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except HamletError as error:
-            click.echo(f"Error: {error}", err=True)
+            click.echo(f"Error: {error}{f' ({error.reason})' if error.reason else ''}", err=True)
             ctx.exit(2)
-        except SQLAlchemyError as error:
-            click.echo(f"Error: the log cannot be used ({error})", err=True)
-            ctx.exit(2)
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            ctx.exit(INTERRUPTED)
 
 
 class ClearGroup(AppGroup):

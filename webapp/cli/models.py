@@ -9,6 +9,7 @@ import click
 
 from webapp.cli.command import ClearGroup, check_folder, current_inference
 from webapp.cli.report import METRIC_NAMES, print_report
+from webapp.config import FLASK
 from webapp.errors import BadData, HamletError
 from webapp.model import artifact, writable
 from webapp.model.card import Card, Imported, read_card
@@ -185,7 +186,7 @@ def import_model(
         print_report("measured on what you gave", metrics["held_out"], model.labels)
     else:
         click.echo("How good it is is not known: --measure DATA, or review what it says.")
-    click.echo(f"To serve it: flask --app wsgi models use {version}")
+    click.echo(f"To serve it: {FLASK} models use {version}")
 
 
 def who() -> str:

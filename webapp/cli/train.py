@@ -13,6 +13,7 @@ from flask.cli import with_appcontext
 from webapp.cli.command import Clear, check_folder, current_inference
 from webapp.cli.models import who
 from webapp.cli.report import print_report
+from webapp.config import FLASK
 from webapp.errors import BadData, HamletError
 from webapp.model import artifact
 from webapp.model.card import read_card
@@ -173,7 +174,7 @@ def train(
         registry.use(version, who(), "train --use" if use_now else "")
         click.echo("It is served now.")
     else:
-        click.echo(f"To serve it: flask --app wsgi models use {version}")
+        click.echo(f"To serve it: {FLASK} models use {version}")
 
 
 def _reviews(labels: Labels) -> tuple[Any, Callable[[str], None]]:

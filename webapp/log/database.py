@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic_core import to_json
 
-from webapp.config import THREADS
+from webapp.config import THREADS, pip_install
 from webapp.errors import InvalidInput, LogUnavailable
 from webapp.log.watch import FileWatch
 
@@ -30,20 +31,23 @@ def _translate(context: sa.ExceptionContext) -> None:
     match context.sqlalchemy_exception:
         case sa.exc.DataError():  # it is the value that is wrong, and trying again will not help
             raise InvalidInput("What was sent holds a character or a number that the log cannot hold.")
-        case sa.exc.OperationalError() | sa.exc.InterfaceError() | sa.exc.InternalError() as error:
-            raise LogUnavailable.because(error)
-        case sa.exc.DatabaseError() as error if type(error) is sa.exc.DatabaseError:  # SQLite's for a damaged file
+        case sa.exc.IntegrityError():  # a key that is taken: its callers know what that means
+            return
+        case sa.exc.DBAPIError() as error:
             raise LogUnavailable.because(error)
 
 
 def open_database(url: str | None, instance_folder: Path) -> sa.Engine:
     """Return the engine for a SQLAlchemy URL, by default for log.db in the instance folder; raises LogUnavailable."""
-    place = sa.make_url(url) if url else sa.URL.create("sqlite", database=str(instance_folder / "log.db"))
+    try:
+        place = sa.make_url(url) if url else sa.URL.create("sqlite", database=str(instance_folder / "log.db"))
+    except sa.exc.ArgumentError as error:
+        raise LogUnavailable(f"{error}: write it as postgresql://USER:PASSWORD@HOST/NAME") from error
     match place.get_backend_name():
         case "sqlite":
             _make_private_file(place.database)
             # An error's words must not quote a message, and no thread waits for another's connection.
-            engine = sa.create_engine(place, hide_parameters=True, max_overflow=-1)
+            engine = sa.create_engine(place, hide_parameters=True, max_overflow=-1, json_serializer=_to_json)
             sa.event.listen(engine, "connect", _set_up_sqlite)
             sa.event.listen(engine, "begin", _begin_sqlite)
             FileWatch(engine, str(place.database))
@@ -55,6 +59,10 @@ def open_database(url: str | None, instance_folder: Path) -> sa.Engine:
             raise LogUnavailable(f"{other} is no database that Hamlet knows: take sqlite or postgresql")
     sa.event.listen(engine, "handle_error", _translate)
     return engine
+
+
+def _to_json(value: Any) -> str:
+    return to_json(value).decode()
 
 
 def _make_private_file(path: str | None) -> None:
@@ -72,6 +80,7 @@ def _open_postgresql(place: sa.URL) -> sa.Engine:
         return sa.create_engine(
             place,
             hide_parameters=True,
+            json_serializer=_to_json,
             paramstyle="format",  # rows are tuples, as for SQLite (insert.py)
             pool_size=THREADS,
             max_overflow=-1,
@@ -80,7 +89,7 @@ def _open_postgresql(place: sa.URL) -> sa.Engine:
         )
     except ImportError as error:
         raise LogUnavailable(
-            f"PostgreSQL needs its driver: pip install -r requirements-postgres.txt ({error})"
+            f"PostgreSQL needs its driver: {pip_install('requirements-postgres.txt')} ({error})"
         ) from error
 
 

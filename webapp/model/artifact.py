@@ -32,6 +32,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sklearn.pipeline import Pipeline
 
 from webapp import config
+from webapp.config import FLASK, PIP_INSTALL
 from webapp.errors import BadData, ModelUnusable
 from webapp.model.card import (
     CARD,
@@ -263,7 +264,7 @@ def _checked_content(models_folder: Path, version: str, card: Card) -> bytes:
     if saved_with != sklearn.__version__:
         raise ModelUnusable(
             f"Model {version} was saved with scikit-learn {saved_with}, but {sklearn.__version__} is installed. "
-            f"Run pip install scikit-learn=={saved_with}, or train anew (flask --app wsgi train FILE)."
+            f"Run {PIP_INSTALL} scikit-learn=={saved_with}, or train anew ({FLASK} train FILE)."
         )
     if card.features_version != FEATURES_VERSION:
         raise ModelUnusable(

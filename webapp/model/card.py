@@ -21,8 +21,8 @@ from webapp.model.labels import Labels
 CARD = "model_card.json"
 SIGNATURE = "model_card.sig"
 WHAT_TO_DO = (
-    "Take another version (flask --app wsgi models list, then models use VERSION), put the folder back "
-    "(git checkout saved_models), or train anew (flask --app wsgi train FILE)."
+    f"Take another version ({config.FLASK} models list, then {config.FLASK} models use VERSION), put the folder back "
+    f"(git checkout saved_models), or train anew ({config.FLASK} train FILE)."
 )
 
 
@@ -206,7 +206,7 @@ def signature_of(content: bytes, key: str) -> str:
 def _check_signature(models_folder: Path, version: str, content: bytes, key: str) -> None:
     how = (
         "HAMLET_MODEL_KEY is set, so only signed models are loaded. If you know where it comes from: "
-        f"flask --app wsgi models sign {version}"
+        f"{config.FLASK} models sign {version}"
     )
     try:
         signature = locate(models_folder, version, SIGNATURE).read_bytes()

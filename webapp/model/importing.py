@@ -13,6 +13,7 @@ from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from webapp.config import FLASK
 from webapp.errors import BadData, ModelUnusable
 from webapp.model.artifact import detect_format, from_bytes
 from webapp.model.labels import SPAM_OR_HAM, Labels, find_labels
@@ -113,7 +114,7 @@ def _other_version(source: Source, version: str) -> str:
     return (
         f"{source.path} was saved with scikit-learn {version}, and {sklearn.__version__} is installed: models do not "
         f"carry over. Fit and save it again with scikit-learn {sklearn.__version__} (pip install "
-        f"scikit-learn=={sklearn.__version__} where you train), or have Hamlet do it: flask --app wsgi train FILE."
+        f"scikit-learn=={sklearn.__version__} where you train), or have Hamlet do it: {FLASK} train FILE."
     )
 
 

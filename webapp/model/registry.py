@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
+from webapp.config import FLASK
 from webapp.errors import ModelUnusable, NotFound
 from webapp.model import artifact
 from webapp.model.labels import SPAM_OR_HAM, Labels
@@ -20,8 +21,8 @@ from webapp.model.try_load import try_load
 
 LOOK_EVERY_S = 0.5
 NONE_CHOSEN = (
-    "No model has been chosen yet. Train one (flask --app wsgi train FILE), "
-    "or choose one (flask --app wsgi models list, then models use VERSION)."
+    f"No model has been chosen yet. Train one ({FLASK} train FILE), "
+    f"or choose one ({FLASK} models list, then {FLASK} models use VERSION)."
 )
 
 logger = logging.getLogger(__name__)
@@ -184,7 +185,7 @@ class ModelRegistry:
     def must_exist(self, version: str) -> None:
         """Raise NotFound unless there is such a version."""
         if version not in self.versions():
-            raise NotFound(f"There is no model {version}. See them with: flask --app wsgi models list")
+            raise NotFound(f"There is no model {version}. See them with: {FLASK} models list")
 
     def check_loadable(self, version: str) -> None:
         """Raise NotFound or ModelUnusable unless a server that starts now could serve a version."""

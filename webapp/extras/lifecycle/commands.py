@@ -10,6 +10,7 @@ from flask.cli import with_appcontext
 
 from webapp.cli.command import Clear, ClearGroup, check_folder, current_inference
 from webapp.cli.models import WHY, who
+from webapp.config import FLASK
 from webapp.errors import BadData
 from webapp.extras.lifecycle import switching
 from webapp.model import artifact
@@ -30,7 +31,7 @@ commands = ClearGroup()  # they join the core's group `models`
 def retrain(force: bool, use_now: bool) -> None:
     """Correct the served version by what people said of messages since, and save that as a new version.
 
-    To fit everything anew instead: flask --app wsgi train FILES --with-reviews
+    To fit everything anew instead: flask train FILES --with-reviews
     """
     with click.progressbar(length=100, label="Retraining", item_show_func=lambda step: step or "") as bar:
         result = _retrain(force, lambda share, step: bar.update(int(100 * (share or 0)) - bar.pos, step))
@@ -40,7 +41,7 @@ def retrain(force: bool, use_now: bool) -> None:
         current_inference().registry.use(result.version, who(), "retrained")
         click.echo("It is served now.")
     else:
-        click.echo(f"To try it in the shadow of the served one: flask --app wsgi models challenge {result.version}")
+        click.echo(f"To try it in the shadow of the served one: {FLASK} models challenge {result.version}")
 
 
 def retrain_job(job: "Job", _folder: Path, report: "Report") -> dict[str, Any]:
@@ -116,7 +117,7 @@ def challenge(version: str | None, stop: bool, why: str) -> None:
     elif tried := registry.named("challenger"):
         _print_shadow_report(tried)
     else:
-        click.echo("No version is being tried. Try one: flask --app wsgi models challenge VERSION")
+        click.echo(f"No version is being tried. Try one: {FLASK} models challenge VERSION")
 
 
 def _print_shadow_report(version: str) -> None:

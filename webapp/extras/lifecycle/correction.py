@@ -10,6 +10,7 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
+from webapp.config import FLASK
 from webapp.errors import BadData
 from webapp.model.datasets import Example
 from webapp.model.scoring import SpamModel, linear_terms
@@ -74,5 +75,5 @@ def _weights(model: SpamModel, values: sparse.csr_matrix, texts: Sequence[str]) 
             return weights
     raise BadData(
         f"A {type(classifier).__name__} is no sum of weights that could be corrected. Train anew with the reviews "
-        "instead: flask --app wsgi train FILES --with-reviews"
+        f"instead: {FLASK} train FILES --with-reviews"
     )
