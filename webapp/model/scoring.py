@@ -77,7 +77,7 @@ class SpamModel:
         self.version = version
         self.threshold = threshold
         self.labels = labels
-        self._spam = _index_of_spam([str(name).lower() for name in pipeline.classes_], labels)
+        self.spam_index = _index_of_spam([str(name).lower() for name in pipeline.classes_], labels)
         vocabulary = _vocabulary(pipeline)
         self.knows_words = vocabulary is not None  # whether unknown_share says something
         self._known_words = vocabulary or {}
@@ -129,7 +129,7 @@ class SpamModel:
         in_range = (probabilities >= -ROUNDING) & (probabilities <= 1 + ROUNDING)  # false for NaN
         if not in_range.all() or (np.abs(probabilities.sum(axis=1) - 1) > 1000 * ROUNDING).any():
             raise ModelUnusable("its predict_proba returns pairs that are not from 0 to 1, or do not add up to 1")
-        return probabilities[:, self._spam].clip(0, 1)
+        return probabilities[:, self.spam_index].clip(0, 1)
 
 
 class LinearModel(SpamModel):
@@ -142,7 +142,7 @@ class LinearModel(SpamModel):
     def __init__(self, pipeline: Pipeline, version: str, threshold: float, labels: Labels, terms: "_LinearTerms"):
         super().__init__(pipeline, version, threshold, labels)
         self._features, self._classifier = pipeline[:-1], pipeline[-1]
-        sign = 1 if self._spam == 1 else -1
+        sign = 1 if self.spam_index == 1 else -1
         self.intercept = sign * terms.intercept
         self._weights = sign * terms.weights
         self._names = terms.names
@@ -268,9 +268,14 @@ class _LinearTerms(NamedTuple):
 
 def _linear_terms(pipeline: Pipeline) -> _LinearTerms | None:
     """Return the sum that a Pipeline's log-odds are; None where it is none, or its features have no names of terms."""
-    names, classifier = _feature_names(pipeline), pipeline[-1]
-    if names is None:
+    names, sums = _feature_names(pipeline), linear_terms(pipeline[-1])
+    if names is None or sums is None or sums[0].shape != names.shape:
         return None
+    return _LinearTerms(names, *sums)
+
+
+def linear_terms(classifier: Any) -> tuple[np.ndarray, float] | None:
+    """Return the weights and the intercept whose sum are the log-odds of a classifier's second class; None without."""
     if hasattr(classifier, "feature_log_prob_"):
         terms, constants = classifier.feature_log_prob_, classifier.class_log_prior_
         if isinstance(classifier, ComplementNB):
@@ -285,9 +290,7 @@ def _linear_terms(pipeline: Pipeline) -> _LinearTerms | None:
         weights, intercept = weights.ravel(), np.ravel(classifier.intercept_)[0]
     else:
         return None
-    if weights.shape != names.shape:
-        return None
-    return _LinearTerms(names, weights.astype(float), float(intercept))
+    return weights.astype(float), float(intercept)
 
 
 def _feature_names(pipeline: Pipeline) -> np.ndarray | None:

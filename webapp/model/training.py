@@ -4,7 +4,7 @@ import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -17,12 +17,14 @@ from webapp.model.card import Card, Counts, DataFile, Kept, Split
 from webapp.model.datasets import APART, TRAIN_BUCKETS, Dataset, Example, drop_copies, split
 from webapp.model.evaluation import Metrics, measure
 from webapp.model.features import MessageVectorizer
+from webapp.model.importing import unwrap
 from webapp.model.labels import SPAM_OR_HAM, Labels
 from webapp.model.reference import Reference, observe, summarise
 from webapp.model.scoring import SpamModel, make_model
 
 FEWEST = 10  # messages of each label in each part: with fewer, no figure means anything
 REFERENCE_SIZE = 1000  # messages: more would tell drift little more, and its file stays small
+REVIEW_WEIGHT = 3.0  # how much a reviewed message counts; docs/lifecycle.md says why
 THRESHOLD = 0.5  # from here upwards spam is likelier than ham
 
 Progress = Callable[[str], None]
@@ -59,7 +61,7 @@ def fit(
     """
     pipeline = make()
     counts = [weights.get(example.source, 1.0) for example in examples]
-    last, classifier = pipeline.steps[-1]
+    last, classifier = getattr(pipeline, "estimator", pipeline).steps[-1]  # it may be a search for the best parameters
     options = {}
     if has_fit_parameter(classifier, "sample_weight"):
         options[f"{last}__sample_weight"] = counts
@@ -67,8 +69,9 @@ def fit(
         raise BadData(f"--weight: {type(classifier).__name__} cannot weigh messages")
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)  # a fit that did not converge is no fit
+        warnings.filterwarnings("ignore", "Scoring failed")  # `unwrap` says so in one line
         labels = ["spam" if example.is_spam else "ham" for example in examples]
-        return pipeline.fit([example.text for example in examples], labels, **options)
+        return unwrap(pipeline.fit([example.text for example in examples], labels, **options))
 
 
 def train(
@@ -124,12 +127,8 @@ def train(
             else "Chosen by whoever trained the model; for the shipped one docs/model.md says why."
         ),
         weights=dict(weights),
-        recipe={
-            name: json.loads(json.dumps(step.get_params(), default=repr))
-            for name, step in final.steps
-            if hasattr(step, "get_params")
-        },
-        data=[_describe(dataset) for dataset in datasets],
+        recipe=describe_steps(final),
+        data=[describe(dataset) for dataset in datasets],
         messages=Kept(**_count(kept), copies_dropped=len(examples) - len(kept)),
         split=Split(
             rule="int(sha256(norm(text)), 16) % 10, or, where that holds nothing out, // 10 % 10",
@@ -186,7 +185,15 @@ def report(examples: Sequence[Example], probability: Sequence[float], threshold:
     return measure([example.is_spam for example in examples], probability, threshold)
 
 
-def _describe(dataset: Dataset) -> DataFile:
+def describe_steps(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
+    """Return the parameters of each step of a Pipeline, as a card can hold them."""
+    steps = {name: step.get_params() for name, step in pipeline.steps if hasattr(step, "get_params")}
+    found: dict[str, dict[str, Any]] = json.loads(json.dumps(steps, default=repr))
+    return found
+
+
+def describe(dataset: Dataset) -> DataFile:
+    """Return what a card says of a file."""
     return DataFile(
         file=dataset.name,
         sha256=dataset.sha256,
