@@ -31,7 +31,7 @@ audit: $(BIN)/.installed-dev  ## ask whether a known vulnerability is in anythin
 
 lock: $(BIN)/.installed-dev  ## after a change of requirements*.txt: write the lock files anew, other packages as they are
 	@$(LOCK) requirements.txt --output-file requirements.lock
-	@for part in postgres kafka parquet dev; do \
+	@for part in postgres kafka parquet skops dev; do \
 		$(LOCK) requirements-$$part.txt --constraint requirements.lock --output-file requirements-$$part.lock || exit 1; \
 	done
 

@@ -1,11 +1,14 @@
 """Every setting of Hamlet, once: its name, its default, which values it takes, and why.
 
 Set one by an environment variable: HAMLET_STORE_TEXT=false, say; HOST and PORT have no prefix, as on every platform.
+Platforms give two more by names of their own: DATABASE_URL and WEB_CONCURRENCY count where ours are not set.
 The README holds the same list for users; a test compares the two. To add a setting, add a line to SETTINGS and use
 current_app.config["ITS_NAME"], or read("ITS_NAME") where there is no app yet.
 """
 
+import ipaddress
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -30,6 +33,10 @@ MIN_KEY_LENGTH = 32  # characters; it is guessed without asking the server, so a
 
 
 # --- Settings ---
+HOST_NAME = re.compile(r"[A-Za-z0-9.-]{1,253}")
+ORIGIN = re.compile(r"https?://(\[[0-9a-f:]+\]|[\w.-]+)(:\d+)?", re.ASCII | re.IGNORECASE)
+
+
 class Setting(NamedTuple):
     """What a setting is by default, how its text becomes a value (or a ValueError), and what it must be, in words."""
 
@@ -73,8 +80,32 @@ def _secret(length: int) -> Setting:
     return Setting(None, parse, f"have at least {length} characters", is_secret=True)
 
 
+def _host(default: str) -> Setting:
+    def parse(text: str) -> str:
+        host = text.removeprefix("[").removesuffix("]")
+        if ":" in host:
+            return str(ipaddress.IPv6Address(host))
+        if not HOST_NAME.fullmatch(host) or "-conda-" in host or "-apple-" in host:
+            raise ValueError
+        return host
+
+    must = (
+        "be an address, such as 127.0.0.1, 0.0.0.0 or ::; conda's compilers set HOST to something else: unset it then"
+    )
+    return Setting(default, parse, must)
+
+
+def _origins() -> Setting:
+    def parse(text: str) -> str:
+        if not all(ORIGIN.fullmatch(origin) for origin in text.split()):
+            raise ValueError
+        return text.lower()  # as browsers write them
+
+    return Setting("", parse, "be origins such as https://www.example.org, without a path, separated by blanks")
+
+
 SETTINGS = {
-    "HOST": _text("127.0.0.1", "be an address"),  # this machine only; a proxy or HOST=0.0.0.0 opens it to others
+    "HOST": _host("127.0.0.1"),  # this machine only; a proxy or HOST=0.0.0.0 opens it to others
     "PORT": _whole_number(8000, 1, 65_535),
     # Two workers use a second core and survive the loss of one; more than four gain nothing on one SQLite file.
     "WORKERS": _whole_number(min(4, max(2, os.cpu_count() or 1)), 1, 1_000),
@@ -88,13 +119,19 @@ SETTINGS = {
     "STORE_TEXT": _true_or_false(True),  # false: the log keeps a keyed hash of each message instead of its text
     # How many proxies in front may set X-Forwarded-*: trusting more than there are is trusting what senders claim.
     "TRUSTED_PROXIES": _whole_number(0, 0, 10),
+    "PUBLIC": _true_or_false(True),  # false: the form asks for the sign-in, the API for a key
+    "CORS_ORIGINS": _origins(),  # sites whose pages may call the API; none: browsers let only ours
+    # Of one address, in each worker, of what leaves something in the log; 0 is no limit.
+    "MAX_REQUESTS_PER_MINUTE": _whole_number(0, 0, 1_000_000),
 }
 WITHOUT_PREFIX = ("HOST", "PORT")
+OF_PLATFORMS = {"DATABASE_URL": "DATABASE_URL", "WORKERS": "WEB_CONCURRENCY"}  # what Heroku, Render and others set
 
 
 def variable(name: str) -> str:
-    """Return the environment variable of a setting."""
-    return name if name in WITHOUT_PREFIX else f"HAMLET_{name}"
+    """Return the environment variable of a setting: ours, or the platform's where that alone is set."""
+    ours, platform = name if name in WITHOUT_PREFIX else f"HAMLET_{name}", OF_PLATFORMS.get(name)
+    return platform if platform and os.environ.get(platform) and ours not in os.environ else ours
 
 
 def read(name: str) -> Any:
@@ -137,6 +174,8 @@ FIXED = {
     "MAX_CONTENT_LENGTH": MAX_BODY,
     "MAX_FORM_MEMORY_SIZE": MAX_BODY,
     "SESSION_COOKIE_SAMESITE": "Lax",
+    "SESSION_COOKIE_NAME": "hamlet_session",  # not Flask's own name: a second app on this host would sign people out
+    "WTF_CSRF_SSL_STRICT": False,  # browsers that send no Referer are no forgers: the token is the proof
     "WTF_CSRF_TIME_LIMIT": None,  # a page may stay open all day; the token is bound to the session anyway
     "BOOTSTRAP_SERVE_LOCAL": True,  # no CDN
 }
@@ -144,6 +183,7 @@ FIXED = {
 # Those that are needed before the app exists: where its folder is, how gunicorn starts, and the key that no part of
 # the process can forget to ask for.
 HOST, PORT, WORKERS, THREADS = (read(name) for name in ("HOST", "PORT", "WORKERS", "THREADS"))
+ADDRESS = f"[{HOST}]:{PORT}" if ":" in HOST else f"{HOST}:{PORT}"
 INSTANCE_FOLDER = ROOT / read("INSTANCE_FOLDER")
 MODEL_KEY: str | None = read("MODEL_KEY")
 

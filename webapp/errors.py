@@ -24,7 +24,7 @@ TITLES = {
     414: "The address is too long",
     415: "Unsupported media type",
     422: "The input cannot be used",
-    429: "Too many tries",
+    429: "Too many requests",
     500: "Something went wrong",
     503: "Not ready",
 }

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import NamedTuple, TypedDict
 
-from webapp.model.spam_model import SpamModel
+from webapp.model.scoring import SpamModel
 from webapp.model.tokenizer import count_capitals, count_digits, counter_of, tokenize
 
 TRAITS = (

@@ -4,33 +4,31 @@ import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import expit, logit
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
 from webapp.errors import BadData
+from webapp.model.calibration import Calibration, has_kinds, leave_kinds_out
 from webapp.model.card import Card, Counts, DataFile, Kept, Split
 from webapp.model.datasets import APART, TRAIN_BUCKETS, Dataset, Example, drop_copies, split
 from webapp.model.evaluation import Metrics, measure
 from webapp.model.features import MessageVectorizer
+from webapp.model.importing import unwrap
 from webapp.model.labels import SPAM_OR_HAM, Labels
-from webapp.model.pipeline_model import as_model
 from webapp.model.reference import Reference, observe, summarise
-from webapp.model.spam_model import SpamModel
+from webapp.model.scoring import SpamModel, make_model
 from webapp.model.tokenizer import tokenize
 
 FEWEST = 10  # messages of each label in each part: with fewer, no figure means anything
 REFERENCE_SIZE = 1000  # messages: more would tell drift little more, and its file stays small
+REVIEW_WEIGHT = 3.0  # how much a reviewed message counts; docs/lifecycle.md says why
 THRESHOLD = 0.5  # from here upwards spam is likelier than ham
 SHORT = 400  # characters
-KIND_FOLDS = 5  # fits, in each of which a fifth of the messages, whole kinds, is left out
-LEAST = 1e-12  # a spam probability of exactly 0 has no logarithm
 
 Progress = Callable[[str], None]
 Fit = Callable[[Sequence[Example], Mapping[str, float]], Pipeline]
@@ -68,7 +66,7 @@ def fit(
     if make is make_pipeline:
         examples = [*examples, *hide_in_ham(examples)]
     counts = [weights.get(example.source, 1.0) for example in examples]
-    last, classifier = pipeline.steps[-1]
+    last, classifier = getattr(pipeline, "estimator", pipeline).steps[-1]  # it may be a search for the best parameters
     options = {}
     if has_fit_parameter(classifier, "sample_weight"):
         options[f"{last}__sample_weight"] = counts
@@ -76,8 +74,9 @@ def fit(
         raise BadData(f"--weight: {type(classifier).__name__} cannot weigh messages")
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)  # a fit that did not converge is no fit
+        warnings.filterwarnings("ignore", "Scoring failed")  # `unwrap` says so in one line
         labels = ["spam" if example.is_spam else "ham" for example in examples]
-        return pipeline.fit([example.text for example in examples], labels, **options)
+        return unwrap(pipeline.fit([example.text for example in examples], labels, **options))
 
 
 OWN: Fit = fit
@@ -105,48 +104,6 @@ def hide_in_ham(examples: Sequence[Example], seed: int = 0) -> list[Example]:
         spam[i]._replace(text=" ".join([spam[i].text, *(friendly[j] for j in places)]))
         for i, places in zip(chosen, behind, strict=True)
     ]
-
-
-def leave_kinds_out(examples: Sequence[Example], weights: Mapping[str, float]) -> tuple[list[Example], list[float]]:
-    """Return the examples of known kind, and the spam probability of each by a model that saw none of its kind."""
-    known = [example for example in examples if example.kind]
-    others = [example for example in examples if not example.kind]
-    probability = np.zeros(len(known))
-    for seen, unseen in GroupKFold(KIND_FOLDS).split(known, groups=[example.kind for example in known]):
-        model = as_model(fit([*others, *(known[i] for i in seen)], weights), "kinds left out", THRESHOLD)
-        probability[unseen] = predict(model, [known[i] for i in unseen])
-    return known, probability.tolist()
-
-
-class Calibration(NamedTuple):
-    """What makes log-odds honest: slope x log-odds + shift (Platt 1999, Advances in Large Margin Classifiers)."""
-
-    slope: float
-    shift: float
-
-    @classmethod
-    def fit(cls, truth: Sequence[bool], probability: Sequence[float]) -> Self:
-        """Fit to the spam probabilities of messages that the model never saw."""
-        line = LogisticRegression(C=np.inf).fit(_log_odds(probability)[:, np.newaxis], truth)
-        return cls(float(line.coef_[0, 0]), float(line.intercept_[0]))
-
-    def of(self, probability: Sequence[float]) -> list[float]:
-        """Return honest spam probabilities."""
-        calibrated: list[float] = expit(self.slope * _log_odds(probability) + self.shift).tolist()
-        return calibrated
-
-
-def _log_odds(probability: Sequence[float]) -> np.ndarray:
-    odds: np.ndarray = logit(np.clip(probability, LEAST, 1 - LEAST))
-    return odds
-
-
-def _calibrated(pipeline: Pipeline, calibration: Calibration | None) -> Pipeline:
-    """Return a Pipeline with the calibration built into its weights: it stays one sum."""
-    if calibration:
-        pipeline[-1].coef_ = calibration.slope * pipeline[-1].coef_
-        pipeline[-1].intercept_ = calibration.slope * pipeline[-1].intercept_ + calibration.shift
-    return pipeline
 
 
 def train(
@@ -178,16 +135,20 @@ def train(
         if not unknown:
             raise BadData(f"{name}: holds no message that the training files do not hold too")
 
-    calibration = None
     metrics = {}
+    calibration = None
     progress("leaving kinds out")
-    if fit is OWN and len({example.kind for example in training_part if example.kind}) >= KIND_FOLDS:
-        known, probability = leave_kinds_out(training_part, weights)
+    if fit is OWN and has_kinds(training_part):
+        known, probability = leave_kinds_out(training_part, weights, fit)
         calibration = Calibration.fit([example.is_spam for example in known], probability)
         metrics["kinds left out"] = report(known, calibration.of(probability), threshold)
 
+    def fit_calibrated(chosen: Sequence[Example]) -> Pipeline:
+        pipeline = fit(chosen, weights)
+        return calibration.build_into(pipeline) if calibration else pipeline
+
     progress("fitting on the training part")
-    measured = as_model(_calibrated(fit(training_part, weights), calibration), "training part", threshold, labels)
+    measured = make_model(fit_calibrated(training_part), "training part", threshold, labels)
     progress("measuring on the held-out part")
     probability = predict(measured, held_out)
     metrics["held_out"] = report(held_out, probability, threshold)
@@ -200,7 +161,7 @@ def train(
         metrics[f"unseen: {name}"] = report(unknown, predict(measured, unknown), threshold)
 
     progress("fitting on everything")
-    final = _calibrated(fit([example for example in kept if example.part != APART], weights), calibration)
+    final = fit_calibrated([example for example in kept if example.part != APART])
     card = Card(
         labels=(labels.ham, labels.spam),
         threshold=threshold,
@@ -210,12 +171,8 @@ def train(
             else "Chosen by whoever trained the model; for the shipped one docs/model.md says why."
         ),
         weights=dict(weights),
-        recipe={
-            name: json.loads(json.dumps(step.get_params(), default=repr))
-            for name, step in final.steps
-            if hasattr(step, "get_params")
-        },
-        data=[_describe(dataset) for dataset in datasets],
+        recipe=describe_steps(final),
+        data=[describe(dataset) for dataset in datasets],
         messages=Kept(**_count(kept), copies_dropped=len(examples) - len(kept)),
         split=Split(
             rule="int(sha256(norm(text)), 16) % 10, or, where that holds nothing out, // 10 % 10",
@@ -272,7 +229,15 @@ def report(examples: Sequence[Example], probability: Sequence[float], threshold:
     return measure([example.is_spam for example in examples], probability, threshold)
 
 
-def _describe(dataset: Dataset) -> DataFile:
+def describe_steps(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
+    """Return the parameters of each step of a Pipeline, as a card can hold them."""
+    steps = {name: step.get_params() for name, step in pipeline.steps if hasattr(step, "get_params")}
+    found: dict[str, dict[str, Any]] = json.loads(json.dumps(steps, default=repr))
+    return found
+
+
+def describe(dataset: Dataset) -> DataFile:
+    """Return what a card says of a file."""
     return DataFile(
         file=dataset.name,
         sha256=dataset.sha256,

@@ -23,3 +23,7 @@ def init_app(app: OpenAPI) -> None:
     for command in (set_password, api_key):
         routes.blueprint.cli.add_command(command)
     app.register_blueprint(routes.blueprint, cli_group=None)
+    if not app.config["PUBLIC"]:
+        # Before what the blueprints do by themselves: without a key nothing of a request is read.
+        app.before_request_funcs.setdefault("api", []).insert(0, keys.api_key_required)
+        app.before_request_funcs.setdefault("check", []).insert(0, routes.signed_in_only)

@@ -60,7 +60,7 @@ def list_all(query: ListQuery) -> Response:
 @blueprint.put(
     "/predictions/<prediction_id>/review",
     summary="Say what a message really is",
-    responses=responses(GivenReview, 401, 404, *WITH_BODY, 414),
+    responses=responses(GivenReview, 401, 404, *WITH_BODY),
 )
 def review(path: PredictionPath, body: ReviewRequest) -> Response:
     """Store the true label of a prediction. A key has one verdict on each; a new one replaces it."""

@@ -20,7 +20,6 @@ from webapp.log.tables import (
     failed_sign_ins,
     hourly_failures,
     hourly_predictions,
-    jobs,
     metadata,
     rolled_up,
     schema_version,
@@ -31,7 +30,7 @@ from webapp.log.tables import (
 CHUNK_ROWS = 1_000  # in memory at once, and in one transaction
 # What is forgotten within days at most and belongs to one host or process, and sums that are made anew from the log.
 NOT_COPIED = (
-    *(claims, failed_sign_ins, sign_ins, jobs, stream_consumers),
+    *(claims, failed_sign_ins, sign_ins, stream_consumers),
     *(hourly_predictions, hourly_failures, rolled_up, schema_version),
 )
 
