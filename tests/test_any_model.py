@@ -392,7 +392,7 @@ def test_the_explanation_has_a_bounded_cost(text, monkeypatch):
 
 
 def test_a_pipeline_of_other_classes_or_without_probabilities_is_no_model():
-    with pytest.raises(ModelUnusable, match="its classes are cat and dog"):
+    with pytest.raises(ModelUnusable, match="classes are cat and dog"):
         make_model(fitted(MultinomialNB(), names=("cat", "dog")), "v", 0.5)
     three = Pipeline([("words", CountVectorizer()), ("bayes", MultinomialNB())]).fit(["one", "two", "three"], [1, 2, 3])
     with pytest.raises(ModelUnusable, match="two classes"):
@@ -448,6 +448,10 @@ def test_the_recipe_of_the_documentation_works(flask, models, client, recipe):
         ("something = 1", "has no attribute 'make_pipeline'"),
         (NO_PROBABILITIES, "LinearSVC gives no probabilities"),
         (RECIPE.replace("alpha=0.1", "alpha=-1"), "cannot be fitted"),
+        (
+            RECIPE.replace("ngram_range=(1, 2)", "tokenizer=lambda text: text.split(), token_pattern=None"),
+            "cannot be saved",
+        ),
     ],
 )
 def test_a_recipe_that_cannot_be_used_gets_one_clear_line(flask, models, labelled, recipe, code, reason):

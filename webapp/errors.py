@@ -81,3 +81,8 @@ class LogUnavailable(NotReady):
         reason = str(getattr(error, "orig", error)).partition("\n")[0]  # what follows may quote a row
         logger.error("The log cannot be used: %s", reason)
         return cls("The log cannot be used just now, so nothing was stored. Please try again in a moment.")
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an error of somebody else's code says, as one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

@@ -113,7 +113,6 @@ def train(
 ) -> None:
     """Train a new version of the model on labelled FILES (CSV or TSV, plain or gzip'd)."""
     from webapp.model import training
-    from webapp.model.recipe import fit_with
 
     for item in licences:
         if "=" not in item:
@@ -129,7 +128,7 @@ def train(
     datasets = _read(files, text_column, label_column, by_name, read_labels(words) if words else None)
     labels = datasets[0].labels
     unseen = _read(tests, text_column, label_column, by_name, labels)
-    fit = fit_with(pipeline) if pipeline else training.fit
+    fit = training.fit_with(pipeline) if pipeline else training.fit
     if labels != SPAM_OR_HAM:
         click.echo(f"The labels are {labels.ham} and {labels.spam}; {labels.spam} is the one that is looked for.")
     with click.progressbar(length=6 + len(unseen), label="Training", item_show_func=lambda step: step or "") as bar:

@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sklearn.pipeline import Pipeline
 
 from webapp import config
-from webapp.errors import BadData, ModelUnusable
+from webapp.errors import BadData, ModelUnusable, one_line
 from webapp.model.card import (
     CARD,
     SIGNATURE,
@@ -75,7 +75,8 @@ def save(
     """Write a new version and return its name: UTC date, time, and the first letters of the model file's hash.
 
     The folder gets its name only when it is complete, so a crash leaves no half-written version. `announce` is told the
-    name just before: what must be known of a version is known when it appears.
+    name just before: what must be known of a version is known when it appears. Raises BadData for a Pipeline that
+    cannot be pickled.
     """
     content = _to_bytes(pipeline, file_format)
     digest = hashlib.sha256(content).hexdigest()
@@ -125,7 +126,7 @@ def _claim(models_folder: Path, version: str) -> Path | None:
         unfinished.mkdir()
     except FileExistsError:
         return None
-    if (models_folder / version).exists():  # looked up while the claim is ours: nobody else makes it now
+    if (models_folder / version).exists():  # looked up while the claim is ours: no other process makes it now
         unfinished.rmdir()
         return None
     return unfinished
@@ -141,10 +142,15 @@ def _remove_leftovers(models_folder: Path) -> None:
 
 def _to_bytes(pipeline: Pipeline, file_format: str) -> bytes:
     buffer = io.BytesIO()
-    if file_format == "pickle":
-        pickle.dump(pipeline, buffer, protocol=5)
-    else:
-        joblib.dump(pipeline, buffer, compress=("zlib", 9))
+    try:
+        if file_format == "pickle":
+            pickle.dump(pipeline, buffer, protocol=5)
+        else:
+            joblib.dump(pipeline, buffer, compress=("zlib", 9))
+    except Exception as error:  # a lambda, or whatever else somebody's own Pipeline holds
+        raise BadData(
+            f"The Pipeline cannot be saved ({one_line(error)}). Give each function a name at the top of its module."
+        ) from error
     return buffer.getvalue()
 
 
@@ -161,7 +167,7 @@ def load(models_folder: Path, version: str) -> SpamModel:
         )
         return make_model(pipeline, version, card.threshold, card.words)
     except Exception as error:  # unpickling may raise anything: a class that was moved or is not installed, say
-        reason = str(error) if isinstance(error, ModelUnusable) else f"{type(error).__name__}: {error}"
+        reason = str(error) if isinstance(error, ModelUnusable) else one_line(error)
         recipe = f"Its recipe is {card.pipeline}: {WHERE} " if card.pipeline else ""
         raise ModelUnusable(f"Model {version} cannot be loaded ({reason}). {recipe}{WHAT_TO_DO}") from error
 
@@ -176,7 +182,7 @@ def verify(models_folder: Path, version: str) -> Card:
 def sign(models_folder: Path, version: str) -> Card:
     """Sign a version whose files are as its card says; return that card.
 
-    Nothing is unpickled, so this says nothing about what the model does: whoever signs has to know where it comes from.
+    Nothing is unpickled, so this says nothing about what the model does: know where it comes from before you sign.
     Raises ModelUnusable; BadData without a key, or where the folder cannot be written to.
     """
     if not config.MODEL_KEY:
@@ -220,7 +226,7 @@ def _checked_content(models_folder: Path, version: str, card: Card) -> bytes:
     if saved_with != sklearn.__version__:
         raise ModelUnusable(
             f"Model {version} was saved with scikit-learn {saved_with}, but {sklearn.__version__} is installed. "
-            f"Run pip install scikit-learn=={saved_with}, or train anew (flask --app wsgi train FILE)."
+            f"Run pip install scikit-learn=={saved_with}, or train again (flask --app wsgi train FILE)."
         )
     if card.features_version != FEATURES_VERSION:
         raise ModelUnusable(

@@ -22,7 +22,7 @@ CARD = "model_card.json"
 SIGNATURE = "model_card.sig"
 WHAT_TO_DO = (
     "Take another version (flask --app wsgi models list, then models use VERSION), put the folder back "
-    "(git checkout saved_models), or train anew (flask --app wsgi train FILE)."
+    "(git checkout saved_models), or train again (flask --app wsgi train FILE)."
 )
 
 
@@ -42,16 +42,6 @@ class Kept(Counts):
     """The messages that are left once copies are dropped."""
 
     copies_dropped: int = 0
-
-
-class Split(_Part):
-    """How the messages were divided for measuring."""
-
-    rule: str = ""
-    training_buckets: list[int] = []
-    training_part: Counts = Counts()
-    held_out_part: Counts = Counts()
-    note: str = ""
 
 
 class DataFile(Counts):
@@ -111,7 +101,7 @@ class Card(_Part):
     recipe: dict[str, dict[str, Any]] = {}  # the parameters of each step
     data: list[DataFile]
     messages: Kept = Kept()
-    split: Split = Split()
+    split: dict[str, Any] = {}  # how they were divided for measuring
     metrics: dict[str, Metrics] = {}
     retraining: Retraining | None = None
     reference: ReferenceFile | None = None

@@ -1,7 +1,7 @@
-"""The versions in saved_models/, which one is served, and which one is tried beside it.
+"""Step 3, serve: the versions in saved_models/, and which one is served.
 
-`saved_models/current` and `saved_models/challenger` are small files with the name of a version. They are replaced
-atomically, and every worker looks at them twice a second, so a switch needs no restart.
+`saved_models/current` is a small file with the name of a version. It is replaced atomically, and every worker looks at
+it twice a second, so a switch needs no restart. `saved_models/challenger` names the version that is tried beside it.
 """
 
 import logging
@@ -11,13 +11,14 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from webapp.errors import ModelUnusable, NotFound
 from webapp.model import artifact
 from webapp.model.labels import SPAM_OR_HAM, Labels
 from webapp.model.scoring import SpamModel
 
-LOOK_EVERY_S = 0.5
+REFRESH_S = 0.5
 NONE_CHOSEN = (
     "No model has been chosen yet. Train one (flask --app wsgi train FILE), "
     "or choose one (flask --app wsgi models list, then models use VERSION)."
@@ -26,67 +27,63 @@ NONE_CHOSEN = (
 logger = logging.getLogger(__name__)
 
 
-class _Role:
+class VersionFile:
     """A file that names a version, and that version as this process has loaded it.
 
     `if_missing` says what to do where there is no file; None if there need not be one.
     """
 
-    def __init__(self, folder: Path, name: str, load: Callable[[str], SpamModel], if_missing: str | None = None):
-        self.folder = folder
-        self._load = load
-        self.if_missing = if_missing
-        self.file = folder / name
+    def __init__(self, path: Path, load: Callable[[str], SpamModel], if_missing: str | None = None):
+        self.path = path
         self.model: SpamModel | None = None
         self.error: ModelUnusable | None = None
-        self.labels: dict[str, Labels] = {}  # of each version that was ever loaded
-        self._seen: str | None = None  # what the file said when we looked last
-        self._look_again_at = 0.0
-        self._looking = threading.Lock()
+        self._load = load
+        self._if_missing = if_missing
+        self._seen: str | None = None  # what the file said when it was read last
+        self._refresh_at = 0.0
+        self._refreshing = threading.Lock()
 
-    def named(self) -> str | None:
+    def read(self) -> str | None:
         """Return the name in the file, None if there is none and need not be; raises ModelUnusable."""
         try:
-            return self.file.read_text().strip()
+            return self.path.read_text().strip()
         except (PermissionError, ValueError) as error:
-            raise ModelUnusable(f"{self.file} cannot be read ({error}).") from error
+            raise ModelUnusable(f"{self.path} cannot be read ({error}).") from error
         except OSError as error:
-            if self.if_missing:
-                raise ModelUnusable(self.if_missing) from error
+            if self._if_missing:
+                raise ModelUnusable(self._if_missing) from error
             return None
 
-    def name(self, version: str | None) -> None:
+    def write(self, version: str | None) -> None:
         """Write another version into the file, or remove it."""
         if version is None:
-            self.file.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
         else:
-            new = self.folder / f".{self.file.name}.{os.getpid()}"
+            new = self.path.with_name(f".{self.path.name}.{os.getpid()}.{threading.get_ident()}")
             new.write_text(version + "\n")
-            new.replace(self.file)
-        self._look_again_at = 0.0
+            new.replace(self.path)
+        self._refresh_at = 0.0
 
-    def look(self, wait: bool) -> None:
-        """See, if it is time, whether the file names another version, and load that.
+    def refresh(self, wait: bool) -> None:
+        """Load another version if the file names one; does nothing for half a second after the last time.
 
-        One thread does, while the others go on with the old one, or wait. A version that cannot be loaded is refused,
-        loudly, and the old one stays.
+        One thread does it, while the others go on with the old version, or wait. A version that cannot be loaded is
+        refused, loudly, and the old one stays.
         """
-        if time.monotonic() >= self._look_again_at and self._looking.acquire(blocking=wait):
+        if time.monotonic() >= self._refresh_at and self._refreshing.acquire(blocking=wait):
             try:
-                if time.monotonic() >= self._look_again_at:  # else another thread looked while this one waited
-                    self._look()
+                if time.monotonic() >= self._refresh_at:  # else another thread did while this one waited
+                    self._refresh()
             finally:
-                self._look_again_at = time.monotonic() + LOOK_EVERY_S
-                self._looking.release()
+                self._refresh_at = time.monotonic() + REFRESH_S
+                self._refreshing.release()
 
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         try:
-            version = self.named()
+            version = self.read()
             if version == self._seen and self.error is None:
                 return
             self.model = self._load(version) if version else None
-            if self.model:
-                self.labels[self.model.version] = self.model.labels
             self._seen, self.error = version, None
         except ModelUnusable as error:
             if str(error) != str(self.error):
@@ -100,8 +97,10 @@ class ModelRegistry:
     def __init__(self, folder: Path):
         self.folder = folder
         self.around_use: list[Callable[[str, str, str, str], AbstractContextManager[None]]] = []
-        self._current = _Role(folder, "current", self._load, NONE_CHOSEN)
-        self._challenger = _Role(folder, "challenger", self._load)
+        self._labels: dict[str, Labels] = {}  # of each version that was ever loaded
+        self._loaded: WeakValueDictionary[str, SpamModel] = WeakValueDictionary()
+        self._current = VersionFile(folder / "current", self.load, NONE_CHOSEN)
+        self._challenger = VersionFile(folder / "challenger", self.load)
 
     def versions(self) -> list[str]:
         """Return the names of all versions, oldest first."""
@@ -109,13 +108,42 @@ class ModelRegistry:
             return []
         return sorted(path.name for path in self.folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
+    def must_exist(self, version: str) -> None:
+        """Raise NotFound unless there is such a version."""
+        if version not in self.versions():
+            raise NotFound(f"There is no model {version}. See them with: flask --app wsgi models list")
+
+    def load(self, version: str) -> SpamModel:
+        """Load a version, or take the one that this process has in use already; raises ModelUnusable."""
+        model = self._loaded.get(version)
+        if model:
+            artifact.verify(self.folder, version)
+        else:
+            model = self._loaded[version] = artifact.load(self.folder, version)
+            self._labels[version] = model.labels
+        return model
+
+    # --- The version that is served ---
+
     def current_version(self) -> str:
         """Return the name in `current`; raises ModelUnusable."""
-        return self._current.named() or ""
+        return self._current.read() or ""
 
-    def challenger_version(self) -> str | None:
-        """Return the name in `challenger`, None where no version is being tried; raises ModelUnusable."""
-        return self._challenger.named()
+    def current(self) -> SpamModel:
+        """Return the served model; raises ModelUnusable where there is none yet."""
+        served = self._current
+        served.refresh(wait=served.model is None)
+        if served.model is None:
+            raise served.error or ModelUnusable("The model is being loaded. Please try again in a moment.")
+        return served.model
+
+    def labels(self, version: str = "") -> Labels:
+        """Return a version's words for the labels; without one those of the served model, else ham and spam."""
+        try:
+            served = self.current().labels
+        except ModelUnusable:
+            served = SPAM_OR_HAM
+        return self._labels.get(version, served)
 
     def use(self, version: str, who: str = "", why: str = "", kind: str = "use") -> None:
         """Serve a version from now on; raises NotFound, ModelUnusable or what a hook raises: then nothing changes.
@@ -123,46 +151,11 @@ class ModelRegistry:
         Each hook of `around_use` is called with kind, version, who and why, and gives a context manager: the switch
         happens inside, and not if it cannot be entered.
         """
-        self._check(version)
+        self._check_version(version)
         with ExitStack() as stack:
             for hook in self.around_use:
                 stack.enter_context(hook(kind, version, who, why))
-            self._current.name(version)
-
-    def challenge(self, version: str | None) -> None:
-        """Try a version in the shadow of the current one from now on, or none; raises NotFound or ModelUnusable."""
-        if version is not None:
-            self._check(version)
-        self._challenger.name(version)
-
-    def current(self) -> SpamModel:
-        """Return the served model; raises ModelUnusable.
-
-        A new version is loaded by one thread while the others go on with the old one. One that cannot be loaded is
-        refused, loudly, and the old one stays; `check` says so.
-        """
-        role = self._current
-        role.look(wait=role.model is None)
-        if role.model is None:
-            raise role.error or ModelUnusable("The model is being loaded. Please try again in a moment.")
-        return role.model
-
-    def labels(self, version: str = "") -> Labels:
-        """Return the served model's words for the labels; ham and spam where none can be served.
-
-        Where a version is given that was served a moment ago, its words: an answer and its label belong together.
-        """
-        try:
-            served = self.current().labels
-        except ModelUnusable:
-            served = SPAM_OR_HAM
-        return self._current.labels.get(version, served)
-
-    def challenger(self) -> SpamModel | None:
-        """Return the model that is tried, None if there is none or it cannot be loaded: no verdict waits for it."""
-        role = self._challenger
-        role.look(wait=False)
-        return None if role.error else role.model
+            self._current.write(version)
 
     def check(self) -> None:
         """Raise ModelUnusable unless the current version is the one that is served, and its files are as its card says.
@@ -175,19 +168,23 @@ class ModelRegistry:
             raise self._current.error
         artifact.verify(self.folder, self.current_version())
 
-    def _load(self, version: str) -> SpamModel:
-        """Load a version, or take it over where this process has it already, as when a challenger is promoted."""
-        for model in (self._current.model, self._challenger.model):
-            if model and model.version == version:
-                artifact.verify(self.folder, version)
-                return model
-        return artifact.load(self.folder, version)
+    # --- The version that is tried beside it ---
 
-    def must_exist(self, version: str) -> None:
-        """Raise NotFound unless there is such a version."""
-        if version not in self.versions():
-            raise NotFound(f"There is no model {version}. See them with: flask --app wsgi models list")
+    def challenger_version(self) -> str | None:
+        """Return the name in `challenger`, None where no version is being tried; raises ModelUnusable."""
+        return self._challenger.read()
 
-    def _check(self, version: str) -> None:
+    def challenger(self) -> SpamModel | None:
+        """Return the model that is tried, None if there is none or it cannot be loaded: no verdict waits for it."""
+        self._challenger.refresh(wait=False)
+        return None if self._challenger.error else self._challenger.model
+
+    def challenge(self, version: str | None) -> None:
+        """Try a version in the shadow of the current one from now on, or none; raises NotFound or ModelUnusable."""
+        if version is not None:
+            self._check_version(version)
+        self._challenger.write(version)
+
+    def _check_version(self, version: str) -> None:
         self.must_exist(version)
         artifact.verify(self.folder, version)

@@ -1,8 +1,18 @@
-"""Step 1, train: fit on one part, measure on the other, then fit on all."""
+"""Step 1, train: fit on one part of the messages, measure on the other, then fit on all.
 
+make_pipeline   the model: what it looks at, and what learns
+train           the whole way, from labelled files to a fitted Pipeline and the card that describes it
+fit             one fit
+load_recipe     somebody's own make_pipeline
+"""
+
+import importlib
 import json
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -12,8 +22,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
-from webapp.errors import BadData
-from webapp.model.card import Card, Counts, DataFile, Kept, Split
+from webapp.errors import BadData, one_line
+from webapp.model.artifact import WHERE
+from webapp.model.card import Card, DataFile, Kept
 from webapp.model.datasets import APART, TRAIN_BUCKETS, Dataset, Example, drop_copies, split
 from webapp.model.evaluation import Metrics, measure
 from webapp.model.features import MessageVectorizer
@@ -29,16 +40,6 @@ Progress = Callable[[str], None]
 Fit = Callable[[Sequence[Example], Mapping[str, float]], Pipeline]
 
 
-class Training(NamedTuple):
-    """What came out of a training run."""
-
-    pipeline: Pipeline  # fitted on all messages, but for those that are kept apart
-    card: Card  # everything about it but its files
-    held_out: list[Example]
-    held_out_probability: list[float]  # by the model that was fitted on the training part alone
-    reference: Reference  # what live traffic is compared with later, of held-out messages
-
-
 def make_pipeline() -> Pipeline:
     """Return the unfitted model: message to terms, terms to spam probability."""
     return Pipeline(
@@ -50,6 +51,16 @@ def make_pipeline() -> Pipeline:
     )
 
 
+class Training(NamedTuple):
+    """What came out of a training run."""
+
+    pipeline: Pipeline  # fitted on all messages, but for those that are kept apart
+    card: Card  # everything about it but its files
+    held_out: list[Example]
+    held_out_probability: list[float]  # by the model that was fitted on the training part alone
+    reference: Reference  # what live traffic is compared with later, of held-out messages
+
+
 def fit(
     examples: Sequence[Example], weights: Mapping[str, float], make: Callable[[], Pipeline] = make_pipeline
 ) -> Pipeline:
@@ -58,17 +69,20 @@ def fit(
     What it learns to tell apart is called "spam" and "ham", whatever the words in the files.
     """
     pipeline = make()
-    counts = [weights.get(example.source, 1.0) for example in examples]
     last, classifier = pipeline.steps[-1]
     options = {}
     if has_fit_parameter(classifier, "sample_weight"):
-        options[f"{last}__sample_weight"] = counts
+        options[f"{last}__sample_weight"] = [weights.get(example.source, 1.0) for example in examples]
     elif weights:
         raise BadData(f"--weight: {type(classifier).__name__} cannot weigh messages")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", ConvergenceWarning)  # a fit that did not converge is no fit
-        labels = ["spam" if example.is_spam else "ham" for example in examples]
-        return pipeline.fit([example.text for example in examples], labels, **options)
+    texts = [example.text for example in examples]
+    labels = ["spam" if example.is_spam else "ham" for example in examples]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ConvergenceWarning)  # a fit that did not converge is no fit
+            return pipeline.fit(texts, labels, **options)
+    except Exception as error:  # it may be somebody's own code
+        raise BadData(f"The Pipeline cannot be fitted ({one_line(error)})") from error
 
 
 def train(
@@ -82,24 +96,25 @@ def train(
 ) -> Training:
     """Train on labelled files and measure on messages that the measured model never saw.
 
-    Copies are dropped first, over all files. `unseen` are files of other origin, only ever measured on. `weights` says
-    how much a message of a source counts in the fit (1 where it does not say). `progress` is told of each step as it
-    begins. `fit` makes the model, `fewest` is how many messages of each label each part must have. The words for
-    the labels are those of the files, the same in all. Raises BadData.
+    `unseen` are files of other origin, only ever measured on. `weights` says how much a message of a source counts in
+    the fit (1 where it does not say). `progress` is told of each step as it begins. `fit` makes the model, `fewest` is
+    how many messages of each label each part must have. Raises BadData.
     """
-    labels = datasets[0].labels if datasets else SPAM_OR_HAM
+    # Copies go first, over all files: one that is in both parts would be measured on after it was learnt.
     progress("dropping copies")
+    labels = datasets[0].labels if datasets else SPAM_OR_HAM
     examples = [example for dataset in datasets for example in dataset.examples]
     kept = drop_copies(examples)
     training_part, held_out = split(kept)
-    _check(training_part, "training part", fewest, labels)
-    _check(held_out, "held-out part", fewest, labels)
+    _check_size(training_part, "training part", fewest, labels)
+    _check_size(held_out, "held-out part", fewest, labels)
     _check_weights(weights, kept)
     strangers = {dataset.name: drop_copies([*kept, *dataset.examples])[len(kept) :] for dataset in unseen}
     for name, unknown in strangers.items():
         if not unknown:
             raise BadData(f"{name}: holds no message that the training files do not hold too")
 
+    # Every figure comes from a model that was fitted on the training part alone.
     progress("fitting on the training part")
     measured = make_model(fit(training_part, weights), "training part", threshold, labels)
     progress("measuring on the held-out part")
@@ -113,6 +128,7 @@ def train(
         progress(f"measuring on {name}")
         metrics[f"unseen: {name}"] = report(unknown, predict(measured, unknown), threshold)
 
+    # What is saved has learnt from all messages, so it is no worse.
     progress("fitting on everything")
     final = fit([example for example in kept if example.part != APART], weights)
     card = Card(
@@ -127,17 +143,17 @@ def train(
         recipe={
             name: json.loads(json.dumps(step.get_params(), default=repr))
             for name, step in final.steps
-            if hasattr(step, "get_params")
+            if step != "passthrough"
         },
         data=[_describe(dataset) for dataset in datasets],
         messages=Kept(**_count(kept), copies_dropped=len(examples) - len(kept)),
-        split=Split(
-            rule="int(sha256(norm(text)), 16) % 10, or, where that holds nothing out, // 10 % 10",
-            training_buckets=list(TRAIN_BUCKETS),
-            training_part=Counts(**_count(training_part)),
-            held_out_part=Counts(**_count(held_out)),
-            note="Measured on the held-out part, fitted on the training part; the saved model is fitted on both.",
-        ),
+        split={
+            "rule": "int(sha256(norm(text)), 16) % 10, or, where that holds nothing out, // 10 % 10",
+            "training_buckets": list(TRAIN_BUCKETS),
+            "training_part": _count(training_part),
+            "held_out_part": _count(held_out),
+            "note": "Measured on the held-out part, fitted on the training part; the saved model is fitted on both.",
+        },
         metrics=metrics,
     )
     progress("done")
@@ -149,6 +165,11 @@ def predict(model: SpamModel, examples: Sequence[Example]) -> list[float]:
     return model.spam_probabilities([example.text for example in examples])
 
 
+def report(examples: Sequence[Example], probability: Sequence[float], threshold: float) -> Metrics:
+    """Measure the spam probabilities that a model gives to examples."""
+    return measure([example.is_spam for example in examples], probability, threshold)
+
+
 def evaluate(model: SpamModel, datasets: Sequence[Dataset]) -> Metrics:
     """Measure a model on labelled files, copies dropped; raises BadData."""
     examples = drop_copies(example for dataset in datasets for example in dataset.examples)
@@ -157,7 +178,7 @@ def evaluate(model: SpamModel, datasets: Sequence[Dataset]) -> Metrics:
     return report(examples, predict(model, examples), model.threshold)
 
 
-def _check(examples: Sequence[Example], part: str, fewest: int, labels: Labels) -> None:
+def _check_size(examples: Sequence[Example], part: str, fewest: int, labels: Labels) -> None:
     count = _count(examples)
     for label in ("spam", "ham"):
         if count[label] < fewest:
@@ -179,11 +200,6 @@ def _check_weights(weights: Mapping[str, float], examples: Sequence[Example]) ->
 def _count(examples: Sequence[Example]) -> dict[str, int]:
     spam = sum(example.is_spam for example in examples)
     return {"messages": len(examples), "spam": spam, "ham": len(examples) - spam}
-
-
-def report(examples: Sequence[Example], probability: Sequence[float], threshold: float) -> Metrics:
-    """Measure the spam probabilities that a model gives to examples."""
-    return measure([example.is_spam for example in examples], probability, threshold)
 
 
 def _describe(dataset: Dataset) -> DataFile:
@@ -208,3 +224,33 @@ def _reference(model: SpamModel, examples: Sequence[Example], probability: Seque
     chosen = np.random.default_rng(seed).choice(len(examples), size, replace=False).tolist()
     observed = [observe(model, examples[i].text, probability[i]) for i in chosen]
     return summarise(observed, [probability[i] >= model.threshold for i in chosen])
+
+
+def fit_with(name: str) -> Fit:
+    """Return what fits the Pipeline of module:function in place of Hamlet's own; raises BadData."""
+    return partial(fit, make=load_recipe(name))
+
+
+def load_recipe(name: str) -> Callable[[], Pipeline]:
+    """Return the function module:function, which is imported from the working directory, webapp/ or what is installed.
+
+    Importing runs the module. Raises BadData, also where the function does not return a Pipeline with probabilities.
+    """
+    module, _, function = name.partition(":")
+    if not (module and function.isidentifier()):
+        raise BadData(f"--pipeline {name}: write it as module:function, such as my_recipe:make_pipeline")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    try:
+        make: Callable[[], Pipeline] = getattr(importlib.import_module(module), function)
+        pipeline = make()
+    except Exception as error:  # it is somebody's own code
+        raise BadData(f"--pipeline {name} cannot be used ({one_line(error)}): {WHERE}") from error
+    if not isinstance(pipeline, Pipeline):
+        raise BadData(f"--pipeline {name} returns no sklearn.pipeline.Pipeline, but a {type(pipeline).__name__}")
+    if not hasattr(pipeline, "predict_proba"):
+        raise BadData(
+            f"--pipeline {name}: {type(pipeline[-1]).__name__} gives no probabilities (predict_proba). "
+            "Wrap it into sklearn.calibration.CalibratedClassifierCV."
+        )
+    return make

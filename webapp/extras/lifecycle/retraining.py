@@ -22,7 +22,6 @@ from webapp.model import artifact, training
 from webapp.model.card import Card, Retraining, read_card
 from webapp.model.datasets import APART, Dataset, Example, bucket, copy_keys, drop_copies, read_labelled
 from webapp.model.evaluation import Metrics
-from webapp.model.recipe import fit_with
 from webapp.model.registry import ModelRegistry
 from webapp.model.scoring import HamletModel, SpamModel, make_model
 
@@ -218,7 +217,7 @@ def _fit(
     weights = card.weights | {REVIEWS: WEIGHTS[how]}
     weights = {source: weight for source, weight in weights.items() if source in sources}
     if how == "anew":
-        fit = fit_with(card.pipeline) if card.pipeline else training.fit
+        fit = training.fit_with(card.pipeline) if card.pipeline else training.fit
         return training.train(datasets, (), weights, served.threshold, progress, fit)
     if not isinstance(served, HamletModel):
         raise BadData(
