@@ -21,15 +21,19 @@ from sklearn.pipeline import Pipeline
 
 from webapp.config import MAX_TEXT_LENGTH, ROOT
 from webapp.errors import BadData, ModelUnusable
+from webapp.extras.lifecycle.challenger import slot
 from webapp.extras.monitor.change import drift_report
 from webapp.extras.monitor.span import span
 from webapp.extras.review.samples import draw
 from webapp.extras.stream.handler import Record, prediction
 from webapp.inference import to_response
 from webapp.model import artifact, training
-from webapp.model.datasets import read_labelled
+from webapp.model import registry as registry_module
+from webapp.model.datasets import Example, read_labelled
 from webapp.model.labels import Labels, find_labels, read_labels
+from webapp.model.recipe import fit_with, load_recipe
 from webapp.model.scoring import MOST_CHARACTERS, MOST_TERMS, HamletModel, LinearModel, SpamModel, make_model
+from webapp.model.try_load import try_load
 from webapp.web import words
 from webapp.web.explanation import mark
 
@@ -37,15 +41,7 @@ DATA = ROOT / "docs" / "examples" / "urgent.csv"
 URGENT = "Water is dripping onto the fuse box right now, please send someone immediately, come at once"
 NORMAL = "Could you please tell me the opening hours of the library over the holidays?"
 INNER_WORDS = re.compile(r"\b(spam|ham)\b", re.IGNORECASE)
-NO_PROBABILITIES = """
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.pipeline import make_pipeline as pipeline
-from sklearn.svm import LinearSVC
-
-def make_pipeline():
-    return pipeline(CountVectorizer(), LinearSVC())
-"""
-RECIPE = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "own_model.md").read_text(), re.DOTALL)[1]
+RECIPE = re.search(r"```python\n((?!# train).*?)```", (ROOT / "docs" / "own_model.md").read_text(), re.DOTALL)[1]
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +132,7 @@ def test_neither_do_pages_about_two_versions_that_differ(signed_in, urgent_app, 
     reference = artifact.read_reference(registry.folder, first)
     now = dt.datetime(2026, 2, 3, tzinfo=dt.UTC)
     second = artifact.save(registry.folder, registry.current().pipeline, card, "joblib", now, reference)
-    registry.challenge(second)
+    slot(registry).write(second)
     ids = [signed_in.post("/api/v1/predict", json={"text": text}).json["id"] for text in (URGENT, NORMAL)]
     signed_in.post("/review/sample", data={"size": 2, "days": 1})
     queue = signed_in.get("/review?queue=challenger").text
@@ -146,6 +142,25 @@ def test_neither_do_pages_about_two_versions_that_differ(signed_in, urgent_app, 
     assert "A message on which they differ" in compared
     for page in (queue, compared, signed_in.get("/models").text, signed_in.get("/review?queue=challenger").text):
         assert not INNER_WORDS.search(words_of(page))
+
+
+def test_a_running_server_speaks_the_words_of_what_is_served_now(saved, models, app, client, monkeypatch):
+    """Templates that were rendered before, imported macros too, say the new words after a switch."""
+    monkeypatch.setattr(registry_module, "REFRESH_S", 0)
+    client.post("/login", data={"password": PASSWORD})
+    assert "<h1>Ham or spam?</h1>" in client.get("/").text
+    pages = ["/", "/review", "/models", "/models/compare", "/api/docs"]
+    for page in pages:
+        client.get(page)
+    assert "Spam probability" in client.post("/", data={"text": URGENT}, follow_redirects=True).text
+    urgent = (saved["sum"] / "current").read_text()
+    shutil.copytree(saved["sum"] / urgent, models / urgent)
+    app.extensions["inference"].registry.use(urgent)
+    assert "<h1>Normal or urgent?</h1>" in client.get("/").text
+    answer = client.post("/", data={"text": URGENT}, follow_redirects=True).text
+    assert "Urgent probability" in answer
+    for page in [answer, *(client.get(page).text for page in pages)]:
+        assert not INNER_WORDS.search(words_of(page).replace("No spam", ""))
 
 
 def test_keys_are_the_first_letters_where_these_are_free(urgent_app, monkeypatch):
@@ -439,26 +454,96 @@ def test_the_recipe_of_the_documentation_works(flask, models, client, recipe):
     assert client.post("/api/v1/predict", json={"text": URGENT}).json["label"] == "urgent"
 
 
-@pytest.mark.parametrize(
-    ("code", "reason"),
-    [
-        ("def make_pipeline(): return 7", "returns no sklearn.pipeline.Pipeline, but a int"),
-        ("def make_pipeline(): 1 / 0", "ZeroDivisionError"),
-        ("import nowhere_to_be_found", "No module named 'nowhere_to_be_found'"),
-        ("something = 1", "has no attribute 'make_pipeline'"),
-        (NO_PROBABILITIES, "LinearSVC gives no probabilities"),
-        (RECIPE.replace("alpha=0.1", "alpha=-1"), "cannot be fitted"),
-        (
-            RECIPE.replace("ngram_range=(1, 2)", "tokenizer=lambda text: text.split(), token_pattern=None"),
-            "cannot be saved",
-        ),
-    ],
-)
+HEAD = """
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.compose import ColumnTransformer
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.naive_bayes import MultinomialNB
+from sklearn.pipeline import make_pipeline as pipe
+from sklearn.svm import LinearSVC
+
+class Odd(ClassifierMixin, BaseEstimator):
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        return self
+    def predict_proba(self, X):
+        return np.full((X.shape[0], 2), 0.5) * [1.5, 0.5]
+
+class Missing(Odd):
+    def predict_proba(self, X):
+        return np.full((X.shape[0], 2), np.nan)
+
+class OneColumn(Odd):
+    def predict_proba(self, X):
+        return np.full(X.shape[0], 0.5)
+
+class Zeros(Odd):
+    def fit(self, X, y):
+        if set(y) != {0, 1}:
+            raise ValueError(f"Expected classes [0 1], got {sorted(set(y))}")
+"""
+MODULE = "its module must lie beside wsgi.py"
+RECIPES = [
+    ("make_pipeline = 7", "TypeError"),
+    ("def make_pipeline(): return 7", "gives no sklearn.pipeline.Pipeline, but a int"),
+    ("def make_pipeline(): return MultinomialNB()", "It takes the vectoriser and the classifier"),
+    ("def make_pipeline(): 1 / 0", "ZeroDivisionError"),
+    ("import nowhere_to_be_found", "No module named 'nowhere_to_be_found'"),
+    ("something = 1", "has no attribute 'make_pipeline'"),
+    ("make_pipeline = pipe(CountVectorizer(), LinearSVC())", "LinearSVC gives no probabilities"),
+    ("make_pipeline = pipe(CountVectorizer(tokenizer=lambda s: s.split()), MultinomialNB())", "Write a lambda"),
+    ("make_pipeline = pipe(TfidfVectorizer(), MultinomialNB(alpha=-1))", "cannot be fitted (InvalidParameterError"),
+    ("make_pipeline = pipe(TfidfVectorizer(), Zeros())", "y holds the words 'ham' and 'spam'"),
+    (
+        'make_pipeline = pipe(ColumnTransformer([("t", TfidfVectorizer(), "text")]), MultinomialNB())',
+        "X is a list of str",
+    ),
+    ("make_pipeline = pipe(TfidfVectorizer(), Odd())", "not from 0 to 1, or do not add up to 1"),
+    ("make_pipeline = pipe(TfidfVectorizer(), Missing())", "not from 0 to 1"),
+    ("make_pipeline = pipe(TfidfVectorizer(), OneColumn())", "numbers, not 2 x 2"),
+    (
+        'make_pipeline = pipe(TfidfVectorizer(), GridSearchCV(LogisticRegression(), {"C": [1, 9]}, scoring="f1"))',
+        "make_scorer(f1_score, pos_label='spam')",
+    ),
+]
+
+
+@pytest.mark.parametrize(("code", "reason"), RECIPES)
 def test_a_recipe_that_cannot_be_used_gets_one_clear_line(flask, models, labelled, recipe, code, reason):
     before = sorted(models.iterdir())
-    result = flask("train", labelled, "--pipeline", recipe(code))
+    result = flask("train", labelled, "--pipeline", recipe(HEAD + code))
     assert (result.exit_code, reason in result.stderr) == (2, True), result.stderr
+    assert (MODULE in result.stderr) == ("No module" in reason)  # that is no help for any other mistake
+    assert len([line for line in result.stderr.splitlines() if line.startswith("Error")]) == 1
+    assert "Traceback" not in result.output
     assert sorted(models.iterdir()) == before
+
+
+def test_what_cannot_be_saved_is_refused_before_the_fit(recipe):
+    code = "make_pipeline = pipe(TfidfVectorizer(preprocessor=lambda text: text), MultinomialNB())"
+    with pytest.raises(BadData, match="Write a lambda"):
+        load_recipe(recipe(HEAD + code))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "make_pipeline = pipe(TfidfVectorizer(), MultinomialNB())",
+        'make_pipeline = GridSearchCV(pipe(TfidfVectorizer(), MultinomialNB()), {"multinomialnb__alpha": [1]})',
+        'def make_pipeline(): return pipe(TfidfVectorizer(), GridSearchCV(LogisticRegression(), {"C": [1, 9]}, cv=2))',
+    ],
+    ids=["a Pipeline", "a search around it", "a search in it"],
+)
+def test_a_recipe_may_be_a_pipeline_or_a_search(recipe, code):
+    fit = fit_with(recipe(HEAD + code))
+    examples = [Example(text, label == "spam", "file") for label, text in messages(60)]
+    pipeline = fit(examples, {})
+    assert type(pipeline) is Pipeline
+    assert not hasattr(pipeline[-1], "best_estimator_")
+    assert fit(examples, {}) is not pipeline  # each fit is of its own
 
 
 def test_a_recipe_is_named_as_module_and_function(flask, models, labelled):
@@ -496,3 +581,41 @@ def test_a_model_whose_module_is_gone_is_refused_with_the_reason(flask, models, 
     os.remove("own_class.py")
     with pytest.raises(ModelUnusable, match=r"No module named 'own_class'.*own_class:make_pipeline.*beside wsgi.py"):
         artifact.load(models, version)
+
+
+@pytest.mark.real_load
+def test_nothing_is_served_or_tried_that_a_new_server_could_not_load(flask, models, labelled, recipe, client):
+    """The module lies in the working directory of the command, where no server looks, and is loaded here."""
+    first = (models / "current").read_text().strip()
+    assert flask("train", labelled, "--pipeline", recipe(OWN_CLASS, "own_class")).exit_code == 0
+    version = max(path.name for path in models.iterdir() if path.is_dir())
+    assert artifact.load(models, version)  # as this process has the module
+    client.post("/login", data={"password": PASSWORD})
+    for answer in (
+        flask("models", "use", version).output,
+        flask("models", "challenge", version).output,
+        words_of(client.post("/models/use", data={"version": version}).text),
+    ):
+        assert "No module named 'own_class'" in answer
+        assert "served now" not in answer
+    assert (models / "current").read_text().strip() == first
+    assert not (models / "challenger").exists()
+    assert flask("models", "history").output == ""
+
+
+@pytest.mark.real_load
+def test_a_model_that_ends_the_process_is_refused_too(models, monkeypatch):
+    version = (models / "current").read_text().strip()
+    try_load(models, version)
+    (models / "sitecustomize.py").write_text("import os; os._exit(9)")
+    monkeypatch.setenv("PYTHONPATH", str(models))
+    with pytest.raises(ModelUnusable, match="ends the process that loads it .exit status 9."):
+        try_load(models, version)
+
+
+def test_a_card_with_two_equal_labels_is_refused(models):
+    version = (models / "current").read_text().strip()
+    path = models / version / "model_card.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"labels": ["ham", "ham"]}))
+    with pytest.raises(ModelUnusable, match="is not readable"):
+        artifact.verify(models, version)

@@ -1,25 +1,29 @@
 """Step 2, save: a version of the model is a folder with the model file and its card.
 
-    saved_models/<version>/model.joblib (or model.pkl)    the scikit-learn Pipeline
+    saved_models/<version>/model.joblib (or model.pkl, model.skops)    the scikit-learn Pipeline
     saved_models/<version>/model_card.json                what it is, what it was made from, how good it is
     saved_models/<version>/reference.json                 what messages looked like at training, to notice drift
 
 Loading a pickle runs whatever code is in it. So the file's SHA-256 is compared with the card's before anything is
 unpickled, and so are the versions: scikit-learn itself would only warn. The hash shows damage and mix-ups; against
-somebody who can write both files only a signature helps (card.py). This is the one module that unpickles.
+somebody who can write both files only a signature helps (card.py). A file of skops runs no code: it may hold types that
+skops or Hamlet trusts, and no others. This is the one module that unpickles.
 """
 
 import datetime as dt
 import hashlib
+import importlib
 import io
 import json
 import pickle
 import platform
 import shutil
 import time
+import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy
@@ -28,7 +32,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sklearn.pipeline import Pipeline
 
 from webapp import config
-from webapp.errors import BadData, ModelUnusable, one_line
+from webapp.config import FLASK, PIP_INSTALL
+from webapp.errors import BadData, ModelUnusable
 from webapp.model.card import (
     CARD,
     SIGNATURE,
@@ -47,7 +52,13 @@ from webapp.model.reference import Reference
 from webapp.model.scoring import SpamModel, make_model
 
 REFERENCE = "reference.json"
-MODEL_FILES = {"joblib": "model.joblib", "pickle": "model.pkl"}
+MODEL_FILES = {"joblib": "model.joblib", "pickle": "model.pkl", "skops": "model.skops"}
+# Beside those that skops trusts by itself. Never a card's: whoever can write a card could trust anything.
+TRUSTED = [
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "webapp.model.features.MessageVectorizer",
+]
 WHERE = "its module must lie beside wsgi.py, in webapp/, or be installed, wherever the model is served."
 DAY_S = 24 * 60 * 60
 
@@ -69,16 +80,16 @@ def save(
     card: Card,
     file_format: str,
     now: dt.datetime,
-    reference: Reference,
+    reference: Reference | None,
     announce: Callable[[str], None] = lambda version: None,
 ) -> str:
     """Write a new version and return its name: UTC date, time, and the first letters of the model file's hash.
 
     The folder gets its name only when it is complete, so a crash leaves no half-written version. `announce` is told the
-    name just before: what must be known of a version is known when it appears. Raises BadData for a Pipeline that
-    cannot be pickled.
+    name just before: what must be known of a version is known when it appears. There is no reference where nobody knows
+    the training messages.
     """
-    content = _to_bytes(pipeline, file_format)
+    content = to_bytes(pipeline, file_format)
     digest = hashlib.sha256(content).hexdigest()
     reference_content = json.dumps(reference, ensure_ascii=False, separators=(",", ":")).encode()
     models_folder.mkdir(exist_ok=True)
@@ -99,7 +110,8 @@ def save(
                 "numpy": numpy.__version__,
             },
             "features_version": FEATURES_VERSION,
-            "reference": ReferenceFile(
+            "reference": reference
+            and ReferenceFile(
                 file=REFERENCE,
                 sha256=hashlib.sha256(reference_content).hexdigest(),
                 messages=reference["messages"],
@@ -108,7 +120,8 @@ def save(
     ).to_json()
     try:
         (unfinished / MODEL_FILES[file_format]).write_bytes(content)
-        (unfinished / REFERENCE).write_bytes(reference_content)
+        if reference:
+            (unfinished / REFERENCE).write_bytes(reference_content)
         (unfinished / CARD).write_bytes(card_content)
         if config.MODEL_KEY:
             (unfinished / SIGNATURE).write_text(signature_of(card_content, config.MODEL_KEY))
@@ -126,7 +139,7 @@ def _claim(models_folder: Path, version: str) -> Path | None:
         unfinished.mkdir()
     except FileExistsError:
         return None
-    if (models_folder / version).exists():  # looked up while the claim is ours: no other process makes it now
+    if (models_folder / version).exists():  # looked up while the claim is ours: nobody else makes it now
         unfinished.rmdir()
         return None
     return unfinished
@@ -140,18 +153,46 @@ def _remove_leftovers(models_folder: Path) -> None:
                 shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _to_bytes(pipeline: Pipeline, file_format: str) -> bytes:
-    buffer = io.BytesIO()
+def to_bytes(pipeline: Any, file_format: str) -> bytes:
+    """Return a Pipeline as the bytes of a file; raises BadData for what a file of skops may not hold."""
+    if file_format == "pickle":
+        return pickle.dumps(pipeline, protocol=5)
+    if file_format == "joblib":
+        buffer = io.BytesIO()
+        joblib.dump(pipeline, buffer, compress=("zlib", 9))
+        return buffer.getvalue()
+    content: bytes = skops_io().dumps(pipeline, compression=zipfile.ZIP_DEFLATED, compresslevel=9)
+    if foreign := _untrusted(content):
+        raise BadData(f"--format skops cannot hold {', '.join(foreign)}, as it would run code. Take --format joblib.")
+    return content
+
+
+def from_bytes(content: bytes, file_format: str) -> Any:
+    """Return what is in the bytes of a file. Unless it is of skops, the code in it is run, and may raise anything."""
+    if file_format == "pickle":
+        return pickle.loads(content)  # noqa: S301  the one place where a pickle is read, after all checks
+    if file_format == "joblib":
+        return joblib.load(io.BytesIO(content))
+    if foreign := _untrusted(content):
+        raise ModelUnusable(f"it holds types that Hamlet does not trust: {', '.join(foreign)}")
+    return skops_io().loads(content, trusted=TRUSTED)
+
+
+def _untrusted(content: bytes) -> list[str]:
+    return sorted(set(skops_io().get_untrusted_types(data=content)) - set(TRUSTED))
+
+
+def detect_format(content: bytes) -> str:
+    """Return what kind of file somebody's model is: joblib reads what pickle has written, too."""
+    return "skops" if content.startswith(b"PK") else "joblib"
+
+
+def skops_io() -> Any:
+    """Return the module skops.io; raises ModelUnusable where it is not installed."""
     try:
-        if file_format == "pickle":
-            pickle.dump(pipeline, buffer, protocol=5)
-        else:
-            joblib.dump(pipeline, buffer, compress=("zlib", 9))
-    except Exception as error:  # a lambda, or whatever else somebody's own Pipeline holds
-        raise BadData(
-            f"The Pipeline cannot be saved ({one_line(error)}). Give each function a name at the top of its module."
-        ) from error
-    return buffer.getvalue()
+        return importlib.import_module("skops.io")
+    except ImportError as error:
+        raise ModelUnusable("it takes skops: pip install -r requirements-skops.txt") from error
 
 
 def load(models_folder: Path, version: str) -> SpamModel:
@@ -160,15 +201,12 @@ def load(models_folder: Path, version: str) -> SpamModel:
     content = _checked_content(models_folder, version, card)
     # Unpickle the very bytes that were checked: the file could be exchanged in between.
     try:
-        pipeline = (
-            pickle.loads(content)  # noqa: S301  the one place where a pickle is read, after all checks
-            if card.model_file.format == "pickle"
-            else joblib.load(io.BytesIO(content))
-        )
+        pipeline = from_bytes(content, card.model_file.format)
         return make_model(pipeline, version, card.threshold, card.words)
     except Exception as error:  # unpickling may raise anything: a class that was moved or is not installed, say
-        reason = str(error) if isinstance(error, ModelUnusable) else one_line(error)
-        recipe = f"Its recipe is {card.pipeline}: {WHERE} " if card.pipeline else ""
+        reason = str(error) if isinstance(error, ModelUnusable) else f"{type(error).__name__}: {error}"
+        is_gone = card.pipeline and isinstance(error, (ImportError, AttributeError))
+        recipe = f"Its recipe is {card.pipeline}: {WHERE} " if is_gone else ""
         raise ModelUnusable(f"Model {version} cannot be loaded ({reason}). {recipe}{WHAT_TO_DO}") from error
 
 
@@ -182,7 +220,7 @@ def verify(models_folder: Path, version: str) -> Card:
 def sign(models_folder: Path, version: str) -> Card:
     """Sign a version whose files are as its card says; return that card.
 
-    Nothing is unpickled, so this says nothing about what the model does: know where it comes from before you sign.
+    Nothing is unpickled, so this says nothing about what the model does: whoever signs has to know where it comes from.
     Raises ModelUnusable; BadData without a key, or where the folder cannot be written to.
     """
     if not config.MODEL_KEY:
@@ -226,7 +264,7 @@ def _checked_content(models_folder: Path, version: str, card: Card) -> bytes:
     if saved_with != sklearn.__version__:
         raise ModelUnusable(
             f"Model {version} was saved with scikit-learn {saved_with}, but {sklearn.__version__} is installed. "
-            f"Run pip install scikit-learn=={saved_with}, or train again (flask --app wsgi train FILE)."
+            f"Run {PIP_INSTALL} scikit-learn=={saved_with}, or train anew ({FLASK} train FILE)."
         )
     if card.features_version != FEATURES_VERSION:
         raise ModelUnusable(

@@ -9,9 +9,9 @@ from, and what not.
 
 import hmac
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from webapp import config
 from webapp.errors import ModelUnusable
@@ -21,8 +21,8 @@ from webapp.model.labels import Labels
 CARD = "model_card.json"
 SIGNATURE = "model_card.sig"
 WHAT_TO_DO = (
-    "Take another version (flask --app wsgi models list, then models use VERSION), put the folder back "
-    "(git checkout saved_models), or train again (flask --app wsgi train FILE)."
+    f"Take another version ({config.FLASK} models list, then {config.FLASK} models use VERSION), put the folder back "
+    f"(git checkout saved_models), or train anew ({config.FLASK} train FILE)."
 )
 
 
@@ -75,14 +75,21 @@ class Retraining(_Part):
     """Which version it was made from, with which reviews, and how the two compare."""
 
     parent: str = ""
-    how: str = ""
-    new_reviews: int = 0
-    reviews_fitted: int = 0
-    reviews_kept_apart: int = 0
-    last_review: str = ""
-    only_parent_right: int = 0
+    reviews: int = 0  # that it was corrected with
+    held_out: int = 0  # reviews that were kept apart
+    last_review: str = ""  # id of the newest
+    only_parent_right: int = 0  # of those that were kept apart
     only_this_right: int = 0
-    p_value: float = 1.0
+
+
+class Imported(_Part):
+    """The files that a version was made from, where somebody brought it; of its training nothing is known."""
+
+    file: str
+    sha256: str
+    vectorizer: str | None = None
+    vectorizer_sha256: str | None = None
+    measured_on: list[DataFile] = []  # whether it has learnt these is not known either
 
 
 class Card(_Part):
@@ -104,7 +111,14 @@ class Card(_Part):
     split: dict[str, Any] = {}  # how they were divided for measuring
     metrics: dict[str, Metrics] = {}
     retraining: Retraining | None = None
+    imported: Imported | None = None
     reference: ReferenceFile | None = None
+
+    @model_validator(mode="after")
+    def _labels_differ(self) -> Self:
+        if self.labels[0] == self.labels[1]:
+            raise ValueError("the two labels are the same")
+        return self
 
     @property
     def words(self) -> Labels:
@@ -182,7 +196,7 @@ def signature_of(content: bytes, key: str) -> str:
 def _check_signature(models_folder: Path, version: str, content: bytes, key: str) -> None:
     how = (
         "HAMLET_MODEL_KEY is set, so only signed models are loaded. If you know where it comes from: "
-        f"flask --app wsgi models sign {version}"
+        f"{config.FLASK} models sign {version}"
     )
     try:
         signature = locate(models_folder, version, SIGNATURE).read_bytes()

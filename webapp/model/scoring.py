@@ -20,7 +20,7 @@ from sklearn.naive_bayes import BernoulliNB, ComplementNB
 from sklearn.pipeline import Pipeline
 
 from webapp.config import THREADS
-from webapp.errors import ModelUnusable, one_line
+from webapp.errors import ModelUnusable
 from webapp.model.features import FACT_VALUE, GRAM_VALUE, LONGEST_WORD, MessageVectorizer, grams, pairs, token_value
 from webapp.model.labels import SPAM_OR_HAM, Labels
 from webapp.model.reading import is_fact, read_message, token_spans
@@ -65,7 +65,7 @@ def make_model(pipeline: Pipeline, version: str, threshold: float, labels: Label
     except ModelUnusable:
         raise
     except Exception as error:  # it may be somebody's own code
-        raise ModelUnusable(f"The Pipeline's predict_proba fails ({one_line(error)})") from error
+        raise ModelUnusable(f"The Pipeline's predict_proba fails ({type(error).__name__}: {error})") from error
     return model
 
 
@@ -77,7 +77,7 @@ class SpamModel:
         self.version = version
         self.threshold = threshold
         self.labels = labels
-        self._spam = _index_of_spam([str(name).lower() for name in pipeline.classes_], labels)
+        self.spam_index = _index_of_spam([str(name).lower() for name in pipeline.classes_], labels)
         vocabulary = _vocabulary(pipeline)
         self.knows_words = vocabulary is not None  # whether unknown_share says something
         self._known_words = vocabulary or {}
@@ -131,7 +131,7 @@ class SpamModel:
             raise ModelUnusable(
                 "The Pipeline's predict_proba returns pairs that are not from 0 to 1, or do not add up to 1"
             )
-        return probabilities[:, self._spam].clip(0, 1)
+        return probabilities[:, self.spam_index].clip(0, 1)
 
 
 class LinearModel(SpamModel):
@@ -144,7 +144,7 @@ class LinearModel(SpamModel):
     def __init__(self, pipeline: Pipeline, version: str, threshold: float, labels: Labels, terms: "_LinearTerms"):
         super().__init__(pipeline, version, threshold, labels)
         self._features, self._classifier = pipeline[:-1], pipeline[-1]
-        sign = 1 if self._spam == 1 else -1
+        sign = 1 if self.spam_index == 1 else -1
         self.intercept = sign * terms.intercept
         self._weights = sign * terms.weights
         self._names = terms.names
@@ -214,7 +214,7 @@ class HamletModel(SpamModel):
         return Score(_sigmoid(self.intercept + sum(contributions.values())), contributions)
 
     def spam_probabilities(self, texts: Sequence[str]) -> list[float]:
-        """Return the spam probability of each text, without explanations."""
+        """Return the spam probability of each text, where nobody asks why."""
         return [self.score(text).spam_probability for text in texts]
 
     def term_weights(self) -> dict[str, float]:
@@ -243,7 +243,7 @@ class _TokenWeights(dict[str, float]):
     def __missing__(self, token: str) -> float:
         weight = self._weights.get
         total = weight(token, 0.0) + GRAM_VALUE * sum(weight(gram, 0.0) for gram in grams(token[:LONGEST_WORD]))
-        if len(token) <= LONGEST_WORD:  # longer ones would fill the memory
+        if len(token) <= LONGEST_WORD:  # nobody shall fill the memory with words of 10,000 letters
             if len(self) >= REMEMBERED_TOKENS:
                 self.clear()
             self[token] = total
@@ -270,9 +270,14 @@ class _LinearTerms(NamedTuple):
 
 def _linear_terms(pipeline: Pipeline) -> _LinearTerms | None:
     """Return the sum that a Pipeline's log-odds are; None where it is none, or its features have no names of terms."""
-    names, classifier = _feature_names(pipeline), pipeline[-1]
-    if names is None:
+    names, sums = _feature_names(pipeline), linear_terms(pipeline[-1])
+    if names is None or sums is None or sums[0].shape != names.shape:
         return None
+    return _LinearTerms(names, *sums)
+
+
+def linear_terms(classifier: Any) -> tuple[np.ndarray, float] | None:
+    """Return the weights and the intercept whose sum are the log-odds of a classifier's second class; None without."""
     if hasattr(classifier, "feature_log_prob_"):
         terms, constants = classifier.feature_log_prob_, classifier.class_log_prior_
         if isinstance(classifier, ComplementNB):
@@ -287,9 +292,7 @@ def _linear_terms(pipeline: Pipeline) -> _LinearTerms | None:
         weights, intercept = weights.ravel(), np.ravel(classifier.intercept_)[0]
     else:
         return None
-    if weights.shape != names.shape:
-        return None
-    return _LinearTerms(names, weights.astype(float), float(intercept))
+    return weights.astype(float), float(intercept)
 
 
 def _feature_names(pipeline: Pipeline) -> np.ndarray | None:

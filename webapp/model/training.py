@@ -1,20 +1,18 @@
 """Step 1, train: fit on one part of the messages, measure on the other, then fit on all.
 
-make_pipeline   the model: what it looks at, and what learns
-train           the whole way, from labelled files to a fitted Pipeline and the card that describes it
-fit             one fit
-load_recipe     somebody's own make_pipeline
+    make_pipeline   the model: what it looks at, and what learns
+    fit             one fit
+    train           the whole way, from labelled files to a fitted Pipeline and the card that describes it
+    evaluate        measure a saved model on other files
+
+Somebody's own Pipeline takes the place of make_pipeline: see recipe.py.
 """
 
-import importlib
 import json
-import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -22,18 +20,19 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
-from webapp.errors import BadData, one_line
-from webapp.model.artifact import WHERE
+from webapp.errors import BadData
 from webapp.model.card import Card, DataFile, Kept
 from webapp.model.datasets import APART, TRAIN_BUCKETS, Dataset, Example, drop_copies, split
 from webapp.model.evaluation import Metrics, measure
 from webapp.model.features import MessageVectorizer
+from webapp.model.importing import unwrap
 from webapp.model.labels import SPAM_OR_HAM, Labels
 from webapp.model.reference import Reference, observe, summarise
 from webapp.model.scoring import SpamModel, make_model
 
 FEWEST = 10  # messages of each label in each part: with fewer, no figure means anything
 REFERENCE_SIZE = 1000  # messages: more would tell drift little more, and its file stays small
+REVIEW_WEIGHT = 3.0  # how much a reviewed message counts; docs/lifecycle.md says why
 THRESHOLD = 0.5  # from here upwards spam is likelier than ham
 
 Progress = Callable[[str], None]
@@ -69,7 +68,7 @@ def fit(
     What it learns to tell apart is called "spam" and "ham", whatever the words in the files.
     """
     pipeline = make()
-    last, classifier = pipeline.steps[-1]
+    last, classifier = getattr(pipeline, "estimator", pipeline).steps[-1]  # it may be a search for the best parameters
     options = {}
     if has_fit_parameter(classifier, "sample_weight"):
         options[f"{last}__sample_weight"] = [weights.get(example.source, 1.0) for example in examples]
@@ -77,12 +76,10 @@ def fit(
         raise BadData(f"--weight: {type(classifier).__name__} cannot weigh messages")
     texts = [example.text for example in examples]
     labels = ["spam" if example.is_spam else "ham" for example in examples]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", ConvergenceWarning)  # a fit that did not converge is no fit
-            return pipeline.fit(texts, labels, **options)
-    except Exception as error:  # it may be somebody's own code
-        raise BadData(f"The Pipeline cannot be fitted ({one_line(error)})") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)  # a fit that did not converge is no fit
+        warnings.filterwarnings("ignore", "Scoring failed")  # `unwrap` says so in one line
+        return unwrap(pipeline.fit(texts, labels, **options))
 
 
 def train(
@@ -140,12 +137,8 @@ def train(
             else "Chosen by whoever trained the model; for the shipped one docs/model.md says why."
         ),
         weights=dict(weights),
-        recipe={
-            name: json.loads(json.dumps(step.get_params(), default=repr))
-            for name, step in final.steps
-            if step != "passthrough"
-        },
-        data=[_describe(dataset) for dataset in datasets],
+        recipe=describe_steps(final),
+        data=[describe(dataset) for dataset in datasets],
         messages=Kept(**_count(kept), copies_dropped=len(examples) - len(kept)),
         split={
             "rule": "int(sha256(norm(text)), 16) % 10, or, where that holds nothing out, // 10 % 10",
@@ -202,7 +195,15 @@ def _count(examples: Sequence[Example]) -> dict[str, int]:
     return {"messages": len(examples), "spam": spam, "ham": len(examples) - spam}
 
 
-def _describe(dataset: Dataset) -> DataFile:
+def describe_steps(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
+    """Return the parameters of each step of a Pipeline, as a card can hold them."""
+    steps = {name: step.get_params() for name, step in pipeline.steps if hasattr(step, "get_params")}
+    found: dict[str, dict[str, Any]] = json.loads(json.dumps(steps, default=repr))
+    return found
+
+
+def describe(dataset: Dataset) -> DataFile:
+    """Return what a card says of a file."""
     return DataFile(
         file=dataset.name,
         sha256=dataset.sha256,
@@ -224,33 +225,3 @@ def _reference(model: SpamModel, examples: Sequence[Example], probability: Seque
     chosen = np.random.default_rng(seed).choice(len(examples), size, replace=False).tolist()
     observed = [observe(model, examples[i].text, probability[i]) for i in chosen]
     return summarise(observed, [probability[i] >= model.threshold for i in chosen])
-
-
-def fit_with(name: str) -> Fit:
-    """Return what fits the Pipeline of module:function in place of Hamlet's own; raises BadData."""
-    return partial(fit, make=load_recipe(name))
-
-
-def load_recipe(name: str) -> Callable[[], Pipeline]:
-    """Return the function module:function, which is imported from the working directory, webapp/ or what is installed.
-
-    Importing runs the module. Raises BadData, also where the function does not return a Pipeline with probabilities.
-    """
-    module, _, function = name.partition(":")
-    if not (module and function.isidentifier()):
-        raise BadData(f"--pipeline {name}: write it as module:function, such as my_recipe:make_pipeline")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
-    try:
-        make: Callable[[], Pipeline] = getattr(importlib.import_module(module), function)
-        pipeline = make()
-    except Exception as error:  # it is somebody's own code
-        raise BadData(f"--pipeline {name} cannot be used ({one_line(error)}): {WHERE}") from error
-    if not isinstance(pipeline, Pipeline):
-        raise BadData(f"--pipeline {name} returns no sklearn.pipeline.Pipeline, but a {type(pipeline).__name__}")
-    if not hasattr(pipeline, "predict_proba"):
-        raise BadData(
-            f"--pipeline {name}: {type(pipeline[-1]).__name__} gives no probabilities (predict_proba). "
-            "Wrap it into sklearn.calibration.CalibratedClassifierCV."
-        )
-    return make
