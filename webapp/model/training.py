@@ -69,7 +69,8 @@ def fit(
         raise BadData(f"--weight: {type(classifier).__name__} cannot weigh messages")
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)  # a fit that did not converge is no fit
-        warnings.filterwarnings("ignore", "Scoring failed")  # `unwrap` says so in one line
+        for scores in ("Scoring failed", "One or more of the test scores"):
+            warnings.filterwarnings("ignore", scores)  # `unwrap` says so in one line
         labels = ["spam" if example.is_spam else "ham" for example in examples]
         return unwrap(pipeline.fit([example.text for example in examples], labels, **options))
 
