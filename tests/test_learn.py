@@ -1,8 +1,11 @@
 """The chapters in docs/learn work as written: what they tell to type is run, and prints what they show."""
 
 import re
+import shutil
+import sys
 
 import pytest
+from conftest import PASSWORD
 from transcripts import Terminal, blocks, commands, matches
 
 from webapp.config import ROOT
@@ -29,9 +32,29 @@ def terminal(tmp_path_factory):
     terminal.stop()
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS[:3], ids=lambda path: path.stem)
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """A terminal in a clone of this project, where chapters 4 to 6 go on, one after the other."""
+    folder = tmp_path_factory.mktemp("clone") / "hamlet"
+    folder.mkdir()
+    for name in ("webapp", "templates", "static", "saved_models", "docs"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("wsgi.py", "gunicorn.conf.py"):
+        shutil.copy(ROOT / name, folder)
+    (folder / ".venv").symlink_to(sys.prefix)
+    terminal = Terminal(folder, "8000", HAMLET_ADMIN_PASSWORD=PASSWORD)
+    yield terminal
+    terminal.stop()
+
+
+@pytest.mark.parametrize("chapter", [*CHAPTERS[:3], LEARN / "five_errors.md"], ids=lambda path: path.stem)
 def test_chapter(terminal, chapter):
     read_on(terminal, chapter)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS[3:], ids=lambda path: path.stem)
+def test_chapter_with_hamlet(clone, chapter):
+    read_on(clone, chapter)
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)

@@ -16,6 +16,8 @@ from webapp.log.watch import FileWatch
 
 BUSY_TIMEOUT_S = 5  # how long a writer waits for another before it gives up
 STATEMENT_TIMEOUT_S = 20  # on PostgreSQL, of one statement; rollups.py counts on it that no row waits for a minute
+TIMEOUTS = f"SET LOCAL lock_timeout = '{BUSY_TIMEOUT_S}s'; SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_S}s'"
+NO_TIMEOUTS = "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0"
 WRITERS = 0x48616D6C6574  # "Hamlet": PostgreSQL's name for the lock of those that take turns, any number will do
 POSTGRESQL = {  # a server that is away, or that vanishes without a word, must be an error soon and not a wait for ever
     "connect_timeout": 5,  # seconds
@@ -110,8 +112,7 @@ def _set_up_postgresql(connection: Any, _record: Any) -> None:
             f"The database is encoded as {encoding}, which cannot hold every message. Make one with: "
             "createdb --encoding UTF8 --locale C --template template0 NAME"
         )
-    connection.execute(f"SET lock_timeout = '{BUSY_TIMEOUT_S}s'")
-    connection.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT_S}s'")
+    connection.prepare_threshold = None  # a pooler (pgbouncer) gives each transaction another session
     connection.commit()
 
 
@@ -126,9 +127,7 @@ def _begin_postgresql(connection: sa.Connection) -> None:
     Only those that ask for it take turns, over all hosts. Whoever just adds predictions does not, and never waits.
     """
     options = connection.get_execution_options()
-    if options.get("no_timeout"):
-        connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
-        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+    connection.exec_driver_sql(NO_TIMEOUTS if options.get("no_timeout") else TIMEOUTS)
     match options.get("transaction"):
         case "write":
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITERS})")
@@ -165,8 +164,8 @@ def driver_transaction(engine: sa.Engine) -> Iterator[Any]:
         connection = engine.raw_connection()
         try:
             cursor = connection.cursor()
-            if engine.dialect.name == "sqlite":  # other drivers begin by themselves
-                cursor.execute("BEGIN IMMEDIATE")
+            # PostgreSQL's driver begins by itself.
+            cursor.execute("BEGIN IMMEDIATE" if engine.dialect.name == "sqlite" else TIMEOUTS)
             yield cursor
             connection.commit()
         finally:
