@@ -470,7 +470,7 @@ class Odd(ClassifierMixin, BaseEstimator):
         self.classes_ = np.unique(y)
         return self
     def predict_proba(self, X):
-        return np.full((X.shape[0], 2), 0.5) * [1.5, 0.5]
+        return np.full((X.shape[0], 2), 0.5) * [2.5, 0.5]
 
 class Missing(Odd):
     def predict_proba(self, X):
@@ -485,7 +485,7 @@ class Zeros(Odd):
         if set(y) != {0, 1}:
             raise ValueError(f"Expected classes [0 1], got {sorted(set(y))}")
 """
-MODULE = "its module must lie beside wsgi.py"
+MODULE = "Its module must lie beside wsgi.py"
 RECIPES = [
     ("make_pipeline = 7", "TypeError"),
     ("def make_pipeline(): return 7", "gives no sklearn.pipeline.Pipeline, but a int"),

@@ -78,7 +78,8 @@ def fit(
     labels = ["spam" if example.is_spam else "ham" for example in examples]
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)  # a fit that did not converge is no fit
-        warnings.filterwarnings("ignore", "Scoring failed")  # `unwrap` says so in one line
+        for scores in ("Scoring failed", "One or more of the test scores"):
+            warnings.filterwarnings("ignore", scores)  # `unwrap` says so in one line
         return unwrap(pipeline.fit(texts, labels, **options))
 
 
