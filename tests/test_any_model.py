@@ -132,7 +132,7 @@ def test_neither_do_pages_about_two_versions_that_differ(signed_in, urgent_app, 
     reference = artifact.read_reference(registry.folder, first)
     now = dt.datetime(2026, 2, 3, tzinfo=dt.UTC)
     second = artifact.save(registry.folder, registry.current().pipeline, card, "joblib", now, reference)
-    slot(registry).name(second)
+    slot(registry).write(second)
     ids = [signed_in.post("/api/v1/predict", json={"text": text}).json["id"] for text in (URGENT, NORMAL)]
     signed_in.post("/review/sample", data={"size": 2, "days": 1})
     queue = signed_in.get("/review?queue=challenger").text
@@ -146,7 +146,7 @@ def test_neither_do_pages_about_two_versions_that_differ(signed_in, urgent_app, 
 
 def test_a_running_server_speaks_the_words_of_what_is_served_now(saved, models, app, client, monkeypatch):
     """Templates that were rendered before, imported macros too, say the new words after a switch."""
-    monkeypatch.setattr(registry_module, "LOOK_EVERY_S", 0)
+    monkeypatch.setattr(registry_module, "REFRESH_S", 0)
     client.post("/login", data={"password": PASSWORD})
     assert "<h1>Ham or spam?</h1>" in client.get("/").text
     pages = ["/", "/review", "/models", "/models/compare", "/api/docs"]
@@ -407,7 +407,7 @@ def test_the_explanation_has_a_bounded_cost(text, monkeypatch):
 
 
 def test_a_pipeline_of_other_classes_or_without_probabilities_is_no_model():
-    with pytest.raises(ModelUnusable, match="its classes are cat and dog"):
+    with pytest.raises(ModelUnusable, match="classes are cat and dog"):
         make_model(fitted(MultinomialNB(), names=("cat", "dog")), "v", 0.5)
     three = Pipeline([("words", CountVectorizer()), ("bayes", MultinomialNB())]).fit(["one", "two", "three"], [1, 2, 3])
     with pytest.raises(ModelUnusable, match="two classes"):

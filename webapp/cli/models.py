@@ -39,7 +39,7 @@ def list_models() -> None:
 
 def _named(slot: Slot) -> str | None:
     try:
-        return slot.named()
+        return slot.read()
     except HamletError:
         return None
 
@@ -87,7 +87,7 @@ def verify_models(context: click.Context) -> None:
         except HamletError as error:
             broken += 1
             click.echo(f"{version}  NOT USABLE: {error}")
-    for chosen in (slot.named() for slot in registry.slots):
+    for chosen in (slot.read() for slot in registry.slots):
         if chosen and chosen not in registry.versions():
             broken += 1
             click.echo(f"{chosen}  NOT USABLE: it is chosen, but not there")

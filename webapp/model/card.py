@@ -44,16 +44,6 @@ class Kept(Counts):
     copies_dropped: int = 0
 
 
-class Split(_Part):
-    """How the messages were divided for measuring."""
-
-    rule: str = ""
-    training_buckets: list[int] = []
-    training_part: Counts = Counts()
-    held_out_part: Counts = Counts()
-    note: str = ""
-
-
 class DataFile(Counts):
     """A file that the model was trained on; the columns are named where they were asked for."""
 
@@ -118,7 +108,7 @@ class Card(_Part):
     recipe: dict[str, dict[str, Any]] = {}  # the parameters of each step
     data: list[DataFile]
     messages: Kept = Kept()
-    split: Split = Split()
+    split: dict[str, Any] = {}  # how they were divided for measuring
     metrics: dict[str, Metrics] = {}
     retraining: Retraining | None = None
     imported: Imported | None = None
