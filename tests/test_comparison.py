@@ -6,7 +6,7 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
 from webapp.extras.lifecycle.comparison import changed_terms, compare, mcnemar
 from webapp.model import artifact
-from webapp.model.datasets import Example
+from webapp.model.data import Example
 
 
 class Stub:

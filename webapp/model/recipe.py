@@ -10,7 +10,7 @@ from sklearn.pipeline import Pipeline
 from webapp.errors import BadData
 from webapp.model import training
 from webapp.model.artifact import WHERE
-from webapp.model.datasets import Example
+from webapp.model.data import Example
 
 
 def fit_with(name: str) -> training.Fit:

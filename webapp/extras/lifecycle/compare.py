@@ -15,7 +15,7 @@ from webapp.extras.lifecycle.reviewed import reviewed_examples
 from webapp.inference import Inference, explain
 from webapp.model import artifact
 from webapp.model.card import read_card
-from webapp.model.datasets import drop_copies, read_labelled
+from webapp.model.data import drop_copies, read_labelled
 from webapp.model.spam_model import SpamModel
 from webapp.web.explanation import Piece, mark
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from scipy.stats import binomtest
 
 from webapp.extras.review.accuracy import Share, wilson
-from webapp.model.datasets import Example
+from webapp.model.data import Example
 from webapp.model.spam_model import SpamModel
 
 SHOWN_MESSAGES = 50

@@ -10,7 +10,7 @@ from scipy.special import expit
 from sklearn.pipeline import Pipeline
 
 from webapp.errors import BadData
-from webapp.model.datasets import Example
+from webapp.model.data import Example
 
 NEARNESS = 0.2  # how much it costs to leave the old weights; docs/lifecycle.md says why
 

@@ -20,8 +20,7 @@ from webapp.extras.review.fitted import fitted_by, note_fitted, reviewed_message
 from webapp.extras.review.samples import counted_members
 from webapp.model import artifact, training
 from webapp.model.card import Card, read_card
-from webapp.model.datasets import APART, Dataset, Example, bucket, copy_keys, drop_copies, read_labelled
-from webapp.model.labels import Labels
+from webapp.model.data import APART, Dataset, Example, bucket, copy_keys, drop_copies, read_labelled
 from webapp.model.pipeline_model import PipelineModel, as_model
 from webapp.model.recipe import fit_with
 from webapp.model.registry import ModelRegistry
@@ -156,7 +155,12 @@ def _files(card: Card, folder: Path | None) -> tuple[list[Dataset], list[str]]:
         if path is None:
             missing.append(name)
             continue
-        dataset = read_labelled(path, entry.get("text_column"), entry.get("label_column"), Labels(*card["labels"]))
+        dataset = read_labelled(
+            path,
+            entry.get("text_column"),
+            entry.get("label_column"),
+            card["labels"][:: -1 if entry.get("zero_is_spam") else 1],
+        )
         dataset.licence = entry["licence"]
         if dataset.sha256 == entry["sha256"]:
             found.append(dataset)

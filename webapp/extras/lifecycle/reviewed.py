@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from webapp.extras.review.samples import counted_members
 from webapp.log.tables import fitted_reviews, predictions
 from webapp.log.writer import KEYS_AT_ONCE
-from webapp.model.datasets import Example
+from webapp.model.data import Example
 
 EVER = (dt.datetime(1970, 1, 1, tzinfo=dt.UTC), dt.datetime(9999, 1, 1, tzinfo=dt.UTC))
 

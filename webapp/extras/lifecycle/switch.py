@@ -1,6 +1,5 @@
 """flask models rollback, challenge, history, prune, compare: the way from one version to the next."""
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -8,11 +7,13 @@ from flask import current_app
 
 from webapp.cli.command import ClearGroup, current_inference
 from webapp.cli.models import WHY, figure, who
+from webapp.cli.train import data_options, read_files, say_learnt
 from webapp.config import PROJECT_SET
 from webapp.errors import BadData
 from webapp.extras.lifecycle import switching
 from webapp.model import artifact
 from webapp.model.card import read_card
+from webapp.model.labels import read_labels
 from webapp.model.registry import ModelRegistry
 
 commands = ClearGroup()  # they join the core's group `models`
@@ -105,7 +106,8 @@ def prune_models(keep: int, yes: bool) -> None:
     metavar="FILE",
     help="Labelled messages that neither has learnt; may be repeated. By default the reviewed random samples.",
 )
-def compare_models(first: str, second: str, files: tuple[str, ...]) -> None:
+@data_options
+def compare_models(first: str, second: str, files: tuple[str, ...], **columns: str | None) -> None:
     """Compare two versions, FIRST and SECOND, on the same labelled messages: is one of them better, and where?"""
     from webapp.extras.lifecycle.comparison import compare
 
@@ -113,7 +115,7 @@ def compare_models(first: str, second: str, files: tuple[str, ...]) -> None:
     for version in (first, second):
         registry.must_exist(version)
     one, other = (artifact.load(registry.folder, version) for version in (first, second))
-    examples = _labelled(registry, (first, second), files)
+    examples = _labelled(registry, (first, second), files, **columns)
     found = compare(one, other, examples)
     click.echo(f"{first} was right on {figure(found.first_accuracy)} of {found.messages:,} messages")
     click.echo(f"{second} was right on {figure(found.second_accuracy)}")
@@ -133,10 +135,17 @@ def compare_models(first: str, second: str, files: tuple[str, ...]) -> None:
             click.echo(f"  {term.first:+7.3f} {term.second:+7.3f}  {term.term}")
 
 
-def _labelled(registry: ModelRegistry, versions: tuple[str, str], files: tuple[str, ...]) -> list[Any]:
+def _labelled(
+    registry: ModelRegistry,
+    versions: tuple[str, str],
+    files: tuple[str, ...],
+    text_column: str | None,
+    label_column: str | None,
+    words: str | None,
+) -> list[Any]:
     """Return the messages to compare on; say where they come from, and which version has learnt them."""
     from webapp.extras.lifecycle.reviewed import reviewed_examples
-    from webapp.model.datasets import read_labelled
+    from webapp.model.data import drop_copies, summary
 
     if not files:
         examples = reviewed_examples(current_app.extensions["engine"], versions)
@@ -145,11 +154,10 @@ def _labelled(registry: ModelRegistry, versions: tuple[str, str], files: tuple[s
             return examples
         click.echo("Nobody has reviewed a random sample yet, so on the project's own messages (others: --data FILE):")
         files = (str(PROJECT_SET),)
-    found = []
-    for file in files:
-        dataset = read_labelled(Path(file), labels=registry.labels())
-        for version in versions:
-            if dataset.sha256 in {item["sha256"] for item in read_card(registry.folder, version)["data"]}:
-                click.echo(f"Notice: {version} has learnt {dataset.name}, so this flatters it.", err=True)
-        found += dataset.examples
-    return found
+    datasets = read_files(files, text_column, label_column, read_labels(words) if words else registry.labels())
+    examples = [example for dataset in datasets for example in dataset.examples]
+    kept = drop_copies(examples)
+    click.echo(summary(examples, kept, datasets[0].labels))
+    for version in versions:
+        say_learnt(registry, version, datasets, [example.text for example in kept])
+    return kept

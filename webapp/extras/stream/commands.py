@@ -115,12 +115,16 @@ def stream_file(file: Path, brokers: str, topic: str, text_column: str | None, s
 
 def _texts(file: Path, text_column: str | None) -> Iterator[tuple[int, str]]:
     """Yield each row's number, from 1, and its text, empty where it cannot be read; raises BadData."""
-    from webapp.extras.batch.formats import open_rows
+    from webapp.model.files import open_table
 
-    with closing(open_rows(file, text_column)[1]) as rows:
-        records = (record for chunk in rows.chunks() for record in chunk.records if record.is_row)
-        for row, record in enumerate(records, start=1):
-            yield row, record.text or ""
+    with closing(open_table(file, text_column)) as table:
+        text_at = table.find_text(text_column)
+        _say(table.about(text_at))
+        for number, row in enumerate(table.read([text_at]), start=1):
+            text = None if row.error else row.values[0]
+            yield number, text if isinstance(text, str) else ""
+        for notice in table.notices():
+            _say(notice)
 
 
 def _need_client() -> None:
