@@ -24,7 +24,7 @@ from webapp.extras.monitor.change import drift_report
 from webapp.extras.monitor.span import span
 from webapp.extras.review.samples import draw
 from webapp.extras.stream.handler import Record, prediction
-from webapp.inference import answer
+from webapp.inference import to_response
 from webapp.model import artifact, training
 from webapp.model.data import read_labelled
 from webapp.model.labels import Labels, read_labels
@@ -258,7 +258,7 @@ def test_an_answer_is_in_the_words_of_the_version_that_gave_it_even_if_another_t
     shutil.copytree(saved["sum"] / urgent, models / urgent)
     inference.registry.use(urgent)
     assert inference.registry.labels() == Labels("normal", "urgent")
-    assert answer(row, inference.registry.labels(row["model_version"]))["label"] in ("spam", "ham")
+    assert to_response(row, inference.registry.labels(row["model_version"]))["label"] in ("spam", "ham")
 
 
 # --- Which label is looked for ---
