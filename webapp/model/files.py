@@ -510,8 +510,8 @@ def open_table(source: Path | BinaryIO, text_column: str | None = None, words: C
         if opened.head.startswith(b"PAR1") or (ending == "Parquet" and not opened.head.startswith(tuple(FOREIGN))):
             return _parquet(opened)
         lines = opened.lines()
-        is_json = opened.head.lstrip(codecs.BOM_UTF8 + b" \t\r\n")[:1] in (b"{", b"[")
-        if ending == "JSON Lines" or (ending is None and is_json):
+        first = opened.head.lstrip(codecs.BOM_UTF8 + b" \t\r\n")[:1]
+        if ending == "JSON Lines" or first == b"{" or (first == b"[" and ending is None):
             return JsonTable(opened, lines)
         return CsvTable(opened, lines, ending == "TSV", text_column, words)
     except BadData:

@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
@@ -100,6 +100,7 @@ class ModelRegistry:
     def __init__(self, folder: Path):
         self.folder = folder
         self.around_use: list[Callable[[str, str, str, str], AbstractContextManager[None]]] = []
+        self.in_use: list[Callable[[], Iterable[str]]] = []  # each names versions that must not go, for its work
         self._current = _Role(folder, "current", self._load, NONE_CHOSEN)
         self._challenger = _Role(folder, "challenger", self._load)
 

@@ -90,8 +90,8 @@ def _start(file: FileStorage, name: str, text_column: str | None) -> str:
         try:
             source = input_name(name)
             file.save(folder / source)
-            target, text_column = check_upload(folder / source, name, text_column)
-            arguments = {"name": name, "source": source, "target": target, "text_column": text_column}
+            target, column = check_upload(folder / source, name, text_column)
+            arguments = {"name": name, "source": source, "target": target, "text_column": text_column, "column": column}
             return jobs.start("batch", arguments, job_id)
         except (OSError, HamletError):
             runner().discard(job_id)
@@ -129,7 +129,7 @@ def run(job_id: str) -> str:
         days=JOBS_KEPT_DAYS,
         ago=shown_ago,
         chart=histogram(job.result["histogram"]) if done and job.result else None,
-        preview=preview(_file(job, "target"), job.arguments["text_column"]) if done else None,
+        preview=preview(_file(job, "target"), job.arguments["column"]) if done else None,
     )
 
 

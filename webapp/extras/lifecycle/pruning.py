@@ -12,7 +12,8 @@ from webapp.model.registry import ModelRegistry
 
 
 def superfluous(engine: sa.Engine, registry: ModelRegistry, keep: int) -> list[str]:
-    """Return the versions beside the newest `keep`, without those that are served, tried, or what rollback goes to.
+    """Return the versions beside the newest `keep`, without those that are served, tried, in use, or what rollback
+    goes to.
 
     Oldest first. Raises InvalidInput (keep below 0), LogUnavailable; ModelUnusable or NotFound where it is not known
     which version is served.
@@ -22,6 +23,7 @@ def superfluous(engine: sa.Engine, registry: ModelRegistry, keep: int) -> list[s
     served = registry.current_version()
     registry.must_exist(served)
     needed = {served, registry.challenger_version(), before_this(history(engine)[::-1])}
+    needed |= {version for ask in registry.in_use for version in ask()}
     versions = registry.versions()
     return [version for version in versions[: max(len(versions) - keep, 0)] if version not in needed]
 

@@ -80,12 +80,12 @@ class Stream:
         self._broker_error = None
         self._consumer, self._producer = self._make_consumer(), self._make_producer()
         found = self._consumer.list_topics(self._options.topic_in, timeout=METADATA_S)
+        if self._trouble.startswith("No broker"):
+            self._over("The broker answers again.")
         if error := found.topics[self._options.topic_in].error:
             raise KafkaException(error)
         self._cluster = found.cluster_id or ""
         self._consumer.subscribe([self._options.topic_in])
-        if self._trouble.startswith("No broker"):
-            self._over("The broker answers again.")
 
     def _take(self) -> list[Record]:
         """Return the records that are there, up to a batch; wait a moment if there are none."""
