@@ -85,6 +85,8 @@ class Stream:
         if error := found.topics[self._options.topic_in].error:
             raise KafkaException(error)
         self._cluster = found.cluster_id or ""
+        self._consumer.poll(0)  # what was wrong until just now is not to be heard of later
+        self._broker_error = None
         self._consumer.subscribe([self._options.topic_in])
 
     def _take(self) -> list[Record]:
