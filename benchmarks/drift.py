@@ -20,7 +20,7 @@ from webapp.extras.review.accuracy import wilson  # noqa: E402
 from webapp.model import training  # noqa: E402
 from webapp.model.data import Example, drop_copies, read_labelled, split  # noqa: E402
 from webapp.model.reference import observe  # noqa: E402
-from webapp.model.spam_model import SpamModel  # noqa: E402
+from webapp.model.scoring import SpamModel, make_model  # noqa: E402
 
 SMS = ("uci_sms", "mendeley_sms", "india_sms")
 SETS = (*SMS, "youtube", "spamassassin")
@@ -42,7 +42,7 @@ def main(data: Path) -> None:
         name: drop_copies([*kept, *read_labelled(data / f"{name}_public.csv.gz").examples])[len(kept) :]
         for name in ("smishtank", "enron")
     }
-    model = SpamModel(training.fit(learnt, WEIGHTS), "measured", THRESHOLD)
+    model = make_model(training.fit(learnt, WEIGHTS), "measured", THRESHOLD)
 
     # Every message is a row, and a pool is an array of row numbers.
     messages = [*held_out, *unseen["smishtank"], *unseen["enron"]]
@@ -54,7 +54,7 @@ def main(data: Path) -> None:
     sms, youtube, mail = (np.flatnonzero(np.isin(source, names)) for names in (SMS, ["youtube"], ["spamassassin"]))
 
     one, other = np.array_split(random.permutation(held), 2)
-    served = SpamModel(training.fit([*learnt, *(held_out[i] for i in one)], WEIGHTS), "served", THRESHOLD)
+    served = make_model(training.fit([*learnt, *(held_out[i] for i in one)], WEIGHTS), "served", THRESHOLD)
     as_served = np.arange(len(traits), len(traits) + len(other))
     traits = np.vstack([traits, measure(served, [held_out[i] for i in other])])
 

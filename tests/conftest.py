@@ -27,6 +27,7 @@ from webapp.config import ROOT
 from webapp.log.database import open_database
 from webapp.log.tables import create_tables
 from webapp.model import artifact
+from webapp.model import registry as registry_module
 from webapp.model.registry import ModelRegistry
 
 SPAM = "URGENT! You have won a £1000 prize. Claim now: http://prize-claim.top or call 09061701461"
@@ -56,6 +57,7 @@ def missing(what, how_to_get):
 
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "real_load: a version is loaded in a process apart before it is served")
     config.addinivalue_line("markers", "databases(*names): run with the log on each of sqlite and postgresql")
 
 
@@ -102,6 +104,13 @@ def empty_database_url(request, database_url):
     else:
         with request.getfixturevalue("postgres").database() as url:
             yield url
+
+
+@pytest.fixture(autouse=True)
+def _load_here(request, monkeypatch):
+    """Load what is to be served in this process, as one apart takes 2 s; but not where a test is marked `real_load`."""
+    if "real_load" not in request.keywords:
+        monkeypatch.setattr(registry_module, "try_load", artifact.load)
 
 
 @pytest.fixture
@@ -159,13 +168,10 @@ def use_models(app, folder):
     return registry
 
 
-OF_TRAINING = ("labels", "threshold", "threshold_reason", "weights", "recipe", "data", "messages", "split", "metrics")
-
-
 def make_version(models, factor):
     """Save a version that is the shipped one, but so much surer (or, below 1, less sure) of everything; quickly."""
     shipped = (ROOT / "saved_models" / "current").read_text().strip()
-    card = {name: value for name, value in artifact.read_card(models, shipped).items() if name in OF_TRAINING}
+    card = artifact.read_card(models, shipped)
     pipeline = artifact.load(models, shipped).pipeline
     pipeline[-1].coef_ = pipeline[-1].coef_ * factor
     reference = artifact.read_reference(models, shipped)

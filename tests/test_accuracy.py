@@ -10,7 +10,8 @@ from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
 from statsmodels.stats.proportion import proportion_confint
 
-from webapp.extras.review.accuracy import Reviewed, accuracy, effective_n, further_reviews, reviews_needed, wilson
+from webapp.extras.review.accuracy import Reviewed, accuracy, further_reviews, reviews_needed
+from webapp.model.evaluation import effective_n, wilson
 
 NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 

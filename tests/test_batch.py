@@ -268,7 +268,7 @@ def command(tmp_path):
     def start(*words, **options):
         settings = {"HAMLET_INSTANCE_FOLDER": str(tmp_path / "instance"), "HAMLET_ADMIN_PASSWORD": PASSWORD}
         return subprocess.Popen(
-            [sys.executable, "-m", "flask", "--app", "wsgi", "batch", *map(str, words)],
+            [sys.executable, "-m", "flask", "batch", *map(str, words)],
             cwd=ROOT,
             env={**os.environ, **settings},
             stderr=subprocess.PIPE,

@@ -256,11 +256,11 @@ def test_browsers_are_told_to_stay_on_https_only_where_they_are_on_it(app, path)
 
 
 @pytest.mark.parametrize("proxies", [0, 1, 2])
-def test_only_the_proxy_that_is_trusted_can_say_that_it_was_https(tmp_path, proxies):
+def test_only_proxies_that_are_trusted_can_say_that_it_was_https(tmp_path, proxies):
     app = create_app(tmp_path / "instance", ADMIN_PASSWORD=PASSWORD, TRUSTED_PROXIES=proxies)
     for said, count in (("https", 1), ("https, http", 2), ("https,http,http", 3)):  # the sender's word, then proxies'
         answer = app.test_client().get("/", headers={"X-Forwarded-Proto": said})
-        is_https = proxies == count
+        is_https = proxies >= count  # not all of them need say it: Cloudflare and nginx give one word
         assert ("Strict-Transport-Security" in answer.headers) == is_https
         assert ("; Secure" in answer.headers["Set-Cookie"]) == is_https
     app.extensions["engine"].dispose()

@@ -118,7 +118,7 @@ def test_the_served_version_cannot_be_its_own_challenger(flask, three, app):
     run(flask, "use", three[1])
     run(flask, "challenge", three[0])
     run(flask, "rollback")
-    assert app.extensions["inference"].registry.challenger_version() is None
+    assert app.extensions["inference"].registry.named("challenger") is None
 
 
 def test_verify_names_the_broken_ones_and_exits_with_1(flask, models, three):

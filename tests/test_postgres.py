@@ -3,6 +3,7 @@
 import datetime as dt
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -12,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import sqlalchemy as sa
 from clients import Load, assert_answered_means_stored, wait_until
-from conftest import HAM, PASSWORD, Server
+from conftest import HAM, PASSWORD, Server, need
+from postgres import pgbouncer
 
 from webapp.app import create_app
 from webapp.extras.access import throttle
@@ -167,7 +169,7 @@ def test_two_hosts_under_load_lose_nothing_when_a_worker_or_the_database_dies(ho
             postgres.stop(how)
             for host in hosts:
                 status, answer = host.call("/readyz")
-                assert (status, answer["title"]) == (503, "The log cannot be written")
+                assert (status, answer["title"]) == (503, "The log cannot be used")
                 assert host.call("/api/v1/predictions/x")[0] == 503
             for load in both:
                 wait_until(lambda load=load: load.refused[503] > 0)
@@ -186,3 +188,34 @@ def test_two_hosts_under_load_lose_nothing_when_a_worker_or_the_database_dies(ho
     last = list(one.answered.values())[-1]
     assert all(host.call(f"/api/v1/predictions/{last}")[0] == 200 for host in hosts)
     assert "Traceback" not in "".join(host.output() for host in hosts).split("503")[0]
+
+
+def test_behind_pgbouncer_each_transaction_may_have_another_session(tmp_path, database_url):
+    program = need("pgbouncer", "on Debian, apt-get install pgbouncer")
+    with pgbouncer(program, database_url) as url:
+        wait_until(lambda: socket.create_connection(("127.0.0.1", sa.make_url(url).port)).close() is None)
+        server = Server(tmp_path / "instance", HAMLET_DATABASE_URL=url).start()
+        try:
+            with Load(server.port, clients=12) as load:
+                for _ in range(30):
+                    load.wait_for(10)
+                    id_ = list(load.answered.values())[-1]
+                    assert server.call(f"/api/v1/predictions/{id_}")[1]["id"] == id_
+                    assert server.call("/readyz")[0] == 200
+                assert server.sign_in(then=["/review", "/monitor"]) == [200, 200]
+            assert (load.refused, load.cut_off) == ({}, [])
+            assert_answered_means_stored(server, load)
+        finally:
+            server.stop(signal.SIGKILL)
+
+
+def test_time_limits_hold_in_each_transaction_and_not_longer(engine):
+    """A session is shared with other programs where a pooler lends it."""
+    ask = sa.text("SELECT current_setting('lock_timeout') || ' ' || current_setting('statement_timeout')")
+    for options, limits in (({}, "5s 20s"), ({"no_timeout": True}, "0 0")):
+        with engine.execution_options(**options).connect() as connection:
+            assert connection.execute(ask).scalar() == limits
+            connection.commit()
+            driver = connection.connection.driver_connection
+            assert driver.execute(str(ask)).fetchone() == ("0 0",)
+            driver.rollback()

@@ -270,7 +270,7 @@ def test_no_log_holds_what_people_send_whatever_is_wrong_with_it(tmp_path):
     output = server.output()
     assert "POST /api/v1/predict 422" in output
     assert "Invalid request from" in output
-    assert "The log cannot be written" in output
+    assert "The log cannot be used" in output
     assert MARK.lower() not in output.lower()
     # The uploaded file is where its page says that it is, until it is deleted; the failures, the sums, the counts and
     # all the rest hold nothing.

@@ -2,22 +2,23 @@
 
 import datetime as dt
 import re
-import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import click
+from flask import current_app
 from flask.cli import with_appcontext
 
-from webapp.cli.command import Clear, current_inference
+from webapp.cli.command import Clear, check_folder, current_inference
 from webapp.cli.models import who
 from webapp.cli.report import print_report
+from webapp.config import FLASK
 from webapp.errors import BadData, HamletError
 from webapp.model import artifact
 from webapp.model.card import read_card
-from webapp.model.labels import SPAM_OR_HAM, read_labels
+from webapp.model.labels import SPAM_OR_HAM, Labels, read_labels
 from webapp.model.registry import ModelRegistry
 
 DATA_OPTIONS = (
@@ -84,8 +85,9 @@ def read_files(
 )
 @click.option(
     "--pipeline",
-    metavar="MODULE:FUNCTION",
-    help="Your own recipe: a function that returns an unfitted scikit-learn Pipeline. See docs/own_model.md.",
+    metavar="MODULE:NAME",
+    help="Your own recipe: an unfitted scikit-learn Pipeline or GridSearchCV, or a function that returns one. See "
+    "docs/own_model.md.",
 )
 @click.option(
     "--threshold",
@@ -96,7 +98,17 @@ def read_files(
     "lower catches more spam.",
 )
 @click.option(
-    "--format", "file_format", type=click.Choice(list(artifact.MODEL_FILES)), default="joblib", show_default=True
+    "--with-reviews",
+    is_flag=True,
+    help="Learn what people said of logged messages, too; three in ten are kept apart to measure on.",
+)
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(list(artifact.MODEL_FILES)),
+    default="joblib",
+    show_default=True,
+    help="Of the model file. One of skops runs no code when it is loaded. See docs/model_files.md.",
 )
 @click.option("--use", "use_now", is_flag=True, help="Serve the new version at once.")
 @with_appcontext
@@ -110,6 +122,7 @@ def train(
     words: str | None,
     pipeline: str | None,
     threshold: float,
+    with_reviews: bool,
     file_format: str,
     use_now: bool,
 ) -> None:
@@ -129,42 +142,51 @@ def train(
             raise BadData(f"--weight {item}: write it as SOURCE=NUMBER, such as spamassassin=0.5")
         by_source[source] = float(number)
     check_folder(current_inference().registry.folder)
+    if file_format == "skops":
+        artifact.skops_io()  # now, and not after the training
     given = read_labels(words) if words else None
     datasets = read_files(files, text_column, label_column, given, by_name)
     labels = datasets[0].labels
     unseen = read_files(tests, text_column, label_column, given, by_name)
     fit = fit_with(pipeline) if pipeline else training.fit
+    note_learnt: Callable[[str], None] = lambda version: None  # noqa: E731
+    if with_reviews:
+        reviews, note_learnt = _reviews(labels)
+        datasets.insert(0, reviews)  # first, as what people say of a message counts, not its copy in a file
+        if not pipeline:
+            by_source.setdefault(reviews.name, training.REVIEW_WEIGHT)
     if labels != SPAM_OR_HAM:
         click.echo(f"The labels are {labels.ham} and {labels.spam}; {labels.spam} is the one that is looked for.")
     with click.progressbar(length=6 + len(unseen), label="Training", item_show_func=lambda step: step or "") as bar:
         result = training.train(datasets, unseen, by_source, threshold, lambda step: bar.update(1, step), fit)
-    if pipeline:
-        result.card["pipeline"] = pipeline
+    card = result.card.model_copy(update={"pipeline": pipeline})
     examples = [example for dataset in datasets for example in dataset.examples]
     click.echo(summary(examples, drop_copies(examples), labels))
-    for name, report in result.card["metrics"].items():
-        print_report(name.replace("_", "-"), report, labels)
+    for name, metrics in card.metrics.items():
+        print_report(name.replace("_", "-"), metrics, labels)
 
     registry = current_inference().registry
     now = dt.datetime.now(dt.UTC)
-    version = artifact.save(registry.folder, result.pipeline, result.card, file_format, now, result.reference)
+    version = artifact.save(
+        registry.folder, result.pipeline, card, file_format, now, result.reference, announce=note_learnt
+    )
     click.echo(f"\nSaved {registry.folder / version}")
     _compare_with_current(registry, version, [example.text for example in result.held_out])
     if use_now or not (registry.folder / "current").exists():
         registry.use(version, who(), "train --use" if use_now else "")
         click.echo("It is served now.")
     else:
-        click.echo(f"To serve it: flask --app wsgi models use {version}")
+        click.echo(f"To serve it: {FLASK} models use {version}")
 
 
-def check_folder(folder: Path) -> None:
-    """Raise BadData now, not after the training, if the result could not be saved."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise BadData(f"{folder} cannot be written to ({error.strerror})") from error
+def _reviews(labels: Labels) -> tuple[Any, Callable[[str], None]]:
+    """Return the reviewed messages, and what notes which version has learnt them; raises BadData."""
+    reviews_to_learn = current_app.extensions.get("reviews_to_learn")  # of an extra
+    if reviews_to_learn:
+        reviews, note_learnt = reviews_to_learn(labels)
+        if reviews.examples:
+            return reviews, note_learnt
+    raise BadData("--with-reviews: nobody has reviewed a message yet whose text is in the log. See the page Review.")
 
 
 def _compare_with_current(registry: ModelRegistry, version: str, texts: list[str]) -> None:
@@ -207,7 +229,7 @@ def evaluate(files: tuple[str, ...], text_column: str | None, label_column: str 
     say_learnt(registry, model.version, datasets, [example.text for example in kept])
     report = training.evaluate(model, datasets)
     print_report(f"model {model.version}", report, model.labels)
-    if len(kept) > 1 and (report["accuracy"]["value"] or 0) < 1 - OPPOSITE:
+    if len(kept) > 1 and (report.accuracy.value or 0) < 1 - OPPOSITE:
         warn_opposite()
 
 
@@ -223,11 +245,11 @@ def warn_opposite() -> None:
 
 def say_learnt(registry: ModelRegistry, version: str, datasets: Sequence[Any], texts: Sequence[str]) -> None:
     """Say how many of the texts of labelled files a version has learnt, whatever the files are called now."""
-    from webapp.model.data import count_known
+    from webapp.model.data import are_known
 
     reference = artifact.read_reference(registry.folder, version)
-    trained_on = {item["sha256"] for item in read_card(registry.folder, version)["data"]}
-    known = count_known(texts, reference.get("learnt", "")) if reference else 0
+    trained_on = {file.sha256 for file in read_card(registry.folder, version).data}
+    known = sum(are_known(texts, reference.get("learnt", ""))) if reference else 0
     if not known:  # versions made before texts were noted know their files
         known = sum(len(dataset.examples) for dataset in datasets if dataset.sha256 in trained_on)
     if known:

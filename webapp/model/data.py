@@ -194,11 +194,11 @@ def fingerprints(texts: Iterable[str]) -> str:
     return base64.b64encode(b"".join(sorted(hashes))).decode()
 
 
-def count_known(texts: Iterable[str], known: str) -> int:
-    """Return how many texts are among those of `fingerprints`."""
+def are_known(texts: Iterable[str], known: str) -> list[bool]:
+    """Return for each text whether it is among those of `fingerprints`."""
     joined = base64.b64decode(known)
     hashes = {joined[at : at + 5] for at in range(0, len(joined), 5)}
-    return sum(hashlib.sha256(norm(text).encode()).digest()[:5] in hashes for text in texts)
+    return [hashlib.sha256(norm(text).encode()).digest()[:5] in hashes for text in texts]
 
 
 def copy_keys(text: str) -> set[str]:

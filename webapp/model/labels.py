@@ -43,13 +43,22 @@ SPAM_OR_HAM = Labels()
 
 
 def read_labels(text: str) -> tuple[str, str]:
-    """Return what the option --labels says, NEGATIVE,POSITIVE: the words for 0 and for 1. Raises BadData."""
+    """Return what the option --labels says of a file, NEGATIVE,POSITIVE: its words for 0 and for 1. Raises BadData."""
+    if _words(text) == ["spam", "ham"]:  # they stay what they are, but 0 is spam
+        return "spam", "ham"
+    return read_names(text)
+
+
+def read_names(text: str) -> Labels:
+    """Return what the option --labels says of a model, NEGATIVE,POSITIVE: what it calls them. Raises BadData."""
+    return _checked(Labels(*_words(text)))
+
+
+def _words(text: str) -> list[str]:
     words = [" ".join(word.lower().split()) for word in text.split(",")]
     if len(words) != 2:
         raise BadData(f"--labels {text}: write it as NEGATIVE,POSITIVE, such as normal,urgent")
-    if words == ["spam", "ham"]:  # they stay what they are, and only 0 and 1 change places
-        return "spam", "ham"
-    return _checked(Labels(*words))
+    return words
 
 
 def _checked(labels: Labels) -> Labels:

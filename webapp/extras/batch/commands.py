@@ -12,7 +12,7 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from webapp.cli.command import Clear, current_inference
+from webapp.cli.command import INTERRUPTED, Clear, current_inference
 from webapp.errors import BadData
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from webapp.extras.batch.runner import Job, Report, Runner
 
 STEPS = 1000  # of the progress bar
-ROWS_WITH_ERRORS, INTERRUPTED = 1, 130
+ROWS_WITH_ERRORS = 1
 
 
 @click.command(cls=Clear)

@@ -24,7 +24,7 @@ from webapp.inference import Inference
 from webapp.model import artifact
 from webapp.model.files import ENDINGS, Row, Table, ending_format, open_table
 from webapp.model.labels import Labels
-from webapp.model.spam_model import SpamModel
+from webapp.model.scoring import SpamModel
 
 CHUNK_ROWS = 2_000  # scored, logged and written together; an interrupted run goes on from the last whole chunk
 CHUNK_SIZE = 1024 * 1024  # characters that are written, with fewer rows where they are long: it bounds the memory

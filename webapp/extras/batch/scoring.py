@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeVar
 from webapp.errors import InvalidInput, NotReady
 from webapp.inference import Inference, check_text
 from webapp.model.labels import Labels
-from webapp.model.spam_model import SpamModel
+from webapp.model.scoring import SpamModel
 
 Scored = list[tuple[str, float, str, str] | str]  # label, spam probability, version, id; or what is wrong with a text
 Chunk = TypeVar("Chunk")

@@ -14,7 +14,7 @@ from webapp.log.tables import predictions
 from webapp.model import artifact
 from webapp.model.reference import token_shares
 from webapp.model.registry import ModelRegistry
-from webapp.model.spam_model import SpamModel
+from webapp.model.scoring import SpamModel
 
 MESSAGES = 1000  # of each side: enough to see what matters (docs/monitoring.md), and read in a moment
 EXAMPLE_LENGTH = 160  # characters

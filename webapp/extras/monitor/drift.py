@@ -18,7 +18,7 @@ from scipy import stats
 
 from webapp.extras.monitor.two_samples import Result, classifier, fisher_exact, holm, kolmogorov_smirnov
 from webapp.model.reference import TRAITS, Reference, fewest_holders, observe
-from webapp.model.spam_model import SpamModel
+from webapp.model.scoring import SpamModel
 
 ALPHA = 0.05  # how often all tests together may alarm where nothing has changed
 DRIFTED, NOT_SEEN, TOO_FEW = "drifted", "no drift seen", "too few messages to say"

@@ -16,7 +16,8 @@ from webapp.extras.review.accuracy import Reviewed, Share, accuracy
 from webapp.extras.review.samples import Sample, all_samples, counted_members, other_reviews
 from webapp.extras.stream.consumers import consumers
 from webapp.log.ids import first_id
-from webapp.model.card import read_card
+from webapp.model.card import Card, read_card
+from webapp.model.evaluation import Estimate, Metrics
 from webapp.model.labels import Labels
 from webapp.model.registry import ModelRegistry
 
@@ -26,7 +27,7 @@ def report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict[str, 
 
     Without a usable model the figures of the log are there all the same, and the verdict says what is wrong.
     """
-    problem, card = "", {}
+    problem, card = "", None
     try:
         registry.current()
         card = read_card(registry.folder, span.model_version or registry.current_version())
@@ -70,24 +71,33 @@ def _only(figures: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: figures[name] for name in names}
 
 
-def _accuracy(engine: sa.Engine, span: Span, card: dict[str, Any]) -> dict[str, Any]:
+def _accuracy(engine: sa.Engine, span: Span, card: Card | None) -> dict[str, Any]:
     before = accuracy(_reviewed(engine, span.before))
-    at_training = card.get("metrics", {}).get("held_out", {})
-    names = ("accuracy", "spam_caught", "ham_blocked")
+    at_training = card.held_out if card else Metrics()
+    names = ("accuracy", "spam_caught", "ham_blocked", "precision")
     others: dict[str, list[bool]] = defaultdict(list)
     for row in other_reviews(engine, span.since, span.until, span.model_version):
         others[row.queue or "other"].append(row.label == row.true_label)
     return {
         **accuracy(_reviewed(engine, span)),
-        "before": {name: before[name] for name in (*names, "precision")},  # type: ignore[literal-required]
+        "before": {name: before[name] for name in names},  # type: ignore[literal-required]
         "at_training": {
-            name: at_training.get(name) for name in (*names, "precision", "brier", "expected_calibration_error")
+            "accuracy": _figure(at_training.accuracy),
+            "spam_caught": _figure(at_training.recall),
+            "ham_blocked": _figure(at_training.false_positive_rate),
+            "precision": _figure(at_training.precision),
+            "brier": _figure(at_training.brier),
+            "expected_calibration_error": at_training.expected_calibration_error,
         },
         "other_queues": {
             queue: {"n": len(right), "value": round(sum(right) / len(right), 4), "biased": True}
             for queue, right in sorted(others.items())
         },
     }
+
+
+def _figure(estimate: Estimate) -> dict[str, Any] | None:
+    return None if estimate.value is None else estimate.model_dump()
 
 
 def _reviewed(engine: sa.Engine, span: Span) -> list[Reviewed]:

@@ -8,13 +8,20 @@ import datetime as dt
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
-from webapp.model.evaluation import confusion_matrix, expected_calibration_error
+from webapp.model.evaluation import (
+    Z,
+    brier_score,
+    confusion_matrix,
+    effective_n,
+    expected_calibration_error,
+    proportions,
+    weighted_proportion,
+)
 
-Z = 1.959963984540054  # the standard normal's 97.5 % point: two-sided 95 %
 BINS = 10  # of the reliability curve
 BY_THE_HOUR = dt.timedelta(days=2)  # up to here the curve over time has a point per hour, beyond one per day
 
@@ -27,13 +34,6 @@ class Reviewed(NamedTuple):
     spam_probability: float
     weight: float  # how many predictions of the log it stands for; above 0
     created_at: dt.datetime  # of the prediction, UTC
-
-
-class Interval(NamedTuple):
-    """The ends of a 95 % interval."""
-
-    low: float
-    high: float
 
 
 class Share(TypedDict):
@@ -78,27 +78,6 @@ class Accuracy(TypedDict):
     over_time: list[Moment]  # only those with reviews
 
 
-def wilson(successes: float, n: float) -> Interval | None:
-    """Return the 95 % score interval for a share, None where n is 0 (Wilson 1927, JASA 22, p. 209).
-
-    All p that the observed share s is within 1.96 standard errors sqrt(p (1 - p) / n) of. It keeps its 95 % where s is
-    near 0 or 1 too, where the schoolbook's s +- 1.96 sqrt(s (1 - s) / n) does not. n may be an effective
-    number of messages, and need not be whole.
-    """
-    if n <= 0:
-        return None
-    share = min(max(successes / n, 0.0), 1.0)
-    centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z / (1 + Z**2 / n) * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
-    return Interval(max(centre - half, 0.0), min(centre + half, 1.0))
-
-
-def effective_n(weights: Iterable[float]) -> float:
-    """Return how many messages of equal weight would tell as much: (sum w)^2 / sum w^2 (Kish 1965, Survey Sampling)."""
-    values = np.asarray(list(weights), dtype=float)
-    return float(values.sum() ** 2 / (values**2).sum()) if values.size else 0.0
-
-
 def reviews_needed(share: float, half_width: float) -> int:
     """Return the smallest n at which a share's Wilson interval reaches no further than `half_width` to each side.
 
@@ -121,17 +100,16 @@ def accuracy(reviewed: Sequence[Reviewed]) -> Accuracy:
     probability = [one.spam_probability for one in reviewed]
     weights = [one.weight for one in reviewed]
     outcomes = [(one.is_spam == one.called_spam, one.weight) for one in reviewed]
-    right = _share(outcomes)
+    shares: dict[str, Any] = {name: found.model_dump() for name, found in proportions(truth, verdict, weights).items()}
     by, over_time = _over_time(reviewed)
     return Accuracy(
         reviewed=len(reviewed),
-        accuracy=right,
-        spam_caught=_share((one.called_spam, one.weight) for one in reviewed if one.is_spam),
-        ham_blocked=_share((one.called_spam, one.weight) for one in reviewed if not one.is_spam),
-        precision=_share((one.is_spam, one.weight) for one in reviewed if one.called_spam),
-        confusion_matrix=confusion_matrix(truth, np.asarray(verdict, dtype=float).tolist(), 0.5),
-        # Brier 1950: the mean squared distance of probability and truth; 0 is perfect.
-        brier=_rounded(np.average((np.array(probability) - truth) ** 2, weights=weights)) if reviewed else None,
+        accuracy=shares["accuracy"],
+        spam_caught=shares["recall"],
+        ham_blocked=shares["false_positive_rate"],
+        precision=shares["precision"],
+        confusion_matrix=confusion_matrix(truth, verdict),
+        brier=_rounded(brier_score(truth, probability, weights)) if reviewed else None,
         expected_calibration_error=(
             _rounded(expected_calibration_error(truth, probability, BINS, weights)) if reviewed else None
         ),
@@ -150,13 +128,8 @@ def _right(reviewed: Iterable[Reviewed]) -> Share:
 def _share(weighted: Iterable[tuple[bool, float]]) -> Share:
     """Return the weighted share of those that are True."""
     pairs = list(weighted)
-    weights = [weight for _, weight in pairs]
-    n = effective_n(weights)
-    value = sum(weight for yes, weight in pairs if yes) / sum(weights) if pairs else 0.0
-    interval = wilson(value * n, n)
-    if interval is None:
-        return Share(value=None, low=None, high=None, n=0)
-    return Share(value=_rounded(value), low=_rounded(interval.low), high=_rounded(interval.high), n=len(pairs))
+    found = weighted_proportion([yes for yes, _ in pairs], [weight for _, weight in pairs])
+    return Share(value=found.value, low=found.low, high=found.high, n=found.n)
 
 
 def _rounded(value: float) -> float:

@@ -18,7 +18,7 @@ from webapp.inference import Inference
 from webapp.log.queries import get_prediction
 from webapp.web.check import how_long_ago
 from webapp.web.explanation import mark
-from webapp.web.words import word, worded
+from webapp.web.words import word
 
 KEYS_TAKEN = "uzjk"  # by the other keys of the review page
 
@@ -62,7 +62,7 @@ def give() -> ResponseReturnValue:
     """Store a verdict and go on to the next message."""
     queue, true_label = request.form.get("queue", ""), request.form.get("true_label", "")
     if queue not in QUEUES or true_label not in TRUE_LABELS:
-        abort(422, worded("Choose spam, ham or unsure."))
+        abort(422, f"Choose {word('spam')}, {word('ham')} or unsure.")
     give_review(_engine(), request.form.get("prediction_id", ""), reviewer_id(), true_label, queue)
     return _go_on(queue, request.form.get("next"), true_label)
 
@@ -195,7 +195,7 @@ def _render(queue: str, rows: Sequence[Mapping[str, Any]], opened: str | None, *
 def _shown_queues(queue: str, waiting: Mapping[str, int]) -> dict[str, str]:
     """Return the queues by their names; that of the challenger only where there is one, or something waits in it."""
     inference: Inference = current_app.extensions["inference"]
-    if queue == "challenger" or waiting["challenger"] or inference.registry.challenger_version():
+    if queue == "challenger" or waiting["challenger"] or inference.registry.named("challenger"):
         return QUEUES
     return {name: words for name, words in QUEUES.items() if name != "challenger"}
 
