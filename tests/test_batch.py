@@ -160,7 +160,7 @@ def test_parquet_keeps_its_types(app, flask, tmp_path):
 
 
 def test_bad_rows_are_named_and_counted_and_the_others_scored(app, score, monkeypatch):
-    monkeypatch.setattr("webapp.model.files.LONGEST_ROW", 30_000)
+    monkeypatch.setattr("webapp.model.lines.LONGEST_ROW", 30_000)
     bad = {
         b"1,": "is empty",
         b"2," + b"x" * 10_001: "at most 10,000 characters",

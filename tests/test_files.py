@@ -10,7 +10,7 @@ import pytest
 from conftest import need_module
 
 from webapp.errors import BadData
-from webapp.model import data, files
+from webapp.model import data, lines
 from webapp.model.data import Example, contradictions, drop_copies, read_labelled
 from webapp.model.files import open_table
 
@@ -342,7 +342,7 @@ def test_a_little_parquet_that_unpacks_to_much_is_noticed(tmp_path):
 
 
 def test_a_row_that_is_too_long_is_one_bad_row(write, monkeypatch):
-    monkeypatch.setattr(files, "LONGEST_ROW", 1_000)
+    monkeypatch.setattr(lines, "LONGEST_ROW", 1_000)
     path = write("id,text\n1,a\n2," + "b" * 5_000 + '\n3,c\n4,"' + "d\n" * 900 + "5,e\n")
     found = texts(path)
     assert found[:3] == ["a", "The row has more than 1,000 characters and was left out.", "c"]

@@ -7,7 +7,7 @@ from flask.cli import with_appcontext
 
 from webapp.cli.command import Clear, current_inference
 from webapp.errors import BadData, InvalidInput
-from webapp.model.files import Source
+from webapp.model.lines import Source
 
 
 @click.command(cls=Clear)

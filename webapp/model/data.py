@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 from webapp.config import MAX_TEXT_LENGTH
 from webapp.errors import BadData
-from webapp.model.files import LABEL_WORDS, ZERO_AND_ONE, Table, as_text, normalise, open_table, shown
+from webapp.model.files import LABEL_WORDS, ZERO_AND_ONE, Table, as_text, normalise, open_table
 from webapp.model.labels import SPAM_OR_HAM, Labels
+from webapp.model.lines import shown
 
 PARTS = {"train": "train", "test": "test", "validation": "test", "": ""}  # what a column "split" may say
 APART = "apart"  # as a part: measured on, and not fitted on in the end either

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from webapp.errors import BadData
-from webapp.model.files import Row, Table, shown
+from webapp.model.files import Row, Table
+from webapp.model.lines import Source, shown
 
 ROWS_AT_ONCE = 2_000
 TEXT_TYPES = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view", "null")
@@ -20,8 +21,8 @@ class ParquetTable(Table):
     format = "Parquet"
     can_append = False  # its table of contents is written at the end
 
-    def __init__(self, path: Path):
-        super().__init__(str(path))
+    def __init__(self, source: Source, path: Path):
+        super().__init__(source)
         try:
             self.file = pq.ParquetFile(path)
         except (OSError, pa.ArrowException) as error:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from webapp.errors import BadData, NotReady
-from webapp.model.files import CsvTable, Row, Table
+from webapp.model.csv_table import CsvTable
+from webapp.model.files import Row, Table
 
 try:
     import fcntl

@@ -23,9 +23,9 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from webapp.config import JOBS_KEPT_DAYS, MAX_UPLOAD
 from webapp.errors import BadData, HamletError, InvalidInput, JobRunning, LogUnavailable, NotReady
 from webapp.extras.access.routes import signed_in, signed_in_only
-from webapp.extras.batch import job_pages as jobs
+from webapp.extras.batch import job_routes as jobs
 from webapp.extras.batch.batch_view import check_upload, histogram, input_name, preview, shown_ago
-from webapp.extras.batch.job_pages import runner
+from webapp.extras.batch.job_routes import runner
 from webapp.extras.batch.runner import Job
 from webapp.inference import Inference
 

@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 
 from webapp.errors import HamletError
 from webapp.extras.access.routes import signed_in_only
-from webapp.extras.batch.job_pages import engine
+from webapp.extras.batch.job_routes import engine
 from webapp.extras.lifecycle import switching
 from webapp.extras.lifecycle.comparison import ChangedTerm, Comparison, Differing, changed_terms, compare
 from webapp.extras.lifecycle.reviewed import sampled_examples
