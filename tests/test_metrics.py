@@ -103,7 +103,7 @@ def test_the_last_review_is_shown_once_there_is_one(app, client):
     when = dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC)
     review = {"id": new_id(), "created_at": when, "prediction_id": "1", "reviewer": "a", "true_label": "ham"}
     with app.extensions["engine"].begin() as connection:
-        connection.execute(sa.insert(reviews).values(**review, queue="random", overruled=0))
+        connection.execute(sa.insert(reviews).values(**review, queue="random"))
     assert total(metrics(client), "hamlet_last_review_timestamp_seconds") == when.timestamp()
 
 
