@@ -11,10 +11,10 @@ from sklearn.metrics import roc_auc_score
 from statsmodels.stats.contingency_tables import Table2x2
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_effectsize
+from webapp.extras.monitor.two_samples import classifier, fisher_exact, holm, kolmogorov_smirnov, mann_whitney
 
 from webapp.config import ROOT
 from webapp.extras.monitor.drift import DRIFTED, NOT_SEEN, TOO_FEW, Window, changed_terms, drift, from_training, window
-from webapp.extras.monitor.two_samples import classifier, fisher_exact, holm, kolmogorov_smirnov, mann_whitney
 from webapp.model.reference import TRAITS, observe, summarise, token_shares
 
 # --- Formulas ----------------------------------------------------------------------------------------------

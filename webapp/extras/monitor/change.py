@@ -1,6 +1,7 @@
 """Drift of a span of the log: which messages are compared with which."""
 
-import datetime as dt
+from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from typing import Any
 
@@ -23,6 +24,9 @@ PROPOSED_FROM = 500  # messages in the log from which on it is proposed to decla
 EXAMPLE_LENGTH = 160  # characters
 NO_REFERENCE = "no range declared normal"
 
+NO_REFERENCE_NOTE = (
+    "Drift is measured against a range of your own messages that looks right to you. None is declared normal yet."
+)
 COMPARED = "Compared with the messages from {since} to {until} UTC, which somebody declared normal."
 LIKE_HOURS = "Of these, with those of the same hours of the day and of the same part of the week as this range has."
 OTHER_HOURS = (
@@ -52,12 +56,10 @@ def drift_report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict
         return nothing | {"state": "not known", "note": "Without a model nothing can be compared."}
     declared = declared_reference(engine)
     if declared is None:
-        note = "Drift is measured against a range of your own messages that looks right to you. None is declared normal yet."
-        return nothing | {"state": NO_REFERENCE, "note": note, "proposed": _proposed(engine)}
+        return nothing | {"state": NO_REFERENCE, "note": NO_REFERENCE_NOTE, "proposed": _proposed(engine)}
     ids = fair_sample(engine, max(span.since, declared.until), span.until, MESSAGES, model_version=span.model_version)
     ids_then = fair_sample(engine, declared.since, declared.until, 2 * MESSAGES)
-    hours = {_part_of_week(id_) for id_ in ids}
-    like = [id_ for id_ in ids_then if _part_of_week(id_) in hours]
+    like = like_hours(ids_then, ids)
     has_like = len(like) >= min(FEWEST, len(ids_then))
     rows, rows_then = _messages(engine, ids), _messages(engine, (like if has_like else ids_then)[:MESSAGES])
     then, now = _window(model, rows_then), _window(model, rows)
@@ -95,6 +97,12 @@ def _proposed(engine: sa.Engine) -> int | None:
     return messages if messages >= PROPOSED_FROM else None
 
 
+def like_hours(reference: Sequence[str], current: Sequence[str]) -> list[str]:
+    """Return the ids of the reference that are of an hour of the day and part of the week of the current ones."""
+    hours = {_part_of_week(id_) for id_ in current}
+    return [id_ for id_ in reference if _part_of_week(id_) in hours]
+
+
 def _part_of_week(prediction_id: str) -> tuple[bool, int]:
     """Return whether a prediction is of a weekend, and its hour of the day (UTC)."""
     at = moment_of(prediction_id)
@@ -107,12 +115,17 @@ def _messages(engine: sa.Engine, ids: list[str]) -> list[Any]:
     query = sa.select(shown.text, shown.text_hash, shown.spam_probability, shown.model_version)
     with engine.connect() as connection:
         rows = connection.execute(query.where(shown.id.in_(ids)).order_by(shown.id)).all()
+    return drop_copies(rows, lambda row: extract(row.text).copy_keys if row.text is not None else {row.text_hash})
+
+
+def drop_copies(messages: Iterable[Any], keys_of: Callable[[Any], AbstractSet[str]]) -> list[Any]:
+    """Return the first of each message and its copies: those that share a key with it or with another copy."""
     seen: set[str] = set()
     kept = []
-    for row in rows:
-        keys = extract(row.text).copy_keys if row.text is not None else {row.text_hash}
+    for message in messages:
+        keys = keys_of(message)
         if not keys & seen:
-            kept.append(row)
+            kept.append(message)
         seen |= keys
     return kept
 

@@ -130,7 +130,7 @@ def _unbroken(values: Iterable[float | None]) -> list[list[tuple[int, float]]]:
 
 
 def sparkline(values: Sequence[float | None]) -> list[str]:
-    """Return the unbroken pieces of a small line without axes, in a drawing of 120 by 24; none of fewer than 3 points."""
+    """Return the unbroken pieces of a small line without axes, in a drawing of 120 by 24; none of under 3 points."""
     known = [value for value in values if value is not None]
     if len(known) < 3:
         return []

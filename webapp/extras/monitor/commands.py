@@ -45,11 +45,16 @@ def _text(figures: Mapping[str, Any], labels: Labels) -> str:
         figures[name] for name in ("accuracy", "drift", "latency", "errors", "traffic")
     )
     lines = [figures["verdict"]["sentence"], *(f"To do: {one['do']}" for one in figures["verdict"]["findings"]), ""]
-    for name in ("accuracy", "spam_caught", "ham_blocked", "precision"):
+    for name, words in (
+        ("accuracy", "accuracy"),
+        ("recall", "spam caught"),
+        ("false_positive_rate", "ham blocked"),
+        ("precision", "precision"),
+    ):
         share, known = accuracy[name], "not known: nobody has reviewed a random sample of this range"
         if share["value"] is not None:
             known = f"{figure(share['value'], '%')}   95 % interval {interval(share)}"
-        lines.append(f"{labels.sentence(name.replace('_', ' ')):18} {known}")
+        lines.append(f"{labels.sentence(words):18} {known}")
     lines.append(f"{'reviewed':18} {accuracy['reviewed']:,} of a random sample, {accuracy['unsure']:,} unsure")
     lines += [f"{'drift':18} {what}" for what in (drift["state"], *(one["sentence"] for one in drift["changes"]))]
     milliseconds = ", ".join(f"{name} {figure(latency[name], 'ms')}" for name in QUANTILES)

@@ -1,6 +1,6 @@
-"""Has the traffic changed? Three tests of a window of messages against a reference, judged together.
+"""Has the traffic changed? Four tests of a window of messages against a reference, judged together.
 
-A test alarms where its p, corrected for there being three, is below .05, and the difference is large enough to matter:
+A test alarms where its p, corrected for there being four, is below .05, and the difference is large enough to matter:
 with thousands of messages a trifle is significant too. What matters begins where Cohen (1988, Statistical Power
 Analysis, 2.2 and 6.2) calls an effect small: means .2 standard deviations apart, or h = .2 between proportions. Normal
 distributions .2 standard deviations apart have D = 2 Phi(.1) - 1 = .08 and AUC = Phi(.2 / sqrt 2) = .556.
@@ -106,8 +106,8 @@ def classifier(reference: np.ndarray, current: np.ndarray, seed: int = 0) -> Res
 
     Classifier two-sample test (Lopez-Paz & Oquab 2017, ICLR); shapes (messages, features). It adds up small changes of
     many features. Not its accuracy is judged but its AUC, which does not mind that one sample is larger. The classifier
-    is a logistic regression on each feature's rank among those learnt from, and on the rank's square, so that it notices
-    "more" as well as "more extreme", and no outlier rules it. The p is Mann & Whitney's (1947), one-sided.
+    is a logistic regression on each feature's rank among those learnt from, and on the rank's square, so that it
+    notices "more" as well as "more extreme", and no outlier rules it. The p is Mann & Whitney's (1947), one-sided.
     """
     random = np.random.default_rng(seed)
     learn_then, held_then = np.array_split(reference[random.permutation(len(reference))], 2)
@@ -148,7 +148,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _all_columns(window: Window) -> np.ndarray:
-    columns = np.column_stack([window.spam_probability, window.features])
+    columns: np.ndarray = np.column_stack([window.spam_probability, window.features])
     return columns[~np.isnan(columns).any(axis=1)]
 
 
@@ -164,6 +164,7 @@ class _Question(NamedTuple):
     effect_matters_from: float
 
 
+_D = "D (Kolmogorov-Smirnov): how far the shares of messages below a value are apart at most, 0 to 1"
 # The minima: with 50 messages against 1,000, a D of .23 passes the strictest of Holm's steps. With fewer, only
 # landslides would be seen. The classifier needs 50 to learn from and 50 to be tested on.
 _QUESTIONS = (
@@ -173,7 +174,16 @@ _QUESTIONS = (
         kolmogorov_smirnov,
         lambda window: window.spam_probability,
         50,
-        "D (Kolmogorov-Smirnov): how far the shares of messages below a value are apart, 0 to 1",
+        _D,
+        0.08,
+    ),
+    _Question(
+        "length",
+        "Are the messages longer or shorter than they were?",
+        kolmogorov_smirnov,
+        lambda window: window.features[~np.isnan(window.features[:, 0]), 0],
+        50,
+        _D,
         0.08,
     ),
     _Question(
@@ -249,7 +259,9 @@ def changes(reference: Window, current: Window, most: int = 4) -> list[Change]:
 def _change(name: str, then: np.ndarray, now: np.ndarray) -> Change:
     if name == "length":
         before, after = np.median(then), np.median(now)
-        sentence = f"Messages are {'longer' if after > before else 'shorter'}: median {before:,.0f} → {after:,.0f} characters"
+        sentence = (
+            f"Messages are {'longer' if after > before else 'shorter'}: median {before:,.0f} → {after:,.0f} characters"
+        )
     elif name == "called_spam" or name in COUNTED:
         then, now = then > 0, now > 0
         before, after = 100 * then.mean(), 100 * now.mean()
@@ -264,7 +276,9 @@ def _change(name: str, then: np.ndarray, now: np.ndarray) -> Change:
         low, high = np.percentile(np.concatenate([then, now]), [1, 99])
         edges = np.linspace(low, max(high, low + 1e-9), BINS + 1)
     counted = [np.histogram(np.clip(side, edges[0], edges[-1]), edges)[0] / len(side) for side in (then, now)]
-    return Change(sentence=sentence, bins=[(round(float(a), 4), round(float(b), 4)) for a, b in zip(*counted, strict=True)])
+    return Change(
+        sentence=sentence, bins=[(round(float(a), 4), round(float(b), 4)) for a, b in zip(*counted, strict=True)]
+    )
 
 
 def changed_terms(reference: Window, current: Window) -> list[ChangedTerm]:
@@ -291,7 +305,9 @@ def changed_terms(reference: Window, current: Window) -> list[ChangedTerm]:
         [[counts_now[t], len(now) - counts_now[t], counts_then[t], len(then) - counts_then[t]] for t in terms]
     )
     z = np.log(cells + 0.5) @ [1, -1, -1, 1] / np.sqrt((1 / (cells + 0.5)).sum(axis=1))
-    strongest = [i for i in np.argsort(-abs(z), kind="stable")[:STRONGEST] if abs(z[i]) >= stats.norm.isf(ALPHA / 2 / len(terms))]
+    strongest = [
+        i for i in np.argsort(-abs(z), kind="stable")[:STRONGEST] if abs(z[i]) >= stats.norm.isf(ALPHA / 2 / len(terms))
+    ]
     return [
         ChangedTerm(
             term=terms[i],

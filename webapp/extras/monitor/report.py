@@ -12,13 +12,14 @@ from webapp.extras.monitor.change import drift_report
 from webapp.extras.monitor.span import Span, span
 from webapp.extras.monitor.verdict import verdict
 from webapp.extras.review.accuracy import ReviewedPrediction, Share, accuracy
-from webapp.extras.review.samples import reached_members, other_reviews
+from webapp.extras.review.samples import other_reviews, reached_members
 from webapp.model.card import read_card
 from webapp.model.labels import Labels
 from webapp.model.registry import ModelRegistry
 
 SURE = 0.025  # one-sided: how often a model that is as good as at training may be called worse
-COMPARED = ("accuracy", "spam_caught", "ham_blocked", "precision")
+COMPARED = ("accuracy", "recall", "false_positive_rate", "precision")
+IN_CARD = {"recall": "spam_caught", "false_positive_rate": "ham_blocked"}
 
 
 def report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict[str, Any]:
@@ -79,7 +80,10 @@ def _accuracy(engine: sa.Engine, span: Span, card: dict[str, Any]) -> dict[str, 
         **accuracy(members),
         "of_current": accuracy(of_current)["accuracy"],
         "before": _only(before, *COMPARED),
-        "at_training": {name: at_training.get(name) for name in (*COMPARED, "brier", "expected_calibration_error")},
+        "at_training": {
+            name: at_training.get(IN_CARD.get(name, name))
+            for name in (*COMPARED, "brier", "expected_calibration_error")
+        },
         "worse_than_at_training": is_worse(of_current, at_training),
         "other_queues": {
             queue: {"n": len(right), "value": round(sum(right) / len(right), 4), "biased": True}

@@ -75,10 +75,10 @@ class Accuracy(TypedDict):
 
     reviewed: int  # without the unsure ones
     unsure: int  # reached, but the reviewer could not say: they are in no figure
-    if_unsure: tuple[float, float] | None  # the accuracy if all of them were wrong, and right; None where they are few
+    if_unsure: tuple[float, float] | None  # accuracy if all of them were wrong, and right; None where they are few
     accuracy: Share
-    spam_caught: Share  # recall: of the spam, how much was called spam
-    ham_blocked: Share  # false positive rate: of the ham, how much was called spam
+    recall: Share  # recall: of the spam, how much was called spam
+    false_positive_rate: Share  # false positive rate: of the ham, how much was called spam
     precision: Share  # of what was called spam, how much was spam
     confusion_matrix: dict[str, int]  # plain counts of reviews
     brier: float | None
@@ -146,8 +146,8 @@ def accuracy(members: Sequence[ReviewedPrediction]) -> Accuracy:
         unsure=len(members) - len(reviewed),
         if_unsure=_if_unsure(members, right["value"]),
         accuracy=right,
-        spam_caught=proportion((one.is_right, one.weight) for one in reviewed if one.true_label == "spam"),
-        ham_blocked=proportion((not one.is_right, one.weight) for one in reviewed if one.true_label == "ham"),
+        recall=proportion((one.is_right, one.weight) for one in reviewed if one.true_label == "spam"),
+        false_positive_rate=proportion((not one.is_right, one.weight) for one in reviewed if one.true_label == "ham"),
         precision=proportion((one.is_right, one.weight) for one in reviewed if one.label == "spam"),
         confusion_matrix=confusion_matrix(truth.tolist(), [float(one.label == "spam") for one in reviewed], 0.5),
         # Brier 1950: the mean squared distance of probability and truth; 0 is perfect.
@@ -208,10 +208,9 @@ def further_reviews(right: Share, messages: float, half_width: float) -> int | N
 
 def _calibration_error_by_chance(probability: np.ndarray, weights: list[float], seed: int = 0) -> float:
     random = np.random.default_rng(seed)
-    outcomes = (random.random(len(probability)) < probability for _ in range(100))
-    return _rounded(
-        np.mean([expected_calibration_error(one.tolist(), probability.tolist(), BINS, weights) for one in outcomes])
-    )
+    truths = random.random((100, len(probability))) < probability
+    errors = [expected_calibration_error(truth.tolist(), probability.tolist(), BINS, weights) for truth in truths]
+    return _rounded(sum(errors) / len(errors))
 
 
 def _reliability(reviewed: Sequence[ReviewedPrediction]) -> list[Bin]:

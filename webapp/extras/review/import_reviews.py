@@ -11,7 +11,7 @@ from webapp.errors import BadData
 from webapp.extras.review.reviews import TRUE_LABELS, newest_verdict
 from webapp.log.database import write_transaction
 from webapp.log.ids import new_id
-from webapp.log.tables import predictions, reviews
+from webapp.log.tables import Row, predictions, reviews
 from webapp.log.writer import KEYS_AT_ONCE
 
 SHOWN_UNKNOWN = 5
@@ -32,8 +32,8 @@ class Imported(NamedTuple):
 def import_reviews(engine: sa.Engine, file: TextIO, labels: Mapping[str, str] = AS_STORED) -> Imported:
     """Store the labels of a CSV file with the columns id and true_label, as the newest verdict on each prediction.
 
-    `labels` says which label is meant by each word that the file may use. Raises BadData, naming the line, LogUnavailable;
-    then nothing is stored.
+    `labels` says which label is meant by each word that the file may use. Raises BadData,
+    naming the line, or LogUnavailable; then nothing is stored.
     """
     given: dict[str, str] = {}
     for line, prediction_id, label in _read(file, labels):
@@ -45,9 +45,9 @@ def import_reviews(engine: sa.Engine, file: TextIO, labels: Mapping[str, str] = 
     with engine.connect() as connection:
         for start in range(0, len(ids), KEYS_AT_ONCE):
             asked = predictions.c.id.in_(ids[start : start + KEYS_AT_ONCE])
-            before |= {id_: label for id_, label in connection.execute(verdict.where(asked))}
+            before |= {row[0]: row[1] for row in connection.execute(verdict.where(asked))}
     now = dt.datetime.now(dt.UTC)
-    rows = [
+    rows: list[Row] = [
         {
             "id": new_id(),
             "created_at": now,

@@ -171,12 +171,10 @@ def reached_members(
             while reached and not reached[-1].in_order:
                 reached.pop()
             sample = by_id[sample_id]
-            rates.append(
-                (first_id(sample.since), first_id(sample.until), sample.rate * len(reached) / len(members))
-            )
+            rates.append((first_id(sample.since), first_id(sample.until), sample.rate * len(reached) / len(members)))
             found |= {row.id: row for row in reached}
     return [
-        ReviewedPrediction(*row[:6], weight=1 / _chance(row.id, rates))
+        ReviewedPrediction(*row[:6], 1 / _chance(row.id, rates))
         for row in found.values()
         if since <= row.created_at < until and not row.is_fitted and model_version in (None, row.model_version)
     ]

@@ -55,9 +55,7 @@ class Review(BaseModel):
     created_at: dt.datetime
     reviewer: str = Field(description="Who said it: web:SESSION, key:NAME or import.")
     true_label: str = Field(description=TRUE_LABEL)
-    queue: str = Field(
-        description="Why it was looked at: random, uncertain, reported, challenger, all, api or import."
-    )
+    queue: str = Field(description="Why it was looked at: random, uncertain, reported, challenger, all, api or import.")
 
 
 class GivenReview(Review):

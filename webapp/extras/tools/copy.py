@@ -18,8 +18,8 @@ from webapp.log.database import snapshot
 from webapp.log.tables import (
     create_tables,
     failed_sign_ins,
-    hourly_requests,
     hourly_predictions,
+    hourly_requests,
     jobs,
     metadata,
     predictions,
