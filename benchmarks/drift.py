@@ -79,11 +79,8 @@ def main(data: Path, windows: int) -> None:
     messages = Messages(model, [*held_out, *smishtank], windows)
     everything, sms = np.arange(len(held_out)), messages.pool(*SMS)
 
-    print(
     print(f"{windows} windows a line; by: probability / length / called spam / form")
     print("| window | n | alarms | by |\n|-|-|-|-|")
-    )
-    for name, pool in (("SMS", sms), ("all held-out", everything)):
         for n in (100, 200, 500):
             messages.line(f"nothing changed: {name}", n, lambda n=n, pool=pool: mix(pool, (pool, n)))
     for name, other, part in (

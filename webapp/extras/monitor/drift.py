@@ -148,8 +148,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _all_columns(window: Window) -> np.ndarray:
-    columns: np.ndarray = np.column_stack([window.spam_probability, window.features])
-    return columns[~np.isnan(columns).any(axis=1)]
+    columns = np.column_stack([window.spam_probability, window.features])
+    known: np.ndarray = columns[~np.isnan(columns).any(axis=1)]
+    return known
 
 
 class _Question(NamedTuple):

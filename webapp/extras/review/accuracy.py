@@ -62,7 +62,7 @@ class Moment(Share):
 
 
 class Bin(TypedDict):
-    """ReviewedPrediction messages whose spam probability is from `lower` to below `upper`, and how many of them are spam."""
+    if_unsure: tuple[float, float] | None  # accuracy if all were wrong, and if all were right; None where they are few
 
     lower: float
     upper: float

@@ -161,7 +161,7 @@ def reached_members(
         .where(samples.c.since < until, samples.c.until > since)
         .order_by(sample_members.c.sample_id.desc(), sample_members.c.position)
     )
-    found: dict[str, Any] = {}
+    found: dict[str, sa.Row[Any]] = {}
     rates: list[tuple[str, str, float]] = []
     with engine.connect() as connection:
         by_id = {row.id: Sample(*row) for row in connection.execute(sa.select(samples))}
@@ -174,7 +174,7 @@ def reached_members(
             rates.append((first_id(sample.since), first_id(sample.until), sample.rate * len(reached) / len(members)))
             found |= {row.id: row for row in reached}
     return [
-        ReviewedPrediction(*row[:6], 1 / _chance(row.id, rates))
+        ReviewedPrediction(*row[:6], 1 / _chance(row.id, rates))  # type: ignore[call-arg]
         for row in found.values()
         if since <= row.created_at < until and not row.is_fitted and model_version in (None, row.model_version)
     ]
