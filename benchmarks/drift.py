@@ -81,6 +81,7 @@ def main(data: Path, windows: int) -> None:
 
     print(f"{windows} windows a line; by: probability / length / called spam / form")
     print("| window | n | alarms | by |\n|-|-|-|-|")
+    for name, pool in (("SMS", sms), ("all held-out", everything)):
         for n in (100, 200, 500):
             messages.line(f"nothing changed: {name}", n, lambda n=n, pool=pool: mix(pool, (pool, n)))
     for name, other, part in (

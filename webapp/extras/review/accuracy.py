@@ -62,7 +62,7 @@ class Moment(Share):
 
 
 class Bin(TypedDict):
-    if_unsure: tuple[float, float] | None  # accuracy if all were wrong, and if all were right; None where they are few
+    """Reviewed messages whose spam probability is from `lower` to below `upper`, and how many of them are spam."""
 
     lower: float
     upper: float
