@@ -16,7 +16,7 @@ from conftest import HAM, PASSWORD, Server
 
 from webapp.app import create_app
 from webapp.extras.access import throttle
-from webapp.extras.monitor.rollups import PREDICTIONS, bring_up_to_date, count
+from webapp.extras.monitor.rollups import PREDICTIONS, count, refresh_rollups
 from webapp.extras.review.queues import claim_first
 from webapp.log.tables import predictions
 
@@ -110,7 +110,7 @@ def test_sums_are_right_while_others_sum_up_and_predict(client, engine, monkeypa
 
     def sum_up():
         while not stop.is_set():
-            bring_up_to_date(engine)
+            refresh_rollups(engine)
 
     threads = [threading.Thread(target=work) for work in (predict, predict, sum_up, sum_up)]
     for thread in threads:

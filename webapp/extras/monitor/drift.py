@@ -22,6 +22,8 @@ ALPHA = 0.05  # how often all tests together may alarm where nothing has changed
 DRIFTED, NOT_SEEN, TOO_FEW = "drifted", "no drift seen", "too few messages to say"
 STRONGEST = 10  # terms that are shown
 EXAMPLES = 2  # messages shown with each
+SHORTEST = 3  # letters of a word that is shown; placeholders such as [link] are shown too
+WORTH_TELLING = 0.2  # of the larger of two medians or shares
 BINS = 8  # of the small picture of a change
 RAREST = 0.005  # terms in fewer messages than this share, in both, are left out: they say little of the traffic
 
@@ -245,7 +247,10 @@ def drift(reference: Window, current: Window) -> tuple[str, list[DriftTest]]:
 
 def changes(reference: Window, current: Window, most: int = 4) -> list[Change]:
     """Return what differs most between two windows, the largest D first: what an alarm is explained by."""
-    columns = {"called_spam": (reference.called_spam * 1.0, current.called_spam * 1.0)}
+    columns = {
+        "called_spam": (reference.called_spam * 1.0, current.called_spam * 1.0),
+        "spam_probability": (reference.spam_probability, current.spam_probability),
+    }
     columns |= {name: (reference.features[:, i], current.features[:, i]) for i, name in enumerate(FEATURES)}
     known = {name: tuple(side[~np.isnan(side)] for side in sides) for name, sides in columns.items()}
     found = {
@@ -253,12 +258,22 @@ def changes(reference: Window, current: Window, most: int = 4) -> list[Change]:
         for name, (then, now) in known.items()
         if min(len(then), len(now)) and np.ptp(np.concatenate([then, now]))
     }
-    strongest = sorted(found, key=lambda name: -found[name][0])[:most]
-    return [_change(name, *found[name][1:]) for name in strongest if found[name][0] >= 0.08]
+    told = [
+        _change(name, *found[name][1:])
+        for name in sorted(found, key=lambda name: -found[name][0])
+        if found[name][0] >= 0.08
+    ]
+    return [one for one in told if one][:most]
 
 
-def _change(name: str, then: np.ndarray, now: np.ndarray) -> Change:
-    if name == "length":
+def _change(name: str, then: np.ndarray, now: np.ndarray) -> Change | None:
+    """Return the change of a feature, None where its middle hardly moved: then there is no short way to say it."""
+    if name == "spam_probability":
+        before, after = 100 * np.median(then), 100 * np.median(now)
+        sentence = (
+            f"Spam probabilities are {'higher' if after > before else 'lower'}: median {before:.0f} → {after:.0f} %"
+        )
+    elif name == "length":
         before, after = np.median(then), np.median(now)
         sentence = (
             f"Messages are {'longer' if after > before else 'shorter'}: median {before:,.0f} → {after:,.0f} characters"
@@ -272,6 +287,8 @@ def _change(name: str, then: np.ndarray, now: np.ndarray) -> Change:
         before, after = 100 * then.mean(), 100 * now.mean()
         more = "more" if after > before else "fewer"
         sentence = f"Messages hold {more} {FEATURES[name]}: {before:.1f} % → {after:.1f} % of the characters"
+    if abs(after - before) < WORTH_TELLING * max(before, after):
+        return None
     edges = np.array([-0.5, 0.5, 1.5])
     if then.dtype != bool:
         low, high = np.percentile(np.concatenate([then, now]), [1, 99])
@@ -298,7 +315,8 @@ def changed_terms(reference: Window, current: Window) -> list[ChangedTerm]:
     terms = [
         term
         for term in {**counts_then, **counts_now}
-        if counts_then[term] >= RAREST * len(then) or counts_now[term] >= RAREST * len(now)
+        if (term.isalpha() and len(term) >= SHORTEST or term.startswith("["))
+        and (counts_then[term] >= RAREST * len(then) or counts_now[term] >= RAREST * len(now))
     ]
     if not terms:
         return []

@@ -84,7 +84,7 @@ def _accuracy(engine: sa.Engine, span: Span, card: dict[str, Any]) -> dict[str, 
             name: at_training.get(IN_CARD.get(name, name))
             for name in (*COMPARED, "brier", "expected_calibration_error")
         },
-        "worse_than_at_training": is_worse(of_current, at_training),
+        "worse_than_at_training": _is_worse_than_at_training(of_current, at_training),
         "other_queues": {
             queue: {"n": len(right), "value": round(sum(right) / len(right), 4), "biased": True}
             for queue, right in other_reviews(engine, span.since, span.until, span.model_version).items()
@@ -92,19 +92,22 @@ def _accuracy(engine: sa.Engine, span: Span, card: dict[str, Any]) -> dict[str, 
     }
 
 
-def is_worse(members: list[ReviewedPrediction], at_training: dict[str, Any]) -> bool:
-    """Return whether a version is right less often on reviewed messages than it was on held-out ones at training.
-
-    Both figures are uncertain, so it is Fisher's exact test of the two counts, one-sided at SURE: whatever the numbers,
-    a model that is as good as then is called worse in at most 2.5 % of cases. Unequal weights count as fewer reviews
-    (Kish 1965).
-    """
+def _is_worse_than_at_training(members: list[ReviewedPrediction], at_training: dict[str, Any]) -> bool:
     then, messages = (at_training.get("accuracy") or {}).get("value"), at_training.get("messages", 0)
-    now = accuracy(members)["accuracy"]["value"]
-    if now is None or then is None or not messages:
+    known = [one for one in members if one.true_label != "unsure"]
+    if not known or then is None or not messages:
         return False
-    weights = [one.weight for one in members if one.true_label != "unsure"]
-    n = round(sum(weights) ** 2 / sum(weight**2 for weight in weights))
-    right, right_then = round(now * n), round(then * messages)
-    table = [[right, n - right], [right_then, messages - right_then]]
+    weights = [one.weight for one in known]
+    n = round(sum(weights) ** 2 / sum(weight**2 for weight in weights))  # unequal ones count as fewer (Kish 1965)
+    right = sum(one.weight for one in known if one.is_right) / sum(weights)
+    return is_worse(round(right * n), n, round(then * messages), messages)
+
+
+def is_worse(right: int, n: int, right_then: int, n_then: int) -> bool:
+    """Return whether `right` of n reviewed messages is less than it was of held-out ones at training.
+
+    Both are uncertain, so it is Fisher's exact test of the two counts, one-sided at SURE: whatever the numbers, a model
+    that is as good as then is called worse in at most 2.5 % of cases.
+    """
+    table = [[right, n - right], [right_then, n_then - right_then]]
     return bool(fisher_exact(table, alternative="less").pvalue < SURE)

@@ -29,7 +29,7 @@ DECADES = range(-3, 5)  # of latencies in milliseconds: from .01 ms to 1,000 s
 
 
 def _latency_bucket(ms: sa.ColumnElement[float]) -> sa.Case[int]:
-    """Return, as SQL, a latency to two digits as 100 * decade + digits: -160 is 4.0 ms, -60 is 40 ms, 10 is 100 ms."""
+    """Return, as SQL, a latency to two digits as 100 * decade + digits: -60 is 4.0 ms, 40 is 40 ms, 110 is 100 ms."""
     whens = [(ms < 99.5 * 10.0**d, 100 * d + sa.cast(sa.func.round(ms / 10.0**d), sa.Integer)) for d in DECADES]
     return sa.case(*whens, else_=100 * DECADES[-1] + 99)
 

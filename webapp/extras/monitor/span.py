@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from webapp.errors import InvalidInput
 from webapp.extras.monitor.rollups import HOUR
 from webapp.log.ids import moment_of
-from webapp.log.tables import predictions
+from webapp.log.tables import failures, predictions
 
 RANGES = {"24h": dt.timedelta(hours=24), "7d": dt.timedelta(days=7), "30d": dt.timedelta(days=30), "all": None}
 
@@ -53,7 +53,8 @@ def span(engine: sa.Engine, name: str, model_version: str | None = None, now: dt
         raise InvalidInput(f"range {message}.", [{"field": "range", "message": message}])
     until = (now or dt.datetime.now(dt.UTC)).replace(minute=0, second=0, microsecond=0) + HOUR
     with engine.connect() as connection:
-        first = connection.execute(sa.select(sa.func.min(predictions.c.id))).scalar()
+        firsts = [connection.execute(sa.select(sa.func.min(table.c.id))).scalar() for table in (predictions, failures)]
+    first = min((one for one in firsts if one), default=None)
     begin = moment_of(first).replace(minute=0, second=0, microsecond=0) if first else until - HOUR
     length = RANGES[name]
     since = begin if length is None else max(begin, until - length)
