@@ -174,7 +174,15 @@ def reached_members(
             rates.append((first_id(sample.since), first_id(sample.until), sample.rate * len(reached) / len(members)))
             found |= {row.id: row for row in reached}
     return [
-        ReviewedPrediction(*row[:6], 1 / _chance(row.id, rates))  # type: ignore[arg-type]
+        ReviewedPrediction(
+            row.id,
+            row.created_at,
+            row.label,
+            row.spam_probability,
+            row.model_version,
+            row.true_label,
+            weight=1 / _chance(row.id, rates),
+        )
         for row in found.values()
         if since <= row.created_at < until and not row.is_fitted and model_version in (None, row.model_version)
     ]
