@@ -32,7 +32,13 @@ def reviews(truth, probability, places):
     words = ("ham", "spam")
     return [
         ReviewedPrediction(
-            str(i), NOW, words[probability[i] >= THRESHOLD], float(probability[i]), "v", words[truth[i]], MESSAGES / 200
+            str(i),
+            NOW,
+            words[int(probability[i] >= THRESHOLD)],
+            float(probability[i]),
+            "v",
+            words[int(truth[i])],
+            MESSAGES / 200,
         )
         for i in places
     ]

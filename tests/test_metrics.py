@@ -143,8 +143,10 @@ def test_the_folder_of_the_counts_is_its_owner_s_and_in_memory_where_there_is_so
     monkeypatch.delenv(worker_files.VARIABLE, raising=False)
     memory, instance = tmp_path / "memory", tmp_path / "instance"
     assert worker_files.open_folder(instance, memory) == instance / "metrics"
+    worker_files._in_use.close()
     memory.mkdir()
     folder = worker_files.open_folder(instance, memory)
+    worker_files._in_use.close()
     assert folder.parent == memory
     assert folder.stat().st_mode & 0o777 == 0o700
     assert os.environ.pop(worker_files.VARIABLE) == str(folder)

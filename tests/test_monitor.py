@@ -90,7 +90,7 @@ def test_a_reviewed_random_sample_gives_the_accuracy(app, client, engine):
     accuracy = figures(app)["accuracy"]
     assert accuracy["reviewed"] == 40
     assert accuracy["accuracy"]["value"] == 0.9
-    assert accuracy["accuracy"]["low"] < 0.9 < accuracy["accuracy"]["high"]
+    assert accuracy["accuracy"]["low"] == accuracy["accuracy"]["high"] == 0.9  # all of the log was reviewed
     assert accuracy["at_training"]["accuracy"]["value"] > 0.9
     assert accuracy["before"]["accuracy"]["value"] is None
 
@@ -243,7 +243,7 @@ def made_up(**changes):
             "worse_than_at_training": False,
         },
         "drift": {"state": "no drift seen", "changes": [], "changed_terms": []},
-        "latency": {"p50": 1.0, "p99": 3.0},
+        "latency": {"p50": 1.0, "p99": 3.0, "n": 1000},
         "errors": {"share_failed": 0.0, "share_refused": 0.0, "failed": 0, "requests": 1000},
         "traffic": {"predictions": 1000},
     }
@@ -344,7 +344,7 @@ def test_the_page_draws_and_has_nothing_inline(signed_in, engine):
     signed_in.post("/api/v1/predict", json={"text": ""})
     for name in ("24h", "7d", "30d", "all"):
         html = signed_in.get(f"/monitor?range={name}").text
-        assert html.count("<svg") > 10
+        assert html.count("<svg") > 5
         assert not re.search(r"<script(?![^>]*\bsrc=)| style=\"", html)
     assert "The input cannot be used" in html  # the failure, in our own words
 

@@ -42,7 +42,7 @@ def export(
         pd.DataFrame(columns=COLUMNS).to_csv(file, index=False, quoting=QUOTING)
     for frame in _read_chunks(engine, since):
         for column in ("label", "challenger_label"):
-            frame[column] = frame[column].map(words, na_action="ignore")
+            frame[column] = [words.get(label, label) for label in frame[column]]
         if file_format == "csv":
             frame["explanation"] = frame["explanation"].map(json.dumps, na_action="ignore")
             for column in TEXTS:

@@ -14,6 +14,7 @@ from typing import NamedTuple, TypedDict
 
 import numpy as np
 from scipy import stats
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 from sklearn.linear_model import LogisticRegression
 
 from webapp.extras.monitor.features import COUNTED, FEATURES
@@ -25,7 +26,7 @@ EXAMPLES = 2  # messages shown with each
 SHORTEST = 3  # letters of a word that is shown; placeholders such as [link] are shown too
 WORTH_TELLING = 0.2  # of the larger of two medians or shares
 BINS = 8  # of the small picture of a change
-RAREST = 0.005  # terms in fewer messages than this share, in both, are left out: they say little of the traffic
+RAREST = 0.02  # terms in fewer messages than this share, in both, are left out: they say little of the traffic
 
 
 class Window(NamedTuple):
@@ -304,7 +305,7 @@ def changed_terms(reference: Window, current: Window) -> list[ChangedTerm]:
 
     Ordered by z, the change of the log-odds over its standard error, each count plus .5 (Gart & Zweifel 1967,
     Biometrika 54): a rare term has a large error and does not lead. Left out is what comes up by chance when so many
-    terms are looked at: z must be significant at .05 by Bonferroni's rule.
+    terms are looked at: at most 5 % of those shown are expected to (Benjamini & Hochberg 1995, JRSS B 57).
     """
     then, now = (
         {place: held for place, held in enumerate(window.terms) if held is not None} for window in (reference, current)
@@ -315,7 +316,8 @@ def changed_terms(reference: Window, current: Window) -> list[ChangedTerm]:
     terms = [
         term
         for term in {**counts_then, **counts_now}
-        if (term.isalpha() and len(term) >= SHORTEST or term.startswith("["))
+        if term not in ENGLISH_STOP_WORDS
+        and (term.isalpha() and len(term) >= SHORTEST or term.startswith("["))
         and (counts_then[term] >= RAREST * len(then) or counts_now[term] >= RAREST * len(now))
     ]
     if not terms:
@@ -324,9 +326,8 @@ def changed_terms(reference: Window, current: Window) -> list[ChangedTerm]:
         [[counts_now[t], len(now) - counts_now[t], counts_then[t], len(then) - counts_then[t]] for t in terms]
     )
     z = np.log(cells + 0.5) @ [1, -1, -1, 1] / np.sqrt((1 / (cells + 0.5)).sum(axis=1))
-    strongest = [
-        i for i in np.argsort(-abs(z), kind="stable")[:STRONGEST] if abs(z[i]) >= stats.norm.isf(ALPHA / 2 / len(terms))
-    ]
+    is_sure = stats.false_discovery_control(2 * stats.norm.sf(abs(z))) < ALPHA
+    strongest = [i for i in np.argsort(-abs(z), kind="stable")[:STRONGEST] if is_sure[i]]
     return [
         ChangedTerm(
             term=terms[i],

@@ -7,6 +7,7 @@ from webapp.extras.monitor.charts import figure, interval
 
 FEWEST_REVIEWS = 30  # below, the interval is too wide to say anything reassuring
 SLOW_MS = 50.0  # p99; a person notices nothing below, and scoring takes well under one
+FEWEST_TO_BE_SLOW = 500  # predictions: of fewer, p99 is the first ones after a start
 FAILED_SHARE = 0.01
 REFUSED_SHARE = 0.2
 
@@ -65,7 +66,7 @@ def _findings(report: Report) -> Iterator[Finding]:
             f"{figure(errors['share_refused'], '%')} of the requests were refused.",
             "Somebody's program sends what cannot be used: the list of errors below says through what and why.",
         )
-    if slow is not None and slow >= SLOW_MS:
+    if slow is not None and slow >= SLOW_MS and report["latency"]["n"] >= FEWEST_TO_BE_SLOW:
         yield Finding(
             "latency",
             f"One prediction in a hundred takes {slow:,.0f} ms or more.",
