@@ -303,8 +303,8 @@ def _change(name: str, then: np.ndarray, now: np.ndarray) -> Change | None:
 def changed_terms(reference: Window, current: Window) -> list[ChangedTerm]:
     """Return the terms whose share of messages moved most, strongest first.
 
-    Ordered by z, the change of the log-odds over its standard error, each count plus .5 (Gart & Zweifel 1967,
-    Biometrika 54): a rare term has a large error and does not lead. Left out is what comes up by chance when so many
+    Ordered by z, the change of the share over its standard error if nothing had changed (whose square is Pearson's
+    chi-squared): a rare term has a large error and does not lead. Left out is what comes up by chance when so many
     terms are looked at: at most 5 % of those shown are expected to (Benjamini & Hochberg 1995, JRSS B 57).
     """
     then, now = (
@@ -322,10 +322,10 @@ def changed_terms(reference: Window, current: Window) -> list[ChangedTerm]:
     ]
     if not terms:
         return []
-    cells = np.array(
-        [[counts_now[t], len(now) - counts_now[t], counts_then[t], len(then) - counts_then[t]] for t in terms]
-    )
-    z = np.log(cells + 0.5) @ [1, -1, -1, 1] / np.sqrt((1 / (cells + 0.5)).sum(axis=1))
+    held_then, held_now = (np.array([counts[term] for term in terms]) for counts in (counts_then, counts_now))
+    pooled = (held_then + held_now) / (len(then) + len(now))
+    error = np.sqrt(np.maximum(pooled * (1 - pooled), 1e-12) * (1 / len(then) + 1 / len(now)))
+    z = (held_now / len(now) - held_then / len(then)) / error
     is_sure = stats.false_discovery_control(2 * stats.norm.sf(abs(z))) < ALPHA
     strongest = [i for i in np.argsort(-abs(z), kind="stable")[:STRONGEST] if is_sure[i]]
     return [
