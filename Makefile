@@ -2,8 +2,11 @@
 BIN := .venv/bin
 PYTHON ?= python3
 DATA ?= data
-LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+# Extras stay in the lock files: pip 23 does not see that coverage==7.17.3 is what coverage[toml]>=7.10 asks for.
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-strip-extras \
 	--custom-compile-command "make lock" $(UPGRADE)
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $< || \
+	{ echo "pip cannot install $<. Should it be too old: $(BIN)/python -m pip install --upgrade pip"; exit 1; }
 SETS := uci_sms mendeley_sms india_sms youtube spamassassin
 
 .PHONY: run demo test fuzz faults lint format audit lock model bench bench-quick
@@ -12,7 +15,7 @@ run: $(BIN)/.installed  ## start the server; PORT=8080 and HOST=0.0.0.0 change w
 	@exec $(BIN)/python -m webapp
 
 demo: $(BIN)/.installed  ## with the server running: send it messages, so that there is something to review and monitor
-	@$(BIN)/flask --app wsgi demo
+	@$(BIN)/flask demo
 
 test: $(BIN)/.installed-dev  ## run all tests
 	@$(BIN)/python -m pytest -n auto --cov=webapp --cov-fail-under=95
@@ -28,12 +31,12 @@ audit: $(BIN)/.installed-dev  ## ask whether a known vulnerability is in anythin
 
 lock: $(BIN)/.installed-dev  ## after a change of requirements*.txt: write the lock files anew, other packages as they are
 	@$(LOCK) requirements.txt --output-file requirements.lock
-	@for part in postgres kafka parquet dev; do \
+	@for part in postgres kafka parquet skops dev; do \
 		$(LOCK) requirements-$$part.txt --constraint requirements.lock --output-file requirements-$$part.lock || exit 1; \
 	done
 
 model: $(BIN)/.installed  ## train the shipped model anew from DATA=folder and say whether it is the same
-	@$(BIN)/flask --app wsgi train \
+	@$(BIN)/flask train \
 		$(foreach set,$(SETS),$(DATA)/$(set)_train.csv.gz $(DATA)/$(set)_public.csv.gz) \
 		webapp/model/messages.csv --weight uci_sms=2 --weight messages=0.3 --weight old_style=0.1 --threshold 0.4 \
 		--test $(DATA)/smishtank_public.csv.gz --test $(DATA)/enron_public.csv.gz \
@@ -61,11 +64,11 @@ $(BIN)/.installed: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Hamlet needs Python 3.11 or newer, $(PYTHON) is " + sys.version)'
 	@echo "Installing what Hamlet needs into .venv (once, a minute or two) ..."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@$(INSTALL)
 	@touch $@
 
 $(BIN)/.installed-dev: requirements-dev.lock $(BIN)/.installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@$(INSTALL)
 	@touch $@
 
 .venv-bench/.installed: benchmarks/requirements.txt

@@ -3,6 +3,7 @@
 import datetime as dt
 import gc
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from gunicorn.glogging import Logger
 ROOT = str(Path(__file__).resolve().parent)
 sys.path.insert(0, ROOT)
 
-from webapp.config import HOST, INSTANCE_FOLDER, PORT, THREADS, WORKERS, refuse_debug_mode  # noqa: E402
+from webapp.config import ADDRESS, INSTANCE_FOLDER, THREADS, WORKERS, refuse_debug_mode  # noqa: E402
 from webapp.extras.prometheus import worker_files  # noqa: E402
+from webapp.instance import surprises  # noqa: E402
 
 refuse_debug_mode()
 try:
@@ -22,10 +24,13 @@ except OSError as error:
 
 chdir = ROOT
 wsgi_app = "wsgi:app"
-bind = f"[{HOST}]:{PORT}" if ":" in HOST else f"{HOST}:{PORT}"
+bind = ADDRESS
 workers = WORKERS
-worker_class = "gthread"
+worker_class = "webapp.worker.Worker"  # gthread, but slow clients hold nobody up
 threads = THREADS
+worker_connections = 500  # open at a time in each worker; each that is sending has a thread that waits for it
+keepalive = 75  # seconds; longer than a proxy keeps its connections (60 s), or it meets one that was just closed
+http_parser = "python"  # gunicorn_h1c, where it happens to be installed, answers some bad requests otherwise
 preload_app = True  # load the model once and fork: the workers share its memory
 forwarded_allow_ips = ""  # gunicorn would believe X-Forwarded-* from 127.0.0.1; HAMLET_TRUSTED_PROXIES alone decides
 control_socket_disable = True  # nothing here uses it, and what is not open cannot be attacked
@@ -56,6 +61,11 @@ class logger_class(Logger):  # noqa: N801 (gunicorn's name for it)
             msg = msg.partition(": ")[0]
         super().warning(msg, *args, **kwargs)
 
+    def exception(self, msg: str, *args: Any, **kwargs: Any) -> None:
+        """Log an exception, unless it says that a client did not take its answer in time: that is no fault of ours."""
+        if not isinstance(sys.exc_info()[1], TimeoutError):
+            super().exception(msg, *args, **kwargs)
+
 
 def pre_exec(server: Any) -> None:
     """Let SIGUSR2 start the new server as a module.
@@ -74,9 +84,17 @@ def pre_fork(server: Any, worker: Any) -> None:
     gc.freeze()
 
 
+def post_worker_init(worker: Any) -> None:
+    """Connect to the log: so each worker knows its files from the start, and its first request need not wait."""
+    with suppress(Exception):  # the worker's first request will say why
+        worker.wsgi.extensions["engine"].connect().close()
+
+
 def when_ready(server: Any) -> None:
-    """Say where to go."""
-    server.log.info("Hamlet is ready: open http://%s:%s", HOST, PORT)
+    """Say where to go, and what may surprise."""
+    for words in surprises(INSTANCE_FOLDER):
+        server.log.warning(words)
+    server.log.info("Hamlet is ready: open http://%s", ADDRESS)
 
 
 def on_exit(server: Any) -> None:

@@ -1,5 +1,10 @@
-"""Step 4, deploy: what gunicorn, and `flask --app wsgi`, import."""
+"""Step 4, deploy: what gunicorn, and `flask`, import."""
 
-from webapp.app import create_app
+import sys
 
-app = create_app()
+try:
+    from webapp.app import create_app
+
+    app = create_app()
+except KeyboardInterrupt:  # Ctrl-C before a command has begun: no other exit code says so
+    sys.exit(130)

@@ -20,11 +20,11 @@ from webapp.extras.monitor.change import drop_copies as drop_copies_of  # noqa: 
 from webapp.extras.monitor.change import like_hours  # noqa: E402
 from webapp.extras.monitor.drift import DRIFTED, Window, drift  # noqa: E402
 from webapp.extras.monitor.features import extract  # noqa: E402
-from webapp.extras.review.accuracy import wilson  # noqa: E402
 from webapp.log.ids import first_id  # noqa: E402
 from webapp.model import training  # noqa: E402
 from webapp.model.datasets import Example, drop_copies, read_labelled, split  # noqa: E402
-from webapp.model.spam_model import SpamModel  # noqa: E402
+from webapp.model.evaluation import wilson  # noqa: E402
+from webapp.model.scoring import SpamModel  # noqa: E402
 
 SMS = ("uci_sms", "mendeley_sms", "india_sms")
 SETS = (*SMS, "youtube", "spamassassin")

@@ -63,7 +63,7 @@ class Place:
         config = self.folder / "kafka.properties"
         config.write_text("session.timeout.ms=6000\n")
         settings = {"HAMLET_INSTANCE_FOLDER": str(self.folder / "instance"), "HAMLET_ADMIN_PASSWORD": "a benchmark"}
-        command = [sys.executable, "-m", "flask", "--app", "wsgi", "stream", "--brokers", self.address]
+        command = [sys.executable, "-m", "flask", "stream", "--brokers", self.address]
         with (self.folder / "consumers.output").open("ab") as output:
             self.consumers.append(
                 subprocess.Popen(

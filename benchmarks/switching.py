@@ -57,8 +57,7 @@ from pathlib import Path
 from webapp.model import artifact
 models, version = Path(sys.argv[2]), sys.argv[3]
 card, reference = artifact.read_card(models, version), artifact.read_reference(models, version)
-content, now = (models / version / card["model_file"]["name"]).read_bytes(), dt.datetime.now(dt.UTC)
-card = {name: card[name] for name in ("labels", "threshold", "weights", "data", "messages", "metrics")}
+content, now = (models / version / card.model_file.name).read_bytes(), dt.datetime.now(dt.UTC)
 artifact._to_bytes = lambda pipeline, file_format: content
 print("ready", flush=True)
 while True:

@@ -7,8 +7,6 @@ from pathlib import Path
 from webapp.config import ROOT
 from webapp.model import artifact
 
-GIVEN_BY_SAVE = ("model_version", "created_at", "model_file", "versions", "features_version", "reference")
-
 
 def copy_models(folder: Path) -> tuple[Path, str]:
     """Copy saved_models/ into a folder; return the copy and the version that is served there."""
@@ -20,7 +18,7 @@ def copy_models(folder: Path) -> tuple[Path, str]:
 def make_version(models: Path, factor: float) -> str:
     """Save a version that is the served one, but so much surer (or, below 1, less sure) of everything."""
     served = (models / "current").read_text().strip()
-    card = {name: value for name, value in artifact.read_card(models, served).items() if name not in GIVEN_BY_SAVE}
+    card = artifact.read_card(models, served)
     pipeline = artifact.load(models, served).pipeline
     pipeline[-1].coef_ = pipeline[-1].coef_ * factor
     reference = artifact.read_reference(models, served)

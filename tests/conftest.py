@@ -27,6 +27,7 @@ from webapp.config import ROOT
 from webapp.log.database import open_database
 from webapp.log.tables import create_tables
 from webapp.model import artifact
+from webapp.model import registry as registry_module
 from webapp.model.registry import ModelRegistry
 
 SPAM = "URGENT! You have won a £1000 prize. Claim now: http://prize-claim.top or call 09061701461"
@@ -56,6 +57,7 @@ def missing(what, how_to_get):
 
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "real_load: a version is loaded in a process apart before it is served")
     config.addinivalue_line("markers", "databases(*names): run with the log on each of sqlite and postgresql")
 
 
@@ -102,6 +104,13 @@ def empty_database_url(request, database_url):
     else:
         with request.getfixturevalue("postgres").database() as url:
             yield url
+
+
+@pytest.fixture(autouse=True)
+def _load_here(request, monkeypatch):
+    """Load what is to be served in this process, as one apart takes 2 s; but not where a test is marked `real_load`."""
+    if "real_load" not in request.keywords:
+        monkeypatch.setattr(registry_module, "try_load", artifact.load)
 
 
 @pytest.fixture
@@ -158,13 +167,10 @@ def use_models(app, folder):
     return registry
 
 
-OF_TRAINING = ("labels", "threshold", "threshold_reason", "weights", "recipe", "data", "messages", "split", "metrics")
-
-
 def make_version(models, factor):
     """Save a version that is the shipped one, but so much surer (or, below 1, less sure) of everything; quickly."""
     shipped = (ROOT / "saved_models" / "current").read_text().strip()
-    card = {name: value for name, value in artifact.read_card(models, shipped).items() if name in OF_TRAINING}
+    card = artifact.read_card(models, shipped)
     pipeline = artifact.load(models, shipped).pipeline
     pipeline[-1].coef_ = pipeline[-1].coef_ * factor
     reference = artifact.read_reference(models, shipped)
@@ -314,3 +320,24 @@ def server(tmp_path, database_url):
     server = Server(tmp_path / "instance", HAMLET_DATABASE_URL=database_url).start()
     yield server
     server.stop(signal.SIGKILL)
+
+
+def make_job(app, kind, state, arguments=None, **more):
+    """Leave what a job of the background runner leaves behind; return its id and folder."""
+    job_id, folder = app.extensions["runner"].create()
+    about = {"kind": kind, "arguments": arguments or {}, "started_by": "web:somebody"}
+    end = {"progress": None, "message": "", "finished_at": dt.datetime.now(dt.UTC).isoformat(), "state": state}
+    (folder / "job.json").write_text(json.dumps(about))
+    (folder / "state.json").write_text(json.dumps(end | more))
+    return job_id, folder
+
+
+@contextlib.contextmanager
+def running_job(app, kind, arguments=None):
+    """Let a job seem to run; yields its id."""
+    job_id, folder = make_job(app, kind, "running", arguments)
+    lock = app.extensions["runner"]._lock(job_id)
+    try:
+        yield job_id
+    finally:
+        os.close(lock)

@@ -82,3 +82,29 @@ class Postgres:
         with contextlib.suppress(AssertionError):
             self.stop("immediate")
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def pgbouncer(program, url):
+    """Run Debian's pgbouncer, which gives each transaction another session, before a database; give its URL."""
+    place = sa.make_url(url)
+    folder = Path(tempfile.mkdtemp(prefix="hamlet-pgbouncer-"))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    (folder / "ini").write_text(
+        f"[databases]\n* = host={place.host} port={place.port} user={place.username}\n"
+        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"
+        "pool_mode = transaction\ndefault_pool_size = 5\n"
+    )
+    as_user = []
+    if os.geteuid() == 0:  # as which it refuses to run
+        shutil.chown(folder, "postgres")
+        as_user = ["runuser", "-u", "postgres", "--"]
+    process = subprocess.Popen([*as_user, program, "--quiet", folder / "ini"], cwd="/", stderr=subprocess.DEVNULL)
+    try:
+        yield place.set(port=port).render_as_string()
+    finally:
+        process.terminate()
+        process.wait(30)
+        shutil.rmtree(folder)

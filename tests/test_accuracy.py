@@ -9,7 +9,8 @@ from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
 from statsmodels.stats.proportion import proportion_confint
 
-from webapp.extras.review.accuracy import ReviewedPrediction, accuracy, effective_n, further_reviews, wilson
+from webapp.extras.review.accuracy import ReviewedPrediction, accuracy, further_reviews, sample_size
+from webapp.model.evaluation import wilson
 
 NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 ENDLESS = 1e9  # the weight of messages that were drawn from endlessly many
@@ -68,17 +69,17 @@ def test_nothing_reviewed_is_no_interval():
     assert wilson(0, 0) is None
 
 
-def test_the_effective_number_of_messages():
+def test_the_sample_sizeumber_of_messages():
     ones = np.ones(3)
-    assert effective_n(ones, ones * 1e9) == pytest.approx(3)
-    assert effective_n(ones, np.array([1, 1, 2]) * 1e9) == pytest.approx(16 / 6)  # Kish: 4^2 / (1 + 1 + 4)
+    assert sample_size(ones, ones * 1e9) == pytest.approx(3)
+    assert sample_size(ones, np.array([1, 1, 2]) * 1e9) == pytest.approx(16 / 6)  # Kish: 4^2 / (1 + 1 + 4)
     # 50 of 100 were reviewed: n / (1 - n / N)
-    assert effective_n(np.arange(50) > 4, np.full(50, 2.0)) == pytest.approx(100)
+    assert sample_size(np.arange(50) > 4, np.full(50, 2.0)) == pytest.approx(100)
     # of 10 with weight 3 half are wrong, of 40 with weight 1 none: the mean is only as sure as those ten
     right, weights = np.r_[np.ones(5), np.zeros(5), np.ones(40)], np.r_[np.full(10, 3.0), np.ones(40)]
     mean = 55 / 70
     by_hand = 70**2 * mean * (1 - mean) / (6 * (5 * (1 - mean) ** 2 + 5 * mean**2))
-    assert effective_n(right, weights) == pytest.approx(by_hand)
+    assert sample_size(right, weights) == pytest.approx(by_hand)
 
 
 def test_a_log_that_was_reviewed_whole_is_known_exactly_and_half_of_it_better_than_endlessly_many():

@@ -4,31 +4,30 @@ import csv
 import datetime as dt
 import html
 import json
-import os
+import math
 import re
 import shutil
-import sys
 
 import pytest
 from conftest import PASSWORD, messages, use_models
 from openapi_spec_validator import validate
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import Pipeline
 
 from webapp.config import MAX_TEXT_LENGTH, ROOT
 from webapp.errors import BadData, ModelUnusable
-from webapp.extras.monitor.change import drift_report
-from webapp.extras.monitor.span import span
+from webapp.extras.lifecycle.challenger import slot
 from webapp.extras.review.samples import draw
 from webapp.extras.stream.handler import Record, prediction
-from webapp.inference import answer
+from webapp.inference import to_response
 from webapp.model import artifact, training
+from webapp.model import registry as registry_module
 from webapp.model.datasets import read_labelled
 from webapp.model.labels import Labels, find_labels, read_labels
-from webapp.model.pipeline_model import MOST_CHARACTERS, MOST_TERMS, PipelineModel, as_model
+from webapp.model.scoring import MOST_CHARACTERS, MOST_TERMS, HamletModel, LinearModel, SpamModel, make_model
 from webapp.web import words
 from webapp.web.explanation import mark
 
@@ -36,15 +35,7 @@ DATA = ROOT / "docs" / "examples" / "urgent.csv"
 URGENT = "Water is dripping onto the fuse box right now, please send someone immediately, come at once"
 NORMAL = "Could you please tell me the opening hours of the library over the holidays?"
 INNER_WORDS = re.compile(r"\b(spam|ham)\b", re.IGNORECASE)
-NO_PROBABILITIES = """
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.pipeline import make_pipeline as pipeline
-from sklearn.svm import LinearSVC
-
-def make_pipeline():
-    return pipeline(CountVectorizer(), LinearSVC())
-"""
-RECIPE = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "own_model.md").read_text(), re.DOTALL)[1]
+RECIPE = re.search(r"```python\n((?!# train).*?)```", (ROOT / "docs" / "own_model.md").read_text(), re.DOTALL)[1]
 
 
 @pytest.fixture(scope="module")
@@ -131,13 +122,11 @@ def test_neither_do_pages_about_two_versions_that_differ(signed_in, urgent_app, 
     shutil.copytree(urgent_app.extensions["inference"].registry.folder, tmp_path / "models")
     registry = use_models(urgent_app, tmp_path / "models")
     first = registry.current_version()
-    card = artifact.read_card(registry.folder, first) | {"threshold": 1.0}  # calls everything normal
-    for written in ("model_version", "created_at", "model_file", "versions", "features_version", "reference"):
-        del card[written]
+    card = artifact.read_card(registry.folder, first).model_copy(update={"threshold": 1.0})  # calls everything normal
     reference = artifact.read_reference(registry.folder, first)
     now = dt.datetime(2026, 2, 3, tzinfo=dt.UTC)
     second = artifact.save(registry.folder, registry.current().pipeline, card, "joblib", now, reference)
-    registry.challenge(second)
+    slot(registry).name(second)
     ids = [signed_in.post("/api/v1/predict", json={"text": text}).json["id"] for text in (URGENT, NORMAL)]
     signed_in.post("/review/sample", data={"size": 2, "days": 1})
     queue = signed_in.get("/review?queue=challenger").text
@@ -147,6 +136,25 @@ def test_neither_do_pages_about_two_versions_that_differ(signed_in, urgent_app, 
     assert "A message on which they differ" in compared
     for page in (queue, compared, signed_in.get("/models").text, signed_in.get("/review?queue=challenger").text):
         assert not INNER_WORDS.search(words_of(page))
+
+
+def test_a_running_server_speaks_the_words_of_what_is_served_now(saved, models, app, client, monkeypatch):
+    """Templates that were rendered before, imported macros too, say the new words after a switch."""
+    monkeypatch.setattr(registry_module, "LOOK_EVERY_S", 0)
+    client.post("/login", data={"password": PASSWORD})
+    assert "<h1>Ham or spam?</h1>" in client.get("/").text
+    pages = ["/", "/review", "/models", "/models/compare", "/api/docs"]
+    for page in pages:
+        client.get(page)
+    assert "Spam probability" in client.post("/", data={"text": URGENT}, follow_redirects=True).text
+    urgent = (saved["sum"] / "current").read_text()
+    shutil.copytree(saved["sum"] / urgent, models / urgent)
+    app.extensions["inference"].registry.use(urgent)
+    assert "<h1>Normal or urgent?</h1>" in client.get("/").text
+    answer = client.post("/", data={"text": URGENT}, follow_redirects=True).text
+    assert "Urgent probability" in answer
+    for page in [answer, *(client.get(page).text for page in pages)]:
+        assert not INNER_WORDS.search(words_of(page).replace("No spam", ""))
 
 
 def test_keys_are_the_first_letters_where_these_are_free(urgent_app, monkeypatch):
@@ -257,7 +265,7 @@ def test_an_answer_is_in_the_words_of_the_version_that_gave_it_even_if_another_t
     shutil.copytree(saved["sum"] / urgent, models / urgent)
     inference.registry.use(urgent)
     assert inference.registry.labels() == Labels("normal", "urgent")
-    assert answer(row, inference.registry.labels(row["model_version"]))["label"] in ("spam", "ham")
+    assert to_response(row, inference.registry.labels(row["model_version"]))["label"] in ("spam", "ham")
 
 
 # --- Which label is looked for ---
@@ -343,8 +351,8 @@ def fitted(classifier, vectorizer=None, names=("ham", "spam")):
 def test_it_agrees_with_predict_proba_whatever_the_classes_are_called(classifier, names):
     pipeline = fitted(classifier, names=names)
     labels = Labels(*map(str, names)) if isinstance(names[0], str) else Labels("ok", "toxic")
-    model = as_model(pipeline, "v", 0.5, labels)
-    assert isinstance(model, PipelineModel)
+    model = make_model(pipeline, "v", 0.5, labels)
+    assert type(model) is (LinearModel if isinstance(classifier, MultinomialNB) else SpamModel)
     texts = [text for _, text in messages(10)]
     column = list(pipeline.classes_).index(names[1])
     expected = pipeline.predict_proba(texts)[:, column]
@@ -355,16 +363,16 @@ def test_it_agrees_with_predict_proba_whatever_the_classes_are_called(classifier
 
 def test_a_linear_pipeline_of_ours_stays_a_sum(saved):
     version = (saved["sum"] / "current").read_text()
-    assert type(artifact.load(saved["sum"], version)).__name__ == "SpamModel"
+    assert type(artifact.load(saved["sum"], version)) is HamletModel
 
 
 def test_the_explanation_is_what_leaving_a_term_out_changes():
-    pipeline = fitted(MultinomialNB())
-    score = as_model(pipeline, "v", 0.5).score("WIN a free train, shall we? WIN")
+    pipeline = fitted(CalibratedClassifierCV(MultinomialNB(), cv=3))
+    score = make_model(pipeline, "v", 0.5).score("WIN a free train, shall we? WIN")
 
     def log_odds(text):
-        ham, spam = pipeline.predict_log_proba([text])[0]
-        return spam - ham
+        ham, spam = pipeline.predict_proba([text])[0]
+        return math.log(spam / ham)
 
     whole = log_odds("WIN a free train, shall we? WIN")
     assert score.contributions["win"] == pytest.approx(whole - log_odds("a free train, shall we?"))  # both of them
@@ -378,14 +386,14 @@ def test_the_explanation_is_what_leaving_a_term_out_changes():
     "text", ["", "?", "a " * 100, " ".join(map(str, range(2_000))), "x1 " * 3_000, "http://a.b/c " * 700]
 )
 def test_the_explanation_has_a_bounded_cost(text, monkeypatch):
-    pipeline = fitted(MultinomialNB())
-    asked = []
+    pipeline = fitted(CalibratedClassifierCV(MultinomialNB(), cv=3))
+    model, asked = make_model(pipeline, "v", 0.5), []
     monkeypatch.setattr(
         type(pipeline),
         "predict_proba",
         lambda self, texts: asked.append(texts) or self[-1].predict_proba(self[0].transform(texts)),
     )
-    score = as_model(pipeline, "v", 0.5).score(text[:MAX_TEXT_LENGTH])
+    score = model.score(text[:MAX_TEXT_LENGTH])
     assert len(asked) == 1
     assert len(asked[0]) <= 1 + MOST_TERMS
     assert sum(map(len, asked[0])) <= MOST_CHARACTERS + MAX_TEXT_LENGTH
@@ -393,107 +401,8 @@ def test_the_explanation_has_a_bounded_cost(text, monkeypatch):
 
 
 def test_a_pipeline_of_other_classes_or_without_probabilities_is_no_model():
-    with pytest.raises(ValueError, match="its classes are cat and dog"):
-        as_model(fitted(MultinomialNB(), names=("cat", "dog")), "v", 0.5)
+    with pytest.raises(ModelUnusable, match="its classes are cat and dog"):
+        make_model(fitted(MultinomialNB(), names=("cat", "dog")), "v", 0.5)
     three = Pipeline([("words", CountVectorizer()), ("bayes", MultinomialNB())]).fit(["one", "two", "three"], [1, 2, 3])
-    with pytest.raises(ValueError, match="two classes"):
-        as_model(three, "v", 0.5)
-
-
-def test_without_a_vocabulary_the_test_of_unknown_words_is_left_out(app, client, models, flask):
-    for i in range(5):
-        client.post("/api/v1/predict", json={"text": f"hello {i}"})
-    registry = app.extensions["inference"].registry
-    registry._current.model = as_model(fitted(MultinomialNB(), HashingVectorizer(alternate_sign=False)), "v", 0.5)
-    version = registry.current_version()
-    registry._current.model.version = version
-    found = drift_report(app.extensions["engine"], registry, span(app.extensions["engine"], "24h", None))
-    assert "unknown_term_share" not in {test["name"] for test in found["tests"]}
-    assert len(found["tests"]) == 4
-    assert "unknown words is left out" in found["note"]
-    assert as_model(fitted(MultinomialNB()), "v", 0.5).unknown_share(["free", "zebra", "!"]) == 0.5
-
-
-# --- One's own recipe ---
-
-
-@pytest.fixture
-def recipe(tmp_path, monkeypatch):
-    """Write a module of one's own into the working directory; return how --pipeline names its function."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-
-    def write(code, name="my_recipe"):
-        (tmp_path / f"{name}.py").write_text(code)
-        monkeypatch.delitem(sys.modules, name, raising=False)
-        return f"{name}:make_pipeline"
-
-    return write
-
-
-def test_the_recipe_of_the_documentation_works(flask, models, client, recipe):
-    result = flask("train", DATA, "--pipeline", recipe(RECIPE), "--use")
-    assert result.exit_code == 0, result.output
-    version = (models / "current").read_text().strip()
-    card = artifact.read_card(models, version)
-    assert (card["pipeline"], card["labels"]) == ("my_recipe:make_pipeline", ["normal", "urgent"])
-    assert client.post("/api/v1/predict", json={"text": URGENT}).json["label"] == "urgent"
-
-
-@pytest.mark.parametrize(
-    ("code", "reason"),
-    [
-        ("def make_pipeline(): return 7", "returns no sklearn.pipeline.Pipeline, but a int"),
-        ("def make_pipeline(): 1 / 0", "ZeroDivisionError"),
-        ("import nowhere_to_be_found", "No module named 'nowhere_to_be_found'"),
-        ("something = 1", "has no attribute 'make_pipeline'"),
-        (NO_PROBABILITIES, "LinearSVC gives no probabilities"),
-        (RECIPE.replace("alpha=0.1", "alpha=-1"), "cannot be fitted"),
-    ],
-)
-def test_a_recipe_that_cannot_be_used_gets_one_clear_line(flask, models, labelled, recipe, code, reason):
-    before = sorted(models.iterdir())
-    result = flask("train", labelled, "--pipeline", recipe(code))
-    assert (result.exit_code, reason in result.stderr) == (2, True), result.stderr
-    assert sorted(models.iterdir()) == before
-
-
-def test_a_recipe_is_named_as_module_and_function(flask, models, labelled):
-    for name in ("my_recipe", "a:b c", ":f"):
-        assert "write it as module:function" in flask("train", labelled, "--pipeline", name).stderr
-    assert "No module named 'nowhere'" in flask("train", labelled, "--pipeline", "nowhere:f").stderr
-
-
-OWN_CLASS = """
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import Pipeline
-
-class Louder(TransformerMixin, BaseEstimator):
-    def fit(self, texts, y=None): return self
-    def transform(self, texts): return [text.upper() for text in texts]
-
-def make_pipeline():
-    return Pipeline([("louder", Louder()), ("words", CountVectorizer()), ("near", KNeighborsClassifier(3))])
-"""
-
-
-def test_a_model_whose_module_is_gone_is_refused_with_the_reason(flask, models, labelled, recipe):
-    name = recipe(OWN_CLASS, "own_class")
-    assert (
-        "KNeighborsClassifier cannot weigh"
-        in flask("train", labelled, "--pipeline", name, "--weight", "labelled=2").stderr
-    )
-    result = flask("train", labelled, "--pipeline", name)
-    assert result.exit_code == 0, result.output
-    version = max(path.name for path in models.iterdir() if path.is_dir())
-    assert artifact.load(models, version).spam_probabilities(["WIN a free train!!!"]) == [1.0]
-    del sys.modules["own_class"]
-    os.remove("own_class.py")
-    with pytest.raises(ModelUnusable, match=r"No module named 'own_class'.*own_class:make_pipeline.*beside wsgi.py"):
-        artifact.load(models, version)
-
-
-def test_logistic_regression_on_other_features_is_no_sum_of_ours():
-    assert isinstance(as_model(fitted(LogisticRegression()), "v", 0.5), PipelineModel)
+    with pytest.raises(ModelUnusable, match="two classes"):
+        make_model(three, "v", 0.5)

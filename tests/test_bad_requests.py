@@ -145,8 +145,11 @@ REQUESTS = {
     "a key of no letters": (get(b"/api/v1/predictions", b"Authorization: Bearer \xff\xfe\r\n"), {401}),
     "a password that is no Base64": (get(b"/api/v1/predictions", b"Authorization: Basic \xff===\r\n"), {401}),
     "credentials of no kind": (get(b"/api/v1/predictions", b'Authorization: Digest x=",\r\n'), {401}),
-    "cookies of rubbish": (get(b"/", b"Cookie: session=\xff\xfe; ;;=; " + b"x=y; " * 1000 + b"\r\n"), {200}),
-    "a forged session": (get(b"/review", b"Cookie: session=eyJzaWduZWRfaW5fdW50aWwiOjllOX0.aaaaaa.bbbb\r\n"), {303}),
+    "cookies of rubbish": (get(b"/", b"Cookie: hamlet_session=\xff\xfe; ;;=; " + b"x=y; " * 1000 + b"\r\n"), {200}),
+    "a forged session": (
+        get(b"/review", b"Cookie: hamlet_session=eyJzaWduZWRfaW5fdW50aWwiOjllOX0.aaaaaa.bbbb\r\n"),
+        {303},
+    ),
     # multipart
     "no boundary": (post(sized(b"text=a"), b"text=a", b"/", b"Content-Type: multipart/form-data\r\n"), {400}),
     "20,000 parts": (post(sized(parts(20_000)), parts(20_000), b"/", MULTIPART), {400, 413}),

@@ -1,7 +1,6 @@
 """The batch page: a file is uploaded, scored by a process of its own, and downloaded, whatever dies meanwhile."""
 
 import csv
-import datetime as dt
 import gzip
 import http.cookiejar
 import io
@@ -18,14 +17,12 @@ from urllib.error import HTTPError
 
 import pytest
 import sqlalchemy as sa
-from conftest import PASSWORD, messages
+from conftest import PASSWORD, messages, running_job
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
 from webapp.config import MAX_BODY, MAX_UNPACKED, MAX_UPLOAD
-from webapp.extras.batch import jobs as store
-from webapp.log.ids import new_id
-from webapp.log.tables import jobs, predictions
+from webapp.log.tables import predictions
 
 SCRIPT = "<script>alert(1)</script> you have won a prize, call 09061701461 now"
 
@@ -149,29 +146,16 @@ def test_what_cannot_be_used_is_refused_at_once_and_nothing_is_kept(app, signed_
     assert answer.status_code == status
     assert words in answer.text
     assert "instance" not in answer.text  # no path of the server
-    assert store.list_jobs(app.extensions["engine"]) == []
-    assert list((Path(app.instance_path) / "jobs").glob("*")) == []
+    assert list((Path(app.instance_path) / "jobs").glob("*-*")) == []
 
 
 def test_a_second_file_has_to_wait(app, signed_in):
-    store.begin(app.extensions["engine"], new_id(), "batch", {"name": "first.csv"}, "web:test")
-    answer = upload(signed_in, csv_file(["hello"]))
-    assert answer.status_code == 409
-    assert "Another job is running" in answer.text
-    assert "first.csv" in answer.text
-    assert list((Path(app.instance_path) / "jobs").glob("*")) == []
-
-
-def test_files_of_another_host_are_asked_for_there(app, signed_in, monkeypatch):
-    engine, job_id = app.extensions["engine"], new_id()
-    with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(store, "HOST", "cellar")
-        store.begin(engine, job_id, "batch", {"name": "a.csv", "text_column": "text"}, "web:test")
-    summary = {"rows": 3, "spam": 1, "errors": 0, "histogram": [2, 0, 0, 0, 0, 0, 0, 0, 0, 1]}
-    store.end(engine, store.get_job(engine, job_id), "done", "", summary)
-    assert "Its files are on the host <strong>cellar</strong>" in signed_in.get(f"/batch/{job_id}").text
-    answer = signed_in.get(f"/batch/{job_id}/download")
-    assert (answer.status_code, "Ask cellar for it" in answer.text) == (503, True)
+    with running_job(app, "batch", {"name": "first.csv"}) as first:
+        answer = upload(signed_in, csv_file(["hello"]))
+        assert answer.status_code == 409
+        assert "Another job is running" in answer.text
+        assert "first.csv" in answer.text
+        assert [path.name for path in (Path(app.instance_path) / "jobs").glob("*-*")] == [first]
 
 
 def test_only_who_signed_in_may_upload_and_only_there_more_than_a_mebibyte(app, client):
@@ -234,7 +218,7 @@ def visitor(server):
 
 def process_of(page):
     """Return the process that runs a page's job, once it is there."""
-    words = f"job run {page.rsplit('/', 1)[1]}"
+    words = f"wsgi job {page.rsplit('/', 1)[1]}"
     find = ["pgrep", "-f", words]
     return int(wait_for(lambda: subprocess.run(find, capture_output=True, text=True).stdout, bool).split()[0])
 
@@ -286,7 +270,7 @@ def test_a_killed_run_is_interrupted_and_goes_on_where_it_stopped(server, visito
     is_halfway(visitor, page)
     os.kill(job, signal.SIGKILL)
     process_of_is_gone(job)  # it leaves no zombie with the worker that started it
-    server.execute(sa.update(jobs).values(beat_at=dt.datetime.now(dt.UTC) - dt.timedelta(minutes=1)))
+    wait_for(lambda: visitor.status(page), lambda now: now["state"] == "interrupted", 10)  # its workers notice
     assert 0 < len(server.stored()) < COUNT
     text = visitor.get(page)
     assert "Interrupted" in text

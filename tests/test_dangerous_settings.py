@@ -192,7 +192,7 @@ def test_a_real_server_does_not_start_in_debug_mode(tmp_path, command):
 
 
 def test_the_server_for_debugging_shows_its_insides_to_this_machine_alone(tmp_path):
-    command = ("-m", "flask", "--app", "wsgi", "run", "--debug", "--port", "0", "--host", "0.0.0.0")
+    command = ("-m", "flask", "run", "--debug", "--port", "0", "--host", "0.0.0.0")
     code, said = start_program(*command, HAMLET_INSTANCE_FOLDER=str(tmp_path / "i"), HAMLET_ADMIN_PASSWORD=PASSWORD)
     assert code != 0
     assert said.startswith("Debug mode on 0.0.0.0: others would see source code")

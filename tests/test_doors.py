@@ -6,13 +6,12 @@ import re
 
 import pytest
 import sqlalchemy as sa
-from conftest import PASSWORD, SPAM, hidden
+from conftest import PASSWORD, SPAM, hidden, make_job
 from flask.sessions import SecureCookieSessionInterface
 
 from webapp.app import create_app
 from webapp.config import ROOT
 from webapp.extras.access import api_keys
-from webapp.extras.batch import jobs as store
 from webapp.log.ids import new_id
 from webapp.log.tables import metadata, predictions
 
@@ -26,6 +25,7 @@ NEEDS = {
     "POST /logout": OPEN,
     "GET /static/<path:filename>": OPEN,
     "GET /bootstrap/static/<path:filename>": OPEN,
+    "GET /favicon.ico": OPEN,
     "GET /api/docs": OPEN,
     "GET /api/openapi.json": OPEN,
     "POST /api/v1/predict": OPEN,
@@ -86,9 +86,8 @@ def address(app):
     """Turn a route into the address of something that exists."""
     engine, ids = app.extensions["engine"], {}
     for kind in ("batch", "models/retrain"):
-        ids[kind] = new_id()
-        store.begin(engine, ids[kind], kind.rpartition("/")[2], {"name": f"{SECRET_WORD}.csv"}, "web:somebody")
-        store.end(engine, store.claim(engine, ids[kind]), "failed", SECRET_WORD)
+        name = kind.rpartition("/")[2]
+        ids[kind], _ = make_job(app, name, "failed", {"name": f"{SECRET_WORD}.csv"}, message=SECRET_WORD)
     with engine.connect() as connection:
         prediction = connection.execute(sa.select(predictions.c.id)).scalars().first()
 
@@ -155,7 +154,7 @@ def test_what_needs_sign_in_shows_and_does_nothing_without(app, without_csrf, ad
     for cookie in forged(app):
         for method in METHODS:
             client = app.test_client()
-            client.set_cookie("session", cookie)
+            client.set_cookie("hamlet_session", cookie)
             answer = client.open(address(rule), method=method, headers={"Authorization": f"Bearer {key}"})
             if method in ("GET", "HEAD") and "GET" in taken:
                 assert (answer.status_code, answer.location.split("?")[0]) == (303, "/login")
@@ -251,12 +250,12 @@ def test_no_other_site_is_named_in_a_redirect_whatever_host_is_claimed(app):
 def test_a_session_that_somebody_else_planted_is_not_signed_in_afterwards(app):
     attacker, victim = app.test_client(), app.test_client()
     token = hidden(attacker.get("/login").text, "csrf_token")
-    planted = attacker.get_cookie("session").value
-    victim.set_cookie("session", planted)
+    planted = attacker.get_cookie("hamlet_session").value
+    victim.set_cookie("hamlet_session", planted)
     assert victim.post("/login", data={"password": PASSWORD, "csrf_token": token}).status_code == 303
     assert victim.get("/review").status_code == 200
-    assert victim.get_cookie("session").value != planted
-    attacker.set_cookie("session", planted)
+    assert victim.get_cookie("hamlet_session").value != planted
+    attacker.set_cookie("hamlet_session", planted)
     assert attacker.get("/review").status_code == 303
     # Nor does what the attacker knows of that session let another site send forms in the new one.
     assert victim.post("/review/undo", data={"csrf_token": token}).status_code == 400
@@ -265,7 +264,7 @@ def test_a_session_that_somebody_else_planted_is_not_signed_in_afterwards(app):
 def test_signing_out_ends_copies_of_the_cookie_and_nobody_elses_session(app):
     client, other = sign_in(app), sign_in(app)
     thief = app.test_client()
-    thief.set_cookie("session", client.get_cookie("session").value)
+    thief.set_cookie("hamlet_session", client.get_cookie("hamlet_session").value)
     assert thief.get("/review").status_code == 200
     token = hidden(client.get("/").text, "csrf_token")
     assert client.post("/logout", data={"csrf_token": token}).status_code == 303

@@ -4,21 +4,29 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from webapp.model.evaluation import confusion_matrix, expected_calibration_error, measure
+from webapp.model.evaluation import (
+    Proportion,
+    confusion_matrix,
+    expected_calibration_error,
+    measure,
+    proportion,
+    roc_auc,
+)
 
 TRUTH = [True, True, True, True, False, False, False, False, False, False]
 PROBABILITY = [0.9, 0.8, 0.7, 0.2, 0.6, 0.4, 0.3, 0.1, 0.1, 0.0]
 
 
 def test_figures_computed_by_hand():
-    figures = {name: figure["value"] for name, figure in measure(TRUTH, PROBABILITY, 0.5).items()}
-    assert figures["accuracy"] == 0.8
-    assert figures["spam_caught"] == 0.75
-    assert figures["ham_blocked"] == pytest.approx(1 / 6, abs=1e-4)
-    assert figures["mcc"] == pytest.approx((3 * 5 - 1 * 1) / np.sqrt(4 * 4 * 6 * 6), abs=1e-4)
+    metrics = measure(TRUTH, PROBABILITY, 0.5)
+    assert (metrics.messages, metrics.spam, metrics.ham) == (10, 4, 6)
+    assert metrics.accuracy.value == 0.8
+    assert metrics.recall.value == metrics.precision.value == 0.75
+    assert metrics.false_positive_rate.value == pytest.approx(1 / 6, abs=1e-4)
+    assert metrics.mcc.value == pytest.approx((3 * 5 - 1 * 1) / np.sqrt(4 * 4 * 6 * 6), abs=1e-4)
     # 24 pairs of a spam and a ham: .9 .8 .7 beat all six, .2 beats three
-    assert figures["roc_auc"] == pytest.approx((3 * 6 + 3) / 24)
-    assert figures["brier"] == pytest.approx((0.01 + 0.04 + 0.09 + 0.64 + 0.36 + 0.16 + 0.09 + 0.01 + 0.01) / 10)
+    assert metrics.roc_auc.value == pytest.approx((3 * 6 + 3) / 24)
+    assert metrics.brier.value == pytest.approx((0.01 + 0.04 + 0.09 + 0.64 + 0.36 + 0.16 + 0.09 + 0.01 + 0.01) / 10)
 
 
 def test_the_same_as_scikit_learn():
@@ -26,31 +34,57 @@ def test_the_same_as_scikit_learn():
     truth = random.random(500) < 0.3
     probability = np.clip(truth * 0.4 + random.random(500) * 0.6, 0, 1)
     verdict = probability >= 0.5
-    figures = {name: figure["value"] for name, figure in measure(truth, probability, 0.5).items()}
-    assert figures["accuracy"] == pytest.approx(sk.accuracy_score(truth, verdict), abs=1e-4)
-    assert figures["spam_caught"] == pytest.approx(sk.recall_score(truth, verdict), abs=1e-4)
-    assert figures["mcc"] == pytest.approx(sk.matthews_corrcoef(truth, verdict), abs=1e-4)
-    assert figures["brier"] == pytest.approx(sk.brier_score_loss(truth, probability), abs=1e-4)
+    metrics = measure(truth, probability, 0.5)
+    assert metrics.accuracy.value == pytest.approx(sk.accuracy_score(truth, verdict), abs=1e-4)
+    assert metrics.recall.value == pytest.approx(sk.recall_score(truth, verdict), abs=1e-4)
+    assert metrics.precision.value == pytest.approx(sk.precision_score(truth, verdict), abs=1e-4)
+    assert metrics.mcc.value == pytest.approx(sk.matthews_corrcoef(truth, verdict), abs=1e-4)
+    assert metrics.roc_auc.value == pytest.approx(sk.roc_auc_score(truth, probability), abs=1e-4)
+    assert metrics.brier.value == pytest.approx(sk.brier_score_loss(truth, probability), abs=1e-4)
+
+
+def test_roc_auc_with_ties_and_weights():
+    random = np.random.default_rng(3)
+    truth, probability = random.random(200) < 0.3, random.integers(0, 8, 200) / 8
+    counts = random.integers(0, 3, 200)
+    assert roc_auc(truth, probability, counts) == pytest.approx(
+        sk.roc_auc_score(truth, probability, sample_weight=counts)
+    )
 
 
 def test_the_interval_covers_the_truth_about_19_times_in_20():
     random = np.random.default_rng(2)
-    covered = 0
+    recall = brier = 0
     for seed in range(100):
-        right = random.random(300) < 0.9
-        figure = measure(np.ones(300, bool), np.where(right, 0.9, 0.1), 0.5, seed)["spam_caught"]
-        covered += figure["low"] <= 0.9 <= figure["high"]
-    assert 88 <= covered <= 99
+        caught = random.random(300) < 0.9
+        metrics = measure(np.ones(300, bool), np.where(caught, 0.9, 0.1), 0.5, seed)
+        recall += metrics.recall.low <= 0.9 <= metrics.recall.high  # Wilson
+        brier += metrics.brier.low <= 0.9 * 0.01 + 0.1 * 0.81 <= metrics.brier.high  # bootstrap
+    assert 88 <= recall <= 99
+    assert 88 <= brier <= 99
+
+
+def test_none_wrong_of_81_is_no_certainty():
+    metrics = measure([False] * 81, [0.1] * 81, 0.5)
+    assert (metrics.false_positive_rate.value, metrics.false_positive_rate.low) == (0, 0)
+    assert metrics.false_positive_rate.high == pytest.approx(0.0453, abs=1e-4)
+
+
+def test_an_estimate_is_told_with_its_interval():
+    assert f"{proportion(98, 100)}" == "0.9800 (95 % interval 0.9300 to 0.9945)"
+    assert f"{proportion(98, 100):%}" == "98.0 % (95 % interval 93.0 to 99.5 %)"
+    assert f"{Proportion()}" == "not known"
 
 
 def test_what_is_not_defined_is_none():
-    figures = measure([True, True], [0.9, 0.1], 0.5)
-    assert figures["ham_blocked"]["value"] is None
-    assert figures["roc_auc"]["value"] is None
+    metrics = measure([True, True], [0.9, 0.1], 0.5)
+    assert metrics.false_positive_rate.value is None
+    assert metrics.roc_auc.value is None
+    assert measure([], [], 0.5).accuracy.value is None
 
 
 def test_confusion_matrix():
-    assert confusion_matrix(TRUTH, PROBABILITY, 0.5) == {
+    assert confusion_matrix(TRUTH, np.array(PROBABILITY) >= 0.5) == {
         "spam_called_spam": 3,
         "spam_called_ham": 1,
         "ham_called_ham": 5,

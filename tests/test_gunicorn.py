@@ -1,7 +1,11 @@
 """A real gunicorn, as it runs every day; tests/faults has what may happen to it."""
 
+import contextlib
+import socket
 import threading
 import time
+from contextlib import ExitStack
+from http.client import HTTPConnection
 
 import pytest
 from clients import Load, assert_answered_means_stored
@@ -68,3 +72,55 @@ def test_a_wrong_port_gets_one_clear_line(tmp_path):
 def test_whoever_sends_too_much_gets_the_answer_and_no_broken_connection(server):
     too_much = {"text": "x" * 5_000_000}
     assert {server.call("/api/v1/predict", too_much)[0] for _ in range(20)} == {413}
+
+
+JSON = b"POST /api/v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+SLOW = {  # what a client sends before it falls silent
+    "nothing": b"",
+    "half a header": JSON + b"X-A: ",
+    "half a body": JSON + b"Content-Length: 100\r\n\r\n{",
+    "half a body, asked for": JSON + b"Expect: 100-continue\r\nContent-Length: 100\r\n\r\n{",
+    "half a chunk": JSON + b"Transfer-Encoding: chunked\r\n\r\n64\r\n{",
+    "little of much": b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 40000000\r\n\r\n{",
+    "no reading": b"GET /static/style.css HTTP/1.1\r\nHost: x\r\n\r\n" * 400,
+}
+
+
+def slow_client(server, beginning):
+    client = socket.create_connection(("127.0.0.1", server.port), timeout=60)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    client.sendall(beginning)
+    return client
+
+
+def test_slow_clients_hold_nobody_up_and_are_let_go(server):
+    with ExitStack() as clients:
+        slow = [(kind, clients.enter_context(slow_client(server, SLOW[kind]))) for kind in [*SLOW, "half a body"] * 40]
+        for _ in range(10):
+            started = time.monotonic()
+            assert server.call("/api/v1/predict", {"text": HAM})[0] == 200
+            assert time.monotonic() - started < 3
+        for kind, client in slow:  # the last bytes of each, and then the end of its connection
+            if kind != "no reading":
+                answer = b"".join(iter(lambda client=client: client.recv(65536), b"")).split(b"\r\n\r\n")[-2:]
+                assert (b'"status":400' in answer[-1]) == ("body" in kind or "chunk" in kind), (kind, answer)
+    assert "Traceback" not in server.output()
+
+
+def test_who_sends_too_much_is_answered_at_once(server):
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as client:
+        client.sendall(SLOW["little of much"] + b"x" * 2_000_000)
+        assert client.recv(12) == b"HTTP/1.1 404"
+
+
+def test_a_connection_is_kept_for_longer_than_proxies_keep_theirs(server):
+    with contextlib.closing(HTTPConnection("127.0.0.1", server.port, timeout=20)) as proxy:
+        proxy.request("GET", "/healthz")
+        proxy.getresponse().read()
+        kept = proxy.sock
+        kept.settimeout(3)
+        with pytest.raises(TimeoutError):  # gunicorn's own keepalive is 2 seconds
+            kept.recv(1)
+        proxy.request("GET", "/healthz")
+        assert proxy.getresponse().status == 200
+        assert proxy.sock is kept

@@ -241,7 +241,6 @@ def test_processes_that_start_together_agree_on_the_secret(tmp_path):
         ("STORE_TEXT", "0"),
         ("TRUSTED_PROXIES", "one"),
         ("TRUSTED_PROXIES", "-1"),
-        ("MODELS_FOLDER", "5"),
     ],
 )
 def test_a_setting_of_the_wrong_kind_is_refused_in_one_line(tmp_path, monkeypatch, name, value):

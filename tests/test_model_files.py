@@ -19,6 +19,7 @@ from webapp import config
 from webapp.app import create_app
 from webapp.config import ROOT
 from webapp.errors import BadData, ModelUnusable
+from webapp.extras.lifecycle.challenger import challenger
 from webapp.model import artifact, registry, writable
 
 SHIPPED = (ROOT / "saved_models" / "current").read_text().strip()
@@ -277,7 +278,7 @@ def test_a_planted_pickle_is_never_loaded_on_any_path(tmp_path, monkeypatch, app
 
     for evil in planted:  # written into the files by hand, under a server that runs
         (models / "challenger").write_text(evil + "\n")
-        assert inference.registry.challenger() is None
+        assert challenger(inference.registry) is None
         (models / "current").write_text(evil + "\n")
         assert inference.registry.current().version == SHIPPED  # who is there, stays
         assert client.get("/readyz").status_code == 503
@@ -309,7 +310,7 @@ def test_a_running_server_with_a_key_serves_signed_versions_and_nothing_else(tmp
     server = Server(tmp_path / "instance", **settings)
 
     def flask(*words):
-        command = [sys.executable, "-m", "flask", "--app", "wsgi", "models", *words]
+        command = [sys.executable, "-m", "flask", "models", *words]
         environment = {**os.environ, **settings, "HAMLET_INSTANCE_FOLDER": str(tmp_path / "instance")}
         return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
 
@@ -389,7 +390,7 @@ def test_to_sign_takes_a_key(flask, models):
 @pytest.mark.parametrize("key", ["", "x" * 31])
 def test_a_key_that_is_too_short_gets_one_clear_line(tmp_path, key):
     settings = {**os.environ, "HAMLET_MODEL_KEY": key, "HAMLET_INSTANCE_FOLDER": str(tmp_path)}
-    for words in (["-m", "webapp"], ["-m", "flask", "--app", "wsgi", "models", "list"]):
+    for words in (["-m", "webapp"], ["-m", "flask", "models", "list"]):
         done = subprocess.run([sys.executable, *words], cwd=ROOT, env=settings, capture_output=True, text=True)
         assert done.returncode != 0
         assert done.stderr.strip().splitlines()[-1] == "HAMLET_MODEL_KEY: must have at least 32 characters"

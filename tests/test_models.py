@@ -108,7 +108,7 @@ def damage(models, version, how):
 
 DAMAGES = {
     "file changed": "SHA-256 differs",
-    "file missing": "cannot be read",
+    "file missing": "has no model.joblib",
     "other scikit-learn": "pip install scikit-learn==0.1",
     "other features": "features.py",
     "card missing": "has no model_card.json",

@@ -42,7 +42,7 @@ def reviewed(client, engine):
             client.post("/api/v1/predict", json={"text": f"{text} {i}"})
     now = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
     draw(engine, now - dt.timedelta(days=1), now, 12, seed=1)
-    rows = upcoming(engine, "random", "ann", limit=12)
+    rows = upcoming(engine, "random", limit=12)
     for row in rows:
         give_review(engine, row["id"], "ann", "ham" if row["text"].startswith(HAM) else "spam", "random")
     return rows
@@ -102,7 +102,7 @@ def test_challenge_begins_tells_and_stops(flask, three, client, engine):
     assert "has not scored a message yet" in run(flask, "challenge")
     for i in range(3):
         client.post("/api/v1/predict", json={"text": f"{SPAM} {i}"})
-    rows = upcoming(engine, "challenger", "ann")
+    rows = upcoming(engine, "challenger")
     assert len(rows) == 3  # at a twentieth of the log-odds the second one calls nothing spam
     assert "differ on 3 of the 3 messages" in run(flask, "challenge")
     give_review(engine, rows[0]["id"], "ann", "spam", "challenger")
@@ -118,7 +118,7 @@ def test_the_served_version_cannot_be_its_own_challenger(flask, three, app):
     run(flask, "use", three[1])
     run(flask, "challenge", three[0])
     run(flask, "rollback")
-    assert app.extensions["inference"].registry.challenger_version() is None
+    assert app.extensions["inference"].registry.named("challenger") is None
 
 
 def test_verify_names_the_broken_ones_and_exits_with_1(flask, models, three):

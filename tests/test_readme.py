@@ -1,20 +1,40 @@
-"""What the README shows works as written."""
+"""What the README and the documents show works as written, and is true of the code."""
 
 import json
 import re
 import subprocess
 
+import click
 import pytest
 from conftest import need
 
 from webapp import config
 from webapp.config import ROOT
+from webapp.model.card import read_card
 
 README = (ROOT / "README.md").read_text()
+REFERENCE = (ROOT / "docs" / "reference.md").read_text()
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+FROM_FLASK = {"run", "shell", "routes", "openapi"}
 
 
 def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def rows(section):
+    """Return the cells of each row of the table in a section of the reference."""
+    table = re.search(rf"^## {section}\n(.*?)(?=^## |\Z)", REFERENCE, re.DOTALL | re.MULTILINE)[1]
+    return [
+        [cell.strip() for cell in line.strip("|").split(" |")] for line in re.findall(r"^\| `.*", table, re.MULTILINE)
+    ]
+
+
+# --- README ----------------------------------------------------------------------------------------------------------
+
+
+def test_it_is_short():
+    assert README.count("\n") <= 200
 
 
 def test_the_first_curl_line_works_and_answers_as_shown(server):
@@ -26,29 +46,13 @@ def test_the_first_curl_line_works_and_answers_as_shown(server):
     assert answer["label"] == shown["label"]
 
 
-def test_every_command_in_the_readme_exists(app, flask):
-    commands = re.findall(r"flask --app wsgi ([a-z-]+(?: (?:list|use|export|purge|create))?)", README)
-    commands += [
-        part
-        for cell in re.findall(r"^\| (`.*?`) \| ", README, re.MULTILINE)
-        for part in re.findall(r"`([a-z-]+(?: [a-z]+\b)?)", cell)
-    ]
-    for command in sorted(set(commands) - {"run"}):
-        assert flask(*command.split(), "--help").exit_code == 0, command
-
-
-def test_every_command_is_in_the_readme(app):
-    for name in app.cli.commands.keys() - {"openapi"}:  # that one comes with flask-openapi3
-        assert f"`{name}" in README, name
-
-
 def test_the_training_example_works(flask, models, labelled):
     block = next(block for block in blocks("sh") if "my-messages.csv" in block)
     lines = block.replace("my-messages.csv", str(labelled)).splitlines()
     output = ""
     for line in lines:
         version = re.search(r"\d{8}-\d{6}-\w{7}", output)
-        words = line.replace("VERSION", version[0] if version else "").split()[3:]
+        words = line.replace("VERSION", version[0] if version else "").split()[1:]
         result = flask(*words)
         assert result.exit_code == 0, result.output
         output = result.output
@@ -64,22 +68,96 @@ def test_the_monitoring_lines_work(flask, server):
             answer = subprocess.check_output(command, shell=True, text=True, stderr=subprocess.DEVNULL)
             assert '"verdict"' in answer or "hamlet_log_rows" in answer
         else:  # the server and the commands share their instance folder
-            result = flask(*line.partition("#")[0].split()[3:])
+            result = flask(*line.partition("#")[0].split()[1:])
             assert result.exit_code == 0, result.output
             key = result.output.split()[0]
 
 
-def test_every_setting_is_in_the_readme_and_nothing_else():
-    named = set(re.findall(r"`HAMLET_([A-Z_]+)`", README.split("## Settings")[1]))
-    assert named == {*config.DEFAULTS, "WORKERS", "THREADS", "INSTANCE_FOLDER", "MODEL_KEY"}
+def test_the_figures_of_the_model_are_those_of_its_card():
+    folder = ROOT / "saved_models"
+    accuracy = read_card(folder, (folder / "current").read_text().strip()).held_out.accuracy
+    low, high = (f"{100 * bound:.1f}" for bound in (accuracy.low, accuracy.high))
+    assert f"{accuracy.value:.0%}".replace("%", " %") + f" of {accuracy.n:,} held-out messages" in README
+    assert f"interval {low} to {high}" in README
 
 
-@pytest.mark.parametrize(
-    "document", sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name
-)
-def test_links_between_documents_lead_somewhere(document):
-    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text()):
-        assert (document.parent / target).exists(), target
+def test_the_size_is_true():
+    shown = re.search(r"about ([\d,]+) lines of Python, the core in it about ([\d,]+)", README)
+    sizes = {path: path.read_text().count("\n") for path in (ROOT / "webapp").rglob("*.py")}
+    core = sum(size for path, size in sizes.items() if "extras" not in path.parts)
+    for words, lines in zip(shown.groups(), (sum(sizes.values()), core), strict=True):
+        assert int(words.replace(",", "")) == pytest.approx(lines, rel=0.05), lines
+
+
+# --- Reference -------------------------------------------------------------------------------------------------------
+
+
+def leaves(command, name=""):
+    """Yield (name, command) of all commands, `models use` say, but for those that come with Flask."""
+    for word in command.commands:
+        sub, path = command.commands[word], f"{name} {word}".strip()
+        if isinstance(sub, click.Group):
+            yield from leaves(sub, path)
+        elif path not in FROM_FLASK:
+            yield path, sub
+
+
+def test_the_commands_and_their_options_are_in_the_reference(app):
+    described = {}
+    for command, _, options in rows("Commands"):
+        name = re.match(r"`([a-z -]+?)(?: [A-Z[].*)?`", command)[1]
+        described[name] = set(re.findall(r"--[a-z-]+", options))
+    commands = dict(leaves(app.cli))
+    assert described.keys() == commands.keys()
+    for name, command in commands.items():
+        options = [set(option.opts) for option in command.params if isinstance(option, click.Option)]
+        missing = [spellings for spellings in options if not spellings & described[name]]
+        assert (name, missing) == (name, [])
+        assert (name, described[name] - set().union(*options)) == (name, set())
+
+
+def test_the_settings_and_their_defaults_are_in_the_reference():
+    described = {cells[0].strip("`"): cells[1] for cells in rows("Settings")}
+    assert described.keys() == {name if name in config.WITHOUT_PREFIX else f"HAMLET_{name}" for name in config.SETTINGS}
+    for name, setting in config.SETTINGS.items():
+        if name != "WORKERS" and setting.default not in (None, ""):
+            shown = described[name if name in config.WITHOUT_PREFIX else f"HAMLET_{name}"]
+            assert f"`{str(setting.default).lower()}`" in shown, name
+
+
+# --- All documents ---------------------------------------------------------------------------------------------------
+
+
+def anchors(text):
+    """Return the anchors that the usual hosting makes of the headings of a document."""
+    text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(document):
+    for target in re.findall(r"\]\((?!https?:)(\S+?)\)", document.read_text()):
+        name, _, anchor = target.partition("#")
+        path = document.parent / name if name else document
+        assert path.exists(), target
+        assert not anchor or anchor in anchors(path.read_text()), target
+
+
+def test_every_document_can_be_found_from_the_readme():
+    reached, waiting = set(), [ROOT / "README.md"]
+    while waiting:
+        document = waiting.pop()
+        if document not in reached:
+            reached.add(document)
+            targets = re.findall(r"\]\((?!https?:)([^)#\s]+\.md)", document.read_text())
+            waiting += [(document.parent / target).resolve() for target in targets]
+    assert reached >= set(DOCUMENTS) - {ROOT / "CHANGELOG.md"}
+
+
+def test_the_documents_can_be_read_in_an_hour():
+    prose = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    assert sum(len(path.read_text().split()) for path in prose) <= 12_000
 
 
 def test_every_promise_names_tests_that_there_are():
@@ -88,3 +166,15 @@ def test_every_promise_names_tests_that_there_are():
     assert len(named) > 15
     for file, test in named:
         assert f"def {test}(" in (promises.parent / file).read_text()
+
+
+def test_every_dependency_has_its_reason():
+    reasons = (ROOT / "docs" / "dependencies.md").read_text()
+    for file in ROOT.glob("requirements*.txt"):
+        assert file.name in reasons or file.name == "requirements-dev.txt"
+        for name in re.findall(r"^([\w-]+)(?:\[\w+\])?==", file.read_text(), re.MULTILINE):
+            assert re.search(rf"\b{name}\b", reasons), name
+
+
+def test_a_fork_tests_itself():
+    assert re.search(r"- run: \.ci/run$", (ROOT / ".github/workflows/ci.yml").read_text(), re.MULTILINE)

@@ -18,7 +18,7 @@ import pytest
 from clients import wait_until
 from conftest import HAM, PASSWORD, SPAM, need_module
 
-from webapp.config import MAX_TEXT_LENGTH, ROOT
+from webapp.config import MAX_TEXT_LENGTH, PIP_INSTALL, ROOT
 from webapp.errors import BadData, InvalidInput, ModelUnusable
 from webapp.extras.stream.consumers import FORGOTTEN_AFTER, consumers, forget_consumer, report_consumer
 from webapp.extras.stream.handler import Record, dead_letter, origin, prediction, read, read_text, smaller
@@ -137,7 +137,7 @@ def test_without_the_client_one_line_says_how_to_get_it(flask, monkeypatch, tmp_
     for words in (["stream"], ["stream-file", __file__]):
         result = flask(*words, "--brokers", "localhost:9092")
         assert result.exit_code == 2
-        assert result.output == "Error: Streams need the Kafka client: pip install -r requirements-kafka.txt\n"
+        assert result.output == f"Error: Streams need the Kafka client: {PIP_INSTALL} -r requirements-kafka.txt\n"
 
 
 # --- with a real broker ---
@@ -213,7 +213,7 @@ class Consumer:
         command = ["stream", "--brokers", broker.address, "--in", "messages", "--config", config, *options]
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "flask", "--app", "wsgi", *map(str, command)],
+                [sys.executable, "-m", "flask", *map(str, command)],
                 cwd=ROOT,
                 env={**os.environ, **settings},
                 stdout=output,

@@ -2,22 +2,17 @@
 
 import gzip
 import hashlib
-import http.server
-import io
 import json
 import os
 import pickle
 import re
-import threading
 import time
-import zipfile
 
 import joblib
 import pytest
 from conftest import HAM, SPAM, messages
 
 from webapp.errors import ModelUnusable
-from webapp.extras.tools import download
 from webapp.model import artifact, datasets, training
 from webapp.model.reference import TRAITS
 
@@ -41,7 +36,7 @@ def test_training_reports_each_figure_with_an_interval_and_saves_a_version(flask
     result = flask("train", labelled)
     assert result.exit_code == 0, result.output
     for figure in ["accuracy", "spam caught", "ham blocked", "MCC", "ROC-AUC", "Brier score"]:
-        assert re.search(rf"{figure} +\d\.\d{{4}} +95 % interval \d\.\d{{4}} to \d\.\d{{4}}", result.output)
+        assert re.search(rf"{figure} +\d\.\d{{4}} \(95 % interval \d\.\d{{4}} to \d\.\d{{4}}\)", result.output)
     assert "called spam" in result.output
     card, folder = trained(models)
     assert card["model_version"] == folder.name
@@ -82,7 +77,7 @@ def test_a_reference_that_was_changed_is_refused_and_an_older_version_has_none(f
     with pytest.raises(ModelUnusable, match="was changed"):
         artifact.read_reference(models, folder.name)
     path.unlink()
-    with pytest.raises(ModelUnusable, match="cannot be read"):
+    with pytest.raises(ModelUnusable, match=r"has no reference.json"):
         artifact.read_reference(models, folder.name)
     (folder / "model_card.json").write_text(json.dumps(card | {"reference": {"messages": 80, "length": {}}}))
     assert artifact.read_reference(models, folder.name) is None
@@ -211,7 +206,7 @@ def test_figures_are_also_given_by_source_and_for_files_never_trained_on(flask, 
     assert result.exit_code == 0, result.output
     card = trained(models)[0]
     assert set(card["metrics"]) == {"held_out", "labelled", "other", "unseen: strange.csv"}
-    assert card["metrics"]["unseen: strange.csv"]["ham_blocked"]["value"] is None  # there is no ham in it
+    assert card["metrics"]["unseen: strange.csv"]["false_positive_rate"]["value"] is None  # there is no ham in it
     assert [item["licence"] for item in card["data"]] == ["not stated", "CC0"]
 
 
@@ -300,86 +295,6 @@ def test_predict_prints_label_probability_and_terms(flask):
 
 def test_predict_refuses_a_blank_text(flask):
     assert "is empty" in refused(flask("predict", " "))
-
-
-class Repository(http.server.BaseHTTPRequestHandler):
-    """A stand-in for UCI's server, on this machine."""
-
-    files: dict[str, bytes] = {}
-    cut = 0  # bytes left out at the end
-
-    def do_GET(self):
-        content = self.files.get(self.path)
-        if content is None:
-            self.send_error(404)
-            return
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content[: len(content) - self.cut])
-
-    def log_message(self, *_):
-        pass
-
-
-def zipped(**files):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
-
-
-@pytest.fixture
-def uci(monkeypatch):
-    sms = zipped(**{"../SMSSpamCollection": "ham\thello\nspam\twin\n", "readme": "..."})
-    archives = {**download.ARCHIVES, "sms": download.ARCHIVES["sms"]._replace(sha256=hashlib.sha256(sms).hexdigest())}
-    monkeypatch.setattr(download, "ARCHIVES", archives)
-    youtube = zipped(**{"Youtube01-Psy.csv": "COMMENT_ID,CONTENT,CLASS\n1,hello,0\n"})
-    monkeypatch.setattr(Repository, "files", {archives["sms"].path: sms, archives["youtube"].path: youtube})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Repository)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def test_download_unpacks_both_collections_into_the_folder_and_nowhere_else(flask, uci, tmp_path):
-    folder = tmp_path / "data"
-    result = flask("download-data", folder, "--base-url", uci)
-    assert result.exit_code == 0, result.output
-    assert "as expected" in result.output
-    assert {path.name for path in folder.iterdir()} == {"SMSSpamCollection", "Youtube01-Psy.csv"}
-    assert not (tmp_path / "SMSSpamCollection").exists()
-
-
-def test_download_with_a_wrong_checksum_keeps_nothing(flask, uci, tmp_path, monkeypatch):
-    content = Repository.files[download.ARCHIVES["sms"].path]
-    monkeypatch.setitem(Repository.files, download.ARCHIVES["sms"].path, content + b"!")
-    assert "Nothing was kept" in refused(flask("download-data", tmp_path / "data", "--base-url", uci))
-    assert not (tmp_path / "data").exists()
-
-
-def test_download_that_breaks_off_can_be_started_again(flask, uci, tmp_path, monkeypatch):
-    monkeypatch.setattr(Repository, "cut", 10)
-    assert "Start again" in refused(flask("download-data", tmp_path / "data", "--base-url", uci))
-    monkeypatch.setattr(Repository, "cut", 0)
-    assert flask("download-data", tmp_path / "data", "--base-url", uci).exit_code == 0
-
-
-def test_download_without_internet_says_so(flask, tmp_path):
-    line = refused(flask("download-data", tmp_path / "data", "--base-url", "http://127.0.0.1:9"))
-    assert "connection to the internet" in line
-
-
-@pytest.mark.parametrize("content", [b"no zip", zipped(readme="...")])
-def test_download_of_something_else_is_refused(tmp_path, uci, monkeypatch, content):
-    archive = download.Archive("/x.zip", (".csv",), None)
-    monkeypatch.setitem(Repository.files, "/x.zip", content)
-    with pytest.raises(download.BadData):
-        download.fetch(archive, tmp_path, uci, lambda so_far, size: None)
 
 
 def test_a_file_that_is_itself_a_training_part_is_split_all_the_same(flask, models, tmp_path):

@@ -3,7 +3,8 @@
 import os
 import sys
 
-from webapp.config import HOST, PORT, ROOT, THREADS, refuse_debug_mode
+from webapp.config import ADDRESS, HOST, INSTANCE_FOLDER, MAX_UPLOAD, PORT, ROOT, THREADS, refuse_debug_mode
+from webapp.instance import surprises
 
 
 def main() -> None:
@@ -11,14 +12,26 @@ def main() -> None:
     refuse_debug_mode()
     os.chdir(ROOT)
     if sys.platform == "win32":
-        import waitress
-
-        from wsgi import app
-
-        print(f"Hamlet is ready: open http://{HOST}:{PORT}")
-        waitress.serve(app, host=HOST, port=PORT, threads=THREADS)
+        serve_with_waitress()
     else:
         os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")])  # noqa: S606  all ours
+
+
+def serve_with_waitress() -> None:
+    """Serve in this process; waitress takes in each request whole before a thread has to do with it."""
+    import waitress
+
+    from wsgi import app
+
+    print(*surprises(INSTANCE_FOLDER), f"Hamlet is ready: open http://{ADDRESS}", sep="\n", flush=True)
+    waitress.serve(
+        app,
+        host=HOST,
+        port=PORT,
+        threads=THREADS,
+        max_request_body_size=MAX_UPLOAD,
+        clear_untrusted_proxy_headers=False,  # HAMLET_TRUSTED_PROXIES alone decides
+    )
 
 
 if __name__ == "__main__":

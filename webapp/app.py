@@ -1,6 +1,7 @@
 """Wires the app together: settings, log, model, the interfaces of the core, and then each extra."""
 
 import logging
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -10,9 +11,9 @@ from flask_bootstrap import Bootstrap5
 from flask_openapi3 import OpenAPI
 from flask_wtf import CSRFProtect
 from sqlalchemy.exc import SQLAlchemyError
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from webapp import api, cli, config, http, web
+from webapp.clients import TrustedProxies
 from webapp.errors import LogUnavailable, ModelUnusable
 from webapp.inference import Inference
 from webapp.instance import refuse_exposed, secret_key
@@ -37,11 +38,7 @@ def create_app(
         static_folder=config.ROOT / "static",
         **api.document(config.VERSION),
     )
-    app.config.from_mapping(config.DEFAULTS)
-    app.config.from_mapping(config.given())
-    app.config.from_mapping(settings)
-    app.config.from_mapping(config.FIXED)
-    config.check(app.config)
+    app.config.from_mapping(config.read_all() | settings | config.FIXED)
     try:
         instance_folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds people's messages
         refuse_exposed(instance_folder)
@@ -71,6 +68,8 @@ def create_app(
     cli.register(app)
     for name in extras:
         import_module(f"webapp.extras.{name}").init_app(app)
+    if not app.config["PUBLIC"] and "access" not in extras:
+        sys.exit("HAMLET_PUBLIC=false needs the extra `access`, which asks for the sign-in and the API key")
     if proxies := app.config["TRUSTED_PROXIES"]:
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies)  # type: ignore[method-assign]
+        app.wsgi_app = TrustedProxies(app.wsgi_app, proxies)  # type: ignore[method-assign]
     return app

@@ -13,8 +13,6 @@ The pages, the API and the commands turn these into their own shape: a page, pro
 The message is written for the person who reads it and never carries a stack trace.
 """
 
-import logging
-
 TITLES = {
     400: "The request cannot be read",
     401: "An API key is needed",
@@ -26,12 +24,10 @@ TITLES = {
     414: "The address is too long",
     415: "Unsupported media type",
     422: "The input cannot be used",
-    429: "Too many tries",
+    429: "Too many requests",
     500: "Something went wrong",
     503: "Not ready",
 }
-
-logger = logging.getLogger(__name__)
 
 
 class HamletError(Exception):
@@ -39,6 +35,7 @@ class HamletError(Exception):
 
     status = 500
     title = ""
+    reason = ""  # what else those who run Hamlet should know: for their terminal and the server's log
 
     def __init__(self, message: str, errors: list[dict[str, str]] | None = None):
         """Take the message, and for input each fault in it as {"field", "message"}."""
@@ -76,8 +73,8 @@ class LogUnavailable(NotReady):
     title = "The log cannot be used"
 
     @classmethod
-    def because(cls, error: BaseException) -> "LogUnavailable":
-        """Return what people are told of an error of the database, and log why: the reason may name files of ours."""
-        reason = str(getattr(error, "orig", error)).partition("\n")[0]  # what follows may quote a row
-        logger.error("The log cannot be used: %s", reason)
-        return cls("The log cannot be used just now, so nothing was stored. Please try again in a moment.")
+    def because(cls, cause: BaseException) -> "LogUnavailable":
+        """Return what people are told of an error of the database; its reason, which may name files, stays apart."""
+        error = cls("The log cannot be used just now, so nothing was stored. Please try again in a moment.")
+        error.reason = str(getattr(cause, "orig", cause)).partition("\n")[0]  # what follows may quote a row
+        return error

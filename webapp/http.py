@@ -1,4 +1,4 @@
-"""What every answer has in common: a request id, security headers, and errors in one shape.
+"""What every answer has in common: a request id, security headers, which sites may read it, errors in one shape.
 
 Errors are `application/problem+json` (RFC 9457) under /api/ and for the health checks, and a page elsewhere.
 """
@@ -6,18 +6,18 @@ Errors are `application/problem+json` (RFC 9457) under /api/ and for the health 
 import random
 import re
 import time
-from contextlib import suppress
-from typing import IO, cast
+from functools import partial
+from typing import IO, Any, cast
 
 from flask import Flask, Request, Response, current_app, g, jsonify, render_template, request
 from flask.json.provider import DefaultJSONProvider
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from pydantic_core import to_json
-from werkzeug.exceptions import BadRequest, HTTPException
+from werkzeug.exceptions import BadRequest, HTTPException, TooManyRequests
 from werkzeug.utils import cached_property
 from werkzeug.wsgi import LimitedStream
 
-from webapp.config import MAX_UPLOAD
+from webapp.clients import RequestLimit
 from webapp.errors import TITLES, HamletError, LogUnavailable, NotReady
 from webapp.inference import Inference
 
@@ -35,10 +35,15 @@ HEADERS = {
 }
 HSTS = "max-age=31536000"  # seconds: a year, for this name alone; others below it are not ours to decide about
 RETRY_AFTER_S = "5"  # what is away now, a lock or a disk, seldom takes longer
-TAKEN_AT_ONCE = 64 * 1024  # bytes of what is left of a request
 SENSIBLE_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 JSON_PATHS = ("/api/", "/healthz", "/readyz", "/metrics")
-NOT_A_FAILURE = (404, 405)  # anybody's typing or scanning, nothing that went wrong
+NOT_A_FAILURE = (404, 405, 429)  # anybody's typing, scanning or flooding, nothing that went wrong
+READING = ("GET", "HEAD", "OPTIONS")  # methods that leave nothing in the log
+PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, POST, PUT",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, X-Request-ID",
+    "Access-Control-Max-Age": "600",  # seconds for which browsers need not ask again
+}
 
 DETAILS = {
     404: "There is nothing at this address.",
@@ -64,6 +69,9 @@ class _Sessions(SecureCookieSessionInterface):
 
     def get_cookie_secure(self, app: Flask) -> bool:
         return request.is_secure
+
+    def get_cookie_path(self, app: Flask) -> str:
+        return request.root_path or "/"  # below a sub-path, for nobody else on this host
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
         # Programs send no cookies, and to make ready for checking one would be a twentieth of their request's time.
@@ -104,17 +112,55 @@ def register(app: Flask) -> None:
     app.request_class = _Request
     app.session_interface = _Sessions()
     app.json = _Json(app)
+    app.url_map.strict_slashes = False  # /api/v1/predict/ is /api/v1/predict
+    app.url_value_preprocessor(_lower_ids)
     app.before_request(_take_request_id)
-    app.after_request(_take_the_rest)
+    app.before_request(_answer_preflight)
+    if most := app.config["MAX_REQUESTS_PER_MINUTE"]:
+        app.before_request(partial(_limit_requests, RequestLimit(most)))
+    app.after_request(_allow_origin)
     app.after_request(_add_headers)
     app.register_error_handler(HamletError, _answer_hamlet_error)
     app.register_error_handler(HTTPException, _answer_http_error)
+
+
+def _lower_ids(_endpoint: str | None, values: dict[str, Any] | None) -> None:
+    if values and "prediction_id" in values:  # a UUID is the same in capitals (RFC 9562, section 4)
+        values["prediction_id"] = values["prediction_id"].lower()
 
 
 def _take_request_id() -> None:
     g.started = time.perf_counter()
     given = request.headers.get("X-Request-ID", "")
     g.request_id = given if SENSIBLE_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
+
+
+def _asks_from_elsewhere() -> bool:
+    """Return whether a page of another site asks the API that HAMLET_CORS_ORIGINS lets ask."""
+    origins = (current_app.config["CORS_ORIGINS"] or "").split()
+    return request.path.startswith("/api/") and request.headers.get("Origin") in origins
+
+
+def _answer_preflight() -> Response | None:
+    """Answer the question that a browser asks first, without the key that it will send afterwards."""
+    if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers and _asks_from_elsewhere():
+        return Response(status=204, headers=PREFLIGHT)
+    return None
+
+
+def _allow_origin(response: Response) -> Response:
+    if current_app.config["CORS_ORIGINS"] and request.path.startswith("/api/"):
+        response.vary.add("Origin")
+        if _asks_from_elsewhere():
+            response.headers["Access-Control-Allow-Origin"] = request.headers["Origin"]
+            response.headers["Access-Control-Expose-Headers"] = "Retry-After, X-Request-ID"
+    return response
+
+
+def _limit_requests(limit: RequestLimit) -> None:
+    """Refuse whoever sends more than HAMLET_MAX_REQUESTS_PER_MINUTE: each such request leaves a row in the log."""
+    if request.method not in READING and (seconds := limit.seconds_to_wait(request.remote_addr)):
+        raise TooManyRequests(f"Wait {seconds} seconds, then send the rest more slowly.", retry_after=seconds)
 
 
 def _add_headers(response: Response) -> Response:
@@ -126,21 +172,9 @@ def _add_headers(response: Response) -> Response:
     return response
 
 
-def _take_the_rest(response: Response) -> Response:
-    """Read what was not read of a refused request, up to the size of an upload.
-
-    Else the server closes the connection with bytes still on their way to it: that resets it, and the sender, or the
-    proxy, gets no answer but a broken connection.
-    """
-    if response.status_code >= 300 and request.environ.get("wsgi.input_terminated"):  # else a read might wait for ever
-        with suppress(Exception):  # whatever is wrong with it, its sender is gone or was refused already
-            for _ in range(MAX_UPLOAD // TAKEN_AT_ONCE + 1):
-                if not request.environ["wsgi.input"].read(TAKEN_AT_ONCE):
-                    break
-    return response
-
-
 def _answer_hamlet_error(error: HamletError) -> Response:
+    if error.reason:
+        current_app.logger.error("%s: %s", error.title, error.reason)
     response = _answer(error, error.status, error.title, str(error), error.errors)
     if isinstance(error, NotReady):
         response.headers["Retry-After"] = RETRY_AFTER_S

@@ -13,7 +13,7 @@ from webapp.log.tables import Row, TermContribution, predictions
 from webapp.log.writer import AlreadyStored, LogWriter
 from webapp.model.labels import Labels
 from webapp.model.registry import ModelRegistry
-from webapp.model.spam_model import Score, SpamModel
+from webapp.model.scoring import Score, SpamModel
 
 EXPLAINED_TERMS = 10  # more would not explain more
 ANSWERED = ("id", "label", "spam_probability", "threshold", "model_version", "explanation", "latency_ms")
@@ -84,7 +84,23 @@ class Inference:
         for number, text in enumerate(texts):
             check_text(text, field.format(number))
         model = model or self.registry.current()  # one version for all of them
-        rows = [_score(model, text, source, request_id) for text in texts]
+        rows = []
+        for text in texts:
+            started = time.perf_counter()
+            score = model.score(text)
+            rows.append(
+                {
+                    "source": source,
+                    "text": text,
+                    "label": model.label(score.spam_probability),
+                    "spam_probability": score.spam_probability,
+                    "threshold": model.threshold,
+                    "model_version": model.version,
+                    "explanation": explain(score),
+                    "latency_ms": round((time.perf_counter() - started) * 1000, 3),
+                    "request_id": request_id,
+                }
+            )
         for hook in self.before_store:
             hook(texts, rows)
         return rows
@@ -108,22 +124,6 @@ class Inference:
         return {name: row.get(name) for name in PUBLIC_COLUMNS} | {"text_hash": digest}
 
 
-def _score(model: SpamModel, text: str, source: str, request_id: str | None) -> Row:
-    started = time.perf_counter()
-    score = model.score(text)
-    return {
-        "source": source,
-        "text": text,
-        "label": model.label(score.spam_probability),
-        "spam_probability": score.spam_probability,
-        "threshold": model.threshold,
-        "model_version": model.version,
-        "explanation": explain(score),
-        "latency_ms": round((time.perf_counter() - started) * 1000, 3),
-        "request_id": request_id,
-    }
-
-
 def to_response(row: Row, labels: Labels) -> dict[str, Any]:
     """Return a prediction as JSON shows it, in the API and on a topic: with the model's words for the labels."""
     return {name: row[name] for name in ANSWERED} | {"label": labels.word(row["label"])}
@@ -138,18 +138,13 @@ def check_text(text: str, field: str = "text") -> None:
         fault = f"is too long: send at most {MAX_TEXT_LENGTH:,} characters"
     elif "\x00" in text:
         fault = "contains a NUL character, which no message has: remove it"
-    elif not _is_unicode(text):
-        fault = "contains half of a surrogate pair, which is not a character: send valid Unicode"
+    else:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            fault = "contains half of a surrogate pair, which is not a character: send valid Unicode"
     if fault:
         raise InvalidInput(f"The {field} {fault}.", [{"field": field, "message": fault}])
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def explain(score: Score) -> list[TermContribution]:

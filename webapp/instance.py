@@ -1,4 +1,5 @@
-"""Small files of the instance folder that its owner alone may read: the secret key, the admin password's hash."""
+"""The instance folder: small files that its owner alone may read (the secret key, the admin password's hash), and
+whether it is a place to keep anything."""
 
 import os
 import secrets
@@ -8,9 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from webapp.config import MIN_KEY_LENGTH, ROOT
+from webapp.config import MIN_KEY_LENGTH, ROOT, read, variable
 
 PRIVATE = ("secret_key", "admin_password", "log.db")
+MOUNTS = Path("/proc/self/mountinfo")
+# What container engines and platforms set: there the disk is new at each start, apart from what is mounted into it.
+OF_CONTAINERS = ("container", "KUBERNETES_SERVICE_HOST", "DYNO", "RENDER", "FLY_APP_NAME")
 
 
 def keep_first(path: Path, text: str) -> bool:
@@ -72,3 +76,32 @@ def refuse_exposed(folder: Path) -> None:
     for path in (folder / name for name in PRIVATE):
         if mode & stat.S_IXOTH and path.exists() and path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
             raise PermissionError(f"everybody on this machine can read {path.name} in it: chmod 700 the folder")
+
+
+def surprises(folder: Path) -> list[str]:
+    """Return what whoever starts a server should know of where its log is, a sentence each."""
+    url = read("DATABASE_URL") or ""
+    found = []
+    if url and variable("DATABASE_URL") == "DATABASE_URL":
+        found.append("The log is where DATABASE_URL says, as HAMLET_DATABASE_URL is not set.")
+    if (not url or url.startswith("sqlite")) and is_ephemeral(folder):
+        found.append(
+            f"The folder {folder} is on a disk that is new at each start: the log, the secret key and the password "
+            "will be lost then. Mount a volume there, or set HAMLET_DATABASE_URL and the two secrets (docs/deploy.md)."
+        )
+    return found
+
+
+def is_ephemeral(folder: Path) -> bool:
+    """Return whether a folder is in memory or belongs to a container alone; False where that cannot be known."""
+    if not MOUNTS.exists():
+        return False
+    # Each line: number, parent, device, root, where it is mounted, options ... - kind, source, options.
+    mounts = [line.split() for line in MOUNTS.read_text().splitlines()]
+    of_folder = [line for line in mounts if folder.resolve().is_relative_to(line[4])]
+    mount = max(of_folder, key=lambda line: len(line[4]))
+    kind = mount[mount.index("-") + 1]
+    in_container = (
+        kind == "overlay" or Path("/.dockerenv").exists() or any(name in os.environ for name in OF_CONTAINERS)
+    )
+    return kind in ("tmpfs", "ramfs") or (mount[4] == "/" and in_container)

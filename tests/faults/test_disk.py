@@ -50,13 +50,13 @@ def fill(disk):
 def assert_refused_clearly(server):
     """Through each door that logs; and what needs no log goes on."""
     status, problem = server.call("/api/v1/predict", {"text": HAM})
-    assert (status, problem["title"]) == (503, "The log cannot be written")
+    assert (status, problem["title"]) == (503, "The log cannot be used")
     assert "try again" in problem["detail"]
     assert "label" not in problem
     status, headers, page = server.send_form(HAM)
     assert status == 503
     assert int(headers["Retry-After"]) > 0
-    assert "The log cannot be written" in page
+    assert "The log cannot be used" in page
     assert server.call("/readyz")[0] == 503
     assert server.call("/healthz")[0] == 200
     assert server.call("/")[0] == 200

@@ -37,7 +37,7 @@ def test_a_deleted_file_is_noticed_at_the_next_request_and_never_begun_anew(serv
     assert len(load.answered) == answered
     assert set(load.refused) == {503}
     assert load.cut_off == []
-    assert answers(server)[1]["title"] == "The log cannot be written"
+    assert answers(server)[1]["title"] == "The log cannot be used"
     assert server.call("/healthz")[0] == 200
     reason = "was deleted" if "" in lost else "lost its -wal"
     assert f"{log} {reason}" in server.output()
@@ -51,6 +51,22 @@ def test_a_deleted_file_is_noticed_at_the_next_request_and_never_begun_anew(serv
     if "" not in lost or lost == [""]:  # what was in the -wal is, as the last process to close the log put it there
         server.start()
         assert_answered_means_stored(server, load)
+
+
+def test_a_new_worker_begins_no_wal_anew(server, log):
+    """Whatever connects after the -wal was deleted: a worker that was started again, a new server, a command."""
+    assert answers(server)[0] == 200
+    log.with_name("log.db-wal").unlink()
+    for worker in server.workers():
+        os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: refuses(server))
+    assert not log.with_name("log.db-wal").exists()
+    server.stop(signal.SIGKILL)
+    with pytest.raises(AssertionError, match=r"Hamlet cannot start: .*log\.db-wal, which holds .*, was deleted"):
+        server.start()
+    log.with_name("log.db-shm").unlink()
+    server.start()
+    assert answers(server)[0] == 200
 
 
 def test_a_replaced_file_is_not_written_to(server, log):
@@ -76,7 +92,7 @@ def test_a_damaged_file_is_said_and_not_started_with(server, log, how):
     assert set(load.refused) <= {503}
     assert load.cut_off == []
     assert " 500 " not in server.output()
-    assert "The log cannot be written, 1 requests get status 503:" in server.output()
+    assert "The log cannot be used:" in server.output()
     server.stop(signal.SIGKILL)
     with pytest.raises(AssertionError, match="Hamlet cannot start: .*(malformed|not a database|gone or empty)"):
         server.start()

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from flask import Blueprint, Response, current_app, jsonify, render_template
+from flask import Blueprint, Response, current_app, jsonify, render_template, request
 from pydantic import BaseModel
 
+from webapp.errors import TITLES
 from webapp.inference import Inference
 from webapp.model.labels import Labels
 
@@ -23,24 +24,24 @@ DESCRIPTION = (
 blueprint = Blueprint("docs", __name__, url_prefix="/api")
 
 
+WITH_BODY = (400, 413, 415, 422, 429)  # what may be wrong with a request that brings JSON
+WITH_ADDRESS = (422,)  # and with one whose address holds what somebody typed
+ALWAYS = (414, 500, 503)
+
+
 def responses(answer: type[BaseModel] | dict[str, Any], *errors: int) -> dict[str | int | HTTPStatus, Any]:
-    """Return the documentation of a route's answer and of the errors that it may give."""
-    schema = {"$ref": "#/components/schemas/Problem"}
+    """Return the documentation of a route's answer, of the errors that it may give, and of those that each may give."""
     documented: dict[str | int | HTTPStatus, Any] = {200: answer}
-    for status in errors:
-        phrase = HTTPStatus(status).phrase
-        example = {
-            "type": "about:blank",
-            "title": phrase,
-            "status": status,
-            "detail": "What to do.",
-            "request_id": "7f3a",
-        }
-        content = {"application/problem+json": {"schema": schema, "example": example}}
-        documented[status] = {"description": phrase, "content": content}
-    if 414 in errors:
-        documented[414] = {"description": "URI Too Long: the server says so on a page of HTML, before the app sees it"}
+    for status in sorted({*errors, *ALWAYS}):
+        documented[status] = _problem(status)
+    documented[414] = {"description": "The server says so on a page of HTML, before the app sees the address."}
     return documented
+
+
+def _problem(status: int) -> dict[str, Any]:
+    problem = {"type": "about:blank", "title": TITLES[status], "status": status, "detail": "What to do."}
+    content = {"schema": {"$ref": "#/components/schemas/Problem"}, "example": problem | {"request_id": "7f3a"}}
+    return {"description": TITLES[status], "content": {"application/problem+json": content}}
 
 
 class Operation(NamedTuple):
@@ -77,7 +78,16 @@ def _document() -> dict[str, Any]:
     ham, spam = _labels()
     description = f"{_labels().sentence(DESCRIPTION)} The labels of the served model are {ham} and {spam}."
     document = _in_words(document, _labels())
-    return document | {"info": document["info"] | {"description": description}}
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            if not current_app.config["PUBLIC"] and operation["tags"] == ["predictions"]:
+                operation["security"] = [{"api_key": []}]
+                operation["responses"]["401"] = _problem(401)
+            operation.setdefault("security", [])  # it says that it is open
+            if "application/json" in operation["responses"]["422"]["content"]:  # flask-openapi3 adds it everywhere
+                del operation["responses"]["422"]
+    servers = [{"url": request.root_path or "/", "description": "This Hamlet"}]
+    return document | {"info": document["info"] | {"description": description}, "servers": servers}
 
 
 def _in_words(part: Any, labels: Labels) -> Any:
@@ -106,7 +116,7 @@ def _operations(document: dict[str, Any]) -> Iterator[Operation]:
                 path=path,
                 summary=_labels().sentence(operation["summary"]),
                 description=operation["description"],
-                needs_key="security" in operation,
+                needs_key=bool(operation["security"]),
                 parameters=[(item["name"], item["in"], item["required"]) for item in operation.get("parameters", [])],
                 body=body,
                 answers=[(status, answer["description"]) for status, answer in operation["responses"].items()],

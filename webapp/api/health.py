@@ -16,7 +16,7 @@ def healthz() -> Response:
     return jsonify(status="ok")
 
 
-@blueprint.get("/readyz", summary="Can it do its work?", responses=responses(Health, 503))
+@blueprint.get("/readyz", summary="Can it do its work?", responses=responses(Health))
 def readyz() -> Response:
     """Ok when the current model is whole, loaded and served, and the log's database was just written to."""
     inference: Inference = current_app.extensions["inference"]

@@ -7,7 +7,7 @@ from flask_openapi3 import APIBlueprint, Tag
 from pydantic import ValidationError
 from werkzeug.exceptions import BadRequest, HTTPException, UnsupportedMediaType
 
-from webapp.api.docs import responses
+from webapp.api.docs import WITH_ADDRESS, WITH_BODY, responses
 from webapp.api.schemas import (
     BatchRequest,
     Prediction,
@@ -59,9 +59,7 @@ def _path(location: tuple[int | str, ...]) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
 
 
-@blueprint.post(
-    "/predict", summary="Is this message spam or ham?", responses=responses(Prediction, 400, 413, 415, 422, 500, 503)
-)
+@blueprint.post("/predict", summary="Is this message spam or ham?", responses=responses(Prediction, *WITH_BODY))
 def predict(body: PredictRequest) -> Response:
     """Score one message. The answer leaves only after it is stored in the log."""
     inference = _inference()
@@ -72,7 +70,7 @@ def predict(body: PredictRequest) -> Response:
 @blueprint.post(
     "/predict/batch",
     summary="Score up to 1,000 messages",
-    responses=responses(PredictionList, 400, 413, 415, 422, 500, 503),
+    responses=responses(PredictionList, *WITH_BODY),
 )
 def predict_batch(body: BatchRequest) -> Response:
     """Score many messages, in order. All of them are stored, in one transaction, or none."""
@@ -85,7 +83,7 @@ def predict_batch(body: BatchRequest) -> Response:
 @blueprint.get(
     "/predictions/<prediction_id>",
     summary="Read a stored prediction",
-    responses=responses(StoredPrediction, 404, 414, 422, 500, 503),
+    responses=responses(StoredPrediction, 404, *WITH_ADDRESS),
 )
 def read(path: PredictionPath) -> Response:
     """Return a prediction as it was stored, to whoever holds its id."""

@@ -2,17 +2,18 @@
 
 import datetime as dt
 import re
-import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import click
+from flask import current_app
 from flask.cli import with_appcontext
 
-from webapp.cli.command import Clear, current_inference
+from webapp.cli.command import Clear, check_folder, current_inference
 from webapp.cli.models import who
 from webapp.cli.report import print_report
+from webapp.config import FLASK
 from webapp.errors import BadData, HamletError
 from webapp.model import artifact
 from webapp.model.card import read_card
@@ -82,8 +83,9 @@ def _read(
 )
 @click.option(
     "--pipeline",
-    metavar="MODULE:FUNCTION",
-    help="Your own recipe: a function that returns an unfitted scikit-learn Pipeline. See docs/own_model.md.",
+    metavar="MODULE:NAME",
+    help="Your own recipe: an unfitted scikit-learn Pipeline or GridSearchCV, or a function that returns one. See "
+    "docs/own_model.md.",
 )
 @click.option(
     "--threshold",
@@ -94,7 +96,17 @@ def _read(
     "lower catches more spam.",
 )
 @click.option(
-    "--format", "file_format", type=click.Choice(list(artifact.MODEL_FILES)), default="joblib", show_default=True
+    "--with-reviews",
+    is_flag=True,
+    help="Learn what people said of logged messages, too; three in ten are kept apart to measure on.",
+)
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(list(artifact.MODEL_FILES)),
+    default="joblib",
+    show_default=True,
+    help="Of the model file. One of skops runs no code when it is loaded. See docs/model_files.md.",
 )
 @click.option("--use", "use_now", is_flag=True, help="Serve the new version at once.")
 @with_appcontext
@@ -108,6 +120,7 @@ def train(
     words: str | None,
     pipeline: str | None,
     threshold: float,
+    with_reviews: bool,
     file_format: str,
     use_now: bool,
 ) -> None:
@@ -126,44 +139,52 @@ def train(
             raise BadData(f"--weight {item}: write it as SOURCE=NUMBER, such as spamassassin=0.5")
         by_source[source] = float(number)
     check_folder(current_inference().registry.folder)
+    if file_format == "skops":
+        artifact.skops_io()  # now, and not after the training
     datasets = _read(files, text_column, label_column, by_name, read_labels(words) if words else None)
     labels = datasets[0].labels
     unseen = _read(tests, text_column, label_column, by_name, labels)
     fit = fit_with(pipeline) if pipeline else training.fit
+    note_learnt: Callable[[str], None] = lambda version: None  # noqa: E731
+    if with_reviews:
+        reviews, note_learnt = _reviews(labels)
+        datasets.insert(0, reviews)  # first, as what people say of a message counts, not its copy in a file
+        if not pipeline:
+            by_source.setdefault(reviews.name, training.REVIEW_WEIGHT)
     if labels != SPAM_OR_HAM:
         click.echo(f"The labels are {labels.ham} and {labels.spam}; {labels.spam} is the one that is looked for.")
     with click.progressbar(length=6 + len(unseen), label="Training", item_show_func=lambda step: step or "") as bar:
         result = training.train(datasets, unseen, by_source, threshold, lambda step: bar.update(1, step), fit)
-    if pipeline:
-        result.card["pipeline"] = pipeline
-    messages = result.card["messages"]
+    card = result.card.model_copy(update={"pipeline": pipeline})
+    messages = card.messages
     click.echo(
-        f"{messages['messages']:,} messages ({messages['spam']:,} {labels.spam}), "
-        f"{messages['copies_dropped']:,} copies dropped."
+        f"{messages.messages:,} messages ({messages.spam:,} {labels.spam}), {messages.copies_dropped:,} copies dropped."
     )
-    for name, report in result.card["metrics"].items():
-        print_report(name.replace("_", "-"), report, labels)
+    for name, metrics in card.metrics.items():
+        print_report(name.replace("_", "-"), metrics, labels)
 
     registry = current_inference().registry
     now = dt.datetime.now(dt.UTC)
-    version = artifact.save(registry.folder, result.pipeline, result.card, file_format, now, result.reference)
+    version = artifact.save(
+        registry.folder, result.pipeline, card, file_format, now, result.reference, announce=note_learnt
+    )
     click.echo(f"\nSaved {registry.folder / version}")
     _compare_with_current(registry, version, [example.text for example in result.held_out])
     if use_now or not (registry.folder / "current").exists():
         registry.use(version, who(), "train --use" if use_now else "")
         click.echo("It is served now.")
     else:
-        click.echo(f"To serve it: flask --app wsgi models use {version}")
+        click.echo(f"To serve it: {FLASK} models use {version}")
 
 
-def check_folder(folder: Path) -> None:
-    """Raise BadData now, not after the training, if the result could not be saved."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise BadData(f"{folder} cannot be written to ({error.strerror})") from error
+def _reviews(labels: Labels) -> tuple[Any, Callable[[str], None]]:
+    """Return the reviewed messages, and what notes which version has learnt them; raises BadData."""
+    reviews_to_learn = current_app.extensions.get("reviews_to_learn")  # of an extra
+    if reviews_to_learn:
+        reviews, note_learnt = reviews_to_learn(labels)
+        if reviews.examples:
+            return reviews, note_learnt
+    raise BadData("--with-reviews: nobody has reviewed a message yet whose text is in the log. See the page Review.")
 
 
 def _compare_with_current(registry: ModelRegistry, version: str, texts: list[str]) -> None:
@@ -197,7 +218,7 @@ def evaluate(files: tuple[str, ...], text_column: str | None, label_column: str 
     registry = current_inference().registry
     model = registry.current()
     datasets = _read(files, text_column, label_column, {}, model.labels)
-    trained_on = {item["sha256"] for item in read_card(registry.folder, model.version)["data"]}
+    trained_on = {file.sha256 for file in read_card(registry.folder, model.version).data}
     for dataset in datasets:
         if dataset.sha256 in trained_on:
             click.echo(

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic_core import to_json
 
-from webapp.config import THREADS
+from webapp.config import THREADS, pip_install
 from webapp.errors import InvalidInput, LogUnavailable
 from webapp.log.watch import FileWatch
 
 BUSY_TIMEOUT_S = 5  # how long a writer waits for another before it gives up
 STATEMENT_TIMEOUT_S = 20  # on PostgreSQL, of one statement; rollups.py counts on it that no row waits for a minute
+TIMEOUTS = f"SET LOCAL lock_timeout = '{BUSY_TIMEOUT_S}s'; SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_S}s'"
+NO_TIMEOUTS = "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0"
 WRITERS = 0x48616D6C6574  # "Hamlet": PostgreSQL's name for the lock of those that take turns, any number will do
 POSTGRESQL = {  # a server that is away, or that vanishes without a word, must be an error soon and not a wait for ever
     "connect_timeout": 5,  # seconds
@@ -30,20 +33,23 @@ def _translate(context: sa.ExceptionContext) -> None:
     match context.sqlalchemy_exception:
         case sa.exc.DataError():  # it is the value that is wrong, and trying again will not help
             raise InvalidInput("What was sent holds a character or a number that the log cannot hold.")
-        case sa.exc.OperationalError() | sa.exc.InterfaceError() | sa.exc.InternalError() as error:
-            raise LogUnavailable.because(error)
-        case sa.exc.DatabaseError() as error if type(error) is sa.exc.DatabaseError:  # SQLite's for a damaged file
+        case sa.exc.IntegrityError():  # a key that is taken: its callers know what that means
+            return
+        case sa.exc.DBAPIError() as error:
             raise LogUnavailable.because(error)
 
 
 def open_database(url: str | None, instance_folder: Path) -> sa.Engine:
     """Return the engine for a SQLAlchemy URL, by default for log.db in the instance folder; raises LogUnavailable."""
-    place = sa.make_url(url) if url else sa.URL.create("sqlite", database=str(instance_folder / "log.db"))
+    try:
+        place = sa.make_url(url) if url else sa.URL.create("sqlite", database=str(instance_folder / "log.db"))
+    except sa.exc.ArgumentError as error:
+        raise LogUnavailable(f"{error}: write it as postgresql://USER:PASSWORD@HOST/NAME") from error
     match place.get_backend_name():
         case "sqlite":
             _make_private_file(place.database)
             # An error's words must not quote a message, and no thread waits for another's connection.
-            engine = sa.create_engine(place, hide_parameters=True, max_overflow=-1)
+            engine = sa.create_engine(place, hide_parameters=True, max_overflow=-1, json_serializer=_to_json)
             sa.event.listen(engine, "connect", _set_up_sqlite)
             sa.event.listen(engine, "begin", _begin_sqlite)
             FileWatch(engine, str(place.database))
@@ -55,6 +61,10 @@ def open_database(url: str | None, instance_folder: Path) -> sa.Engine:
             raise LogUnavailable(f"{other} is no database that Hamlet knows: take sqlite or postgresql")
     sa.event.listen(engine, "handle_error", _translate)
     return engine
+
+
+def _to_json(value: Any) -> str:
+    return to_json(value).decode()
 
 
 def _make_private_file(path: str | None) -> None:
@@ -72,6 +82,7 @@ def _open_postgresql(place: sa.URL) -> sa.Engine:
         return sa.create_engine(
             place,
             hide_parameters=True,
+            json_serializer=_to_json,
             paramstyle="format",  # rows are tuples, as for SQLite (insert.py)
             pool_size=THREADS,
             max_overflow=-1,
@@ -80,7 +91,7 @@ def _open_postgresql(place: sa.URL) -> sa.Engine:
         )
     except ImportError as error:
         raise LogUnavailable(
-            f"PostgreSQL needs its driver: pip install -r requirements-postgres.txt ({error})"
+            f"PostgreSQL needs its driver: {pip_install('requirements-postgres.txt')} ({error})"
         ) from error
 
 
@@ -101,8 +112,7 @@ def _set_up_postgresql(connection: Any, _record: Any) -> None:
             f"The database is encoded as {encoding}, which cannot hold every message. Make one with: "
             "createdb --encoding UTF8 --locale C --template template0 NAME"
         )
-    connection.execute(f"SET lock_timeout = '{BUSY_TIMEOUT_S}s'")
-    connection.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT_S}s'")
+    connection.prepare_threshold = None  # a pooler (pgbouncer) gives each transaction another session
     connection.commit()
 
 
@@ -117,9 +127,7 @@ def _begin_postgresql(connection: sa.Connection) -> None:
     Only those that ask for it take turns, over all hosts. Whoever just adds predictions does not, and never waits.
     """
     options = connection.get_execution_options()
-    if options.get("no_timeout"):
-        connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
-        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+    connection.exec_driver_sql(NO_TIMEOUTS if options.get("no_timeout") else TIMEOUTS)
     match options.get("transaction"):
         case "write":
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITERS})")
@@ -156,8 +164,8 @@ def driver_transaction(engine: sa.Engine) -> Iterator[Any]:
         connection = engine.raw_connection()
         try:
             cursor = connection.cursor()
-            if engine.dialect.name == "sqlite":  # other drivers begin by themselves
-                cursor.execute("BEGIN IMMEDIATE")
+            # PostgreSQL's driver begins by itself.
+            cursor.execute("BEGIN IMMEDIATE" if engine.dialect.name == "sqlite" else TIMEOUTS)
             yield cursor
             connection.commit()
         finally:

@@ -118,33 +118,6 @@ idempotency_keys = sa.Table(
     sa.Column("prediction_id", sa.String(36), nullable=False),
 )
 
-jobs = sa.Table(  # work that runs outside the web workers: see extras/batch/
-    "jobs",
-    metadata,
-    sa.Column("id", sa.String(36), primary_key=True),
-    sa.Column("created_at", UTCDateTime, nullable=False),
-    sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("arguments", JSONText, nullable=False),
-    sa.Column("started_by", sa.Text, nullable=False),  # as reviews.reviewer
-    sa.Column("host", sa.Text, nullable=False),
-    sa.Column("state", sa.Text, nullable=False),  # running, done, failed, cancelled or interrupted
-    sa.Column("claim", sa.String(36)),  # of the process that runs it; NULL until that has started
-    sa.Column("cancel_asked", sa.Integer, nullable=False),
-    sa.Column("beat_at", UTCDateTime, nullable=False),  # when that process last said that it lives
-    sa.Column("progress", sa.Double),  # 0 to 1, NULL where unknown
-    sa.Column("message", sa.Text, nullable=False),  # how far it is, or why it failed
-    sa.Column("finished_at", UTCDateTime),
-    sa.Column("result", JSONText),
-)
-# One at a time, over all processes and hosts that share this database.
-sa.Index(
-    "jobs_running",
-    jobs.c.state,
-    unique=True,
-    sqlite_where=jobs.c.state == "running",
-    postgresql_where=jobs.c.state == "running",
-)
-
 switches = (
     sa.Table(  # which version was served or tried from when on, by whom and why: see extras/lifecycle/switching.py
         "switches",

@@ -5,6 +5,7 @@ import shutil
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +38,14 @@ class _Insert:
         return [tuple(to(row.get(name)) if to else row.get(name) for name, to in self._columns) for row in rows]
 
 
+@dataclass
 class _Entry:
     """The rows of one request, waiting to be committed."""
 
-    def __init__(self, insert: _Insert, rows: Iterable[Row]):
-        self.sql = insert.sql
-        self.values = insert.values(rows)
-        self.tried = False
-        self.error: LogUnavailable | None = None
+    sql: str
+    values: list[tuple[Any, ...]]
+    tried: bool = False
+    error: LogUnavailable | None = None
 
 
 class LogWriter:
@@ -70,7 +71,7 @@ class LogWriter:
         """
         _stamp(rows)
         if keys is None:
-            self._write(_Entry(self._predictions, rows))
+            self._write(_Entry(self._predictions.sql, self._predictions.values(rows)))
         elif rows:
             pairs = [{"key": key, "prediction_id": row["id"]} for key, row in zip(keys, rows, strict=True)]
             try:
@@ -97,7 +98,7 @@ class LogWriter:
     def add_failure(self, row: Row) -> None:
         """Give a failure its id and time and store it; raises LogUnavailable."""
         _stamp([row])
-        self._write(_Entry(self._failures, [row]))
+        self._write(_Entry(self._failures.sql, self._failures.values([row])))
 
     def set_sender_report(self, prediction_id: str, report: str) -> bool:
         """Store what the sender said of a verdict; return whether there is such a prediction."""

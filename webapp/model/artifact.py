@@ -1,55 +1,77 @@
 """Step 2, save: a version of the model is a folder with the model file and its card.
 
-    saved_models/<version>/model.joblib (or model.pkl)    the scikit-learn Pipeline
+    saved_models/<version>/model.joblib (or model.pkl, model.skops)    the scikit-learn Pipeline
     saved_models/<version>/model_card.json                what it is, what it was made from, how good it is
     saved_models/<version>/reference.json                 what messages looked like at training, to notice drift
 
 Loading a pickle runs whatever code is in it. So the file's SHA-256 is compared with the card's before anything is
 unpickled, and so are the versions: scikit-learn itself would only warn. The hash shows damage and mix-ups; against
-somebody who can write both files only a signature helps (card.py). This is the one module that unpickles.
+somebody who can write both files only a signature helps (card.py). A file of skops runs no code: it may hold types that
+skops or Hamlet trusts, and no others. This is the one module that unpickles.
 """
 
+import datetime as dt
 import hashlib
+import importlib
 import io
 import json
 import pickle
 import platform
 import shutil
 import time
+import zipfile
 from collections.abc import Callable
-from datetime import datetime
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import joblib
 import numpy
 import sklearn
+from pydantic import BaseModel, ConfigDict, ValidationError
 from sklearn.pipeline import Pipeline
 
 from webapp import config
+from webapp.config import FLASK, PIP_INSTALL
 from webapp.errors import BadData, ModelUnusable
 from webapp.model.card import (
     CARD,
-    MEND,
     SIGNATURE,
+    WHAT_TO_DO,
     Card,
-    parse,
-    parse_reference,
-    place,
+    ModelFile,
+    ReferenceFile,
+    locate,
+    parse_card,
     read_card,
-    read_unchecked,
+    read_file,
     signature_of,
 )
 from webapp.model.features import FEATURES_VERSION
-from webapp.model.labels import Labels
-from webapp.model.pipeline_model import as_model
 from webapp.model.reference import Reference
-from webapp.model.spam_model import SpamModel
+from webapp.model.scoring import SpamModel, make_model
 
 REFERENCE = "reference.json"
-MODEL_FILES = {"joblib": "model.joblib", "pickle": "model.pkl"}
+MODEL_FILES = {"joblib": "model.joblib", "pickle": "model.pkl", "skops": "model.skops"}
+# Beside those that skops trusts by itself. Never a card's: whoever can write a card could trust anything.
+TRUSTED = [
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "webapp.model.features.MessageVectorizer",
+]
 WHERE = "its module must lie beside wsgi.py, in webapp/, or be installed, wherever the model is served."
 DAY_S = 24 * 60 * 60
+
+
+class _ReferenceShape(BaseModel):
+    """What is in reference.json."""
+
+    model_config = ConfigDict(strict=True)
+
+    messages: int
+    traits: dict[str, list[float]]
+    called_spam: float
+    token_shares: dict[str, float]
 
 
 def save(
@@ -57,54 +79,49 @@ def save(
     pipeline: Pipeline,
     card: Card,
     file_format: str,
-    now: datetime,
-    reference: Reference,
+    now: dt.datetime,
+    reference: Reference | None,
     announce: Callable[[str], None] = lambda version: None,
 ) -> str:
     """Write a new version and return its name: UTC date, time, and the first letters of the model file's hash.
 
     The folder gets its name only when it is complete, so a crash leaves no half-written version. `announce` is told the
-    name just before: what must be known of a version is known when it appears.
+    name just before: what must be known of a version is known when it appears. There is no reference where nobody knows
+    the training messages.
     """
-    content = _to_bytes(pipeline, file_format)
+    content = to_bytes(pipeline, file_format)
     digest = hashlib.sha256(content).hexdigest()
-    version = f"{now:%Y%m%d-%H%M%S}-{digest[:7]}"
-    file: dict[str, Any] = {
-        "name": MODEL_FILES[file_format],
-        "format": file_format,
-        "sha256": digest,
-        "bytes": len(content),
-    }
     reference_content = json.dumps(reference, ensure_ascii=False, separators=(",", ":")).encode()
-    versions = {
-        "hamlet": config.VERSION,
-        "python": platform.python_version(),
-        "scikit-learn": sklearn.__version__,
-        "numpy": numpy.__version__,
-    }
-    head = {
-        "model_version": version,
-        "created_at": now.isoformat(timespec="seconds"),
-        "model_file": file,
-        "versions": versions,
-        "features_version": FEATURES_VERSION,
-    }
-    tail = {
-        "reference": {
-            "file": REFERENCE,
-            "sha256": hashlib.sha256(reference_content).hexdigest(),
-            "messages": reference["messages"],
-        }
-    }
     models_folder.mkdir(exist_ok=True)
     _remove_leftovers(models_folder)
-    unfinished = models_folder / f".{version}.unfinished"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
+    while not (unfinished := _claim(models_folder, version := f"{now:%Y%m%d-%H%M%S}-{digest[:7]}")):
+        now += dt.timedelta(seconds=1)  # another process saves the same model in the same second
+    card_content = card.model_copy(
+        update={
+            "model_version": version,
+            "created_at": now.replace(microsecond=0),
+            "model_file": ModelFile(
+                name=MODEL_FILES[file_format], format=file_format, sha256=digest, bytes=len(content)
+            ),
+            "versions": {
+                "hamlet": config.VERSION,
+                "python": platform.python_version(),
+                "scikit-learn": sklearn.__version__,
+                "numpy": numpy.__version__,
+            },
+            "features_version": FEATURES_VERSION,
+            "reference": reference
+            and ReferenceFile(
+                file=REFERENCE,
+                sha256=hashlib.sha256(reference_content).hexdigest(),
+                messages=reference["messages"],
+            ),
+        }
+    ).to_json()
     try:
-        (unfinished / file["name"]).write_bytes(content)
-        (unfinished / REFERENCE).write_bytes(reference_content)
-        card_content = (json.dumps(head | card | tail, indent=2, ensure_ascii=False, default=repr) + "\n").encode()
+        (unfinished / MODEL_FILES[file_format]).write_bytes(content)
+        if reference:
+            (unfinished / REFERENCE).write_bytes(reference_content)
         (unfinished / CARD).write_bytes(card_content)
         if config.MODEL_KEY:
             (unfinished / SIGNATURE).write_text(signature_of(card_content, config.MODEL_KEY))
@@ -115,20 +132,67 @@ def save(
     return version
 
 
+def _claim(models_folder: Path, version: str) -> Path | None:
+    """Return a new folder to write a version into; None where that version is there, or is being written."""
+    unfinished = models_folder / f".{version}.unfinished"
+    try:
+        unfinished.mkdir()
+    except FileExistsError:
+        return None
+    if (models_folder / version).exists():  # looked up while the claim is ours: nobody else makes it now
+        unfinished.rmdir()
+        return None
+    return unfinished
+
+
 def _remove_leftovers(models_folder: Path) -> None:
-    """Remove what a save or a prune left that was killed; one that is a day old is nobody's any more."""
+    """Remove what a save or a prune left that was killed a day ago."""
     for leftover in (*models_folder.glob(".*.unfinished"), *models_folder.glob(".*.deleted")):
-        if time.time() - leftover.stat().st_mtime > DAY_S:
-            shutil.rmtree(leftover, ignore_errors=True)
+        with suppress(OSError):  # gone meanwhile
+            if time.time() - leftover.stat().st_mtime > DAY_S:
+                shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _to_bytes(pipeline: Pipeline, file_format: str) -> bytes:
-    buffer = io.BytesIO()
+def to_bytes(pipeline: Any, file_format: str) -> bytes:
+    """Return a Pipeline as the bytes of a file; raises BadData for what a file of skops may not hold."""
     if file_format == "pickle":
-        pickle.dump(pipeline, buffer, protocol=5)
-    else:
+        return pickle.dumps(pipeline, protocol=5)
+    if file_format == "joblib":
+        buffer = io.BytesIO()
         joblib.dump(pipeline, buffer, compress=("zlib", 9))
-    return buffer.getvalue()
+        return buffer.getvalue()
+    content: bytes = skops_io().dumps(pipeline, compression=zipfile.ZIP_DEFLATED, compresslevel=9)
+    if foreign := _untrusted(content):
+        raise BadData(f"--format skops cannot hold {', '.join(foreign)}, as it would run code. Take --format joblib.")
+    return content
+
+
+def from_bytes(content: bytes, file_format: str) -> Any:
+    """Return what is in the bytes of a file. Unless it is of skops, the code in it is run, and may raise anything."""
+    if file_format == "pickle":
+        return pickle.loads(content)  # noqa: S301  the one place where a pickle is read, after all checks
+    if file_format == "joblib":
+        return joblib.load(io.BytesIO(content))
+    if foreign := _untrusted(content):
+        raise ModelUnusable(f"it holds types that Hamlet does not trust: {', '.join(foreign)}")
+    return skops_io().loads(content, trusted=TRUSTED)
+
+
+def _untrusted(content: bytes) -> list[str]:
+    return sorted(set(skops_io().get_untrusted_types(data=content)) - set(TRUSTED))
+
+
+def detect_format(content: bytes) -> str:
+    """Return what kind of file somebody's model is: joblib reads what pickle has written, too."""
+    return "skops" if content.startswith(b"PK") else "joblib"
+
+
+def skops_io() -> Any:
+    """Return the module skops.io; raises ModelUnusable where it is not installed."""
+    try:
+        return importlib.import_module("skops.io")
+    except ImportError as error:
+        raise ModelUnusable("it takes skops: pip install -r requirements-skops.txt") from error
 
 
 def load(models_folder: Path, version: str) -> SpamModel:
@@ -137,17 +201,13 @@ def load(models_folder: Path, version: str) -> SpamModel:
     content = _checked_content(models_folder, version, card)
     # Unpickle the very bytes that were checked: the file could be exchanged in between.
     try:
-        pipeline = (
-            pickle.loads(content)  # noqa: S301  the one place where a pickle is read, after all checks
-            if card["model_file"]["format"] == "pickle"
-            else joblib.load(io.BytesIO(content))
-        )
-        return as_model(pipeline, version, card["threshold"], Labels(*card["labels"]))
+        pipeline = from_bytes(content, card.model_file.format)
+        return make_model(pipeline, version, card.threshold, card.words)
     except Exception as error:  # unpickling may raise anything: a class that was moved or is not installed, say
-        recipe = f"Its recipe is {card['pipeline']}: {WHERE} " if card.get("pipeline") else ""
-        raise ModelUnusable(
-            f"Model {version} cannot be loaded ({type(error).__name__}: {error}). {recipe}{MEND}"
-        ) from error
+        reason = str(error) if isinstance(error, ModelUnusable) else f"{type(error).__name__}: {error}"
+        is_gone = card.pipeline and isinstance(error, (ImportError, AttributeError))
+        recipe = f"Its recipe is {card.pipeline}: {WHERE} " if is_gone else ""
+        raise ModelUnusable(f"Model {version} cannot be loaded ({reason}). {recipe}{WHAT_TO_DO}") from error
 
 
 def verify(models_folder: Path, version: str) -> Card:
@@ -160,16 +220,16 @@ def verify(models_folder: Path, version: str) -> Card:
 def sign(models_folder: Path, version: str) -> Card:
     """Sign a version whose files are as its card says; return that card.
 
-    Raises ModelUnusable; BadData without a key, or where the folder cannot be written to. Nothing is unpickled, so this
-    says nothing about what the model does: whoever signs has to know where it comes from.
+    Nothing is unpickled, so this says nothing about what the model does: whoever signs has to know where it comes from.
+    Raises ModelUnusable; BadData without a key, or where the folder cannot be written to.
     """
     if not config.MODEL_KEY:
         raise BadData("There is no key to sign with: set HAMLET_MODEL_KEY. docs/model_files.md says how to make one.")
-    content = read_unchecked(models_folder, version)
-    card = parse(content, version)
+    content = read_file(models_folder, version, CARD)
+    card = parse_card(content, version)
     _checked_content(models_folder, version, card)
     _checked_reference(models_folder, version, card)
-    path = place(models_folder, version, SIGNATURE)
+    path = locate(models_folder, version, SIGNATURE)
     try:
         new = path.with_name(f".{SIGNATURE}")
         new.write_text(signature_of(content, config.MODEL_KEY))  # of the very bytes that were checked
@@ -188,43 +248,40 @@ def read_reference(models_folder: Path, version: str) -> Reference | None:
 
 
 def _checked_reference(models_folder: Path, version: str, card: Card) -> Reference | None:
-    entry = card.get("reference") or {}
-    if entry.get("file") != REFERENCE:
+    if not card.reference or card.reference.file != REFERENCE:
         return None
+    content = _read_checked(models_folder, version, REFERENCE, card.reference.sha256)
     try:
-        content = place(models_folder, version, REFERENCE).read_bytes()
-    except OSError as error:
-        raise ModelUnusable(f"The {REFERENCE} of model {version} cannot be read ({error.strerror}). {MEND}") from error
-    if hashlib.sha256(content).hexdigest() != entry.get("sha256"):
-        raise ModelUnusable(
-            f"The {REFERENCE} of model {version} was changed after it was saved (SHA-256 differs). {MEND}"
-        )
-    return parse_reference(content, version)
+        _ReferenceShape.model_validate_json(content)
+    except ValidationError as error:
+        raise ModelUnusable(f"The reference of model {version} is not readable. {WHAT_TO_DO}") from error
+    reference: Reference = json.loads(content)
+    return reference
 
 
 def _checked_content(models_folder: Path, version: str, card: Card) -> bytes:
-    saved_with = card.get("versions", {}).get("scikit-learn")
+    saved_with = card.versions.get("scikit-learn")
     if saved_with != sklearn.__version__:
         raise ModelUnusable(
             f"Model {version} was saved with scikit-learn {saved_with}, but {sklearn.__version__} is installed. "
-            f"Run pip install scikit-learn=={saved_with}, or train anew (flask --app wsgi train FILE)."
+            f"Run {PIP_INSTALL} scikit-learn=={saved_with}, or train anew ({FLASK} train FILE)."
         )
-    if card.get("features_version") != FEATURES_VERSION:
+    if card.features_version != FEATURES_VERSION:
         raise ModelUnusable(
-            f"Model {version} was made for version {card.get('features_version')} of webapp/model/features.py, "
-            f"this is version {FEATURES_VERSION}. {MEND}"
+            f"Model {version} was made for version {card.features_version} of webapp/model/features.py, "
+            f"this is version {FEATURES_VERSION}. {WHAT_TO_DO}"
         )
-    file = card.get("model_file", {})
-    if MODEL_FILES.get(file.get("format")) != file.get("name"):
-        raise ModelUnusable(f"The card of model {version} names no model file that Hamlet knows. {MEND}")
-    try:
-        content: bytes = place(models_folder, version, file["name"]).read_bytes()
-    except OSError as error:
+    file = card.model_file
+    if MODEL_FILES.get(file.format) != file.name:
+        raise ModelUnusable(f"The card of model {version} names no model file that Hamlet knows. {WHAT_TO_DO}")
+    return _read_checked(models_folder, version, file.name, file.sha256)
+
+
+def _read_checked(models_folder: Path, version: str, name: str, sha256: str) -> bytes:
+    """Return the content of a version's file whose hash is right; raises ModelUnusable."""
+    content = read_file(models_folder, version, name)
+    if hashlib.sha256(content).hexdigest() != sha256:
         raise ModelUnusable(
-            f"The file {file['name']} of model {version} cannot be read ({error.strerror}). {MEND}"
-        ) from error
-    if hashlib.sha256(content).hexdigest() != file.get("sha256"):
-        raise ModelUnusable(
-            f"The file {file['name']} of model {version} was changed after it was saved (SHA-256 differs). {MEND}"
+            f"The file {name} of model {version} was changed after it was saved (SHA-256 differs). {WHAT_TO_DO}"
         )
     return content

@@ -1,4 +1,4 @@
-"""A version's card: what it is and which files belong to it; read, looked through, and signed.
+"""A version's card: what it is, what it was made from, how good it is; the hashes of its files; and its signature.
 
     saved_models/<version>/model_card.json    names the SHA-256 of the model file and of reference.json
     saved_models/<version>/model_card.sig     its signature, where there is a HAMLET_MODEL_KEY: HMAC-SHA256 in hex
@@ -8,141 +8,194 @@ from, and what not.
 """
 
 import hmac
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from webapp import config
 from webapp.errors import ModelUnusable
-from webapp.model.reference import Reference
+from webapp.model.evaluation import Metrics
+from webapp.model.labels import Labels
 
 CARD = "model_card.json"
 SIGNATURE = "model_card.sig"
-MEND = (
-    "Take another version (flask --app wsgi models list, then models use VERSION), put the folder back "
-    "(git checkout saved_models), or train anew (flask --app wsgi train FILE)."
+WHAT_TO_DO = (
+    f"Take another version ({config.FLASK} models list, then {config.FLASK} models use VERSION), put the folder back "
+    f"(git checkout saved_models), or train anew ({config.FLASK} train FILE)."
 )
-Card = dict[str, Any]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, frozen=True)
 
 
-class _Measured(_Part):
-    value: float
-    low: float
-    high: float
+class Counts(_Part):
+    """How many messages there are, and of which label."""
+
+    messages: int = 0
+    spam: int = 0
+    ham: int = 0
 
 
-class _NotDefined(_Part):
-    value: None
+class Kept(Counts):
+    """The messages that are left once copies are dropped."""
+
+    copies_dropped: int = 0
 
 
-_Figure = _Measured | _NotDefined | None
+class Split(_Part):
+    """How the messages were divided for measuring."""
+
+    rule: str = ""
+    training_buckets: list[int] = []
+    training_part: Counts = Counts()
+    held_out_part: Counts = Counts()
+    note: str = ""
 
 
-class _Count(_Part):
-    messages: int
-    spam: int
+class DataFile(Counts):
+    """A file that the model was trained on; the columns are named where they were asked for."""
 
-
-class _Report(_Count):
-    accuracy: _Figure = None
-    spam_caught: _Figure = None
-    ham_blocked: _Figure = None
-    mcc: _Figure = None
-    roc_auc: _Figure = None
-    brier: _Figure = None
-
-
-class _DataFile(_Count):
     file: str
     sha256: str
     licence: str
+    text_column: str | None = None
+    label_column: str | None = None
 
 
-class _ModelFile(_Part):
-    name: str
-    format: str
-    sha256: str
+class ModelFile(_Part):
+    """The file with the pickled Pipeline."""
+
+    name: str = ""
+    format: str = ""
+    sha256: str = ""
     bytes: int = 0
 
 
-class _Reference(_Part):
+class ReferenceFile(_Part):
+    """The file that says what messages looked like at training."""
+
     file: str = ""
     sha256: str = ""
+    messages: int = 0
 
 
-class _Retraining(_Part):
-    last_review: str = ""
+class Retraining(_Part):
+    """Which version it was made from, with which reviews, and how the two compare."""
+
+    parent: str = ""
+    reviews: int = 0  # that it was corrected with
+    held_out: int = 0  # reviews that were kept apart
+    last_review: str = ""  # id of the newest
+    only_parent_right: int = 0  # of those that were kept apart
+    only_this_right: int = 0
 
 
-class _Shape(_Part):
-    """What Hamlet reads of a card; there may be more in it."""
+class Imported(_Part):
+    """The files that a version was made from, where somebody brought it; of its training nothing is known."""
 
-    model_version: str
-    created_at: str = ""
-    model_file: _ModelFile
-    versions: dict[str, str]
-    features_version: int
-    labels: Annotated[list[str], Field(min_length=2, max_length=2)]
+    file: str
+    sha256: str
+    vectorizer: str | None = None
+    vectorizer_sha256: str | None = None
+    measured_on: list[DataFile] = []  # whether it has learnt these is not known either
+
+
+class Card(_Part):
+    """What is known of a version. Training knows all but the first five and the reference, which `save` adds."""
+
+    model_version: str = ""
+    created_at: AwareDatetime | None = None
+    model_file: ModelFile = ModelFile()
+    versions: dict[str, str] = {}  # of Hamlet, Python and the libraries that it was saved with
+    features_version: int = 0
+    labels: tuple[str, str]  # the words for ham and spam
     threshold: Annotated[float, Field(ge=0, le=1)]
-    weights: dict[str, float]
-    messages: _Count | None = None
-    data: list[_DataFile]
-    metrics: dict[str, _Report] = {}
-    pipeline: str = ""
-    reference: _Reference | None = None
-    retraining: _Retraining | None = None
+    threshold_reason: str = ""
+    weights: dict[str, float]  # how much a message of a source counts, 1 where it is not named
+    pipeline: str | None = None  # module:function of the recipe, None for Hamlet's own
+    recipe: dict[str, dict[str, Any]] = {}  # the parameters of each step
+    data: list[DataFile]
+    messages: Kept = Kept()
+    split: Split = Split()
+    metrics: dict[str, Metrics] = {}
+    retraining: Retraining | None = None
+    imported: Imported | None = None
+    reference: ReferenceFile | None = None
+
+    @model_validator(mode="after")
+    def _labels_differ(self) -> Self:
+        if self.labels[0] == self.labels[1]:
+            raise ValueError("the two labels are the same")
+        return self
+
+    @property
+    def words(self) -> Labels:
+        """Return what people call the labels."""
+        return Labels(*self.labels)
+
+    @property
+    def held_out(self) -> Metrics:
+        """Return what was measured on the held-out part; without any value where nothing was."""
+        return self.metrics.get("held_out", Metrics())
+
+    def to_json(self) -> bytes:
+        """Return the card as it is written to its file."""
+        return (self.model_dump_json(indent=2) + "\n").encode()
 
 
-class _ReferenceShape(_Part):
-    """What is in reference.json, as traits.py has it."""
+def locate(models_folder: Path, version: str, name: str) -> Path:
+    """Return the path of a version's file; raises ModelUnusable unless it is a plain file in a plain folder.
 
-    messages: int
-    traits: dict[str, list[float]]
-    called_spam: float
-    token_shares: dict[str, float]
-
-
-def place(models_folder: Path, version: str, name: str) -> Path:
-    """Return where a file of a version is; raises ModelUnusable unless it is a plain file in a plain folder.
-
-    Whatever leads elsewhere, `..` in a name or a link, is refused: it is looked after by nobody who looks after
-    saved_models/.
+    Whatever leads out of saved_models/, `..` in a name or a link, is refused.
     """
     folder = models_folder.resolve()
     path = folder / version / name
     try:
-        is_there = path.parent.parent == folder and path.resolve() == path
+        is_inside = path.parent.parent == folder and path.resolve() == path
     except (OSError, ValueError):  # a name that no file can have
-        is_there = False
-    if not is_there:
-        raise ModelUnusable(f"{version!r} is no version: {name} would not lie in a folder of saved_models/. {MEND}")
+        is_inside = False
+    if not is_inside:
+        raise ModelUnusable(
+            f"{version!r} is no version: {name} would not lie in a folder of saved_models/. {WHAT_TO_DO}"
+        )
     if path.exists() and not path.is_file():
-        raise ModelUnusable(f"The file {name} of model {version} is no ordinary file. {MEND}")
+        raise ModelUnusable(f"The file {name} of model {version} is no ordinary file. {WHAT_TO_DO}")
     return path
+
+
+def read_file(models_folder: Path, version: str, name: str) -> bytes:
+    """Return the content of a version's file; raises ModelUnusable."""
+    try:
+        return locate(models_folder, version, name).read_bytes()
+    except FileNotFoundError as error:
+        raise ModelUnusable(f"Model {version} has no {name}. {WHAT_TO_DO}") from error
+    except OSError as error:
+        raise ModelUnusable(
+            f"The file {name} of model {version} cannot be read ({error.strerror}). {WHAT_TO_DO}"
+        ) from error
 
 
 def read_card(models_folder: Path, version: str) -> Card:
     """Return the card of a version; raises ModelUnusable, also where a signature is needed and is not right."""
-    content = read_unchecked(models_folder, version)
+    content = read_file(models_folder, version, CARD)
     if config.MODEL_KEY:
         _check_signature(models_folder, version, content, config.MODEL_KEY)
-    return parse(content, version)
+    return parse_card(content, version)
 
 
-def read_unchecked(models_folder: Path, version: str) -> bytes:
-    """Return a card as it lies there, signed or not; raises ModelUnusable."""
+def parse_card(content: bytes, version: str) -> Card:
+    """Return the card in the bytes of its file; raises ModelUnusable."""
     try:
-        return place(models_folder, version, CARD).read_bytes()
-    except FileNotFoundError as error:
-        raise ModelUnusable(f"Model {version} has no {CARD}. {MEND}") from error
-    except OSError as error:
-        raise ModelUnusable(f"The card of model {version} is not readable. {MEND}") from error
+        card = Card.model_validate_json(content)
+    except ValidationError as error:
+        part = ".".join(map(str, error.errors()[0]["loc"]))
+        where = f" (look at {part})" if part else ""
+        raise ModelUnusable(f"The card of model {version} is not readable{where}. {WHAT_TO_DO}") from error
+    if card.model_version != version:
+        raise ModelUnusable(f"The card in {version}/ belongs to {card.model_version or 'no version'}. {WHAT_TO_DO}")
+    return card
 
 
 def signature_of(content: bytes, key: str) -> str:
@@ -153,37 +206,13 @@ def signature_of(content: bytes, key: str) -> str:
 def _check_signature(models_folder: Path, version: str, content: bytes, key: str) -> None:
     how = (
         "HAMLET_MODEL_KEY is set, so only signed models are loaded. If you know where it comes from: "
-        f"flask --app wsgi models sign {version}"
+        f"{config.FLASK} models sign {version}"
     )
     try:
-        signature = place(models_folder, version, SIGNATURE).read_bytes()
+        signature = locate(models_folder, version, SIGNATURE).read_bytes()
     except OSError as error:
         raise ModelUnusable(f"The card of model {version} is not signed. {how}") from error
     if not hmac.compare_digest(signature.strip(), signature_of(content, key).strip().encode()):
         raise ModelUnusable(
             f"The card of model {version} was changed after it was signed, or signed with another key. {how}"
         )
-
-
-def parse_reference(content: bytes, version: str) -> Reference:
-    """Return what messages looked like at training, looked through; raises ModelUnusable."""
-    try:
-        reference: Reference = json.loads(content)
-        _ReferenceShape.model_validate(reference)
-    except (ValueError, RecursionError) as error:
-        raise ModelUnusable(f"The reference of model {version} is not readable. {MEND}") from error
-    return reference
-
-
-def parse(content: bytes, version: str) -> Card:
-    """Return a card, looked through; raises ModelUnusable."""
-    try:
-        card: Card = json.loads(content)
-        _Shape.model_validate(card)
-    except (ValueError, RecursionError) as error:
-        part = ".".join(map(str, error.errors()[0]["loc"])) if isinstance(error, ValidationError) else ""
-        where = f" (look at {part})" if part else ""
-        raise ModelUnusable(f"The card of model {version} is not readable{where}. {MEND}") from error
-    if card["model_version"] != version:
-        raise ModelUnusable(f"The card in {version}/ belongs to {card['model_version']}. {MEND}")
-    return card

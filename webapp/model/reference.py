@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple, TypedDict
 
 from webapp.model.reading import count_capitals, count_digits, counter_of, read_message
-from webapp.model.spam_model import SpamModel
+from webapp.model.scoring import SpamModel
 
 TRAITS = (
     "spam_probability",

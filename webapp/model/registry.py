@@ -1,7 +1,7 @@
-"""The versions in saved_models/, which one is served, and which one is tried beside it.
+"""The versions in saved_models/, and which one is served.
 
-`saved_models/current` and `saved_models/challenger` are small files with the name of a version. They are replaced
-atomically, and every worker looks at them twice a second, so a switch needs no restart.
+`saved_models/current` is a small file with the name of a version. It is replaced atomically, and every worker looks at
+it twice a second, so a switch needs no restart.
 """
 
 import logging
@@ -12,28 +12,33 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
+from webapp.config import FLASK
 from webapp.errors import ModelUnusable, NotFound
 from webapp.model import artifact
 from webapp.model.labels import SPAM_OR_HAM, Labels
-from webapp.model.spam_model import SpamModel
+from webapp.model.scoring import SpamModel
+from webapp.model.try_load import try_load
 
 LOOK_EVERY_S = 0.5
 NONE_CHOSEN = (
-    "No model has been chosen yet. Train one (flask --app wsgi train FILE), "
-    "or choose one (flask --app wsgi models list, then models use VERSION)."
+    f"No model has been chosen yet. Train one ({FLASK} train FILE), "
+    f"or choose one ({FLASK} models list, then {FLASK} models use VERSION)."
 )
 
 logger = logging.getLogger(__name__)
 
 
-class _Role:
-    """A file that names a version, and that version as this process has loaded it.
+class Slot:
+    """A small file that names a version, and that version as this process has loaded it.
 
-    `if_missing` says what to do where there is no file; None if there need not be one.
+    `if_missing` says what to do where there is no file; None if there need not be one. `mark` is how lists show it.
     """
 
-    def __init__(self, folder: Path, name: str, load: Callable[[str], SpamModel], if_missing: str | None = None):
+    def __init__(
+        self, folder: Path, name: str, load: Callable[[str], SpamModel], mark: str, if_missing: str | None = None
+    ):
         self.folder = folder
+        self.mark = mark
         self._load = load
         self.if_missing = if_missing
         self.file = folder / name
@@ -95,13 +100,23 @@ class _Role:
 
 
 class ModelRegistry:
-    """Knows the saved versions, and holds the current model and its challenger, loaded once per process."""
+    """Knows the saved versions, and holds the current model, loaded once per process. Extras may add slots."""
 
     def __init__(self, folder: Path):
         self.folder = folder
         self.around_use: list[Callable[[str, str, str, str], AbstractContextManager[None]]] = []
-        self._current = _Role(folder, "current", self._load, NONE_CHOSEN)
-        self._challenger = _Role(folder, "challenger", self._load)
+        self.slots: list[Slot] = []
+        self._current = self.add_slot("current", "*", NONE_CHOSEN)
+
+    def add_slot(self, name: str, mark: str, if_missing: str | None = None) -> Slot:
+        """Hold one more version: that which the file `name` names."""
+        slot = Slot(self.folder, name, self._load, mark, if_missing)
+        self.slots.append(slot)
+        return slot
+
+    def named(self, name: str) -> str | None:
+        """Return the version that the slot `name` names; None where it names none, or no extra has added it."""
+        return next((slot.named() for slot in self.slots if slot.file.name == name), None)
 
     def versions(self) -> list[str]:
         """Return the names of all versions, oldest first."""
@@ -113,27 +128,17 @@ class ModelRegistry:
         """Return the name in `current`; raises ModelUnusable."""
         return self._current.named() or ""
 
-    def challenger_version(self) -> str | None:
-        """Return the name in `challenger`, None where no version is being tried; raises ModelUnusable."""
-        return self._challenger.named()
-
     def use(self, version: str, who: str = "", why: str = "", kind: str = "use") -> None:
         """Serve a version from now on; raises NotFound, ModelUnusable or what a hook raises: then nothing changes.
 
         Each hook of `around_use` is called with kind, version, who and why, and gives a context manager: the switch
         happens inside, and not if it cannot be entered.
         """
-        self._check(version)
+        self.check_loadable(version)
         with ExitStack() as stack:
             for hook in self.around_use:
                 stack.enter_context(hook(kind, version, who, why))
             self._current.name(version)
-
-    def challenge(self, version: str | None) -> None:
-        """Try a version in the shadow of the current one from now on, or none; raises NotFound or ModelUnusable."""
-        if version is not None:
-            self._check(version)
-        self._challenger.name(version)
 
     def current(self) -> SpamModel:
         """Return the served model; raises ModelUnusable.
@@ -141,11 +146,11 @@ class ModelRegistry:
         A new version is loaded by one thread while the others go on with the old one. One that cannot be loaded is
         refused, loudly, and the old one stays; `check` says so.
         """
-        role = self._current
-        role.look(wait=role.model is None)
-        if role.model is None:
-            raise role.error or ModelUnusable("The model is being loaded. Please try again in a moment.")
-        return role.model
+        slot = self._current
+        slot.look(wait=slot.model is None)
+        if slot.model is None:
+            raise slot.error or ModelUnusable("The model is being loaded. Please try again in a moment.")
+        return slot.model
 
     def labels(self, version: str = "") -> Labels:
         """Return the served model's words for the labels; ham and spam where none can be served.
@@ -157,12 +162,6 @@ class ModelRegistry:
         except ModelUnusable:
             served = SPAM_OR_HAM
         return self._current.labels.get(version, served)
-
-    def challenger(self) -> SpamModel | None:
-        """Return the model that is tried, None if there is none or it cannot be loaded: no verdict waits for it."""
-        role = self._challenger
-        role.look(wait=False)
-        return None if role.error else role.model
 
     def check(self) -> None:
         """Raise ModelUnusable unless the current version is the one that is served, and its files are as its card says.
@@ -177,7 +176,7 @@ class ModelRegistry:
 
     def _load(self, version: str) -> SpamModel:
         """Load a version, or take it over where this process has it already, as when a challenger is promoted."""
-        for model in (self._current.model, self._challenger.model):
+        for model in (slot.model for slot in self.slots):
             if model and model.version == version:
                 artifact.verify(self.folder, version)
                 return model
@@ -186,8 +185,10 @@ class ModelRegistry:
     def must_exist(self, version: str) -> None:
         """Raise NotFound unless there is such a version."""
         if version not in self.versions():
-            raise NotFound(f"There is no model {version}. See them with: flask --app wsgi models list")
+            raise NotFound(f"There is no model {version}. See them with: {FLASK} models list")
 
-    def _check(self, version: str) -> None:
+    def check_loadable(self, version: str) -> None:
+        """Raise NotFound or ModelUnusable unless a server that starts now could serve a version."""
         self.must_exist(version)
         artifact.verify(self.folder, version)
+        try_load(self.folder, version)

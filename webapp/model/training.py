@@ -1,5 +1,6 @@
 """Step 1, train: fit on one part, measure on the other, then fit on all."""
 
+import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -12,16 +13,18 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
 from webapp.errors import BadData
+from webapp.model.card import Card, Counts, DataFile, Kept, Split
 from webapp.model.datasets import APART, TRAIN_BUCKETS, Dataset, Example, drop_copies, split
-from webapp.model.evaluation import Metrics, confusion_matrix, expected_calibration_error, measure
+from webapp.model.evaluation import Metrics, measure
 from webapp.model.features import MessageVectorizer
+from webapp.model.importing import unwrap
 from webapp.model.labels import SPAM_OR_HAM, Labels
-from webapp.model.pipeline_model import as_model
 from webapp.model.reference import Reference, observe, summarise
-from webapp.model.spam_model import SpamModel
+from webapp.model.scoring import SpamModel, make_model
 
 FEWEST = 10  # messages of each label in each part: with fewer, no figure means anything
 REFERENCE_SIZE = 1000  # messages: more would tell drift little more, and its file stays small
+REVIEW_WEIGHT = 3.0  # how much a reviewed message counts; docs/lifecycle.md says why
 THRESHOLD = 0.5  # from here upwards spam is likelier than ham
 
 Progress = Callable[[str], None]
@@ -32,7 +35,7 @@ class Training(NamedTuple):
     """What came out of a training run."""
 
     pipeline: Pipeline  # fitted on all messages, but for those that are kept apart
-    card: dict[str, Any]  # everything about it but its file
+    card: Card  # everything about it but its files
     held_out: list[Example]
     held_out_probability: list[float]  # by the model that was fitted on the training part alone
     reference: Reference  # what live traffic is compared with later, of held-out messages
@@ -58,7 +61,7 @@ def fit(
     """
     pipeline = make()
     counts = [weights.get(example.source, 1.0) for example in examples]
-    last, classifier = pipeline.steps[-1]
+    last, classifier = getattr(pipeline, "estimator", pipeline).steps[-1]  # it may be a search for the best parameters
     options = {}
     if has_fit_parameter(classifier, "sample_weight"):
         options[f"{last}__sample_weight"] = counts
@@ -66,8 +69,9 @@ def fit(
         raise BadData(f"--weight: {type(classifier).__name__} cannot weigh messages")
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)  # a fit that did not converge is no fit
+        warnings.filterwarnings("ignore", "Scoring failed")  # `unwrap` says so in one line
         labels = ["spam" if example.is_spam else "ham" for example in examples]
-        return pipeline.fit([example.text for example in examples], labels, **options)
+        return unwrap(pipeline.fit([example.text for example in examples], labels, **options))
 
 
 def train(
@@ -100,7 +104,7 @@ def train(
             raise BadData(f"{name}: holds no message that the training files do not hold too")
 
     progress("fitting on the training part")
-    measured = as_model(fit(training_part, weights), "training part", threshold, labels)
+    measured = make_model(fit(training_part, weights), "training part", threshold, labels)
     progress("measuring on the held-out part")
     probability = predict(measured, held_out)
     metrics = {"held_out": report(held_out, probability, threshold)}
@@ -114,27 +118,27 @@ def train(
 
     progress("fitting on everything")
     final = fit([example for example in kept if example.part != APART], weights)
-    card = {
-        "labels": list(labels),
-        "threshold": threshold,
-        "threshold_reason": (
+    card = Card(
+        labels=(labels.ham, labels.spam),
+        threshold=threshold,
+        threshold_reason=(
             labels.sentence("From here upwards spam is likelier than ham.")
             if threshold == THRESHOLD
             else "Chosen by whoever trained the model; for the shipped one docs/model.md says why."
         ),
-        "weights": dict(weights),
-        "recipe": {name: step.get_params() for name, step in final.steps if hasattr(step, "get_params")},
-        "data": [_describe(dataset) for dataset in datasets],
-        "messages": _count(kept) | {"copies_dropped": len(examples) - len(kept)},
-        "split": {
-            "rule": "int(sha256(norm(text)), 16) % 10, or, where that holds nothing out, // 10 % 10",
-            "training_buckets": list(TRAIN_BUCKETS),
-            "training_part": _count(training_part),
-            "held_out_part": _count(held_out),
-            "note": "Measured on the held-out part, fitted on the training part; the saved model is fitted on both.",
-        },
-        "metrics": metrics,
-    }
+        weights=dict(weights),
+        recipe=describe_steps(final),
+        data=[describe(dataset) for dataset in datasets],
+        messages=Kept(**_count(kept), copies_dropped=len(examples) - len(kept)),
+        split=Split(
+            rule="int(sha256(norm(text)), 16) % 10, or, where that holds nothing out, // 10 % 10",
+            training_buckets=list(TRAIN_BUCKETS),
+            training_part=Counts(**_count(training_part)),
+            held_out_part=Counts(**_count(held_out)),
+            note="Measured on the held-out part, fitted on the training part; the saved model is fitted on both.",
+        ),
+        metrics=metrics,
+    )
     progress("done")
     return Training(final, card, held_out, probability, _reference(measured, held_out, probability))
 
@@ -144,7 +148,7 @@ def predict(model: SpamModel, examples: Sequence[Example]) -> list[float]:
     return model.spam_probabilities([example.text for example in examples])
 
 
-def evaluate(model: SpamModel, datasets: Sequence[Dataset]) -> dict[str, Any]:
+def evaluate(model: SpamModel, datasets: Sequence[Dataset]) -> Metrics:
     """Measure a model on labelled files, copies dropped; raises BadData."""
     examples = drop_copies(example for dataset in datasets for example in dataset.examples)
     if not examples:
@@ -176,27 +180,28 @@ def _count(examples: Sequence[Example]) -> dict[str, int]:
     return {"messages": len(examples), "spam": spam, "ham": len(examples) - spam}
 
 
-def report(examples: Sequence[Example], probability: Sequence[float], threshold: float) -> dict[str, Any]:
-    """Return counts and metrics of examples and the spam probabilities that a model gives them."""
-    truth = [example.is_spam for example in examples]
-    metrics: Metrics = measure(truth, probability, threshold)
-    return {
-        **_count(examples),
-        **metrics,
-        "expected_calibration_error": round(expected_calibration_error(truth, probability), 4) if truth else None,
-        "confusion_matrix": confusion_matrix(truth, probability, threshold),
-    }
+def report(examples: Sequence[Example], probability: Sequence[float], threshold: float) -> Metrics:
+    """Measure the spam probabilities that a model gives to examples."""
+    return measure([example.is_spam for example in examples], probability, threshold)
 
 
-def _describe(dataset: Dataset) -> dict[str, Any]:
-    columns = {"text_column": dataset.text_column, "label_column": dataset.label_column}
-    return {
-        "file": dataset.name,
-        "sha256": dataset.sha256,
-        "licence": dataset.licence,
-        **{option: column for option, column in columns.items() if column},
+def describe_steps(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
+    """Return the parameters of each step of a Pipeline, as a card can hold them."""
+    steps = {name: step.get_params() for name, step in pipeline.steps if hasattr(step, "get_params")}
+    found: dict[str, dict[str, Any]] = json.loads(json.dumps(steps, default=repr))
+    return found
+
+
+def describe(dataset: Dataset) -> DataFile:
+    """Return what a card says of a file."""
+    return DataFile(
+        file=dataset.name,
+        sha256=dataset.sha256,
+        licence=dataset.licence,
+        text_column=dataset.text_column,
+        label_column=dataset.label_column,
         **_count(dataset.examples),
-    }
+    )
 
 
 def _reference(model: SpamModel, examples: Sequence[Example], probability: Sequence[float], seed: int = 0) -> Reference:

@@ -16,6 +16,7 @@ from webapp.web.words import labels
 
 blueprint = Blueprint("check", __name__)
 
+MENU = [("check.form", "Check")]  # the pages in the bar on top: (endpoint, title)
 REPORTS = {"right": "Yes", "wrong": "No", "unsure": "Not sure"}
 EXAMPLES = [
     (

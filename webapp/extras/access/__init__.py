@@ -19,8 +19,11 @@ def init_app(app: OpenAPI) -> None:
         config.cannot_start(f"the folder {app.instance_path} cannot be used", error)
     app.extensions["admin_password"] = password
     app.security_schemes = keys.SCHEMES
-    app.before_request(keys.check)
     app.context_processor(routes.who_is_here)
     for command in (set_password, api_key):
         routes.blueprint.cli.add_command(command)
     app.register_blueprint(routes.blueprint, cli_group=None)
+    if not app.config["PUBLIC"]:
+        # Before what the blueprints do by themselves: without a key nothing of a request is read.
+        app.before_request_funcs.setdefault("api", []).insert(0, keys.api_key_required)
+        app.before_request_funcs.setdefault("check", []).insert(0, routes.signed_in_only)

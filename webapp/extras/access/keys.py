@@ -1,44 +1,27 @@
 """The guard of API routes that show or change what people sent: they need an API key."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from flask import current_app, g, request
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
+from webapp.config import FLASK
 from webapp.extras.access import api_keys
 
+SECURITY: list[dict[str, list[str]]] = [{"api_key": []}]
 SCHEMES: dict[str, Any] = {
-    "api_key": {"type": "http", "scheme": "bearer", "description": "Made by: flask --app wsgi api-key create NAME"}
+    "api_key": {"type": "http", "scheme": "bearer", "description": f"Made by: {FLASK} api-key create NAME"}
 }
-HOW = (
-    'Send the header "Authorization: Bearer KEY". Whoever runs this Hamlet makes keys: '
-    "flask --app wsgi api-key create NAME"
-)
-
-View = TypeVar("View", bound=Callable[..., Any])
+HOW = f'Send the header "Authorization: Bearer KEY". Whoever runs this Hamlet makes keys: {FLASK} api-key create NAME'
 
 
-def needs_key(view: View) -> View:
-    """Mark a route's function as one for those with an API key, whose name is then in g.api_key_name.
+def api_key_required() -> None:
+    """Refuse a request without a key that is in use: `blueprint.before_request(api_key_required)`.
 
-    It goes below the route, whose documentation has to say the same:
-
-        @blueprint.get("/secrets", security=[{"api_key": []}], responses=responses(Secrets, 401))
-        @needs_key
+    It comes first, so without a key nothing of a request is read. The key's name is then in g.api_key_name. The
+    blueprint's documentation says the same by abp_security=SECURITY.
     """
-    view.needs_key = True  # type: ignore[attr-defined]
-    return view
-
-
-def check() -> None:
-    """Before each request: refuse it if its route needs a key and none that is in use came along.
-
-    This is a mark and a check before the request, not a wrapper, so that without a key nothing of a request is read.
-    """
-    if not getattr(current_app.view_functions.get(request.endpoint or ""), "needs_key", False):
-        return
     # Not request.authorization: it fails at what claims to be a user name and password and is no Base64.
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not key.strip():

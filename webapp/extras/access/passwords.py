@@ -9,7 +9,7 @@ from pathlib import Path
 from werkzeug.security import check_password_hash, generate_password_hash
 
 from webapp import instance as private_files
-from webapp.config import HOST, MIN_PASSWORD_LENGTH, PORT
+from webapp.config import ADDRESS, FLASK, MIN_PASSWORD_LENGTH
 from webapp.errors import BadData, NotReady
 
 
@@ -30,10 +30,9 @@ class AdminPassword:
             return
         password = new_password()
         if private_files.keep_first(self._path, generate_password_hash(password)):
-            host = f"[{HOST}]" if ":" in HOST else HOST
             print(
                 f"The admin password is {password} (shown this once; only its hash is kept).\n"
-                f"Sign in with it at http://{host}:{PORT}/login; another: flask --app wsgi set-password",
+                f"Sign in with it at http://{ADDRESS}/login; another: {FLASK} set-password",
                 file=sys.stderr,
                 flush=True,
             )
@@ -46,7 +45,7 @@ class AdminPassword:
         if not stored:
             raise NotReady(
                 "There is no admin password that can be read. Whoever runs this Hamlet can set one with: "
-                "flask --app wsgi set-password"
+                f"{FLASK} set-password"
             )
         return check_password_hash(stored, password)
 

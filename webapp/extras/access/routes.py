@@ -52,7 +52,7 @@ def signed_in_only() -> ResponseReturnValue | None:
         return None
     if request.method not in ("GET", "HEAD"):
         abort(403, "This is for people who have signed in, and your sign-in has ended or never began.")
-    return redirect(url_for("login.form", next=request.full_path.removesuffix("?")), 303)
+    return redirect(url_for("login.form", next=request.root_path + request.full_path.removesuffix("?")), 303)
 
 
 def reviewer_id() -> str:
@@ -86,6 +86,8 @@ def sign_in() -> ResponseReturnValue:
     if not _admin_password().is_right(request.form.get("password", "")):
         return _refused(403, "Wrong password", "This is not the password."), 403
     throttle.forget(engine, address)
+    if reviewer := session.get("reviewer"):  # of an older sign-in in this browser, whose cookie somebody may have
+        sign_ins.end(engine, reviewer)
     session.clear()
     session["signed_in_until"] = int(time.time()) + SIGNED_IN_FOR_S
     session["password_fingerprint"] = fingerprint

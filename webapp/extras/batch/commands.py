@@ -1,21 +1,25 @@
-"""flask batch."""
+"""flask batch, and flask job: the same for the server, in a process of its own."""
 
+import os
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from flask import current_app
 from flask.cli import with_appcontext
 
-from webapp.cli.command import Clear, current_inference
+from webapp.cli.command import INTERRUPTED, Clear, current_inference
 from webapp.errors import BadData
 
 if TYPE_CHECKING:
     from webapp.extras.batch.run import Progress
+    from webapp.extras.batch.runner import Job, Report, Runner
 
 STEPS = 1000  # of the progress bar
-ROWS_WITH_ERRORS, INTERRUPTED = 1, 130
+ROWS_WITH_ERRORS = 1
 
 
 @click.command(cls=Clear)
@@ -122,3 +126,46 @@ class _Show:
         """Leave the line of the bar."""
         if self._bar:
             self._bar.__exit__(None, None, None)
+
+
+@click.command(cls=Clear, hidden=True)
+@click.argument("job_id", metavar="ID")
+@with_appcontext
+def job(job_id: str) -> None:
+    """Run the job ID; the server calls this by itself."""
+    runner: Runner = current_app.extensions["runner"]
+    if hasattr(os, "nice"):
+        os.nice(10)  # people who wait for an answer come first
+    click.echo(f"Job {job_id}: {runner.run(job_id)}")
+
+
+def batch_job(job: "Job", folder: Path, report: "Report") -> dict[str, Any]:
+    """Score the file that somebody uploaded; go on where an earlier try stopped."""
+    from webapp.extras.batch.run import run_batch
+
+    first: tuple[float, float] | None = None  # when the first chunk was done, and how much of the file it was
+
+    def progress(now: "Progress") -> None:
+        nonlocal first
+        words = f"{now.done_rows:,} rows done"
+        if now.done_share is not None:
+            first = first or (time.monotonic(), now.done_share)
+            if (seen := now.done_share - first[1]) > 0:
+                words += f", {_duration((time.monotonic() - first[0]) / seen * (1 - now.done_share))} left"
+        report(now.done_share, words)
+
+    summary = run_batch(
+        current_inference(),
+        folder / job.arguments["source"],
+        folder / job.arguments["target"],
+        text_column=job.arguments["text_column"],
+        log=True,
+        resume=True,  # begins where there is nothing to go on from
+        progress=progress,
+    )
+    return asdict(summary)
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"about {minutes} min" if minutes else f"about {max(1, round(seconds))} s"

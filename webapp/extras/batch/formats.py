@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import BinaryIO
 
+from webapp.config import pip_install
 from webapp.errors import BadData
 from webapp.extras.batch.csv_rows import CsvRows
 from webapp.extras.batch.json_rows import JsonRows
@@ -75,7 +76,7 @@ def _parquet(source: Path | BinaryIO, name: str, text_column: str | None) -> Row
     try:
         import pyarrow  # noqa: F401
     except ImportError as error:
-        raise BadData(f"{name} is Parquet, which needs pyarrow: pip install -r requirements-parquet.txt") from error
+        raise BadData(f"{name} is Parquet, which needs pyarrow: {pip_install('requirements-parquet.txt')}") from error
     from webapp.extras.batch.parquet_rows import ParquetRows
 
     return ParquetRows(source, name, text_column)

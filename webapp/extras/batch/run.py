@@ -16,7 +16,7 @@ from webapp.extras.batch.scorers import Scored, Scorer, cores, score_chunks
 from webapp.inference import Inference
 from webapp.model import artifact
 from webapp.model.labels import Labels
-from webapp.model.spam_model import SpamModel
+from webapp.model.scoring import SpamModel
 
 
 class Progress(NamedTuple):

@@ -19,7 +19,7 @@ from webapp.errors import InvalidInput, NotReady
 from webapp.extras.batch.rows import Chunk
 from webapp.inference import Inference, check_text
 from webapp.log.tables import Row
-from webapp.model.spam_model import SpamModel
+from webapp.model.scoring import SpamModel
 
 Scored = list[Row | str]  # a string says why a text cannot be scored
 

@@ -6,14 +6,17 @@ from flask import Response, current_app, jsonify
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, Field
 
-from webapp.api.docs import responses
+from webapp.api.docs import WITH_ADDRESS, responses
 from webapp.api.schemas import Word, with_example
-from webapp.extras.access.keys import needs_key
+from webapp.extras.access.keys import SECURITY, api_key_required
 from webapp.extras.monitor.report import report
 from webapp.extras.monitor.span import span
 from webapp.inference import Inference
 
-blueprint = APIBlueprint("monitoring", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="monitoring")])
+blueprint = APIBlueprint(
+    "monitoring", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="monitoring")], abp_security=SECURITY
+)
+blueprint.before_request(api_key_required)
 
 
 class MonitoringQuery(BaseModel):
@@ -39,10 +42,8 @@ class Monitoring(BaseModel):
 @blueprint.get(
     "/monitoring",
     summary="How accurate, steady, fast and faultless is the model?",
-    responses=responses(Monitoring, 401, 414, 422, 500, 503),
-    security=[{"api_key": []}],
+    responses=responses(Monitoring, 401, *WITH_ADDRESS),
 )
-@needs_key
 def monitoring(query: MonitoringQuery) -> Response:
     """Return the figures of a range of time, each beside what it was in the range before and at training."""
     engine = current_app.extensions["engine"]

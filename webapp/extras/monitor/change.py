@@ -17,7 +17,7 @@ from webapp.extras.review.sampling import fair_sample
 from webapp.log.ids import moment_of
 from webapp.log.tables import predictions
 from webapp.model.registry import ModelRegistry
-from webapp.model.spam_model import SpamModel
+from webapp.model.scoring import SpamModel
 
 MESSAGES = 1_000  # of each side: enough to see what matters (docs/monitoring.md), and read in a moment
 PROPOSED_FROM = 500  # messages in the log from which on it is proposed to declare them normal

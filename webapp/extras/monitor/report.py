@@ -13,13 +13,13 @@ from webapp.extras.monitor.span import Span, span
 from webapp.extras.monitor.verdict import verdict
 from webapp.extras.review.accuracy import ReviewedPrediction, Share, accuracy
 from webapp.extras.review.samples import other_reviews, reached_members
-from webapp.model.card import read_card
+from webapp.model.card import Card, read_card
+from webapp.model.evaluation import Estimate, Metrics, effective_n
 from webapp.model.labels import Labels
 from webapp.model.registry import ModelRegistry
 
 SURE = 0.025  # one-sided: how often a model that is as good as at training may be called worse
 COMPARED = ("accuracy", "recall", "false_positive_rate", "precision")
-IN_CARD = {"recall": "spam_caught", "false_positive_rate": "ham_blocked"}
 
 
 def report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict[str, 
 
     Without a usable model the figures of the log are there all the same, and the verdict says what is wrong.
     """
-    problem, card = "", {}
+    problem, card = "", None
     try:
         registry.current()
         card = read_card(registry.folder, span.model_version or registry.current_version())
@@ -71,19 +71,17 @@ def _only(figures: Any, *names: str) -> dict[str, Any]:
     return {name: figures[name] for name in names}
 
 
-def _accuracy(engine: sa.Engine, span: Span, card: dict[str, Any]) -> dict[str, Any]:
+def _accuracy(engine: sa.Engine, span: Span, card: Card | None) -> dict[str, Any]:
     members = reached_members(engine, span.since, span.until, span.model_version)
-    of_current = [one for one in members if one.model_version == card.get("model_version")]
+    of_current = [one for one in members if card and one.model_version == card.model_version]
     before = accuracy(reached_members(engine, span.before.since, span.before.until, span.model_version))
-    at_training = card.get("metrics", {}).get("held_out", {})
+    at_training = card.held_out if card else Metrics()
     return {
         **accuracy(members),
         "of_current": accuracy(of_current)["accuracy"],
         "before": _only(before, *COMPARED),
-        "at_training": {
-            name: at_training.get(IN_CARD.get(name, name))
-            for name in (*COMPARED, "brier", "expected_calibration_error")
-        },
+        "at_training": {name: _figure(getattr(at_training, name)) for name in (*COMPARED, "brier")}
+        | {"expected_calibration_error": at_training.expected_calibration_error},
         "worse_than_at_training": _is_worse_than_at_training(of_current, at_training),
         "other_queues": {
             queue: {"n": len(right), "value": round(sum(right) / len(right), 4), "biased": True}
@@ -92,15 +90,18 @@ def _accuracy(engine: sa.Engine, span: Span, card: dict[str, Any]) -> dict[str, 
     }
 
 
-def _is_worse_than_at_training(members: list[ReviewedPrediction], at_training: dict[str, Any]) -> bool:
-    then, messages = (at_training.get("accuracy") or {}).get("value"), at_training.get("messages", 0)
-    known = [one for one in members if one.true_label != "unsure"]
-    if not known or then is None or not messages:
+def _figure(estimate: Estimate) -> dict[str, Any] | None:
+    return None if estimate.value is None else estimate.model_dump()
+
+
+def _is_worse_than_at_training(members: list[ReviewedPrediction], at_training: Metrics) -> bool:
+    then, known = at_training.accuracy, [one for one in members if one.true_label != "unsure"]
+    if not known or then.value is None:
         return False
     weights = [one.weight for one in known]
-    n = round(sum(weights) ** 2 / sum(weight**2 for weight in weights))  # unequal ones count as fewer (Kish 1965)
+    n = round(effective_n(weights))  # unequal weights count as fewer reviews
     right = sum(one.weight for one in known if one.is_right) / sum(weights)
-    return is_worse(round(right * n), n, round(then * messages), messages)
+    return is_worse(round(right * n), n, round(then.value * then.n), then.n)
 
 
 def is_worse(right: int, n: int, right_then: int, n_then: int) -> bool:

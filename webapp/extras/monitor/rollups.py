@@ -14,6 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from webapp.config import FLASK
 from webapp.errors import NotReady
 from webapp.log.database import snapshot, write_transaction
 from webapp.log.ids import first_id, moment_of
@@ -142,7 +143,7 @@ def refresh_rollups(engine: sa.Engine, now: dt.datetime | None = None, patience_
         if time.monotonic() > give_up_at:
             raise NotReady(
                 f"The log is being summed up; this has got to {hour:%d %B %Y %H:%M} UTC. Please try again in a moment, "
-                "or run: flask --app wsgi log recount"
+                f"or run: {FLASK} log recount"
             )
 
 

@@ -22,7 +22,7 @@ TEXT = {
 blueprint = APIBlueprint("metrics", __name__, abp_tags=[Tag(name="health")])
 
 
-@blueprint.get("/metrics", summary="What has it done?", responses=responses(TEXT, 503))
+@blueprint.get("/metrics", summary="What has it done?", responses=responses(TEXT))
 def metrics() -> Response:
     """Give Prometheus what all workers counted since the start, and how things stand."""
     registry = CollectorRegistry()

@@ -13,9 +13,14 @@ from typing import NamedTuple, TypedDict
 
 import numpy as np
 
-from webapp.model.evaluation import confusion_matrix, expected_calibration_error
+from webapp.model.evaluation import (
+    brier_score,
+    confusion_matrix,
+    expected_calibration_error,
+    proportion,
+    wilson,
+)
 
-Z = 1.959963984540054  # the standard normal's 97.5 % point: two-sided 95 %
 BINS = 10  # of the reliability curve
 BY_THE_HOUR = dt.timedelta(days=2)  # up to here the curve over time has a point per hour, beyond one per day
 FEWEST_TO_PLAN = 20  # reviews from which on it is said how many more are needed
@@ -37,13 +42,6 @@ class ReviewedPrediction(NamedTuple):
     @property
     def is_right(self) -> bool:
         return self.label == self.true_label
-
-
-class Interval(NamedTuple):
-    """The ends of a 95 % interval."""
-
-    low: float
-    high: float
 
 
 class Share(TypedDict):
@@ -91,22 +89,7 @@ class Accuracy(TypedDict):
     over_time: list[Moment]  # only those with reviews
 
 
-def wilson(successes: float, n: float) -> Interval | None:
-    """Return the 95 % score interval of a proportion, None where n is 0 (Wilson 1927, JASA 22, p. 209).
-
-    All p that the observed proportion s is within 1.96 standard errors sqrt(p (1 - p) / n) of. It holds the truth in 95
-    % of cases on average over p, but not for each p: with few messages and p near 1 it can fall to 84 % (n = 10, p =
-    .98). n may be an effective number of messages, and need not be whole.
-    """
-    if n <= 0:
-        return None
-    share = min(max(successes / n, 0.0), 1.0)
-    centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z / (1 + Z**2 / n) * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
-    return Interval(max(centre - half, 0.0), min(centre + half, 1.0))
-
-
-def effective_n(right: np.ndarray, weights: np.ndarray) -> float:
+def sample_size(right: np.ndarray, weights: np.ndarray) -> float:
     """Return how many messages, drawn from endlessly many, would tell the mean of `right` as well; shapes (messages,).
 
     A member of weight w was reached with probability 1 / w, and then its weight misleads by w (w - 1) (Horvitz &
@@ -121,15 +104,18 @@ def effective_n(right: np.ndarray, weights: np.ndarray) -> float:
     return float(min(by_weights, total**2 * mean * (1 - mean) / around_mean)) if around_mean else float(by_weights)
 
 
-def proportion(weighted: Iterable[tuple[bool, float]]) -> Share:
-    """Return the weighted proportion of those that are True."""
+def sample_proportion(weighted: Iterable[tuple[bool, float]]) -> Share:
+    """Return the weighted proportion of those that are True; exact where all messages were reviewed."""
     pairs = list(weighted)
     if not pairs:
         return Share(value=None, low=None, high=None, n=0)
     right, weights = np.array(pairs, dtype=float).T
-    n, value = effective_n(right, weights), float(np.average(right, weights=weights))
-    low, high = (math.isfinite(n) and wilson(value * n, n)) or (value, value)  # exact where all were reviewed
-    return Share(value=_rounded(value), low=_rounded(low), high=_rounded(high), n=len(pairs))
+    n, value = sample_size(right, weights), float(np.average(right, weights=weights))
+    if math.isinf(n):
+        exact = _rounded(value)
+        return Share(value=exact, low=exact, high=exact, n=len(pairs))
+    found = proportion(value * n, n, len(pairs))
+    return Share(value=found.value, low=found.low, high=found.high, n=found.n)
 
 
 def accuracy(members: Sequence[ReviewedPrediction]) -> Accuracy:
@@ -146,16 +132,15 @@ def accuracy(members: Sequence[ReviewedPrediction]) -> Accuracy:
         unsure=len(members) - len(reviewed),
         if_unsure=_if_unsure(members, right["value"]),
         accuracy=right,
-        recall=proportion((one.is_right, one.weight) for one in reviewed if one.true_label == "spam"),
-        false_positive_rate=proportion((not one.is_right, one.weight) for one in reviewed if one.true_label == "ham"),
-        precision=proportion((one.is_right, one.weight) for one in reviewed if one.label == "spam"),
-        confusion_matrix=confusion_matrix(truth.tolist(), [float(one.label == "spam") for one in reviewed], 0.5),
-        # Brier 1950: the mean squared distance of probability and truth; 0 is perfect.
-        brier=_rounded(np.average((probability - truth) ** 2, weights=weights)) if reviewed else None,
+        recall=sample_proportion((one.is_right, one.weight) for one in reviewed if one.true_label == "spam"),
+        false_positive_rate=sample_proportion(
+            (not one.is_right, one.weight) for one in reviewed if one.true_label == "ham"
+        ),
+        precision=sample_proportion((one.is_right, one.weight) for one in reviewed if one.label == "spam"),
+        confusion_matrix=confusion_matrix(truth, [one.label == "spam" for one in reviewed]),
+        brier=_rounded(brier_score(truth, probability, weights)) if reviewed else None,
         expected_calibration_error=(
-            _rounded(expected_calibration_error(truth.tolist(), probability.tolist(), BINS, weights))
-            if calibrates
-            else None
+            _rounded(expected_calibration_error(truth, probability, BINS, weights)) if calibrates else None
         ),
         calibration_error_by_chance=_calibration_error_by_chance(probability, weights) if calibrates else None,
         reliability=_reliability(reviewed),
@@ -167,7 +152,7 @@ def accuracy(members: Sequence[ReviewedPrediction]) -> Accuracy:
 
 
 def _right(reviewed: Iterable[ReviewedPrediction]) -> Share:
-    return proportion((one.is_right, one.weight) for one in reviewed)
+    return sample_proportion((one.is_right, one.weight) for one in reviewed)
 
 
 def _rounded(value: float) -> float:
@@ -209,7 +194,7 @@ def further_reviews(right: Share, messages: float, half_width: float) -> int | N
 def _calibration_error_by_chance(probability: np.ndarray, weights: list[float], seed: int = 0) -> float:
     random = np.random.default_rng(seed)
     truths = random.random((100, len(probability))) < probability
-    errors = [expected_calibration_error(truth.tolist(), probability.tolist(), BINS, weights) for truth in truths]
+    errors = [expected_calibration_error(truth, probability, BINS, weights) for truth in truths]
     return _rounded(sum(errors) / len(errors))
 
 
@@ -230,7 +215,7 @@ def _reliability(reviewed: Sequence[ReviewedPrediction]) -> list[Bin]:
                 if (held := bins[b])
                 else None
             ),
-            spam=proportion((one.true_label == "spam", one.weight) for one in held),
+            spam=sample_proportion((one.true_label == "spam", one.weight) for one in held),
         )
         for b in range(BINS)
     ]

@@ -6,11 +6,11 @@ from typing import Any
 from flask import Response, current_app, g, jsonify, request, url_for
 from flask_openapi3 import APIBlueprint, Tag
 
-from webapp.api.docs import responses
+from webapp.api.docs import WITH_ADDRESS, WITH_BODY, responses
 from webapp.api.routes import read_json
 from webapp.api.schemas import PredictionPath
 from webapp.errors import InvalidInput
-from webapp.extras.access.keys import needs_key
+from webapp.extras.access.keys import SECURITY, api_key_required
 from webapp.extras.review.listing import Filters, list_predictions
 from webapp.extras.review.reviews import give_review, reviews_of
 from webapp.extras.review.schemas import (
@@ -25,15 +25,15 @@ from webapp.inference import Inference
 from webapp.model.labels import UNSURE, Labels
 
 blueprint = APIBlueprint(
-    "reviews", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="reviews")], abp_security=[{"api_key": []}]
+    "reviews", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="reviews")], abp_security=SECURITY
 )
+blueprint.before_request(api_key_required)
 blueprint.before_request(read_json)
 
 
 @blueprint.get(
-    "/predictions", summary="List stored predictions", responses=responses(ListedPredictions, 401, 414, 422, 500, 503)
+    "/predictions", summary="List stored predictions", responses=responses(ListedPredictions, 401, *WITH_ADDRESS)
 )
-@needs_key
 def list_all(query: ListQuery) -> Response:
     """Return the predictions that pass all filters, newest first, with what reviewers said of them.
 
@@ -60,9 +60,8 @@ def list_all(query: ListQuery) -> Response:
 @blueprint.put(
     "/predictions/<prediction_id>/review",
     summary="Say what a message really is",
-    responses=responses(GivenReview, 400, 401, 404, 413, 414, 415, 422, 500, 503),
+    responses=responses(GivenReview, 401, 404, *WITH_BODY),
 )
-@needs_key
 def review(path: PredictionPath, body: ReviewRequest) -> Response:
     """Store the true label of a prediction. The newest review of each counts; the same said again changes nothing."""
     true_label = _meant("true_label", body.true_label, UNSURE)

@@ -19,7 +19,7 @@ from webapp.log.queries import get_prediction
 from webapp.log.tables import Row
 from webapp.web.check import how_long_ago
 from webapp.web.explanation import mark
-from webapp.web.words import word, worded
+from webapp.web.words import word
 
 KEYS_TAKEN = "uzjk"  # by the other keys of the review page
 
@@ -53,7 +53,7 @@ def give() -> ResponseReturnValue:
     """Store a verdict and go on to the next message."""
     queue, true_label = request.form.get("queue", ""), request.form.get("true_label", "")
     if queue not in QUEUES or true_label not in TRUE_LABELS:
-        abort(422, worded("Choose spam, ham or unsure."))
+        abort(422, f"Choose {word('spam')}, {word('ham')} or unsure.")
     give_review(_engine(), request.form.get("prediction_id", ""), reviewer_id(), true_label, queue)
     return _go_on(queue, request.form.get("next"), true_label)
 
@@ -156,7 +156,7 @@ def _shown_queues(queue: str, waiting: Mapping[str, int]) -> dict[str, str]:
     """Return the queues by their names; that of the challenger only where there is one, or something waits in it."""
     if queue == "challenger" or waiting["challenger"]:
         return QUEUES
-    if current_app.extensions["inference"].registry.challenger_version():
+    if current_app.extensions["inference"].registry.named("challenger"):
         return QUEUES
     return {name: words for name, words in QUEUES.items() if name != "challenger"}
 

@@ -12,6 +12,7 @@ import click
 from flask.cli import with_appcontext
 
 from webapp.cli.command import Clear, current_inference
+from webapp.config import pip_install
 from webapp.errors import BadData
 
 NOT_DRAINED = 1  # exit code
@@ -88,7 +89,7 @@ def stream(
 @_config
 @with_appcontext
 def stream_file(file: Path, brokers: str, topic: str, text_column: str | None, skip: int, config: Path | None) -> None:
-    """Put the messages of FILE onto a Kafka topic, for any number of `flask stream` to score.
+    """Put the messages of FILE onto a Kafka topic, for any number of consumers to score.
 
     FILE is CSV, TSV, JSON Lines or Parquet, plain or gzip'd. Each record's key is the number of its row, from 1. Rows
     that cannot be read are sent empty, and so end as dead letters.
@@ -127,7 +128,7 @@ def _need_client() -> None:
     try:
         import confluent_kafka  # noqa: F401
     except ImportError as error:
-        raise BadData("Streams need the Kafka client: pip install -r requirements-kafka.txt") from error
+        raise BadData(f"Streams need the Kafka client: {pip_install('requirements-kafka.txt')}") from error
 
 
 def _on_signal(stop: Callable[[], None]) -> None:

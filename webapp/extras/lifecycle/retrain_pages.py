@@ -7,9 +7,8 @@ from webapp.errors import JobRunning, NotReady
 from webapp.extras.access.routes import signed_in_only
 from webapp.extras.batch import job_pages as jobs
 from webapp.extras.batch.batch_view import shown_ago
-from webapp.extras.batch.jobs import HOST, Job
+from webapp.extras.batch.runner import Job
 from webapp.extras.lifecycle.routes import models_page, record_refusal
-from webapp.log.ids import new_id
 
 blueprint = Blueprint("retrain", __name__, url_prefix="/models/retrain")
 blueprint.before_request(signed_in_only)
@@ -18,9 +17,8 @@ blueprint.before_request(signed_in_only)
 @blueprint.post("")
 def start() -> ResponseReturnValue:
     """Start to train a new version, by a process of its own."""
-    job_id = new_id()
     try:
-        jobs.start(job_id, "retrain", {"anyway": request.form.get("anyway") == "yes"})
+        job_id = jobs.start("retrain", {"anyway": request.form.get("anyway") == "yes"})
     except (JobRunning, NotReady) as error:
         record_refusal(error)
         return models_page(error=str(error)), error.status
@@ -31,16 +29,14 @@ def start() -> ResponseReturnValue:
 def run(job_id: str) -> str:
     """Show how far it is, or what came out."""
     job = _job(job_id)
-    return render_template(
-        "lifecycle/models_job.html", job=job, is_here=job.host == HOST, log=jobs.output_of(job), ago=shown_ago
-    )
+    return render_template("lifecycle/models_job.html", job=job, log=jobs.runner().output(job_id), ago=shown_ago)
 
 
 @blueprint.get("/<job_id>/status")
 def status(job_id: str) -> ResponseReturnValue:
     """Say how far it is, for the page's script."""
     job = _job(job_id)
-    return jobs.status(job, log=jobs.output_of(job))
+    return jobs.status(job, log=jobs.runner().output(job_id))
 
 
 @blueprint.post("/<job_id>/cancel")

@@ -1,25 +1,26 @@
-"""The models page's contents: the state of things in a sentence, the versions, and what happened."""
+"""The models page's contents: the state of things in a sentence, the versions, and their history."""
 
 import datetime as dt
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from webapp.errors import HamletError, ModelUnusable
-from webapp.extras.batch import jobs as store
-from webapp.extras.batch.jobs import Job
 from webapp.extras.lifecycle import retraining, switching
-from webapp.extras.lifecycle.challenging import Record
+from webapp.extras.lifecycle.retraining import Reviews
 from webapp.extras.lifecycle.switching import Switch
+from webapp.extras.lifecycle.trial import ShadowReport
 from webapp.extras.monitor.report import live_accuracy
 from webapp.extras.monitor.rollups import PREDICTIONS, count
 from webapp.extras.review.accuracy import Share
 from webapp.model import artifact
+from webapp.model.card import Card
 from webapp.model.registry import ModelRegistry
 
-RETRAININGS = 3  # that are shown
+NO_REVIEWS = Reviews([], [], [], 0, 0, "")
+STEPS = ("Review messages", "Retrain", "Shadow test", "Serve it")
 
 
 class Event(NamedTuple):
@@ -41,8 +42,9 @@ class State(NamedTuple):
     since: Event | None  # None: it was so before anything was written down
     challenger: str | None
     challenged: Event | None
-    before: str | None  # where a rollback goes to
-    new_reviews: int  # that the served version was not fitted on
+    rollback_target: str | None
+    retrained: str | None  # the newest version that was retrained from the served one and was not tried or served yet
+    reviews: Reviews
     missing_reviews: int  # until there are enough to retrain
 
 
@@ -50,10 +52,12 @@ class Version(NamedTuple):
     """One version: its card, or why it cannot be used, and how it did so far."""
 
     name: str
+    number: str  # what people call it: v1, v2 ...
     role: str  # served, challenger or ""
-    card: dict[str, Any]
+    card: Card | None
     fault: str
     trained_at: dt.datetime | None
+    made: str  # what it was made of, in words
     predictions: int
     live: Share | None  # None if it never served
 
@@ -67,34 +71,39 @@ def state_of(engine: sa.Engine, registry: ModelRegistry, newest_first: Sequence[
     except HamletError as error:
         problem = str(error)
         served = _served_all_the_same(registry)
-    challenger = registry.challenger_version()
-    new_reviews = 0
+    challenger, reviews, child = registry.named("challenger"), NO_REVIEWS, None
     with suppress(ModelUnusable):  # its card may be what is damaged; the page has to show all the same
-        new_reviews = retraining.new_reviews(engine, registry, served) if served else 0
+        if served:
+            reviews = retraining.gather(engine, registry, served)
+            child = retraining.newest_child(registry, served)
+    switched = {switch.to_version for switch in newest_first}
     return State(
         served=served,
         problem=problem,
         since=_last(newest_first, served, me, "use", "rollback"),
         challenger=challenger,
         challenged=_last(newest_first, challenger, me, "challenge"),
-        before=switching.before_this(newest_first[::-1]),
-        new_reviews=new_reviews,
-        missing_reviews=max(0, retraining.FEWEST_NEW - new_reviews),
+        rollback_target=switching.rollback_target(newest_first),
+        retrained=child if child not in switched else None,
+        reviews=reviews,
+        missing_reviews=max(0, retraining.FEWEST_NEW - reviews.new),
     )
 
 
-def advice(state: State, record: Record | None, is_training: bool) -> tuple[str, int]:
-    """Return how things stand beside the served version, in a sentence, and which of the page's four steps is next."""
-    new, missing = state.new_reviews, state.missing_reviews
+def advice(state: State, report: ShadowReport | None, is_training: bool) -> tuple[str, int]:
+    """Return how things stand beside the served version, in a sentence, and which of STEPS is next."""
+    new, missing = state.reviews.new, state.missing_reviews
     reviews = f"{new:,} new review{'' if new == 1 else 's'}"
     if is_training:
         return "A new one is being trained.", 1
-    if record and record.reviews_needed is None:
-        if record.only_challenger_right > record.only_current_right:
-            return "The one in its shadow is better: serve it.", 3
-        return "The one in its shadow is worse: stop the trial.", 2
-    if record:
-        return "Another one is tried in its shadow.", 2
+    if report and report.duel.better:
+        if report.duel.better == "second":
+            return "The one in the shadow test is better: serve it.", 3
+        return "The one in the shadow test is worse: stop the test.", 2
+    if report:
+        return "Another one is in the shadow test.", 2
+    if state.retrained:
+        return "A retrained one waits: try it in the shadow test.", 2
     if missing:
         return f"{reviews}: {missing} more and you can retrain.", 0
     return f"{reviews}: enough to retrain.", 1
@@ -114,36 +123,42 @@ def _last(newest_first: Sequence[Switch], version: str | None, me: str, *kinds: 
     return _event(newest, me) if newest and version and newest.to_version == version else None
 
 
-def saved_versions(engine: sa.Engine, registry: ModelRegistry, state: State) -> list[Version]:
+def numbers(registry: ModelRegistry, history: Sequence[Switch]) -> dict[str, str]:
+    """Return what people call each version: v1 for the oldest, and so on, with those that were switched and pruned."""
+    names = {*registry.versions(), *(name for switch in history for name in (switch.from_version, switch.to_version))}
+    return {name: f"v{at}" for at, name in enumerate(sorted(filter(None, names)), 1)}
+
+
+def saved_versions(engine: sa.Engine, registry: ModelRegistry, state: State, named: dict[str, str]) -> list[Version]:
     """Return all versions, the served one first, then the challenger, then the newest; raises LogUnavailable."""
     roles = {state.challenger: "challenger", state.served: "served"}
     counts = count(engine, PREDICTIONS, ("model_version",))
     found = []
     for name in reversed(registry.versions()):
-        card, fault = {}, ""
+        card, fault = None, ""
         try:
             card = artifact.verify(registry.folder, name)
         except HamletError as error:
             fault = str(error)
         predictions = counts[(name,)]
         live = live_accuracy(engine, name) if predictions else None
-        found.append(Version(name, roles.get(name, ""), card, fault, _moment(card), predictions, live))
+        role = roles.get(name, "")
+        made = _made(card, named) if card else ""
+        trained_at = card.created_at if card else None
+        found.append(Version(name, named[name], role, card, fault, trained_at, made, predictions, live))
     return sorted(found, key=lambda version: ("served", "challenger", "").index(version.role))
 
 
-def _moment(card: dict[str, Any]) -> dt.datetime | None:
-    try:
-        return dt.datetime.fromisoformat(card["created_at"])
-    except (KeyError, TypeError, ValueError):  # a card may have been written by hand
-        return None
+def _made(card: Card, named: dict[str, str]) -> str:
+    """Return what a version was made of, in words."""
+    if retraining := card.retraining:
+        return f"{named.get(retraining.parent, retraining.parent)}, corrected with {retraining.reviews:,} reviews"
+    if card.imported:
+        return f"imported from {card.imported.file}"
+    return f"trained on {card.messages.messages:,} messages"
 
 
-def retrainings(engine: sa.Engine) -> list[Job]:
-    """Return the newest jobs that trained a new version; raises LogUnavailable."""
-    return [job for job in store.list_jobs(engine) if job.kind == "retrain"][:RETRAININGS]
-
-
-def what_happened(newest_first: Sequence[Switch], me: str) -> list[Event]:
+def events_of(newest_first: Sequence[Switch], me: str) -> list[Event]:
     """Return the audit table as people read it."""
     return [_event(switch, me) for switch in newest_first]
 
@@ -151,9 +166,9 @@ def what_happened(newest_first: Sequence[Switch], me: str) -> list[Event]:
 def _event(switch: Switch, me: str) -> Event:
     version, instead_of = switch.to_version, switch.from_version
     if switch.kind == "challenge" and version is None:
-        what, version, instead_of = "Stopped trying", instead_of, None
+        what, version, instead_of = "Shadow test ended", instead_of, None
     else:
-        what = {"use": "Served", "rollback": "Rolled back to", "challenge": "Tried in the shadow"}[switch.kind]
+        what = {"use": "Served", "rollback": "Rolled back to", "challenge": "Shadow test of"}[switch.kind]
     return Event(switch.created_at, what, version, instead_of, _who(switch, me), switch.why)
 
 

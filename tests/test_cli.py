@@ -1,0 +1,101 @@
+"""What all commands have in common, and that those which are shown can be pasted."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from webapp import config
+from webapp.cli.command import Clear
+from webapp.config import ROOT
+
+INTERRUPTED = "import webapp.app\ndef create_app(): raise KeyboardInterrupt\nwebapp.app.create_app = create_app\n"
+
+
+def test_ctrl_c_is_one_line_and_130():
+    @click.command(cls=Clear)
+    def slow():
+        raise KeyboardInterrupt
+
+    result = CliRunner().invoke(slow)
+    assert (result.exit_code, result.output) == (130, "Interrupted.\n")
+
+
+def test_ctrl_c_before_a_command_has_begun():
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED + "import wsgi"], cwd=ROOT, capture_output=True)
+    assert (done.returncode, done.stderr) == (130, b"")
+
+
+# --- Commands that are shown -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project with an environment in it, and one beside it."""
+    for folder in ("hamlet/.venv/bin", "other/bin"):
+        (tmp_path / folder).mkdir(parents=True)
+        for program in ("python", "flask"):
+            (tmp_path / folder / program).touch(0o755)
+    monkeypatch.setattr(config, "ROOT", tmp_path / "hamlet")
+    monkeypatch.setenv("PATH", os.defpath)
+    return tmp_path / "hamlet"
+
+
+def test_a_command_is_shown_as_it_can_be_pasted(project, monkeypatch):
+    inside, outside = project / ".venv/bin/python", project.parent / "other/bin/python"
+    assert config.shown_flask(str(inside), str(project)) == ".venv/bin/flask"
+    assert config.shown_flask(str(inside), "/") == f"{project}/.venv/bin/flask --app {project}/wsgi"
+    assert config.shown_flask(str(outside), str(project)) == f"{outside.parent}/flask"
+    monkeypatch.setenv("PATH", f"{outside.parent}:{os.defpath}")
+    assert config.shown_flask(str(outside), str(project)) == "flask"
+    assert config.shown_flask(str(inside), str(project)) == ".venv/bin/flask"
+    (outside.parent / "flask").unlink()
+    assert config.shown_flask(str(outside), str(project)) == f"{outside} -m flask"
+
+
+@pytest.mark.parametrize("folder", [ROOT, "elsewhere"])
+def test_a_command_that_was_pasted_works(tmp_path, folder):
+    folder = tmp_path if folder == "elsewhere" else folder
+    command = f"{config.shown_flask(sys.executable, folder)} models list"
+    environment = {**os.environ, "HAMLET_INSTANCE_FOLDER": str(tmp_path / "instance")}
+    done = subprocess.run(command, shell=True, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (ROOT / "saved_models" / "current").read_text().strip() in done.stdout
+
+
+def shown_in(path):
+    """Return the words of each command that a file shows, with something in place of what is to be filled in."""
+    end = "\"',;)" if path.suffix == ".py" else "`#<"
+    found = re.findall(rf"(?:\.venv/bin/flask|{{{{ flask }}}}|{{(?:config\.)?FLASK}})\s([^{end}\n]+)", path.read_text())
+    for line in found:
+        line = re.sub(r"\{\{ span.name \}\}", "7d", line.partition(" > ")[0])
+        line = re.sub(r"\{[^}]*\}?|\b[A-Z]*FILE\b|\S*messages\.csv|data/\S+", __file__, line)
+        yield [word for word in shlex.split(line) if word != "..."]
+
+
+def test_every_command_that_is_shown_is_understood(app, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    texts = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    texts += [*(ROOT / "templates").rglob("*.html"), *(ROOT / "webapp").rglob("*.py")]
+    shown = {" ".join(words): words for path in texts for words in shown_in(path)}
+    assert len(shown) > 30
+    for line, words in shown.items():
+        command, context = app.cli, click.Context(app.cli)
+        while words and words[0] not in ("--help", "run") and isinstance(command, click.Group):  # run is Flask's own
+            assert words[0] in command.commands, line
+            command, words = command.commands[words[0]], words[1:]
+        if words and not isinstance(command, click.Group):
+            with command.make_context(line, words, context):  # raises what click says of it
+                pass
+
+
+def test_no_command_is_shown_that_is_not_found():
+    """`flask` alone is another project's, or nobody's."""
+    texts = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "templates").rglob("*.html")]
+    for path in texts:
+        assert not re.search(r"(?<!/)\bflask [a-z]|(?<!/)(?<!-m )\bpip install -|--app", path.read_text()), path

@@ -1,0 +1,108 @@
+"""Run the commands that a document shows, and compare what they print with what it says they print.
+
+A block of the language `console` holds commands after "$ " and below each its output. In an output "..." stands for
+anything. A command that starts a server is left running until the document says "^C" or starts the next one.
+"""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+
+from clients import wait_until
+
+SERVER = re.compile(r"\bflask (--app \S+ )?run\b|\bgunicorn\b.*\bapp\b|-m webapp\b")
+
+
+def blocks(document, language):
+    """Return the blocks of a language in a document, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", document.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def commands(document):
+    """Yield (command, output) for each "$ " in the document; the output is without its last line end."""
+    for block in blocks(document, "console"):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, output = part.replace("\\\n", "").partition("\n")
+            yield command, output.rstrip("\n")
+
+
+def matches(expected, actual):
+    """Return whether an output is as expected; "..." in the expected one stands for anything."""
+    pattern = ".*?".join(re.escape(piece) for piece in expected.strip().split("..."))
+    return re.fullmatch(pattern, actual.strip(), re.DOTALL) is not None
+
+
+class Terminal:
+    """A folder in which commands run one after the other, with at most one server in the background."""
+
+    def __init__(self, folder, shown_port="5000", **environment):
+        self.folder = folder
+        self._shown_port = shown_port  # the one in the document
+        self.environment = {**os.environ, **environment}
+        self._log = folder / "server.txt"
+        self._server = None
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self._port = str(probe.getsockname()[1])
+
+    def run(self, command):
+        """Run a command and return what it prints; start a server and return what it prints until it listens."""
+        command = command.replace(self._shown_port, self._port)
+        if command.startswith("cd "):
+            self.folder = self.folder / command[3:]
+            return ""
+        if command == "python3 -m venv .venv":  # the tests' own takes its place
+            (self.folder / ".venv").symlink_to(sys.prefix)
+            return ""
+        command = re.sub(r"\bmake run$", ".venv/bin/python -m webapp", command)  # what it does, once all is installed
+        command = re.sub(r"^make demo$", ".venv/bin/flask demo", command)
+        if SERVER.search(command):
+            return self._start(command)
+        done = subprocess.run(
+            command,
+            shell=True,
+            executable="/bin/bash",
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=300,
+        )
+        return done.stdout.replace(self._port, self._shown_port)
+
+    def _start(self, command):
+        self.stop()
+        with self._log.open("w") as log:
+            self._server = subprocess.Popen(
+                ["/bin/bash", "-c", command],
+                cwd=self.folder,
+                env=self.environment | {"FLASK_RUN_PORT": self._port, "PORT": self._port},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+        def ready_or_gone():
+            if self._server.poll() is not None:
+                return True
+            with socket.create_connection(("127.0.0.1", int(self._port)), timeout=1):
+                return True
+
+        wait_until(ready_or_gone, 120, self._log.read_text)
+        return self._log.read_text()
+
+    def stop(self):
+        """End the server and all its processes, if one runs."""
+        if self._server:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._server.pid, signal.SIGTERM)
+            try:
+                self._server.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(self._server.pid, signal.SIGKILL)
+                self._server.wait()
+            self._server = None
