@@ -3,6 +3,9 @@
 Define a metric of your own anywhere, as prometheus_client's documentation shows, and it is in /metrics too.
 """
 
+import time
+
+from flask import Response, g, request
 from flask_openapi3 import OpenAPI
 
 
@@ -14,5 +17,12 @@ def init_app(app: OpenAPI) -> None:
     inference = app.extensions["inference"]
     inference.after_store.append(metrics.count_predictions)
     inference.failed.append(metrics.count_failure)
-    app.after_request(metrics.count_request)
+
+    @app.after_request
+    def count(response: Response) -> Response:
+        # By the route: a path would be kept for good, and anybody can think of more of them.
+        route = request.url_rule.rule if request.url_rule else "unknown"
+        metrics.count_request(route, request.method, response.status_code, time.perf_counter() - g.started)
+        return response
+
     app.register_api(routes.blueprint)

@@ -4,12 +4,10 @@ A count is never worth a request: where it cannot be kept, the server says so on
 """
 
 import logging
-import time
 from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any
 
-from flask import Response, g, request
 from prometheus_client import Counter, Histogram, disable_created_metrics
 
 from webapp.log.tables import Row
@@ -43,16 +41,11 @@ def _harmless(count: Callable[..., None]) -> Callable[..., None]:
     return tried
 
 
-def count_request(response: Response) -> Response:
-    """Count an answered request, by its route: a path would be kept for good, and anybody can think of more of them."""
-    _count_request(request.url_rule.rule if request.url_rule else "unknown", response.status_code)
-    return response
-
-
 @_harmless
-def _count_request(route: str, status: int) -> None:
-    REQUESTS.labels(route, request.method if request.method in METHODS else "other", status).inc()
-    REQUEST_TIME.labels(route).observe(time.perf_counter() - g.started)
+def count_request(route: str, method: str, status: int, seconds: float) -> None:
+    """Count an answered request."""
+    REQUESTS.labels(route, method if method in METHODS else "other", status).inc()
+    REQUEST_TIME.labels(route).observe(seconds)
 
 
 @_harmless
