@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import Pipeline
 
-from webapp.model.datasets import Example
+from webapp.model.data import Example
 from webapp.model.scoring import make_model
 
 KIND_FOLDS = 5  # fits, in each of which a fifth of the messages, whole kinds, is left out
