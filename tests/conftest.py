@@ -186,6 +186,7 @@ def use_models(app, folder):
     inference = app.extensions["inference"]
     registry = ModelRegistry(folder)
     registry.around_use = inference.registry.around_use
+    registry.in_use = inference.registry.in_use
     inference.registry = registry
     app.config["MODELS_FOLDER"] = str(folder)
     return registry
@@ -258,7 +259,7 @@ class Server:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        for _ in range(200):
+        for _ in range(1200):  # two minutes; a busy machine is slow, and that is no fault
             with contextlib.suppress(OSError):
                 if self.call("/readyz")[0] == 200:
                     return self
