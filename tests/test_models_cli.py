@@ -5,6 +5,7 @@ import datetime as dt
 import pytest
 import sqlalchemy as sa
 from conftest import HAM, SPAM, make_version
+from webapp.model.datasets import read_labelled
 
 from webapp.config import ROOT
 from webapp.extras.lifecycle import switching
@@ -14,7 +15,6 @@ from webapp.extras.review.reviews import give_review
 from webapp.extras.review.samples import draw
 from webapp.log.tables import fitted_reviews
 from webapp.model import registry as registry_module
-from webapp.model.datasets import read_labelled
 
 
 @pytest.fixture(autouse=True)

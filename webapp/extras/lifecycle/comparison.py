@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from webapp.model.datasets import Example
+from webapp.model.data import Example
 from webapp.model.evaluation import Proportion, proportion
 from webapp.model.scoring import SpamModel
 

@@ -1,10 +1,11 @@
 """Takes true labels from a file into the log: all of them, or none."""
 
-import csv
 import datetime as dt
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from itertools import islice
-from typing import Any, NamedTuple, TextIO
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
 
 import sqlalchemy as sa
 
@@ -12,6 +13,7 @@ from webapp.errors import BadData
 from webapp.extras.review.reviews import TRUE_LABELS, note_disagreements
 from webapp.log.ids import new_id
 from webapp.log.tables import predictions, reviews
+from webapp.model.files import normalise, open_table
 
 CHUNK_ROWS = 10_000  # so that memory stays the same, however long the file is
 SHOWN_UNKNOWN = 5
@@ -38,9 +40,14 @@ class Imported(NamedTuple):
     unknown: int
     unknown_ids: list[str]  # the first of them
 
+    @property
+    def unknown_only(self) -> bool:
+        """Return whether the file knows no prediction of this log."""
+        return self.unknown > 0 and self.new + self.changed + self.same == 0
 
-def import_reviews(engine: sa.Engine, file: TextIO, labels: Mapping[str, str] = AS_STORED) -> Imported:
-    """Store the labels of a CSV file with the columns id and true_label; they replace those of earlier imports.
+
+def import_reviews(engine: sa.Engine, source: Path | BinaryIO, labels: Mapping[str, str] = AS_STORED) -> Imported:
+    """Store the labels of a file with the columns id and true_label; they replace those of earlier imports.
 
     `labels` says which label is meant by each word that the file may use.
     The rows go into a temporary table first, so that the log is locked only while they are copied. Raises BadData,
@@ -51,7 +58,7 @@ def import_reviews(engine: sa.Engine, file: TextIO, labels: Mapping[str, str] = 
             given.create(connection)
         try:
             with connection.begin():
-                rows = _read(file, labels)
+                rows = _read(source, labels)
                 while chunk := list(islice(rows, CHUNK_ROWS)):
                     connection.execute(sa.insert(given), chunk)
                 _refuse_contradictions(connection)
@@ -67,23 +74,22 @@ def import_reviews(engine: sa.Engine, file: TextIO, labels: Mapping[str, str] = 
                 given.drop(connection)
 
 
-def _read(file: TextIO, labels: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    reader = csv.DictReader(file)
-    try:
-        if not {"id", "true_label"} <= set(reader.fieldnames or ()):
-            raise BadData("line 1: the file must begin with the names of its columns: id,true_label")
-        for row in reader:
-            prediction_id, word = ((row[name] or "").strip() for name in ("id", "true_label"))
-            if not prediction_id or word not in labels:
+def _read(source: Path | BinaryIO, labels: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    with closing(open_table(source)) as table:
+        columns = [table.find(None, names, "") for names in (("id", "prediction_id"), ("true_label",))]
+        positions = [at for at in columns if at is not None]
+        if len(positions) < 2:
+            raise BadData(f"{table.name}, line 1: the file must begin with the names of its columns: id,true_label")
+        words = {normalise(word): label for word, label in labels.items()}
+        for line, values, error, *_ in table.read(positions):
+            prediction_id, word = (str(value or "").strip() for value in values or ("", ""))
+            if error or not prediction_id or normalise(word) not in words:
                 first, second, third = labels
-                raise BadData(
-                    f"line {reader.line_num}: each row is an id and {first}, {second} or {third}, such as "
-                    f"019ab0f2-5b7e-7c3a-9d21-0f6c1f2e3a4b,{second}. Nothing was stored."
-                )
-            row = {"line": reader.line_num, "review_id": new_id()}
-            yield {**row, "prediction_id": prediction_id, "true_label": labels[word]}
-    except csv.Error as error:
-        raise BadData(f"line {reader.line_num}: this is no CSV ({error}). Nothing was stored.") from error
+                wanted = f"each row is an id and {first}, {second} or {third}, such as "
+                why = error or f"{wanted}019ab0f2-5b7e-7c3a-9d21-0f6c1f2e3a4b,{second}."
+                raise BadData(f"{table.name}, line {line}: {why} Nothing was stored.")
+            row = {"line": line, "review_id": new_id()}
+            yield {**row, "prediction_id": prediction_id, "true_label": words[normalise(word)]}
 
 
 def _refuse_contradictions(connection: sa.Connection) -> None:

@@ -1,6 +1,5 @@
 """flask demo: something to look at on /monitor and /review, an hour after installing."""
 
-import csv
 import datetime as dt
 import json
 import random
@@ -26,13 +25,13 @@ def demo(url: str) -> None:
     """
     from webapp.extras.monitor.references import declare_reference
     from webapp.extras.monitor.rollups import HOUR
+    from webapp.model.data import read_labelled
 
-    with open(PROJECT_SET, newline="", encoding="utf-8") as file:
-        test = [row for row in csv.DictReader(file) if row["split"] == "test"]
+    test = [example for example in read_labelled(PROJECT_SET).examples if example.part == "test"]
     random.Random(0).shuffle(test)  # noqa: S311  an order, no secret
-    spam = [row["text"] for row in test if row["label"] == "spam"]
+    spam = [example.text for example in test if example.is_spam]
     started = dt.datetime.now(dt.UTC)
-    _send(url, [row["text"] for row in test], "Ordinary messages")
+    _send(url, [example.text for example in test], "Ordinary messages")
     messages = declare_reference(current_app.extensions["engine"], started - HOUR, started + HOUR)
     _send(url, spam * 2, "A wave of spam")
     click.echo(
