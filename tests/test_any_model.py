@@ -15,15 +15,13 @@ from conftest import PASSWORD, messages, use_models
 from openapi_spec_validator import validate
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import Pipeline
 
 from webapp.config import MAX_TEXT_LENGTH, ROOT
 from webapp.errors import BadData, ModelUnusable
 from webapp.extras.lifecycle.challenger import slot
-from webapp.extras.monitor.change import drift_report
-from webapp.extras.monitor.span import span
 from webapp.extras.review.samples import draw
 from webapp.extras.stream.handler import Record, prediction
 from webapp.inference import to_response
@@ -397,20 +395,6 @@ def test_a_pipeline_of_other_classes_or_without_probabilities_is_no_model():
     three = Pipeline([("words", CountVectorizer()), ("bayes", MultinomialNB())]).fit(["one", "two", "three"], [1, 2, 3])
     with pytest.raises(ModelUnusable, match="two classes"):
         make_model(three, "v", 0.5)
-
-
-def test_without_a_vocabulary_the_test_of_unknown_words_is_left_out(app, client, models, flask):
-    for i in range(5):
-        client.post("/api/v1/predict", json={"text": f"hello {i}"})
-    registry = app.extensions["inference"].registry
-    registry._current.model = make_model(fitted(MultinomialNB(), HashingVectorizer(alternate_sign=False)), "v", 0.5)
-    version = registry.current_version()
-    registry._current.model.version = version
-    found = drift_report(app.extensions["engine"], registry, span(app.extensions["engine"], "24h", None))
-    assert "unknown_term_share" not in {test["name"] for test in found["tests"]}
-    assert len(found["tests"]) == 4
-    assert "unknown words is left out" in found["note"]
-    assert make_model(fitted(MultinomialNB()), "v", 0.5).unknown_share(["free", "zebra", "!"]) == 0.5
 
 
 # --- One's own recipe ---

@@ -5,7 +5,6 @@ import datetime as dt
 import pytest
 import sqlalchemy as sa
 from conftest import HAM, SPAM, make_version
-from webapp.model.datasets import read_labelled
 
 from webapp.config import ROOT
 from webapp.extras.lifecycle import switching
@@ -15,6 +14,7 @@ from webapp.extras.review.reviews import give_review
 from webapp.extras.review.samples import draw
 from webapp.log.tables import fitted_reviews
 from webapp.model import registry as registry_module
+from webapp.model.data import read_labelled
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def reviewed(client, engine):
             client.post("/api/v1/predict", json={"text": f"{text} {word}"})
     now = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
     draw(engine, now - dt.timedelta(days=1), now, 12, seed=1)
-    rows = upcoming(engine, "random", "ann", limit=12)
+    rows = upcoming(engine, "random", limit=12)
     for row in rows:
         give_review(engine, row["id"], "ann", "ham" if row["text"].startswith(HAM) else "spam", "random")
     return rows
@@ -100,7 +100,7 @@ def test_challenge_begins_tells_and_stops(flask, three, client, engine):
     assert "has not scored a message yet" in run(flask, "challenge")
     for i in range(3):
         client.post("/api/v1/predict", json={"text": f"{SPAM} {i}"})
-    rows = upcoming(engine, "challenger", "ann")
+    rows = upcoming(engine, "challenger")
     assert len(rows) == 3  # at a twentieth of the log-odds the second one calls nothing spam
     assert "differ on 3 of the 3 messages" in run(flask, "challenge")
     give_review(engine, rows[0]["id"], "ann", "spam", "challenger")
