@@ -132,7 +132,7 @@ def train(
         labels=(labels.ham, labels.spam),
         threshold=threshold,
         threshold_reason=(
-            labels.sentence("From here upwards spam is likelier than ham.")
+            f"From here upwards {labels.spam} is likelier than {labels.ham}."
             if threshold == THRESHOLD
             else "Chosen by whoever trained the model; for the shipped one docs/model.md says why."
         ),
