@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 from webapp.extras.monitor.drift import DRIFTED, Window, drift  # noqa: E402
 from webapp.extras.review.accuracy import wilson  # noqa: E402
 from webapp.model import training  # noqa: E402
-from webapp.model.datasets import Example, drop_copies, read_labelled, split  # noqa: E402
+from webapp.model.data import Example, drop_copies, read_labelled, split  # noqa: E402
 from webapp.model.reference import observe  # noqa: E402
 from webapp.model.scoring import SpamModel, make_model  # noqa: E402
 

@@ -35,7 +35,7 @@ from webapp.log.database import open_database  # noqa: E402
 from webapp.log.tables import create_tables  # noqa: E402
 from webapp.log.writer import LogWriter  # noqa: E402
 from webapp.model import artifact, evaluation, training  # noqa: E402
-from webapp.model.datasets import Example, drop_copies, read_labelled  # noqa: E402
+from webapp.model.data import Example, drop_copies, read_labelled  # noqa: E402
 from webapp.model.labels import SPAM_OR_HAM  # noqa: E402
 from webapp.model.registry import ModelRegistry  # noqa: E402
 

@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 from webapp.config import PROJECT_SET  # noqa: E402
 from webapp.extras.lifecycle.correction import fine_tune  # noqa: E402
 from webapp.model import training  # noqa: E402
-from webapp.model.datasets import Example, drop_copies, read_labelled  # noqa: E402
+from webapp.model.data import Example, drop_copies, read_labelled  # noqa: E402
 from webapp.model.scoring import make_model  # noqa: E402
 
 SMS = ("uci_sms", "mendeley_sms", "india_sms")

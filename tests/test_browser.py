@@ -508,7 +508,7 @@ def wait_for_challenger(page, server, version):
 def demo_messages(*parts):
     """Return the truth of messages of the demo, which no model has learnt, by their texts."""
     with (ROOT / "webapp" / "extras" / "tools" / "demo_messages.csv").open(newline="") as file:
-        return {row["text"]: row["label"] for row in csv.DictReader(file) if row["part"] in parts}
+        return {row["text"]: row["label"] for row in csv.DictReader(file) if row["source"] in parts}
 
 
 def send(server, texts):

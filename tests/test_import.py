@@ -25,7 +25,7 @@ from webapp.errors import BadData
 from webapp.extras.lifecycle.correction import fine_tune
 from webapp.model import artifact, importing
 from webapp.model import registry as registry_module
-from webapp.model.datasets import Example
+from webapp.model.data import Example
 from webapp.model.labels import Labels
 from webapp.model.scoring import make_model
 

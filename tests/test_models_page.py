@@ -15,7 +15,7 @@ from webapp.extras.review import samples
 from webapp.extras.review.reviews import give_review
 from webapp.model import artifact
 from webapp.model import registry as registry_module
-from webapp.model.datasets import read_labelled
+from webapp.model.data import read_labelled
 
 SCRIPT = "<script>alert(1)</script> call me"
 

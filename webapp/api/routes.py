@@ -47,7 +47,7 @@ def read_json() -> None:
 def refuse(error: ValidationError) -> NoReturn:
     """Turn pydantic's findings into ours."""
     errors = [
-        {"field": _path(item["loc"])[:100], "message": item["msg"]}
+        {"field": _path(item["loc"])[:100], "message": item["msg"].partition(", not ")[0]}  # of how many, are endless
         for item in error.errors(include_url=False, include_input=False)
     ]
     shown = "; ".join(f"{item['field']}: {item['message']}" for item in errors[:3])

@@ -52,6 +52,7 @@ class DataFile(Counts):
     licence: str
     text_column: str | None = None
     label_column: str | None = None
+    zero_is_spam: bool | None = None  # where 0 stands for spam and 1 for ham
 
 
 class ModelFile(_Part):

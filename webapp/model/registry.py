@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
@@ -105,6 +105,7 @@ class ModelRegistry:
     def __init__(self, folder: Path):
         self.folder = folder
         self.around_use: list[Callable[[str, str, str, str], AbstractContextManager[None]]] = []
+        self.in_use: list[Callable[[], Iterable[str]]] = []  # each names versions that must not go, for its work
         self.slots: list[Slot] = []
         self._current = self.add_slot("current", "*", NONE_CHOSEN)
 

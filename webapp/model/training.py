@@ -22,7 +22,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from webapp.errors import BadData
 from webapp.model.card import Card, DataFile, Kept
-from webapp.model.datasets import APART, TRAIN_BUCKETS, Dataset, Example, drop_copies, split
+from webapp.model.data import APART, TRAIN_BUCKETS, Dataset, Example, drop_copies, fingerprints, split
 from webapp.model.evaluation import Metrics, measure
 from webapp.model.features import MessageVectorizer
 from webapp.model.importing import unwrap
@@ -104,8 +104,7 @@ def train(
     examples = [example for dataset in datasets for example in dataset.examples]
     kept = drop_copies(examples)
     training_part, held_out = split(kept)
-    _check_size(training_part, "training part", fewest, labels)
-    _check_size(held_out, "held-out part", fewest, labels)
+    _check(training_part, held_out, fewest, labels)
     _check_weights(weights, kept)
     strangers = {dataset.name: drop_copies([*kept, *dataset.examples])[len(kept) :] for dataset in unseen}
     for name, unknown in strangers.items():
@@ -151,7 +150,9 @@ def train(
         metrics=metrics,
     )
     progress("done")
-    return Training(final, card, held_out, probability, _reference(measured, held_out, probability))
+    reference = _reference(measured, held_out, probability)
+    reference["learnt"] = fingerprints(example.text for example in kept if example.part != APART)
+    return Training(final, card, held_out, probability, reference)
 
 
 def predict(model: SpamModel, examples: Sequence[Example]) -> list[float]:
@@ -172,14 +173,14 @@ def evaluate(model: SpamModel, datasets: Sequence[Dataset]) -> Metrics:
     return report(examples, predict(model, examples), model.threshold)
 
 
-def _check_size(examples: Sequence[Example], part: str, fewest: int, labels: Labels) -> None:
-    count = _count(examples)
-    for label in ("spam", "ham"):
-        if count[label] < fewest:
-            raise BadData(
-                f"Too few messages: the {part} has {count[label]} labelled {labels.word(label)}, but needs {fewest} "
-                "different ones. Add labelled messages of both kinds."
-            )
+def _check(training_part: Sequence[Example], held_out: Sequence[Example], fewest: int, labels: Labels) -> None:
+    first, second = _count(training_part), _count(held_out)
+    if min(first["ham"], first["spam"], second["ham"], second["spam"]) < fewest:
+        parts = (f"{count['ham']:,} {labels.ham} and {count['spam']:,} {labels.spam}" for count in (first, second))
+        raise BadData(
+            "Too few messages: the training part has {}, the held-out part {}; ".format(*parts)
+            + f"each needs {fewest} different ones of both. A hash chooses the part: have {4 * fewest} of each in all."
+        )
 
 
 def _check_weights(weights: Mapping[str, float], examples: Sequence[Example]) -> None:
@@ -211,6 +212,7 @@ def describe(dataset: Dataset) -> DataFile:
         licence=dataset.licence,
         text_column=dataset.text_column,
         label_column=dataset.label_column,
+        zero_is_spam=dataset.zero_is_spam or None,
         **_count(dataset.examples),
     )
 

@@ -99,6 +99,7 @@ def prunable_versions(engine: sa.Engine, registry: ModelRegistry, keep: int) -> 
     served = registry.current_version()
     registry.must_exist(served)
     needed = {served, registry.named("challenger"), rollback_target(history(engine))}
+    needed |= {version for ask in registry.in_use for version in ask()}
     versions = registry.versions()
     return [version for version in versions[: max(len(versions) - keep, 0)] if version not in needed]
 

@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 
 from webapp.errors import HamletError
 from webapp.extras.access.routes import signed_in_only
-from webapp.extras.batch.job_pages import engine
+from webapp.extras.batch.job_routes import engine
 from webapp.extras.lifecycle import switching
 from webapp.extras.lifecycle.comparison import ChangedTerm, Comparison, Differing, changed_terms, compare
 from webapp.extras.lifecycle.reviewed import sampled_examples
@@ -17,7 +17,7 @@ from webapp.extras.lifecycle.view import made_of, numbers
 from webapp.inference import Inference, explain
 from webapp.model import artifact
 from webapp.model.card import read_card
-from webapp.model.datasets import Example
+from webapp.model.data import Example
 from webapp.model.registry import ModelRegistry
 from webapp.model.scoring import SpamModel
 from webapp.web.explanation import Piece, mark
