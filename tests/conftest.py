@@ -162,6 +162,7 @@ def use_models(app, folder):
     inference = app.extensions["inference"]
     registry = ModelRegistry(folder)
     registry.around_use = inference.registry.around_use
+    registry.in_use = inference.registry.in_use
     inference.registry = registry
     app.config["MODELS_FOLDER"] = str(folder)
     return registry

@@ -5,8 +5,10 @@ import datetime as dt
 import html
 import json
 import math
+import os
 import re
 import shutil
+import sys
 
 import pytest
 from conftest import PASSWORD, messages, use_models
@@ -25,9 +27,11 @@ from webapp.extras.stream.handler import Record, prediction
 from webapp.inference import to_response
 from webapp.model import artifact, training
 from webapp.model import registry as registry_module
-from webapp.model.datasets import read_labelled
-from webapp.model.labels import Labels, find_labels, read_labels
+from webapp.model.data import Example, read_labelled
+from webapp.model.labels import Labels, read_labels
+from webapp.model.recipe import fit_with, load_recipe
 from webapp.model.scoring import MOST_CHARACTERS, MOST_TERMS, HamletModel, LinearModel, SpamModel, make_model
+from webapp.model.try_load import try_load
 from webapp.web import words
 from webapp.web.explanation import mark
 
@@ -46,7 +50,8 @@ def saved(tmp_path_factory):
     for name, make in makers.items():
         folders[name] = tmp_path_factory.mktemp(name)
         trained = training.train(
-            [read_labelled(DATA)], fit=lambda examples, weights, make=make: training.fit(examples, weights, make)
+            [read_labelled(DATA, labels=("normal", "urgent"))],
+            fit=lambda examples, weights, make=make: training.fit(examples, weights, make),
         )
         now = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
         version = artifact.save(folders[name], trained.pipeline, trained.card, "joblib", now, trained.reference)
@@ -126,7 +131,7 @@ def test_neither_do_pages_about_two_versions_that_differ(signed_in, urgent_app, 
     reference = artifact.read_reference(registry.folder, first)
     now = dt.datetime(2026, 2, 3, tzinfo=dt.UTC)
     second = artifact.save(registry.folder, registry.current().pipeline, card, "joblib", now, reference)
-    slot(registry).name(second)
+    slot(registry).write(second)
     ids = [signed_in.post("/api/v1/predict", json={"text": text}).json["id"] for text in (URGENT, NORMAL)]
     signed_in.post("/review/sample", data={"size": 2, "days": 1})
     queue = signed_in.get("/review?queue=challenger").text
@@ -140,7 +145,7 @@ def test_neither_do_pages_about_two_versions_that_differ(signed_in, urgent_app, 
 
 def test_a_running_server_speaks_the_words_of_what_is_served_now(saved, models, app, client, monkeypatch):
     """Templates that were rendered before, imported macros too, say the new words after a switch."""
-    monkeypatch.setattr(registry_module, "LOOK_EVERY_S", 0)
+    monkeypatch.setattr(registry_module, "REFRESH_S", 0)
     client.post("/login", data={"password": PASSWORD})
     assert "<h1>Ham or spam?</h1>" in client.get("/").text
     pages = ["/", "/review", "/models", "/models/compare", "/api/docs"]
@@ -272,27 +277,6 @@ def test_an_answer_is_in_the_words_of_the_version_that_gave_it_even_if_another_t
 
 
 @pytest.mark.parametrize(
-    ("words", "found"),
-    [
-        (["toxic", "ok"], ("ok", "toxic")),
-        (["normal", "urgent"], ("normal", "urgent")),
-        (["no", "yes"], ("no", "yes")),
-        (["toxic", "nontoxic"], ("nontoxic", "toxic")),
-        (["urgent", "not urgent"], ("not urgent", "urgent")),
-        (["negative", "positive"], ("negative", "positive")),
-    ],
-)
-def test_the_ordinary_word_is_the_negative_one(words, found):
-    assert find_labels(words) == find_labels(words[::-1]) == found
-
-
-@pytest.mark.parametrize("words", [["cat", "dog"], ["ok", "fine"]])
-def test_where_it_is_not_clear_the_two_choices_are_shown(words):
-    with pytest.raises(BadData, match=r"--labels \w+,\w+ or --labels \w+,\w+"):
-        find_labels(words)
-
-
-@pytest.mark.parametrize(
     "text", ["urgent", "a,b,c", "a,a", ",a", "spam,eggs", "eggs,ham", "a,unsure", f"a,{'b' * 31}", "a,b\x07"]
 )
 def test_labels_that_cannot_be_used_are_refused(text):
@@ -303,11 +287,16 @@ def test_labels_that_cannot_be_used_are_refused(text):
 @pytest.mark.parametrize(
     ("content", "options", "reason"),
     [
-        ("a,x\nb,y\n", [], "Say which of them is looked for"),
-        ("ok,x\ntoxic,y\nbad,z\n", [], "line 4: label 'bad' is one too many beside ok and toxic"),
-        ("ok,x\ntoxic,y\n1,z\n", [], "the labels are ok, toxic, 1"),
-        ("toxic,y\n", [], "all messages are labelled toxic"),
-        ("ok,x\nToxic,y\nrude,z\n", ["--labels", "ok,toxic"], "line 4: label 'rude' is neither ok nor toxic"),
+        ("cat,x\ndog,y\n", [], "the second one here: --labels=cat,dog or --labels=dog,cat"),
+        ("spam,x\nlegit,y\n", [], "the second one here: --labels=legit,spam"),
+        (
+            "ok,x\ntoxic,y\nbad,z\nok,v\ntoxic,w\n",
+            [],
+            "line 4: label 'bad' is unknown. The labels are ok 2, toxic 2, bad 1.",
+        ),
+        ("ham,x\nspam,y\nham,z\nspam,v\nsapm,w\n", [], "line 6: label 'sapm' is unknown. The labels are ham 2, spam 2"),
+        ("toxic,y\n", [], "label 'toxic' is unknown. The labels are toxic 1. Two are needed"),
+        ("ok,x\nToxic,y\nrude,z\n", ["--labels", "ok,toxic"], "line 4: label 'rude' is unknown. The labels are"),
         ("ok,x\n", ["--labels", "ok"], "write it as NEGATIVE,POSITIVE"),
     ],
 )
@@ -327,14 +316,14 @@ def test_given_labels_count_whatever_the_file_has_for_them(tmp_path):
 
 def test_train_says_which_label_is_which_and_the_whole_way_works(flask, models, app, client):
     """As docs/own_model.md shows it."""
-    result = flask("train", DATA, "--use")
+    result = flask("train", DATA, "--labels", "normal,urgent", "--use")
     assert result.exit_code == 0, result.output
     assert "The labels are normal and urgent; urgent is the one that is looked for." in result.output
     assert "urgent caught" in result.output
     assert "normal called urgent" in result.output
     assert not INNER_WORDS.search(result.output)
     assert client.post("/api/v1/predict", json={"text": URGENT}).json["label"] == "urgent"
-    assert "says nothing about new messages" in flask("evaluate", DATA).stderr
+    assert "has learnt 227 of these 227 messages" in flask("evaluate", DATA).stderr
 
 
 # --- Pipelines that are no sum ---
@@ -401,8 +390,201 @@ def test_the_explanation_has_a_bounded_cost(text, monkeypatch):
 
 
 def test_a_pipeline_of_other_classes_or_without_probabilities_is_no_model():
-    with pytest.raises(ModelUnusable, match="its classes are cat and dog"):
+    with pytest.raises(ModelUnusable, match="classes are cat and dog"):
         make_model(fitted(MultinomialNB(), names=("cat", "dog")), "v", 0.5)
     three = Pipeline([("words", CountVectorizer()), ("bayes", MultinomialNB())]).fit(["one", "two", "three"], [1, 2, 3])
     with pytest.raises(ModelUnusable, match="two classes"):
         make_model(three, "v", 0.5)
+
+
+# --- One's own recipe ---
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    """Write a module of one's own into the working directory; return how --pipeline names its function."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+    def write(code, name="my_recipe"):
+        (tmp_path / f"{name}.py").write_text(code)
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        return f"{name}:make_pipeline"
+
+    return write
+
+
+def test_the_recipe_of_the_documentation_works(flask, models, client, recipe):
+    result = flask("train", DATA, "--labels", "normal,urgent", "--pipeline", recipe(RECIPE), "--use")
+    assert result.exit_code == 0, result.output
+    version = (models / "current").read_text().strip()
+    card = artifact.read_card(models, version)
+    assert (card.pipeline, card.labels) == ("my_recipe:make_pipeline", ("normal", "urgent"))
+    assert client.post("/api/v1/predict", json={"text": URGENT}).json["label"] == "urgent"
+
+
+HEAD = """
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.compose import ColumnTransformer
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.naive_bayes import MultinomialNB
+from sklearn.pipeline import make_pipeline as pipe
+from sklearn.svm import LinearSVC
+
+class Odd(ClassifierMixin, BaseEstimator):
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        return self
+    def predict_proba(self, X):
+        return np.full((X.shape[0], 2), 0.75)
+
+class Missing(Odd):
+    def predict_proba(self, X):
+        return np.full((X.shape[0], 2), np.nan)
+
+class OneColumn(Odd):
+    def predict_proba(self, X):
+        return np.full(X.shape[0], 0.5)
+
+class Zeros(Odd):
+    def fit(self, X, y):
+        if set(y) != {0, 1}:
+            raise ValueError(f"Expected classes [0 1], got {sorted(set(y))}")
+"""
+MODULE = "Its module must lie beside wsgi.py"
+RECIPES = [
+    ("make_pipeline = 7", "TypeError"),
+    ("def make_pipeline(): return 7", "gives no sklearn.pipeline.Pipeline, but a int"),
+    ("def make_pipeline(): return MultinomialNB()", "It takes the vectoriser and the classifier"),
+    ("def make_pipeline(): 1 / 0", "ZeroDivisionError"),
+    ("import nowhere_to_be_found", "No module named 'nowhere_to_be_found'"),
+    ("something = 1", "has no attribute 'make_pipeline'"),
+    ("make_pipeline = pipe(CountVectorizer(), LinearSVC())", "LinearSVC gives no probabilities"),
+    ("make_pipeline = pipe(CountVectorizer(tokenizer=lambda s: s.split()), MultinomialNB())", "Write a lambda"),
+    ("make_pipeline = pipe(TfidfVectorizer(), MultinomialNB(alpha=-1))", "cannot be fitted (InvalidParameterError"),
+    ("make_pipeline = pipe(TfidfVectorizer(), Zeros())", "y holds the words 'ham' and 'spam'"),
+    (
+        'make_pipeline = pipe(ColumnTransformer([("t", TfidfVectorizer(), "text")]), MultinomialNB())',
+        "X is a list of str",
+    ),
+    ("make_pipeline = pipe(TfidfVectorizer(), Odd())", "not from 0 to 1, or do not add up to 1"),
+    ("make_pipeline = pipe(TfidfVectorizer(), Missing())", "not from 0 to 1"),
+    ("make_pipeline = pipe(TfidfVectorizer(), OneColumn())", "numbers, not 2 x 2"),
+    (
+        'make_pipeline = pipe(TfidfVectorizer(), GridSearchCV(LogisticRegression(), {"C": [1, 9]}, scoring="f1"))',
+        "make_scorer(f1_score, pos_label='spam')",
+    ),
+]
+
+
+@pytest.mark.parametrize(("code", "reason"), RECIPES)
+def test_a_recipe_that_cannot_be_used_gets_one_clear_line(flask, models, labelled, recipe, code, reason):
+    before = sorted(models.iterdir())
+    result = flask("train", labelled, "--pipeline", recipe(HEAD + code))
+    assert (result.exit_code, reason in result.stderr) == (2, True), result.stderr
+    assert (MODULE in result.stderr) == ("No module" in reason)  # that is no help for any other mistake
+    assert len([line for line in result.stderr.splitlines() if line.startswith("Error")]) == 1
+    assert "Traceback" not in result.output
+    assert sorted(models.iterdir()) == before
+
+
+def test_what_cannot_be_saved_is_refused_before_the_fit(recipe):
+    code = "make_pipeline = pipe(TfidfVectorizer(preprocessor=lambda text: text), MultinomialNB())"
+    with pytest.raises(BadData, match="Write a lambda"):
+        load_recipe(recipe(HEAD + code))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "make_pipeline = pipe(TfidfVectorizer(), MultinomialNB())",
+        'make_pipeline = GridSearchCV(pipe(TfidfVectorizer(), MultinomialNB()), {"multinomialnb__alpha": [1]})',
+        'def make_pipeline(): return pipe(TfidfVectorizer(), GridSearchCV(LogisticRegression(), {"C": [1, 9]}, cv=2))',
+    ],
+    ids=["a Pipeline", "a search around it", "a search in it"],
+)
+def test_a_recipe_may_be_a_pipeline_or_a_search(recipe, code):
+    fit = fit_with(recipe(HEAD + code))
+    examples = [Example(text, label == "spam", "file") for label, text in messages(60)]
+    pipeline = fit(examples, {})
+    assert type(pipeline) is Pipeline
+    assert not hasattr(pipeline[-1], "best_estimator_")
+    assert fit(examples, {}) is not pipeline  # each fit is of its own
+
+
+def test_a_recipe_is_named_as_module_and_function(flask, models, labelled):
+    for name in ("my_recipe", "a:b c", ":f"):
+        assert "write it as module:function" in flask("train", labelled, "--pipeline", name).stderr
+    assert "No module named 'nowhere'" in flask("train", labelled, "--pipeline", "nowhere:f").stderr
+
+
+OWN_CLASS = """
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline
+
+class Louder(TransformerMixin, BaseEstimator):
+    def fit(self, texts, y=None): return self
+    def transform(self, texts): return [text.upper() for text in texts]
+
+def make_pipeline():
+    return Pipeline([("louder", Louder()), ("words", CountVectorizer()), ("near", KNeighborsClassifier(3))])
+"""
+
+
+def test_a_model_whose_module_is_gone_is_refused_with_the_reason(flask, models, labelled, recipe):
+    name = recipe(OWN_CLASS, "own_class")
+    assert (
+        "KNeighborsClassifier cannot weigh"
+        in flask("train", labelled, "--pipeline", name, "--weight", "labelled=2").stderr
+    )
+    result = flask("train", labelled, "--pipeline", name)
+    assert result.exit_code == 0, result.output
+    version = max(path.name for path in models.iterdir() if path.is_dir())
+    assert artifact.load(models, version).spam_probabilities(["WIN a free train!!!"]) == [1.0]
+    del sys.modules["own_class"]
+    os.remove("own_class.py")
+    with pytest.raises(ModelUnusable, match=r"No module named 'own_class'.*own_class:make_pipeline.*beside wsgi.py"):
+        artifact.load(models, version)
+
+
+@pytest.mark.real_load
+def test_nothing_is_served_or_tried_that_a_new_server_could_not_load(flask, models, labelled, recipe, client):
+    """The module lies in the working directory of the command, where no server looks, and is loaded here."""
+    first = (models / "current").read_text().strip()
+    assert flask("train", labelled, "--pipeline", recipe(OWN_CLASS, "own_class")).exit_code == 0
+    version = max(path.name for path in models.iterdir() if path.is_dir())
+    assert artifact.load(models, version)  # as this process has the module
+    client.post("/login", data={"password": PASSWORD})
+    for answer in (
+        flask("models", "use", version).output,
+        flask("models", "challenge", version).output,
+        words_of(client.post("/models/use", data={"version": version}).text),
+    ):
+        assert "No module named 'own_class'" in answer
+        assert "served now" not in answer
+    assert (models / "current").read_text().strip() == first
+    assert not (models / "challenger").exists()
+    assert flask("models", "history").output == ""
+
+
+@pytest.mark.real_load
+def test_a_model_that_ends_the_process_is_refused_too(models, monkeypatch):
+    version = (models / "current").read_text().strip()
+    try_load(models, version)
+    (models / "sitecustomize.py").write_text("import os; os._exit(9)")
+    monkeypatch.setenv("PYTHONPATH", str(models))
+    with pytest.raises(ModelUnusable, match="ends the process that loads it .exit status 9."):
+        try_load(models, version)
+
+
+def test_a_card_with_two_equal_labels_is_refused(models):
+    version = (models / "current").read_text().strip()
+    path = models / version / "model_card.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"labels": ["ham", "ham"]}))
+    with pytest.raises(ModelUnusable, match="is not readable"):
+        artifact.verify(models, version)

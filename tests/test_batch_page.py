@@ -17,7 +17,7 @@ from urllib.error import HTTPError
 
 import pytest
 import sqlalchemy as sa
-from conftest import PASSWORD, messages, running_job
+from conftest import PASSWORD, make_job, messages, need_module, running_job
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
@@ -136,10 +136,11 @@ def test_each_format_is_told_and_kept_and_the_column_can_be_named(signed_in, nam
         (b"", "empty.csv", 422, "empty.csv is empty"),
         (b"x", "", 422, "Choose a file first"),
         (b"id,sender\n1,2\n", "a.csv", 422, "id, sender"),
-        (b"\xff\xfei\x00d\x00", "a.csv", 422, "UTF-16"),
+        (b"PK\x03\x04\x14\x00[Content_Types].xml", "a.csv", 422, "a.csv is an Excel file: save it as CSV"),
+        (b"," * 500_001 + b"text\n", "a.csv", 422, "500,002 columns, and at most 1,000"),
         (b"x" * (MAX_UPLOAD + 200_000), "a.csv", 413, "larger than 50 MB"),
     ],
-    ids=["empty", "no file", "no column", "UTF-16", "too large"],
+    ids=["empty", "no file", "no column", "Excel", "columns", "too large"],
 )
 def test_what_cannot_be_used_is_refused_at_once_and_nothing_is_kept(app, signed_in, content, name, status, words):
     answer = upload(signed_in, content, name)
@@ -147,6 +148,68 @@ def test_what_cannot_be_used_is_refused_at_once_and_nothing_is_kept(app, signed_
     assert words in answer.text
     assert "instance" not in answer.text  # no path of the server
     assert list((Path(app.instance_path) / "jobs").glob("*-*")) == []
+
+
+ODD = {
+    "header_over_two_lines.csv": (b'"id\nnumber",text\n1,hello there\n2,win a prize now\n', ""),
+    "commas_in_a_header.tsv": (b"id\ttext, the message, in full\tx\n1\twin a prize\t3\n", "text, the message, in full"),
+    "semicolons.csv": (b"id;text, the message;x\n1;win a prize;2\n", "text, the message"),
+    "half_a_pair.jsonl": (b'{"text":"hi"}\n{"text":"\\ud800"}\n{"text":"x","a":"\\ud800","label":"y"}\n', ""),
+    "nul.csv": (b"id,text\n1,he\x00llo\n2,x\n", ""),
+    "empty_rows.csv": (b"text\n\n\n\n", ""),
+    "no_header.tsv": (b"ham\tsee you\nspam\twin a prize\n", ""),
+}
+
+
+@pytest.mark.parametrize("name", ["a\x01\x1b[31mb.csv", "\u202egpj.csv", "\x1f", *ODD])
+def test_odd_files_and_names_get_a_page_a_preview_and_a_download(app, signed_in, monkeypatch, name):
+    content, column = ODD.get(name, (b"text\nhi\n", ""))
+    runner = app.extensions["runner"]
+    monkeypatch.setattr(runner, "_spawn", lambda job_id, lock: None)  # its work is done here
+    page = upload(signed_in, content, name, text_column=column).headers["Location"]
+    with monkeypatch.context() as patched:
+        patched.setattr(runner, "running_id", lambda: page.rpartition("/")[2])
+        handler = signal.getsignal(signal.SIGTERM)
+        with app.app_context():
+            state = runner.run(page.rpartition("/")[2])
+        signal.signal(signal.SIGTERM, handler)
+    assert state == "done"
+    shown = signed_in.get(page)
+    assert shown.status_code == 200
+    assert ("The first" in shown.text) == (name != "empty_rows.csv")
+    answer = fetch(signed_in, page)
+    assert answer.status_code == 200
+    assert answer.headers["Content-Disposition"].isprintable()
+
+
+def test_a_preview_that_is_not_to_be_had_costs_no_page(app, signed_in):
+    summary = {"rows": 3, "spam": 1, "errors": 0, "histogram": [2, 0, 0, 0, 0, 0, 0, 0, 0, 1], "notices": []}
+    arguments = {"name": "a.csv", "source": "input.csv", "target": "result.csv", "column": "text"}
+    job_id, folder = make_job(app, "batch", "done", arguments, result=summary)
+    for content in (None, b"", b"other,columns\n1,2\n", b"\xff\xfe\x00", b"text,label\nhi,ham\n"):
+        if content is not None:
+            (folder / "result.csv").write_bytes(content)
+        assert signed_in.get(f"/batch/{job_id}").status_code == 200, content
+
+
+def test_a_parquet_file_that_unpacks_to_much_is_refused(signed_in, tmp_path, monkeypatch):
+    pq = need_module("pyarrow.parquet", "pip install -r requirements-parquet.txt")
+    pa = need_module("pyarrow", "pip install -r requirements-parquet.txt")
+    monkeypatch.setattr("webapp.extras.batch.batch_view.MAX_UNPACKED", 5_000_000)
+    pq.write_table(pa.table({"text": ["x" * 100_000] * 1_000}), tmp_path / "a.parquet")
+    answer = upload(signed_in, (tmp_path / "a.parquet").read_bytes(), "a.parquet")
+    assert answer.status_code == 422
+    assert "a.parquet unpacks to more than" in answer.text
+
+
+def test_the_version_of_an_interrupted_run_is_kept(app, models):
+    registry = app.extensions["inference"].registry
+    arguments = {"name": "a.csv", "source": "input.csv", "target": "result.csv", "text_column": "text"}
+    state = {"input": {}, "options": {}, "model_version": "the old one"}
+    for how in ("done", "interrupted"):
+        _, folder = make_job(app, "batch", how, arguments)
+        (folder / "result.csv.partial.json").write_text(json.dumps(state | {"model_version": how}))
+    assert {version for ask in registry.in_use for version in ask()} == {"interrupted"}
 
 
 def test_a_second_file_has_to_wait(app, signed_in):

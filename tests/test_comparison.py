@@ -6,7 +6,7 @@ from conftest import make_version
 
 from webapp.extras.lifecycle.comparison import Duel, changed_terms, compare
 from webapp.model import artifact
-from webapp.model.datasets import Example
+from webapp.model.data import Example
 
 
 class Stub:

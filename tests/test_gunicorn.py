@@ -82,7 +82,7 @@ SLOW = {  # what a client sends before it falls silent
     "half a body, asked for": JSON + b"Expect: 100-continue\r\nContent-Length: 100\r\n\r\n{",
     "half a chunk": JSON + b"Transfer-Encoding: chunked\r\n\r\n64\r\n{",
     "little of much": b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 40000000\r\n\r\n{",
-    "no reading": b"GET /static/style.css HTTP/1.1\r\nHost: x\r\n\r\n" * 400,
+    "no reading": b"GET /bootstrap/static/css/bootstrap.min.css HTTP/1.1\r\nHost: x\r\n\r\n" * 40,
 }
 
 

@@ -25,7 +25,7 @@ from webapp.errors import BadData
 from webapp.extras.lifecycle.correction import fine_tune
 from webapp.model import artifact, importing
 from webapp.model import registry as registry_module
-from webapp.model.datasets import Example
+from webapp.model.data import Example
 from webapp.model.labels import Labels
 from webapp.model.scoring import make_model
 
@@ -40,7 +40,7 @@ NUMBERS = [int(word == "urgent") for word in WORDS]
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    monkeypatch.setattr(registry_module, "LOOK_EVERY_S", 0)  # notice a switch at the next request
+    monkeypatch.setattr(registry_module, "REFRESH_S", 0)  # notice a switch at the next request
 
 
 @pytest.fixture

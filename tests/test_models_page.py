@@ -15,14 +15,14 @@ from webapp.extras.review import samples
 from webapp.extras.review.reviews import give_review
 from webapp.model import artifact
 from webapp.model import registry as registry_module
-from webapp.model.datasets import read_labelled
+from webapp.model.data import read_labelled
 
 SCRIPT = "<script>alert(1)</script> call me"
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    monkeypatch.setattr(registry_module, "LOOK_EVERY_S", 0)  # notice a switch at the next request
+    monkeypatch.setattr(registry_module, "REFRESH_S", 0)  # notice a switch at the next request
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from webapp.extras.review.samples import draw
 from webapp.extras.tools.demo import read_messages
 from webapp.log.ids import first_id
 from webapp.log.tables import predictions
-from webapp.model.datasets import copy_keys, read_labelled
+from webapp.model.data import copy_keys, read_labelled
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
@@ -223,7 +223,7 @@ def test_without_a_model_the_figures_of_the_log_are_there_all_the_same(app, clie
     send(client, 4)
     (models / "current").write_text("nothing\n")
     registry = app.extensions["inference"].registry
-    registry._current._look_again_at, registry._current.model = 0.0, None
+    registry._current._refresh_at, registry._current.model = 0.0, None
     broken = figures(app)
     assert broken["traffic"]["predictions"] == 4
     assert broken["verdict"]["state"] == "attention"

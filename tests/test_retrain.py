@@ -27,7 +27,7 @@ from webapp.extras.review.samples import counted_members, draw, other_reviews
 from webapp.log.export import purge
 from webapp.log.tables import fitted_reviews
 from webapp.model import artifact, evaluation, training
-from webapp.model.datasets import Example, bucket, read_labelled
+from webapp.model.data import Example, bucket, read_labelled
 from webapp.model.scoring import make_model
 
 YEAR = dt.timedelta(days=365)

@@ -404,20 +404,20 @@ def test_a_bad_row_is_named_and_nothing_of_the_file_is_stored(app, flask, ids, r
 def test_a_file_with_other_columns_is_refused(flask, content):
     result = flask("review", "import", "-", input=content)
     assert result.exit_code == 2
-    assert "id,true_label" in result.output
+    assert "id,true_label" in result.output or "is empty" in result.output
 
 
 def test_predictions_are_logged_while_a_file_is_read(app, flask, ids):
     """Only the copying at the end locks the log."""
 
-    class SlowFile(io.StringIO):
-        def __next__(self):
+    class SlowFile(io.BytesIO):
+        def readinto(self, buffer):
             app.extensions["inference"].predict([HAM], "api")[0]
-            return super().__next__()
+            return super().readinto(buffer)
 
     from webapp.extras.review.import_reviews import import_reviews
 
-    result = import_reviews(app.extensions["engine"], SlowFile(as_csv((ids[0], "ham"), (ids[1], "ham"))))
+    result = import_reviews(app.extensions["engine"], SlowFile(as_csv((ids[0], "ham"), (ids[1], "ham")).encode()))
     assert result.new == 2
     assert len(stored(app, predictions)) > 30
 

@@ -13,7 +13,7 @@ from webapp.config import FLASK
 from webapp.errors import BadData, HamletError
 from webapp.model import artifact, writable
 from webapp.model.card import Card, Imported, read_card
-from webapp.model.labels import read_labels
+from webapp.model.labels import read_names
 from webapp.model.registry import Slot
 
 models = ClearGroup("models", help="See the saved versions of the model, and choose which one is served.")
@@ -39,7 +39,7 @@ def list_models() -> None:
 
 def _named(slot: Slot) -> str | None:
     try:
-        return slot.named()
+        return slot.read()
     except HamletError:
         return None
 
@@ -87,7 +87,7 @@ def verify_models(context: click.Context) -> None:
         except HamletError as error:
             broken += 1
             click.echo(f"{version}  NOT USABLE: {error}")
-    for chosen in (slot.named() for slot in registry.slots):
+    for chosen in (slot.read() for slot in registry.slots):
         if chosen and chosen not in registry.versions():
             broken += 1
             click.echo(f"{chosen}  NOT USABLE: it is chosen, but not there")
@@ -147,7 +147,7 @@ def import_model(
     It is a Pipeline that takes texts, or a classifier, whose vectoriser is in another file.
     """
     from webapp.model import importing, training
-    from webapp.model.datasets import read_labelled
+    from webapp.model.data import read_labelled
 
     sources = [importing.read_source(path) for path in (file, vectorizer) if path]
     if not yes and any(source.runs_code for source in sources):
@@ -159,9 +159,11 @@ def import_model(
         )
     registry = current_inference().registry
     check_folder(registry.folder)
-    labels = read_labels(words) if words else None
+    labels = read_names(words) if words else None
     model = importing.import_model(sources[0], sources[1] if vectorizer else None, labels, threshold)
     datasets = [read_labelled(Path(name), labels=model.labels) for name in files]
+    for notice in (notice for dataset in datasets for notice in dataset.notices):
+        click.echo(notice, err=True)
     metrics = {"held_out": training.evaluate(model, datasets)} if datasets else {}
     card = Card(
         labels=(model.labels.ham, model.labels.spam),

@@ -2,8 +2,9 @@
 
 import datetime as dt
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -21,31 +22,39 @@ from webapp.model.labels import SPAM_OR_HAM, Labels, read_labels
 from webapp.model.registry import ModelRegistry
 
 DATA_OPTIONS = (
-    click.option("--text-column", help="The column with the messages, where it is not text, v2, content or message."),
-    click.option("--label-column", help="The column with the labels, where it is not label, v1, class or category."),
+    click.option("--text-column", help="The column with the messages, where it has no usual name such as text."),
+    click.option("--label-column", help="The column with the labels, where it has no usual name such as label."),
+    click.option(
+        "--labels",
+        "words",
+        metavar="NEGATIVE,POSITIVE",
+        help="The two labels in the files, the one that is looked for last, such as normal,urgent; 0 and 1 may stand "
+        "for them. By default ham,spam. With spam,ham they are these two, but 0 is spam and 1 is ham.",
+    ),
 )
+OPPOSITE = 0.9  # of the verdicts that differ: no two spam models disagree so much, but for what they call spam
 
 
-def _data_options(command: Any) -> Any:
-    for option in DATA_OPTIONS:
+def data_options(command: Any) -> Any:
+    """Add the options that say how labelled files are to be read."""
+    for option in reversed(DATA_OPTIONS):
         command = option(command)
     return command
 
 
-def _read(
+def read_files(
     files: Iterable[str],
     text_column: str | None,
     label_column: str | None,
-    licences: dict[str, str],
-    labels: Labels | None,
+    labels: Sequence[str] | None,
+    licences: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Any]:
-    """Read files that are all labelled with the given words, or else with those of the first."""
-    from webapp.model.datasets import read_labelled
+    """Read labelled files, and say what was taken, cut and left out; raises BadData."""
+    from webapp.model.data import read_labelled
 
     datasets = []
     for file in files:
         dataset = read_labelled(Path(file), text_column, label_column, labels)
-        labels = dataset.labels
         dataset.licence = next(
             (licence for start, licence in licences.items() if dataset.name.startswith(start)), dataset.licence
         )
@@ -57,7 +66,7 @@ def _read(
 
 @click.command(cls=Clear)
 @click.argument("files", nargs=-1, required=True)
-@_data_options
+@data_options
 @click.option(
     "--test",
     "tests",
@@ -73,13 +82,6 @@ def _read(
 )
 @click.option(
     "--weight", "weights", multiple=True, metavar="SOURCE=NUMBER", help="How much a message of a source counts; else 1."
-)
-@click.option(
-    "--labels",
-    "words",
-    metavar="NEGATIVE,POSITIVE",
-    help="The two labels in the files, the one that is looked for last, such as normal,urgent; 0 and 1 may stand for "
-    "them. By default ham,spam, or the two that are found, if one is called normal, ok, no or the like.",
 )
 @click.option(
     "--pipeline",
@@ -126,6 +128,7 @@ def train(
 ) -> None:
     """Train a new version of the model on labelled FILES (CSV or TSV, plain or gzip'd)."""
     from webapp.model import training
+    from webapp.model.data import drop_copies, summary
     from webapp.model.recipe import fit_with
 
     for item in licences:
@@ -141,9 +144,10 @@ def train(
     check_folder(current_inference().registry.folder)
     if file_format == "skops":
         artifact.skops_io()  # now, and not after the training
-    datasets = _read(files, text_column, label_column, by_name, read_labels(words) if words else None)
+    given = read_labels(words) if words else None
+    datasets = read_files(files, text_column, label_column, given, by_name)
     labels = datasets[0].labels
-    unseen = _read(tests, text_column, label_column, by_name, labels)
+    unseen = read_files(tests, text_column, label_column, given, by_name)
     fit = fit_with(pipeline) if pipeline else training.fit
     note_learnt: Callable[[str], None] = lambda version: None  # noqa: E731
     if with_reviews:
@@ -156,10 +160,8 @@ def train(
     with click.progressbar(length=6 + len(unseen), label="Training", item_show_func=lambda step: step or "") as bar:
         result = training.train(datasets, unseen, by_source, threshold, lambda step: bar.update(1, step), fit)
     card = result.card.model_copy(update={"pipeline": pipeline})
-    messages = card.messages
-    click.echo(
-        f"{messages.messages:,} messages ({messages.spam:,} {labels.spam}), {messages.copies_dropped:,} copies dropped."
-    )
+    examples = [example for dataset in datasets for example in dataset.examples]
+    click.echo(summary(examples, drop_copies(examples), labels))
     for name, metrics in card.metrics.items():
         print_report(name.replace("_", "-"), metrics, labels)
 
@@ -205,23 +207,54 @@ def _compare_with_current(registry: ModelRegistry, version: str, texts: list[str
             f"Compared with {current.version}, which is served now, {differ} of {len(texts):,} "
             f"held-out verdicts differ; the largest difference in probability is {largest:.2g}."
         )
+        if differ > OPPOSITE * len(texts):
+            warn_opposite()
 
 
 @click.command(cls=Clear)
 @click.argument("files", nargs=-1, required=True)
-@_data_options
+@data_options
 @with_appcontext
-def evaluate(files: tuple[str, ...], text_column: str | None, label_column: str | None) -> None:
+def evaluate(files: tuple[str, ...], text_column: str | None, label_column: str | None, words: str | None) -> None:
     """Measure the current model on labelled FILES."""
     from webapp.model import training
+    from webapp.model.data import drop_copies, summary
 
     registry = current_inference().registry
     model = registry.current()
-    datasets = _read(files, text_column, label_column, {}, model.labels)
-    trained_on = {file.sha256 for file in read_card(registry.folder, model.version).data}
-    for dataset in datasets:
-        if dataset.sha256 in trained_on:
-            click.echo(
-                f"Notice: the model was trained on {dataset.name}, so this says nothing about new messages.", err=True
-            )
-    print_report(f"model {model.version}", training.evaluate(model, datasets), model.labels)
+    datasets = read_files(files, text_column, label_column, read_labels(words) if words else model.labels)
+    examples = [example for dataset in datasets for example in dataset.examples]
+    kept = drop_copies(examples)
+    click.echo(summary(examples, kept, model.labels))
+    say_learnt(registry, model.version, datasets, [example.text for example in kept])
+    report = training.evaluate(model, datasets)
+    print_report(f"model {model.version}", report, model.labels)
+    if len(kept) > 1 and (report.accuracy.value or 0) < 1 - OPPOSITE:
+        warn_opposite()
+
+
+def warn_opposite() -> None:
+    """Say loudly that the files seem to have the two labels exchanged."""
+    click.secho(
+        "WARNING: nearly all verdicts are the opposite. Does 0 mean spam and 1 ham in your files? Then say so with "
+        "--labels spam,ham.",
+        err=True,
+        bold=True,
+    )
+
+
+def say_learnt(registry: ModelRegistry, version: str, datasets: Sequence[Any], texts: Sequence[str]) -> None:
+    """Say how many of the texts of labelled files a version has learnt, whatever the files are called now."""
+    from webapp.model.data import are_known
+
+    reference = artifact.read_reference(registry.folder, version)
+    trained_on = {file.sha256 for file in read_card(registry.folder, version).data}
+    known = sum(are_known(texts, reference.get("learnt", ""))) if reference else 0
+    if not known:  # versions made before texts were noted know their files
+        known = sum(len(dataset.examples) for dataset in datasets if dataset.sha256 in trained_on)
+    if known:
+        click.echo(
+            f"Notice: {version} has learnt {min(known, len(texts)):,} of these {len(texts):,} messages, "
+            "so this says little about new ones.",
+            err=True,
+        )

@@ -44,16 +44,6 @@ class Kept(Counts):
     copies_dropped: int = 0
 
 
-class Split(_Part):
-    """How the messages were divided for measuring."""
-
-    rule: str = ""
-    training_buckets: list[int] = []
-    training_part: Counts = Counts()
-    held_out_part: Counts = Counts()
-    note: str = ""
-
-
 class DataFile(Counts):
     """A file that the model was trained on; the columns are named where they were asked for."""
 
@@ -62,6 +52,7 @@ class DataFile(Counts):
     licence: str
     text_column: str | None = None
     label_column: str | None = None
+    zero_is_spam: bool | None = None  # where 0 stands for spam and 1 for ham
 
 
 class ModelFile(_Part):
@@ -118,7 +109,7 @@ class Card(_Part):
     recipe: dict[str, dict[str, Any]] = {}  # the parameters of each step
     data: list[DataFile]
     messages: Kept = Kept()
-    split: Split = Split()
+    split: dict[str, Any] = {}  # how they were divided for measuring
     metrics: dict[str, Metrics] = {}
     retraining: Retraining | None = None
     imported: Imported | None = None

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from webapp.config import FLASK
 from webapp.errors import BadData, ModelUnusable
 from webapp.model.artifact import detect_format, from_bytes
-from webapp.model.labels import SPAM_OR_HAM, Labels, find_labels
+from webapp.model.labels import SPAM_OR_HAM, Labels
 from webapp.model.scoring import SpamModel, make_model
 
 SEARCHES = (GridSearchCV, RandomizedSearchCV)  # for the best parameters
@@ -154,7 +154,13 @@ def _joined(model: Any, vectorizer: Any, source: Source) -> Any:
 def _labels_of(classes: list[str], source: Source) -> Labels:
     if len(classes) != 2:
         raise BadData(f"{source.path} tells {len(classes)} classes apart ({', '.join(classes[:5])}); Hamlet takes two.")
-    return SPAM_OR_HAM if set(classes) in CLASSES else find_labels(classes)
+    if set(classes) in CLASSES:
+        return SPAM_OR_HAM
+    one, other = sorted(classes)
+    raise BadData(
+        f"{source.path} tells {one} and {other} apart. Say which of them is looked for, the second one here: "
+        f"--labels {one},{other} or --labels {other},{one}"
+    )
 
 
 def _advice(error: ModelUnusable, vectorizer: Any) -> str:

@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 
 from webapp.errors import BadData, ModelUnusable
 from webapp.model import artifact, training
-from webapp.model.datasets import Example
+from webapp.model.data import Example
 from webapp.model.importing import SEARCHES, without_probabilities
 from webapp.model.scoring import make_model
 

@@ -6,7 +6,7 @@ them is saved with each version of the model, and a comparison must not find tha
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple, NotRequired, TypedDict
 
 from webapp.model.reading import count_capitals, count_digits, counter_of, read_message
 from webapp.model.scoring import SpamModel
@@ -47,6 +47,7 @@ class Reference(TypedDict):
     traits: dict[str, list[float]]  # name -> one value per message
     called_spam: float  # share
     token_shares: dict[str, float]  # token -> share of the messages that hold it
+    learnt: NotRequired[str]  # data.fingerprints of all messages that the model was fitted on
 
 
 def observe(model: SpamModel, text: str, spam_probability: float | None = None) -> Observed:

@@ -49,9 +49,9 @@ class Score(NamedTuple):
 def make_model(pipeline: Pipeline, version: str, threshold: float, labels: Labels = SPAM_OR_HAM) -> "SpamModel":
     """Return a fitted Pipeline as a model; raises ModelUnusable where it gives no probabilities of the two labels."""
     if not isinstance(pipeline, Pipeline):
-        raise ModelUnusable(f"it is no scikit-learn Pipeline, but a {type(pipeline).__name__}")
+        raise ModelUnusable(f"The model is no scikit-learn Pipeline, but a {type(pipeline).__name__}")
     if not hasattr(pipeline, "predict_proba") or len(getattr(pipeline, "classes_", ())) != 2:
-        raise ModelUnusable("it gives no probabilities of two classes")
+        raise ModelUnusable("The Pipeline gives no probabilities of two classes")
     if [type(step) for _, step in pipeline.steps] == [MessageVectorizer, LogisticRegression]:
         return HamletModel(pipeline, version, threshold, labels)
     terms = _linear_terms(pipeline)
@@ -65,7 +65,7 @@ def make_model(pipeline: Pipeline, version: str, threshold: float, labels: Label
     except ModelUnusable:
         raise
     except Exception as error:  # it may be somebody's own code
-        raise ModelUnusable(f"its predict_proba fails ({type(error).__name__}: {error})") from error
+        raise ModelUnusable(f"The Pipeline's predict_proba fails ({type(error).__name__}: {error})") from error
     return model
 
 
@@ -125,10 +125,12 @@ class SpamModel:
         probabilities = np.asarray(found, dtype=float)
         if probabilities.shape != (messages, 2):
             shape = " x ".join(map(str, probabilities.shape))
-            raise ModelUnusable(f"its predict_proba returns {shape} numbers, not {messages} x 2")
+            raise ModelUnusable(f"The Pipeline's predict_proba returns {shape} numbers, not {messages} x 2")
         in_range = (probabilities >= -ROUNDING) & (probabilities <= 1 + ROUNDING)  # false for NaN
         if not in_range.all() or (np.abs(probabilities.sum(axis=1) - 1) > 1000 * ROUNDING).any():
-            raise ModelUnusable("its predict_proba returns pairs that are not from 0 to 1, or do not add up to 1")
+            raise ModelUnusable(
+                "The Pipeline's predict_proba returns pairs that are not from 0 to 1, or do not add up to 1"
+            )
         return probabilities[:, self.spam_index].clip(0, 1)
 
 
@@ -314,7 +316,7 @@ def _index_of_spam(classes: list[str], labels: Labels) -> int:
     for ham, spam in (SPAM_OR_HAM, labels, ("0", "1"), ("false", "true")):
         if {ham, spam} == set(classes):
             return classes.index(spam)
-    raise ModelUnusable(f"its classes are {' and '.join(classes)}, its labels {' and '.join(labels)}")
+    raise ModelUnusable(f"The Pipeline's classes are {' and '.join(classes)}, the labels {' and '.join(labels)}")
 
 
 def _vocabulary(pipeline: Pipeline) -> Container[str] | None:

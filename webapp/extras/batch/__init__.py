@@ -9,6 +9,7 @@ from flask_openapi3 import OpenAPI
 from webapp.config import environment
 from webapp.extras.batch import routes
 from webapp.extras.batch.commands import batch, batch_job, job
+from webapp.extras.batch.run import read_state
 from webapp.extras.batch.runner import Runner
 
 
@@ -18,6 +19,14 @@ def init_app(app: OpenAPI) -> None:
     runner = app.extensions["runner"] = Runner(instance_folder, environment(app.config, instance_folder))
     runner.kinds["batch"] = batch_job
 
+    def versions_of_interrupted_runs() -> set[str]:
+        states = (
+            read_state(runner.folder(job.id) / job.arguments["target"])
+            for job in runner.list_jobs()
+            if job.kind == "batch" and job.state != "done"
+        )
+        return {state.model_version for state in states if state}
+
     def purge_jobs(_connection: sa.Connection, before: dt.datetime) -> None:
         runner.remove_old(before)
 
@@ -25,4 +34,5 @@ def init_app(app: OpenAPI) -> None:
         routes.blueprint.cli.add_command(command)
     app.register_blueprint(routes.blueprint, cli_group=None)
     app.extensions["private_menu"].append(("batch.page", "Batch"))
+    app.extensions["inference"].registry.in_use.append(versions_of_interrupted_runs)
     app.extensions["purge_hooks"].append(purge_jobs)

@@ -1,6 +1,7 @@
 """flask batch, and flask job: the same for the server, in a process of its own."""
 
 import os
+import signal
 import sys
 import time
 from dataclasses import asdict
@@ -44,7 +45,7 @@ def batch(
     and error added.
 
     CSV, TSV, JSON Lines, plain or gzip'd, or Parquet; - is standard input or output. Without OUT, messages.csv becomes
-    messages.predictions.csv. Everything else in a row is passed on unchanged.
+    messages.predictions.csv. All other values in a row stay as they are; the text is written as UTF-8.
 
     Exit code: 0 all rows scored, 1 some could not be (see their column error), 2 not finished, 130 interrupted.
     """
@@ -69,11 +70,14 @@ def batch(
             workers=workers,
         )
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # pressed again, it must not end this with another exit code
         show.end()
         how = "" if is_pipe or to_pipe else " Go on with --resume."
         click.echo(f"Interrupted after {show.rows:,} rows.{how}", err=True)
         click.get_current_context().exit(INTERRUPTED)
     show.end()
+    for notice in summary.notices:
+        click.echo(notice, err=True)
     if summary.was_complete:
         click.echo(f"{target} is complete already.", err=True)
     else:
@@ -154,16 +158,22 @@ def batch_job(job: "Job", folder: Path, report: "Report") -> dict[str, Any]:
                 words += f", {_duration((time.monotonic() - first[0]) / seen * (1 - now.done_share))} left"
         report(now.done_share, words)
 
-    summary = run_batch(
-        current_inference(),
-        folder / job.arguments["source"],
-        folder / job.arguments["target"],
-        text_column=job.arguments["text_column"],
-        log=True,
-        resume=True,  # begins where there is nothing to go on from
-        progress=progress,
-    )
-    return asdict(summary)
+    source, name = folder / job.arguments["source"], job.arguments["name"]
+    try:
+        summary = run_batch(
+            current_inference(),
+            source,
+            folder / job.arguments["target"],
+            text_column=job.arguments["text_column"],
+            log=True,
+            resume=True,  # begins where there is nothing to go on from
+            progress=progress,
+        )
+    except BadData as error:  # for people who know their file, not ours
+        raise BadData(str(error).replace(str(source), name)) from error
+    result = asdict(summary)
+    result["notices"] = [notice.replace(str(source), name) for notice in summary.notices]
+    return result
 
 
 def _duration(seconds: float) -> str:

@@ -23,9 +23,9 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from webapp.config import JOBS_KEPT_DAYS, MAX_UPLOAD
 from webapp.errors import BadData, HamletError, InvalidInput, JobRunning, LogUnavailable, NotReady
 from webapp.extras.access.routes import signed_in, signed_in_only
-from webapp.extras.batch import job_pages as jobs
-from webapp.extras.batch.batch_view import histogram, input_name, look, preview, shown_ago
-from webapp.extras.batch.job_pages import runner
+from webapp.extras.batch import job_routes as jobs
+from webapp.extras.batch.batch_view import check_upload, histogram, input_name, preview, shown_ago
+from webapp.extras.batch.job_routes import runner
 from webapp.extras.batch.runner import Job
 from webapp.inference import Inference
 
@@ -34,6 +34,7 @@ CONTENT_TYPES = {
     ".tsv": "text/tab-separated-values",
     ".jsonl": "application/jsonl",
     ".gz": "application/gzip",
+    ".parquet": "application/vnd.apache.parquet",
 }
 
 blueprint = Blueprint("batch", __name__, url_prefix="/batch")
@@ -89,8 +90,8 @@ def _start(file: FileStorage, name: str, text_column: str | None) -> str:
         try:
             source = input_name(name)
             file.save(folder / source)
-            target, text_column = look(folder / source, name, text_column)
-            arguments = {"name": name, "source": source, "target": target, "text_column": text_column}
+            target, column = check_upload(folder / source, name, text_column)
+            arguments = {"name": name, "source": source, "target": target, "text_column": text_column, "column": column}
             return jobs.start("batch", arguments, job_id)
         except (OSError, HamletError):
             runner().discard(job_id)
@@ -128,7 +129,7 @@ def run(job_id: str) -> str:
         days=JOBS_KEPT_DAYS,
         ago=shown_ago,
         chart=histogram(job.result["histogram"]) if done and job.result else None,
-        preview=preview(_file(job, "target"), job.arguments["text_column"]) if done else None,
+        preview=preview(_file(job, "target"), job.arguments["column"]) if done else None,
     )
 
 

@@ -10,11 +10,13 @@ from flask.cli import with_appcontext
 
 from webapp.cli.command import Clear, ClearGroup, check_folder, current_inference
 from webapp.cli.models import WHY, who
+from webapp.cli.train import data_options, read_files
 from webapp.config import FLASK
 from webapp.errors import BadData
 from webapp.extras.lifecycle import switching
 from webapp.model import artifact
 from webapp.model.card import read_card
+from webapp.model.labels import read_labels
 from webapp.model.registry import ModelRegistry
 
 if TYPE_CHECKING:
@@ -171,7 +173,8 @@ def prune_models(keep: int, yes: bool) -> None:
     metavar="FILE",
     help="Labelled messages; may be repeated. By default the reviewed random samples. What one has learnt is left out.",
 )
-def compare_models(first: str, second: str, files: tuple[str, ...]) -> None:
+@data_options
+def compare_models(first: str, second: str, files: tuple[str, ...], **how: str | None) -> None:
     """Compare two versions, FIRST and SECOND, on the same labelled messages: is one of them better, and where?"""
     from webapp.extras.lifecycle.comparison import changed_terms, compare
 
@@ -179,7 +182,7 @@ def compare_models(first: str, second: str, files: tuple[str, ...]) -> None:
     for version in (first, second):
         registry.must_exist(version)
     one, other = (artifact.load(registry.folder, version) for version in (first, second))
-    found = compare(one, other, _labelled(registry, (first, second), files))
+    found = compare(one, other, _labelled(registry, (first, second), files, **how))
     click.echo(f"{first} was right on {found.first_accuracy} of {found.messages:,} messages")
     click.echo(f"{second} was right on {found.second_accuracy}")
     click.echo(f"both {found.both_right:,}, neither {found.neither_right:,}", nl=False)
@@ -198,10 +201,17 @@ def compare_models(first: str, second: str, files: tuple[str, ...]) -> None:
             click.echo(f"  {term.first:+7.3f} {term.second:+7.3f}  {term.term}")
 
 
-def _labelled(registry: ModelRegistry, versions: tuple[str, str], files: tuple[str, ...]) -> list[Any]:
+def _labelled(
+    registry: ModelRegistry,
+    versions: tuple[str, str],
+    files: tuple[str, ...],
+    text_column: str | None,
+    label_column: str | None,
+    words: str | None,
+) -> list[Any]:
     """Return the messages to compare on, without those that one of the versions has learnt; raises BadData."""
     from webapp.extras.lifecycle.reviewed import learnt_keys, sampled_examples
-    from webapp.model.datasets import copy_keys, drop_copies, read_labelled
+    from webapp.model.data import are_known, copy_keys, drop_copies, summary
 
     engine = current_app.extensions["engine"]
     if not files:
@@ -213,17 +223,24 @@ def _labelled(registry: ModelRegistry, versions: tuple[str, str], files: tuple[s
             )
         click.echo("On the reviewed messages of random samples that neither has learnt:")
         return examples
-    found, learnt = [], learnt_keys(engine, registry, versions)
-    for file in files:
-        dataset = read_labelled(Path(file), labels=registry.labels())
-        known_to = [
-            v for v in versions if dataset.sha256 in {entry.sha256 for entry in read_card(registry.folder, v).data}
-        ]
-        kept = [] if known_to else [one for one in dataset.examples if not copy_keys(one.text) & learnt]
-        if len(kept) < len(dataset.examples):
-            left_out = f"{len(dataset.examples) - len(kept):,} messages of {dataset.name} are left out"
-            click.echo(f"{left_out}: {' and '.join(known_to) or 'one of the two'} has learnt them.", err=True)
-        found += kept
+    datasets = read_files(files, text_column, label_column, read_labels(words) if words else registry.labels())
+    examples = [example for dataset in datasets for example in dataset.examples]
+    kept = drop_copies(examples)
+    click.echo(summary(examples, kept, datasets[0].labels))
+    learnt, texts = learnt_keys(engine, registry, versions), [one.text for one in kept]
+    is_learnt = [bool(copy_keys(text) & learnt) for text in texts]
+    for version in versions:
+        reference = artifact.read_reference(registry.folder, version)
+        known = are_known(texts, reference.get("learnt", "") if reference else "")
+        hashes = {entry.sha256 for entry in read_card(registry.folder, version).data}
+        whole = {one.text for dataset in datasets if dataset.sha256 in hashes for one in dataset.examples}
+        known = [one or text in whole for one, text in zip(known, texts, strict=True)]
+        if count := sum(known):
+            click.echo(f"{version} has learnt {count:,} of these messages.", err=True)
+        is_learnt = [one or other for one, other in zip(is_learnt, known, strict=True)]
+    if count := sum(is_learnt):
+        click.echo(f"{count:,} messages are left out: one of the two has learnt them.", err=True)
+    found = [one for one, is_known in zip(kept, is_learnt, strict=True) if not is_known]
     if not found:
         raise BadData("No message is left that neither has learnt: take another file.")
-    return drop_copies(found)
+    return found

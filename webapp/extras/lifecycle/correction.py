@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline
 
 from webapp.config import FLASK
 from webapp.errors import BadData
-from webapp.model.datasets import Example
+from webapp.model.data import Example
 from webapp.model.scoring import SpamModel, linear_terms
 from webapp.model.training import REVIEW_WEIGHT
 

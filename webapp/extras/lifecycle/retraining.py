@@ -20,7 +20,7 @@ from webapp.extras.review.samples import counted_members
 from webapp.log.tables import predictions, reviews
 from webapp.model import artifact, training
 from webapp.model.card import Card, Retraining, read_card
-from webapp.model.datasets import APART, Dataset, Example, bucket, copy_keys, drop_copies, read_labelled
+from webapp.model.data import APART, Dataset, Example, bucket, copy_keys, drop_copies, read_labelled
 from webapp.model.labels import Labels
 from webapp.model.registry import ModelRegistry
 from webapp.model.scoring import make_model

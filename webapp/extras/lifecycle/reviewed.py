@@ -15,7 +15,7 @@ from webapp.extras.review.samples import counted_members
 from webapp.log.tables import fitted_reviews, predictions
 from webapp.log.writer import KEYS_AT_ONCE
 from webapp.model.card import read_card
-from webapp.model.datasets import Example, copy_keys, drop_copies, read_labelled
+from webapp.model.data import Example, copy_keys, drop_copies, read_labelled
 from webapp.model.registry import ModelRegistry
 
 EVER = (dt.datetime(1970, 1, 1, tzinfo=dt.UTC), dt.datetime(9999, 1, 1, tzinfo=dt.UTC))

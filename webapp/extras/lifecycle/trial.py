@@ -18,7 +18,7 @@ from webapp.log.database import snapshot
 from webapp.log.ids import moment_of
 from webapp.log.tables import predictions, reviews
 from webapp.log.writer import KEYS_AT_ONCE
-from webapp.model.datasets import Example, copy_keys, drop_copies
+from webapp.model.data import Example, copy_keys, drop_copies
 from webapp.model.evaluation import Proportion, proportion
 from webapp.model.registry import ModelRegistry
 

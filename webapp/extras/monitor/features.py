@@ -6,7 +6,7 @@ They are of the text alone, whatever the model makes of it, so they do not chang
 from functools import lru_cache
 from typing import NamedTuple
 
-from webapp.model.datasets import copy_keys
+from webapp.model.data import copy_keys
 from webapp.model.reading import count_capitals, count_digits, counter_of, read_message
 
 FEATURES = {  # name -> what it says of a message, for the sentence about its change

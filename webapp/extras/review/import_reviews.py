@@ -1,9 +1,10 @@
 """Takes true labels from a file into the log: all of them, or none."""
 
-import csv
 import datetime as dt
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple, TextIO
+from contextlib import closing
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 import sqlalchemy as sa
 
@@ -13,6 +14,7 @@ from webapp.log.database import write_transaction
 from webapp.log.ids import new_id
 from webapp.log.tables import Row, predictions, reviews
 from webapp.log.writer import KEYS_AT_ONCE
+from webapp.model.files import normalise, open_table
 
 SHOWN_UNKNOWN = 5
 REVIEWER = QUEUE = "import"
@@ -28,15 +30,20 @@ class Imported(NamedTuple):
     unknown: int
     unknown_ids: list[str]  # the first of them
 
+    @property
+    def unknown_only(self) -> bool:
+        """Return whether the file knows no prediction of this log."""
+        return self.unknown > 0 and self.new + self.changed + self.same == 0
 
-def import_reviews(engine: sa.Engine, file: TextIO, labels: Mapping[str, str] = AS_STORED) -> Imported:
-    """Store the labels of a CSV file with the columns id and true_label, as the newest verdict on each prediction.
+
+def import_reviews(engine: sa.Engine, source: Path | BinaryIO, labels: Mapping[str, str] = AS_STORED) -> Imported:
+    """Store the labels of a table with the columns id and true_label, as the newest verdict on each prediction.
 
     `labels` says which label is meant by each word that the file may use. Raises BadData,
     naming the line, or LogUnavailable; then nothing is stored.
     """
     given: dict[str, str] = {}
-    for line, prediction_id, label in _read(file, labels):
+    for line, prediction_id, label in _read(source, labels):
         if given.setdefault(prediction_id, label) != label:
             raise BadData(f"line {line}: this id is in the file with another label too. Nothing was stored.")
     before: dict[str, str | None] = {}
@@ -67,20 +74,19 @@ def import_reviews(engine: sa.Engine, file: TextIO, labels: Mapping[str, str] = 
     return Imported(new, len(rows) - new, len(before) - len(rows), len(unknown), unknown[:SHOWN_UNKNOWN])
 
 
-def _read(file: TextIO, labels: Mapping[str, str]) -> Iterator[tuple[int, str, str]]:
+def _read(source: Path | BinaryIO, labels: Mapping[str, str]) -> Iterator[tuple[int, str, str]]:
     """Yield (line, prediction id, label) of each row."""
-    reader = csv.DictReader(file)
-    try:
-        if not {"id", "true_label"} <= set(reader.fieldnames or ()):
-            raise BadData("line 1: the file must begin with the names of its columns: id,true_label")
-        for row in reader:
-            prediction_id, word = ((row[name] or "").strip() for name in ("id", "true_label"))
-            if not prediction_id or word not in labels:
+    with closing(open_table(source)) as table:
+        columns = [table.find(None, names, "") for names in (("id", "prediction_id"), ("true_label",))]
+        positions = [at for at in columns if at is not None]
+        if len(positions) < 2:
+            raise BadData(f"{table.name}, line 1: the file must begin with the names of its columns: id,true_label")
+        words = {normalise(word): label for word, label in labels.items()}
+        for line, values, error, *_ in table.read(positions):
+            prediction_id, word = (str(value or "").strip() for value in values or ("", ""))
+            if error or not prediction_id or normalise(word) not in words:
                 first, second, third = labels
-                raise BadData(
-                    f"line {reader.line_num}: each row is an id and {first}, {second} or {third}, such as "
-                    f"019ab0f2-5b7e-7c3a-9d21-0f6c1f2e3a4b,{second}. Nothing was stored."
-                )
-            yield reader.line_num, prediction_id, labels[word]
-    except csv.Error as error:
-        raise BadData(f"line {reader.line_num}: this is no CSV ({error}). Nothing was stored.") from error
+                wanted = f"each row is an id and {first}, {second} or {third}, such as "
+                why = error or f"{wanted}019ab0f2-5b7e-7c3a-9d21-0f6c1f2e3a4b,{second}."
+                raise BadData(f"{table.name}, line {line}: {why} Nothing was stored.")
+            yield line, prediction_id, words[normalise(word)]

@@ -1,13 +1,11 @@
 """What a consumer tells of itself: counts for Prometheus, and a row for the monitor page."""
 
 import datetime as dt
-import json
 import os
 import socket
 import time
 from collections import Counter as Tally
 from contextlib import suppress
-from typing import Any
 
 import sqlalchemy as sa
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, start_http_server
@@ -66,17 +64,12 @@ class Status:
         self._troubles.labels(kind).inc()
         self._total["troubles"] += 1
 
-    def read_lag(self, statistics: dict[str, Any]) -> None:
-        """Take the lag of each partition that this consumer has now from librdkafka's statistics."""
-        partitions = statistics["topics"].get(self._topic, {}).get("partitions", {})
-        self._lag = {
-            int(number): max(0, one["hi_offset"] - max(one["committed_offset"], one["lo_offset"], 0))
-            for number, one in partitions.items()
-            if number != "-1" and one["fetch_state"] != "none" and one["hi_offset"] >= 0
-        }
+    def set_lag(self, lag: dict[int, int]) -> None:
+        """Note how many records are left on each partition that this consumer has now."""
+        self._lag = lag
         self._lags.clear()
-        for number, lag in self._lag.items():
-            self._lags.labels(self._topic, number).set(lag)
+        for number, records in lag.items():
+            self._lags.labels(self._topic, number).set(records)
 
     def report(self) -> None:
         """Write to the log how things stand, if it is time to; where it cannot be, the monitor page does without."""
@@ -104,14 +97,3 @@ class Status:
         """Take this consumer off the monitor page."""
         with suppress(LogUnavailable):
             forget_consumer(self._engine, self.name)
-
-
-def is_any_broker_up(statistics: dict[str, Any]) -> bool:
-    """Return whether librdkafka has a connection on which a broker has answered."""
-    return any(broker["state"] == "UP" for broker in statistics["brokers"].values())
-
-
-def read_statistics(text: str) -> dict[str, Any]:
-    """Return librdkafka's statistics."""
-    statistics: dict[str, Any] = json.loads(text)
-    return statistics

@@ -1,6 +1,5 @@
 """flask demo: ordinary messages, then a drift, to see the whole loop an hour after installing."""
 
-import csv
 import datetime as dt
 import json
 import time
@@ -13,10 +12,10 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from webapp.cli.command import Clear
-from webapp.config import HOST, PORT
+from webapp.config import FLASK, HOST, PORT
 from webapp.errors import BadData
 
-# label,text,part: written for the demo, and no model is ever fitted on them. The kinds of spam and ham that are new
+# label,text,source: written for the demo, and no model is ever fitted on them. The kinds of spam and ham that are new
 # from the part "drift" on are ones that the shipped model often gets wrong.
 MESSAGES = Path(__file__).with_name("demo_messages.csv")
 
@@ -46,14 +45,16 @@ def demo(url: str, later: bool) -> None:
         f"Now {url}/monitor says that the traffic drifted, and how. Next:\n"
         f"1. Draw a sample on {url}/review and label 60 messages: the model is wrong more often than it was.\n"
         f"2. Retrain on {url}/models, and let the new version run in the shadow of the served one.\n"
-        "3. flask --app wsgi demo --later    sends more of the new kinds: label those on which the two differ."
+        f"3. {FLASK} demo --later    sends more of the new kinds: label those on which the two differ."
     )
 
 
 def read_messages(part: str) -> list[tuple[str, str]]:
     """Return (label, text) of the messages of a part: ordinary, drift or later."""
-    with MESSAGES.open(newline="", encoding="utf-8") as file:
-        return [(row["label"], row["text"]) for row in csv.DictReader(file) if row["part"] == part]
+    from webapp.model.data import read_labelled
+
+    examples = read_labelled(MESSAGES).examples
+    return [("spam" if example.is_spam else "ham", example.text) for example in examples if example.source == part]
 
 
 def _send(url: str, part: str, what: str) -> None:

@@ -5,7 +5,7 @@ from flask.typing import ResponseReturnValue
 
 from webapp.errors import JobRunning, NotReady
 from webapp.extras.access.routes import signed_in_only
-from webapp.extras.batch import job_pages as jobs
+from webapp.extras.batch import job_routes as jobs
 from webapp.extras.batch.batch_view import shown_ago
 from webapp.extras.batch.runner import Job
 from webapp.extras.lifecycle.routes import models_page, record_refusal

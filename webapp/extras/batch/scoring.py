@@ -1,4 +1,4 @@
-"""Scores chunks, on as many cores as there are, and gives them back in their order."""
+"""Scores chunks of texts, on as many cores as there are, and gives them back in their order."""
 
 import gc
 import multiprocessing
@@ -13,15 +13,15 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import chain, islice
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from webapp.errors import InvalidInput, NotReady
-from webapp.extras.batch.rows import Chunk
 from webapp.inference import Inference, check_text
-from webapp.log.tables import Row
+from webapp.model.labels import Labels
 from webapp.model.scoring import SpamModel
 
-Scored = list[Row | str]  # a string says why a text cannot be scored
+Scored = list[tuple[str, float, str, str] | str]  # label, spam probability, version, id; or what is wrong with a text
+Chunk = TypeVar("Chunk")
 
 
 class Scorer(NamedTuple):
@@ -31,17 +31,30 @@ class Scorer(NamedTuple):
     model: SpamModel
     run: str | None  # None: nothing is logged
 
-    def score(self, texts: Sequence[str], numbers: Sequence[int]) -> Scored:
-        """Return the prediction for each text of the rows with these numbers, or what is wrong with it."""
-        faults = [_fault(text) for text in texts]
-        good = [text for text, fault in zip(texts, faults, strict=True) if not fault]
+    def score(self, first_row: int, texts: Sequence[str | None]) -> Scored:
+        """Return what the model says of each text, in the model's words, or what is wrong with it; "" for none."""
+        labels: Labels = self.model.labels
+        faults = ["" if text is None else _fault(text) for text in texts]
+        usable = [
+            (f"batch {self.run}/{number}", text)
+            for number, (text, fault) in enumerate(zip(texts, faults, strict=True), start=first_row)
+            if text is not None and not fault
+        ]
+        good = [text for _, text in usable]
         if self.run is None:
-            rows = [{**row, "id": ""} for row in self.inference.score(good, "batch", model=self.model)]
+            rows = self.inference.score(good, "batch", model=self.model)
         else:
-            keys = [f"batch {self.run}/{row}" for row, fault in zip(numbers, faults, strict=True) if not fault]
-            rows = self.inference.predict(good, "batch", keys, model=self.model)
+            rows = self.inference.predict(good, "batch", [key for key, _ in usable], model=self.model)
         found = iter(rows)
-        return [fault or next(found) for fault in faults]
+        answers: Scored = []
+        for text, fault in zip(texts, faults, strict=True):
+            if text is None or fault:
+                answers.append(fault)
+            else:
+                row = next(found)
+                word = labels.word(row["label"])
+                answers.append((word, row["spam_probability"], row["model_version"], row.get("id", "")))
+        return answers
 
 
 _scorer: Scorer  # of a worker process
@@ -53,62 +66,52 @@ def cores() -> int:
 
 
 def score_chunks(
-    chunks: Iterator[Chunk], scorer: Scorer, first_row: int, workers: int
+    chunks: Iterator[tuple[Chunk, int, Sequence[str | None]]], scorer: Scorer, workers: int
 ) -> Iterator[tuple[Chunk, Scored]]:
-    """Yield each chunk with what the model says of its texts, logged; raises NotReady when a worker process died.
+    """Yield each (chunk, its first row's number, its texts) as the chunk with what the model says, logged.
 
     Where workers are forked, they share the model's memory, and every connection that is open now: to a database none
-    may be.
+    may be. Raises NotReady when a worker process died.
     """
-    numbered = _number(chunks, first_row)
-    beginning = list(islice(numbered, 2))
-    everything = chain(beginning, numbered)
+    beginning = list(islice(chunks, 2))
+    everything = chain(beginning, chunks)
     if workers == 1 or len(beginning) < 2:  # one chunk is scored before a worker has started
-        for chunk, numbers in everything:
-            yield chunk, scorer.score(_texts(chunk), numbers)
+        for chunk, first_row, texts in everything:
+            yield chunk, scorer.score(first_row, texts)
         return
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(scorer,))
     waiting: deque[tuple[Chunk, Future[Scored]]] = deque()
+
+    def submit(some: Iterable[tuple[Chunk, int, Sequence[str | None]]]) -> Iterator[None]:
+        for chunk, first_row, texts in some:
+            waiting.append((chunk, pool.submit(_score_in_worker, first_row, texts)))
+            yield
+
+    def first() -> tuple[Chunk, Scored]:
+        chunk, scored = waiting.popleft()
+        return chunk, scored.result()
+
     try:
         with _starting_workers():
-            for chunk, numbers in islice(everything, workers):
-                waiting.append((chunk, pool.submit(_score_in_worker, _texts(chunk), numbers)))
-        for chunk, numbers in everything:
-            waiting.append((chunk, pool.submit(_score_in_worker, _texts(chunk), numbers)))
+            list(submit(islice(everything, workers)))
+        for _ in submit(everything):
             if len(waiting) > workers + 2:  # enough for none to wait, and no more: it bounds the memory
-                yield _first(waiting)
+                yield first()
         while waiting:
-            yield _first(waiting)
+            yield first()
     except BrokenProcessPool as error:
         raise NotReady("A worker process died; was the memory full?") from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _fault(text: str) -> str | None:
+def _fault(text: str) -> str:
     try:
         check_text(text)
     except InvalidInput as error:
         return str(error)
-    return None
-
-
-def _number(chunks: Iterable[Chunk], first_row: int) -> Iterator[tuple[Chunk, list[int]]]:
-    """Yield each chunk with the numbers of its rows that have a text."""
-    for chunk in chunks:
-        rows = [record for record in chunk.records if record.is_row]
-        yield chunk, [number for number, record in enumerate(rows, start=first_row) if record.text is not None]
-        first_row += len(rows)
-
-
-def _texts(chunk: Chunk) -> list[str]:
-    return [record.text for record in chunk.records if record.text is not None]
-
-
-def _first(waiting: deque[tuple[Chunk, Future[Scored]]]) -> tuple[Chunk, Scored]:
-    chunk, scored = waiting.popleft()
-    return chunk, scored.result()
+    return ""
 
 
 @contextmanager
@@ -130,7 +133,11 @@ def _starting_workers() -> Iterator[None]:
 def _start_worker(scorer: Scorer) -> None:
     global _scorer
     _scorer = scorer
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of a terminal's processes; the parent stops us
+    # Ctrl-C reaches all of a terminal's processes, SIGTERM maybe a whole group; the parent stops us.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
@@ -142,5 +149,5 @@ def _die_with_parent() -> None:
     os._exit(1)
 
 
-def _score_in_worker(texts: Sequence[str], numbers: Sequence[int]) -> Scored:
-    return _scorer.score(texts, numbers)
+def _score_in_worker(first_row: int, texts: Sequence[str | None]) -> Scored:
+    return _scorer.score(first_row, texts)
