@@ -456,7 +456,7 @@ def test_charts_are_laid_out_within_their_frame():
     assert [len(piece.split()) for _, piece in laid.lines] == [1, 2]  # a gap where nothing is known
     assert len(laid.bands) == 3
     for _, x, y in laid.dots:
-        assert 44 <= x <= 474
+        assert 56 <= x <= 474
         assert 14 <= y <= 160
     assert laid.rows[1] == ["1", "–", "–"]
     assert chart("Empty", [], help="", bars=[Series("a", "A", "ham")]).rows == []

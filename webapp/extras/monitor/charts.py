@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-LEFT, RIGHT, TOP, BOTTOM = 44, 474, 14, 160  # of the plot within a drawing of 480 by 190
+LEFT, RIGHT, TOP, BOTTOM = 56, 474, 14, 160  # of the plot within a drawing of 480 by 190
 NAMES_WIDTH = 66  # on the right, where there are several lines to be told apart
 NAMES_APART = 16
 DOTS_UP_TO = 40  # points
