@@ -17,8 +17,8 @@ run: $(BIN)/.installed  ## start the server; PORT=8080 and HOST=0.0.0.0 change w
 demo: $(BIN)/.installed  ## with the server running: send it messages, so that there is something to review and monitor
 	@$(BIN)/flask demo
 
-test: $(BIN)/.installed-dev  ## run all tests
-	@$(BIN)/python -m pytest -n auto --cov=webapp --cov-fail-under=95
+test: $(BIN)/.installed-dev  ## run all tests; CI measures their coverage too, which takes a quarter longer
+	@$(BIN)/python -m pytest -n auto --dist worksteal $(if $(CI),--cov=webapp --cov-fail-under=95)
 
 lint: $(BIN)/.installed-dev  ## check style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -268,9 +268,7 @@ class _LinearTerms(NamedTuple):
 def _linear_terms(pipeline: Pipeline) -> _LinearTerms | None:
     """Return the sum that a Pipeline's log-odds are; None where it is none, or its features have no names of terms."""
     names, sums = _feature_names(pipeline), linear_terms(pipeline[-1])
-    if names is None or sums is None or sums[0].shape != names.shape:
-        return None
-    return _LinearTerms(names, *sums)
+    return None if names is None or sums is None or sums[0].shape != names.shape else _LinearTerms(names, *sums)
 
 
 def linear_terms(classifier: Any) -> tuple[np.ndarray, float] | None:
@@ -284,9 +282,8 @@ def linear_terms(classifier: Any) -> tuple[np.ndarray, float] | None:
             terms, constants = terms - absent, constants + absent.sum(axis=1)
         weights, intercept = terms[1] - terms[0], constants[1] - constants[0]
     elif hasattr(classifier, "coef_") and hasattr(classifier, "intercept_"):
-        coefficients = classifier.coef_
-        weights = coefficients.toarray() if sparse.issparse(coefficients) else np.asarray(coefficients)
-        weights, intercept = weights.ravel(), np.ravel(classifier.intercept_)[0]
+        coefficients, intercept = classifier.coef_, np.ravel(classifier.intercept_)[0]
+        weights = np.ravel(coefficients.toarray() if sparse.issparse(coefficients) else coefficients)
     else:
         return None
     return weights.astype(float), float(intercept)
