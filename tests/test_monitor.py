@@ -344,7 +344,7 @@ def test_the_page_draws_and_has_nothing_inline(signed_in, engine):
     signed_in.post("/api/v1/predict", json={"text": ""})
     for name in ("24h", "7d", "30d", "all"):
         html = signed_in.get(f"/monitor?range={name}").text
-        assert html.count("<svg") > 5
+        assert html.count("<svg") >= 3
         assert not re.search(r"<script(?![^>]*\bsrc=)| style=\"", html)
     assert "The input cannot be used" in html  # the failure, in our own words
 
