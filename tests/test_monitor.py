@@ -378,13 +378,6 @@ def test_figures_of_one_version(signed_in, app):
     assert f"<option selected>{version}" in signed_in.get(f"/monitor?model_version={version}").text
 
 
-def test_the_models_page_shows_versions_and_faults(signed_in, models):
-    (models / "20200101-000000-aaaaaaa").mkdir()
-    html = signed_in.get("/models").text
-    assert html.count("served</span>") == 1
-    assert "It cannot be used" in html
-
-
 def test_the_api_gives_the_same_figures_to_whoever_has_a_key(client, key, engine):
     assert client.get("/api/v1/monitoring").status_code == 401
     review_sample(engine, send(client, 40))
