@@ -196,7 +196,7 @@ def test_the_api_answers_and_takes_the_words(urgent_app, client, key):
     assert client.get("/api/v1/predictions?label=spam", headers=key).status_code == 422
     document = client.get("/api/openapi.json").json
     validate(document)
-    assert "normal and urgent" in document["info"]["description"]
+    assert "normal or urgent" in document["info"]["description"]
 
 
 def test_monitoring_counts_the_words_as_its_two_classes(urgent_app, client, signed_in, key):

@@ -26,7 +26,7 @@ from webapp.extras.review.reviews import give_review
 from webapp.extras.review.samples import counted_members, draw, other_reviews
 from webapp.log.export import purge
 from webapp.log.tables import fitted_reviews
-from webapp.model import artifact, evaluation, training
+from webapp.model import artifact, training
 from webapp.model.data import Example, bucket, read_labelled
 from webapp.model.scoring import make_model
 
@@ -44,11 +44,6 @@ def odd(count, start=0):
         else:
             rows.append((f"WIN a free quondle {name}!!! Claim your {name} soup prize, call now", False))
     return rows
-
-
-@pytest.fixture(autouse=True)
-def _narrow_intervals_are_not_needed_here(monkeypatch):
-    monkeypatch.setattr(evaluation, "RESAMPLES", 20)  # most of the time of these tests would go into them
 
 
 @pytest.fixture

@@ -59,7 +59,11 @@ def _path(location: tuple[int | str, ...]) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
 
 
-@blueprint.post("/predict", summary="Is this message spam or ham?", responses=responses(Prediction, *WITH_BODY))
+@blueprint.post(
+    "/predict",
+    summary="Say what a message is, and why",
+    responses=responses(Prediction, *WITH_BODY),
+)
 def predict(body: PredictRequest) -> Response:
     """Score one message. The answer leaves only after it is stored in the log."""
     inference = _inference()

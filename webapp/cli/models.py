@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from webapp.cli.command import ClearGroup, check_folder, current_inference
-from webapp.cli.report import METRIC_NAMES, print_report
+from webapp.cli.report import metric_names, print_report
 from webapp.config import FLASK
 from webapp.errors import BadData, HamletError
 from webapp.model import artifact, writable
@@ -68,7 +68,7 @@ def show_model(version: str) -> None:
         click.echo(f"  {file.file}: {file.messages:,} messages, licence {file.licence}")
     for name, metrics in card.metrics.items():
         click.echo(f"Measured on {metrics.messages:,} messages ({name.replace('_', '-')})")
-        for key, shown in METRIC_NAMES.items():
+        for key, shown in metric_names(card.words).items():
             click.echo(f"  {shown:12} {getattr(metrics, key)}")
     versions = ", ".join(f"{name} {number}" for name, number in card.versions.items())
     click.echo(f"Threshold {card.threshold}, {card.model_file.bytes:,} bytes, made with {versions}")

@@ -131,6 +131,11 @@ class Card(_Part):
         """Return what was measured on the held-out part; without any value where nothing was."""
         return self.metrics.get("held_out", Metrics())
 
+    @property
+    def kinds_left_out(self) -> Metrics:
+        """Return what was measured on kinds that the model had not seen; without any value where none was."""
+        return self.metrics.get("kinds left out", Metrics())
+
     def to_json(self) -> bytes:
         """Return the card as it is written to its file."""
         return (self.model_dump_json(indent=2) + "\n").encode()
