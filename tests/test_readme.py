@@ -75,10 +75,19 @@ def test_the_monitoring_lines_work(flask, server):
 
 def test_the_figures_of_the_model_are_those_of_its_card():
     folder = ROOT / "saved_models"
-    accuracy = read_card(folder, (folder / "current").read_text().strip()).held_out.accuracy
-    low, high = (f"{100 * bound:.1f}" for bound in (accuracy.low, accuracy.high))
-    assert f"{accuracy.value:.0%}".replace("%", " %") + f" of {accuracy.n:,} held-out messages" in README
-    assert f"interval {low} to {high}" in README
+    metrics = read_card(folder, (folder / "current").read_text().strip()).metrics
+    unseen = metrics["kinds left out"]
+    low, high = (f"{100 * bound:.1f}" for bound in (unseen.accuracy.low, unseen.accuracy.high))
+    text = " ".join(README.split())
+    assert f"right on {percent(unseen.accuracy)} of {unseen.messages:,} messages of kinds that it had not seen" in text
+    assert f"interval {low} to {high}" in text
+    assert f"caught {percent(unseen.recall)} of the spam" in text
+    assert f"blocked {percent(unseen.false_positive_rate)} of the ham" in text
+    assert f"it is right on {percent(metrics['held_out'].accuracy)}" in text
+
+
+def percent(proportion):
+    return f"{100 * proportion.value:.0f} %"
 
 
 def test_the_size_is_true():
