@@ -112,7 +112,7 @@ class CsvTable(Table):
         return False
 
     def _matches(self, row: Sequence[str], before: Sequence[str], after: int) -> list[bool]:
-        """Return for each telling column whether a line has what rows have there: one of few values, the next number."""
+        """Return for each telling column whether a line has what rows have there: a usual value, the next number."""
         matches = []
         for own, cell, seen in zip(before, row, self._seen, strict=False):
             value = cell.strip().lower()
