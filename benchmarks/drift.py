@@ -24,7 +24,7 @@ from webapp.model.scoring import SpamModel, make_model  # noqa: E402
 
 SMS = ("uci_sms", "mendeley_sms", "india_sms")
 SETS = (*SMS, "youtube", "spamassassin")
-WEIGHTS, THRESHOLD = {"uci_sms": 2, "messages": 0.3, "old_style": 0.1}, 0.4  # as in the Makefile
+WEIGHTS, THRESHOLD = {"old_style": 0.1}, 0.4  # as in the Makefile
 REPETITIONS = 500
 REFERENCE = 1000
 NAMES = ("spam_probability", "length", "unknown_term_share", "called_spam", "all_traits")

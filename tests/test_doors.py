@@ -114,7 +114,7 @@ def sign_in(app):
 
 def stored(app):
     """Return all that the log holds, but for what was refused, the sums, and what a reviewer has open."""
-    passing = ("failures", "hourly_predictions", "hourly_failures", "rolled_up", "claims", "sign_ins")
+    passing = ("failures", "hourly_predictions", "hourly_requests", "rolled_up", "sign_ins")
     with app.extensions["engine"].connect() as connection:
         return {
             table.name: sorted(map(repr, connection.execute(sa.select(table))))

@@ -40,7 +40,7 @@ NUMBERS = [int(word == "urgent") for word in WORDS]
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    monkeypatch.setattr(registry_module, "LOOK_EVERY_S", 0)  # notice a switch at the next request
+    monkeypatch.setattr(registry_module, "REFRESH_S", 0)  # notice a switch at the next request
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ FILES = {"joblib": "model.joblib", "pickle": "model.pkl"}
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    monkeypatch.setattr(registry, "LOOK_EVERY_S", 0)
+    monkeypatch.setattr(registry, "REFRESH_S", 0)
 
 
 @pytest.fixture
@@ -80,10 +80,10 @@ def test_no_name_in_a_card_is_imported_but_to_train_anew():
         if any(name in path.read_text() for name in ("importlib", "__import__", "exec(", "eval("))
     ]
     assert sorted(importing) == [
-        "webapp/model/recipe.py",
         "webapp/extras/prometheus/state.py",
-    ]  # the latter asks for a version
-    assert "importlib.metadata" in (ROOT / "webapp" / "monitoring" / "state.py").read_text()
+        "webapp/model/training.py",
+    ]  # the former asks for a version
+    assert "importlib.metadata" in (ROOT / "webapp" / "extras" / "prometheus" / "state.py").read_text()
 
 
 # --- Planted pickles -------------------------------------------------------------------------------------------------

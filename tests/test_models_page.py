@@ -22,7 +22,7 @@ SCRIPT = "<script>alert(1)</script> call me"
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    monkeypatch.setattr(registry_module, "LOOK_EVERY_S", 0)  # notice a switch at the next request
+    monkeypatch.setattr(registry_module, "REFRESH_S", 0)  # notice a switch at the next request
 
 
 @pytest.fixture

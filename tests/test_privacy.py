@@ -170,7 +170,7 @@ def test_without_texts_the_app_reviews_what_it_can_and_says_what_it_cannot(forge
 
     # Whoever would have to see it is told why they cannot.
     assert "does not store messages" in client.get(f"/predictions/{rows[0]['id']}").text
-    for queue in ("random", "uncertain", "reported", "disagreements", "all"):
+    for queue in ("random", "uncertain", "reported", "all"):
         page = client.get("/review", query_string={"queue": queue})
         assert (page.status_code, "does not store messages" in page.text) == (200, True)
     refused = flask(args=["retrain"])

@@ -26,7 +26,7 @@ from webapp.extras.review.reviews import give_review
 from webapp.extras.review.samples import counted_members, draw, other_reviews
 from webapp.log.export import purge
 from webapp.log.tables import fitted_reviews
-from webapp.model import artifact, evaluation, training
+from webapp.model import artifact, training
 from webapp.model.data import Example, bucket, read_labelled
 from webapp.model.scoring import make_model
 
@@ -44,11 +44,6 @@ def odd(count, start=0):
         else:
             rows.append((f"WIN a free quondle {name}!!! Claim your {name} soup prize, call now", False))
     return rows
-
-
-@pytest.fixture(autouse=True)
-def _narrow_intervals_are_not_needed_here(monkeypatch):
-    monkeypatch.setattr(evaluation, "RESAMPLES", 20)  # most of the time of these tests would go into them
 
 
 @pytest.fixture
@@ -188,7 +183,7 @@ def test_what_is_kept_apart_is_never_fitted_on(app, small, review):
 
 
 @pytest.mark.databases("sqlite", "postgresql")
-def test_the_newest_verdict_wins_and_disagreements_are_left_out(app, review):
+def test_the_newest_verdict_counts_whoever_gave_it(app, review):
     engine = app.extensions["engine"]
     said = [("a b c", True), ("d e f", True), ("g h i", True), ("j k l", True)]
     first, disputed, unsure, changed = review(said, reviewers=["web:anna"])
@@ -196,7 +191,7 @@ def test_the_newest_verdict_wins_and_disagreements_are_left_out(app, review):
     give_review(engine, unsure, "web:anna", "unsure", "uncertain")
     give_review(engine, changed, "web:anna", "ham", "reported")
     found = [(one.prediction_id, one.true_label) for one in reviewed_messages(engine)]
-    assert found == [(changed, "ham"), (first, "spam")]
+    assert found == [(changed, "ham"), (disputed, "ham"), (first, "spam")]
 
 
 def test_messages_whose_text_was_not_kept_are_counted(app, small, review, flask):
@@ -218,7 +213,7 @@ def test_what_a_version_was_fitted_on_does_not_count_for_its_accuracy(app, revie
     note_fitted(engine, version, [min(counted), min(others)])
     note_fitted(engine, "another version", ids)
     assert {row.prediction_id for row in counted_members(engine, now - YEAR, now + YEAR)} == counted - {min(counted)}
-    assert {row.prediction_id for row in other_reviews(engine, now - YEAR, now + YEAR)} == others - {min(others)}
+    assert sum(map(len, other_reviews(engine, now - YEAR, now + YEAR).values())) == len(others) - 1
     purge(engine, now + YEAR)
     assert fitted_by(engine, version) == set()
 

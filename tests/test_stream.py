@@ -411,7 +411,7 @@ def test_a_consumer_can_be_stopped_from_its_own_process_and_reports(broker, app,
     engine, inference, lines = app.extensions["engine"], app.extensions["inference"], []
     properties = {"session.timeout.ms": GROUP_TIMEOUT_MS, "message.max.bytes": 4_000}
     options = Options(broker.address, "messages", "predictions", "messages.dead-letter", "hamlet", properties)
-    consumer = Stream(inference, options, Status(engine, app.extensions["metrics"], "messages", "hamlet"), lines.append)
+    consumer = Stream(inference, options, Status(engine, "messages", "hamlet"), lines.append)
     model = inference.registry.current()
 
     def away():

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    monkeypatch.setattr(registry_module, "LOOK_EVERY_S", 0)  # notice a switch at the next request
+    monkeypatch.setattr(registry_module, "REFRESH_S", 0)  # notice a switch at the next request
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from webapp.cli.command import ClearGroup, check_folder, current_inference
-from webapp.cli.report import METRIC_NAMES, print_report
+from webapp.cli.report import metric_names, print_report
 from webapp.config import FLASK
 from webapp.errors import BadData, HamletError
 from webapp.model import artifact, writable
@@ -39,7 +39,7 @@ def list_models() -> None:
 
 def _named(slot: Slot) -> str | None:
     try:
-        return slot.named()
+        return slot.read()
     except HamletError:
         return None
 
@@ -68,7 +68,7 @@ def show_model(version: str) -> None:
         click.echo(f"  {file.file}: {file.messages:,} messages, licence {file.licence}")
     for name, metrics in card.metrics.items():
         click.echo(f"Measured on {metrics.messages:,} messages ({name.replace('_', '-')})")
-        for key, shown in METRIC_NAMES.items():
+        for key, shown in metric_names(card.words).items():
             click.echo(f"  {shown:12} {getattr(metrics, key)}")
     versions = ", ".join(f"{name} {number}" for name, number in card.versions.items())
     click.echo(f"Threshold {card.threshold}, {card.model_file.bytes:,} bytes, made with {versions}")
@@ -87,7 +87,7 @@ def verify_models(context: click.Context) -> None:
         except HamletError as error:
             broken += 1
             click.echo(f"{version}  NOT USABLE: {error}")
-    for chosen in (slot.named() for slot in registry.slots):
+    for chosen in (slot.read() for slot in registry.slots):
         if chosen and chosen not in registry.versions():
             broken += 1
             click.echo(f"{chosen}  NOT USABLE: it is chosen, but not there")

@@ -157,7 +157,7 @@ def train(
             by_source.setdefault(reviews.name, training.REVIEW_WEIGHT)
     if labels != SPAM_OR_HAM:
         click.echo(f"The labels are {labels.ham} and {labels.spam}; {labels.spam} is the one that is looked for.")
-    with click.progressbar(length=6 + len(unseen), label="Training", item_show_func=lambda step: step or "") as bar:
+    with click.progressbar(length=7 + len(unseen), label="Training", item_show_func=lambda step: step or "") as bar:
         result = training.train(datasets, unseen, by_source, threshold, lambda step: bar.update(1, step), fit)
     card = result.card.model_copy(update={"pipeline": pipeline})
     examples = [example for dataset in datasets for example in dataset.examples]

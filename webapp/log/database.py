@@ -1,6 +1,7 @@
 """The connection to the log's database: an SQLite file, or PostgreSQL where several hosts share one log."""
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +17,7 @@ from webapp.log.watch import FileWatch
 
 BUSY_TIMEOUT_S = 5  # how long a writer waits for another before it gives up
 STATEMENT_TIMEOUT_S = 20  # on PostgreSQL, of one statement; rollups.py counts on it that no row waits for a minute
+ENCODED = "@ as %40, : as %3A, / as %2F, # as %23, % as %25"
 TIMEOUTS = f"SET LOCAL lock_timeout = '{BUSY_TIMEOUT_S}s'; SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_S}s'"
 NO_TIMEOUTS = "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0"
 WRITERS = 0x48616D6C6574  # "Hamlet": PostgreSQL's name for the lock of those that take turns, any number will do
@@ -41,10 +43,7 @@ def _translate(context: sa.ExceptionContext) -> None:
 
 def open_database(url: str | None, instance_folder: Path) -> sa.Engine:
     """Return the engine for a SQLAlchemy URL, by default for log.db in the instance folder; raises LogUnavailable."""
-    try:
-        place = sa.make_url(url) if url else sa.URL.create("sqlite", database=str(instance_folder / "log.db"))
-    except sa.exc.ArgumentError as error:
-        raise LogUnavailable(f"{error}: write it as postgresql://USER:PASSWORD@HOST/NAME") from error
+    place = _parse(url) if url else sa.URL.create("sqlite", database=str(instance_folder / "log.db"))
     match place.get_backend_name():
         case "sqlite":
             _make_private_file(place.database)
@@ -65,6 +64,17 @@ def open_database(url: str | None, instance_folder: Path) -> sa.Engine:
 
 def _to_json(value: Any) -> str:
     return to_json(value).decode()
+
+
+def _parse(url: str) -> sa.URL:
+    """Return a URL's parts; raises LogUnavailable, with nothing of the password in it, where they cannot be told."""
+    user = url.partition("://")[2].rpartition("@")[0]
+    if re.search(r"[@:/#?\[\]\s]|%(?![0-9A-Fa-f]{2})", user.partition(":")[2]):
+        raise LogUnavailable(f"in a URL, a password is written encoded: {ENCODED}")
+    try:
+        return sa.make_url(re.sub("^postgres://", "postgresql://", url))  # as Heroku writes it
+    except (sa.exc.ArgumentError, ValueError) as error:
+        raise LogUnavailable("the URL cannot be read: write it as postgresql://USER:PASSWORD@HOST/NAME") from error
 
 
 def _make_private_file(path: str | None) -> None:
@@ -98,6 +108,9 @@ def _open_postgresql(place: sa.URL) -> sa.Engine:
 def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     connection.isolation_level = None  # Python's sqlite3 must not begin transactions on its own: _begin_sqlite does
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
+    # What is deleted is overwritten, and its place can be given back in small steps (export.purge).
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts before the first table is made, and never after
+    connection.execute("PRAGMA secure_delete = ON")
     # With a write-ahead log readers never wait for writers. A committed row survives the death of any process;
     # synchronous = NORMAL means that a power cut may take the last moments (README, "The log").
     connection.execute("PRAGMA journal_mode = WAL")

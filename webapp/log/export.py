@@ -3,6 +3,7 @@
 import csv
 import datetime as dt
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Final, TextIO
@@ -11,7 +12,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from webapp.errors import LogUnavailable
-from webapp.log.database import write_transaction
+from webapp.log.database import driver_transaction, write_transaction
 from webapp.log.ids import first_id
 from webapp.log.tables import failures, metadata, predictions
 
@@ -20,30 +21,41 @@ TEXTS = [column.name for column in predictions.columns if isinstance(column.type
 QUOTING: Final = csv.QUOTE_NONNUMERIC  # every text: else a carriage return in one would end its row
 FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # what begins with one of these is a formula to a spreadsheet
 PurgeHook = Callable[[sa.Connection, dt.datetime], None]
+PURGED_AT_ONCE = 500  # predictions; whoever writes waits for so many at most
+PAGES_AT_ONCE = 500  # of 4 KiB; the same
+PAUSE_S = 0.05
+CHECKPOINT_S = 60  # readers come and go: sooner or later there is a moment without any
 CHUNK_ROWS = 10_000  # so that memory stays the same, however long the log is
 
 
 def export(
-    engine: sa.Engine, file: TextIO, file_format: str, since: dt.datetime | None, words: Mapping[str, str]
+    engine: sa.Engine,
+    file: TextIO,
+    file_format: str,
+    since: dt.datetime | None,
+    words: Mapping[str, str],
+    bom: bool = False,
 ) -> int:
     """Write the predictions made at or after `since`, oldest first, as "csv" or "jsonl"; return how many.
 
     `words` says what people call each label. CSV is what spreadsheets open: a text that would be a formula there gets
-    a ' before it. JSON Lines hold each text as it was.
+    a ' before it, and with a byte-order mark Excel takes it for UTF-8. JSON Lines hold each value as it is stored.
     """
     count = 0
     if file_format == "csv":
+        file.write("\ufeff" if bom else "")
         pd.DataFrame(columns=COLUMNS).to_csv(file, index=False, quoting=QUOTING)
     for frame in _read_chunks(engine, since):
         for column in ("label", "challenger_label"):
-            frame[column] = frame[column].map(words, na_action="ignore")
+            frame[column] = [words.get(label, label) for label in frame[column]]
         if file_format == "csv":
-            frame["explanation"] = frame["explanation"].map(json.dumps)
+            frame["explanation"] = frame["explanation"].map(json.dumps, na_action="ignore")
             for column in TEXTS:
                 frame[column] = frame[column].map(_no_formula, na_action="ignore")
             frame.to_csv(file, index=False, header=False, quoting=QUOTING)
         else:
-            frame.to_json(file, orient="records", lines=True, date_format="iso", force_ascii=False)
+            for row in frame.to_dict("records"):  # pandas would round numbers to ten digits, and times to milliseconds
+                file.write(json.dumps(row, default=dt.datetime.isoformat, ensure_ascii=False) + "\n")
         count += len(frame)
     return count
 
@@ -60,32 +72,62 @@ def _read_chunks(engine: sa.Engine, since: dt.datetime | None) -> Iterator[pd.Da
     with engine.connect().execution_options(stream_results=True) as connection:
         result = connection.execute(query)
         for rows in result.partitions(CHUNK_ROWS):
-            yield pd.DataFrame(rows, columns=COLUMNS)
+            yield pd.DataFrame(rows, columns=COLUMNS, dtype=object)  # None stays None
 
 
 def purge(engine: sa.Engine, before: dt.datetime, hooks: Sequence[PurgeHook] = ()) -> int:
     """Delete all that is known of the time before for good, reviews included; return how many predictions there were.
 
-    The hooks are called in the same transaction. Raises LogUnavailable when another program was reading meanwhile, so
+    It goes in small steps, so that nobody who writes meanwhile has to wait; if it is interrupted, run it again. The
+    hooks are called in the last step's transaction. Raises LogUnavailable when something read the log all the time, so
     that traces may be left in the files.
     """
-    end = first_id(before)
-    with write_transaction(engine, no_timeout=True) as connection:
-        for table in metadata.sorted_tables:
-            if "prediction_id" in table.c:
-                connection.execute(sa.delete(table).where(table.c.prediction_id < end))
-        connection.execute(sa.delete(failures).where(failures.c.id < end))
-        count = connection.execute(sa.delete(predictions).where(predictions.c.id < end)).rowcount
-        for hook in hooks:
-            hook(connection, before)
+    end, count, upto = first_id(before), 0, ""
+    while upto != end:
+        started = time.monotonic()
+        with write_transaction(engine, no_timeout=True) as connection:
+            oldest = sa.select(predictions.c.id).where(predictions.c.id < end).order_by(predictions.c.id)
+            upto = connection.execute(oldest.limit(1).offset(PURGED_AT_ONCE)).scalar() or end
+            for table in metadata.sorted_tables:
+                if "prediction_id" in table.c:
+                    connection.execute(sa.delete(table).where(table.c.prediction_id < upto))
+            connection.execute(sa.delete(failures).where(failures.c.id < upto))
+            count += connection.execute(sa.delete(predictions).where(predictions.c.id < upto)).rowcount
+            if upto == end:
+                for hook in hooks:
+                    hook(connection, before)
+        time.sleep(time.monotonic() - started)  # the turn of those who write
     if engine.dialect.name == "sqlite":
-        # A deleted row's bytes stay in the file, and in the write-ahead log, until they are overwritten.
-        with closing(engine.raw_connection()) as connection:
-            connection.cursor().execute("VACUUM")
-            busy = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-        if busy:
+        _shrink(engine)
+        if not _empty_write_ahead_log(engine):
             raise LogUnavailable(
-                f"{count:,} predictions deleted, but another program is reading the log, so traces of them are left in "
-                "its files. Run this again when it has finished."
+                f"{count:,} predictions deleted, but somebody has been reading the log for a minute (an export?), so "
+                "traces of them are left in log.db-wal. Run this again when it has finished."
             )
     return count
+
+
+def _shrink(engine: sa.Engine) -> None:
+    """Give the place of deleted rows back, a little at a time. (A file without auto_vacuum keeps it for new rows.)"""
+    before, left = -1, 0
+    while left != before:
+        before = left
+        with driver_transaction(engine) as cursor:
+            # Not execute, which would do the first page and stop.
+            cursor.executescript(f"PRAGMA incremental_vacuum({PAGES_AT_ONCE})")
+            left = cursor.execute("PRAGMA freelist_count").fetchone()[0]
+        time.sleep(PAUSE_S)
+
+
+def _empty_write_ahead_log(engine: sa.Engine) -> bool:
+    """Put what it holds into the database and cut it to nothing; return whether there was a moment without readers."""
+    end = time.monotonic() + CHECKPOINT_S
+    with closing(engine.raw_connection()) as connection:
+        connection.detach()  # nobody else shall get one with this timeout
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA busy_timeout = 100")  # milliseconds: while it waits for readers, nobody can write
+        while cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            if time.monotonic() > end:
+                return False
+            time.sleep(PAUSE_S)
+    return True

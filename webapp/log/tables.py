@@ -104,13 +104,9 @@ reviews = sa.Table(
     sa.Column("reviewer", sa.Text, nullable=False),  # web:SESSION, key:NAME or import
     sa.Column("true_label", sa.Text, nullable=False),  # spam, ham or unsure
     sa.Column("queue", sa.Text, nullable=False),  # why this message was looked at: random, uncertain, reported, ...
-    sa.Column("overruled", sa.Integer, nullable=False),  # 1: somebody settled a disagreement the other way
-    sa.UniqueConstraint("prediction_id", "reviewer"),
 )
+_index("reviews_prediction", reviews.c.prediction_id, reviews.c.id)  # of each prediction the newest counts
 _index("reviews_reviewer", reviews.c.reviewer, reviews.c.id)
-
-# The predictions whose reviewers contradict each other.
-disagreements = sa.Table("disagreements", metadata, sa.Column("prediction_id", sa.String(36), primary_key=True))
 
 # Which record of a file or a stream became which prediction: "stream TOPIC/PARTITION/OFFSET" or "batch RUN/ROW".
 # A key is stored in the transaction that stores its prediction. So whoever does not know how far it came, after a
@@ -152,6 +148,7 @@ samples = sa.Table(
     sa.Column("seed", sa.Integer, nullable=False),
     sa.Column("since", UTCDateTime, nullable=False),
     sa.Column("until", UTCDateTime, nullable=False),
+    sa.Column("rate", sa.Double, nullable=False),  # the share of the predictions of that time that was drawn
 )
 
 sample_members = sa.Table(
@@ -162,14 +159,6 @@ sample_members = sa.Table(
     sa.Column("prediction_id", sa.String(36), nullable=False),
 )
 _index("sample_members_prediction", sample_members.c.prediction_id)
-
-claims = sa.Table(
-    "claims",
-    metadata,
-    sa.Column("prediction_id", sa.String(36), primary_key=True),
-    sa.Column("reviewer", sa.Text, nullable=False),
-    sa.Column("expires_at", UTCDateTime, nullable=False),
-)
 
 hourly_predictions = sa.Table(
     "hourly_predictions",
@@ -182,8 +171,8 @@ hourly_predictions = sa.Table(
     sa.Column("count", sa.Integer, nullable=False),
 )
 
-hourly_failures = sa.Table(
-    "hourly_failures",
+hourly_requests = sa.Table(  # those of form and API that were answered (status 200), and all that failed
+    "hourly_requests",
     metadata,
     sa.Column("hour", UTCDateTime, primary_key=True),
     sa.Column("source", sa.Text, primary_key=True),

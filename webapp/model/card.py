@@ -44,16 +44,6 @@ class Kept(Counts):
     copies_dropped: int = 0
 
 
-class Split(_Part):
-    """How the messages were divided for measuring."""
-
-    rule: str = ""
-    training_buckets: list[int] = []
-    training_part: Counts = Counts()
-    held_out_part: Counts = Counts()
-    note: str = ""
-
-
 class DataFile(Counts):
     """A file that the model was trained on; the columns are named where they were asked for."""
 
@@ -119,7 +109,7 @@ class Card(_Part):
     recipe: dict[str, dict[str, Any]] = {}  # the parameters of each step
     data: list[DataFile]
     messages: Kept = Kept()
-    split: Split = Split()
+    split: dict[str, Any] = {}  # how they were divided for measuring
     metrics: dict[str, Metrics] = {}
     retraining: Retraining | None = None
     imported: Imported | None = None
@@ -140,6 +130,11 @@ class Card(_Part):
     def held_out(self) -> Metrics:
         """Return what was measured on the held-out part; without any value where nothing was."""
         return self.metrics.get("held_out", Metrics())
+
+    @property
+    def kinds_left_out(self) -> Metrics:
+        """Return what was measured on kinds that the model had not seen; without any value where none was."""
+        return self.metrics.get("kinds left out", Metrics())
 
     def to_json(self) -> bytes:
         """Return the card as it is written to its file."""

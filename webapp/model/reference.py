@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import NamedTuple, NotRequired, TypedDict
 
-from webapp.model.reading import count_capitals, count_digits, counter_of, read_message
 from webapp.model.scoring import SpamModel
+from webapp.model.tokenizer import count_capitals, count_digits, counter_of, tokenize
 
 TRAITS = (
     "spam_probability",
@@ -54,7 +54,7 @@ def observe(model: SpamModel, text: str, spam_probability: float | None = None) 
     """Return the traits and tokens of a message; it is scored only where its spam probability is not known yet."""
     if spam_probability is None:
         spam_probability = model.spam_probabilities([text])[0]
-    tokens = read_message(text).tokens
+    tokens = tokenize(text)
     words = [token for token in tokens if token[0].isalpha()]
     length = max(len(text), 1)
     non_ascii = 0 if text.isascii() else sum(character > "\x7f" for character in text)

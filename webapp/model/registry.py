@@ -19,7 +19,7 @@ from webapp.model.labels import SPAM_OR_HAM, Labels
 from webapp.model.scoring import SpamModel
 from webapp.model.try_load import try_load
 
-LOOK_EVERY_S = 0.5
+REFRESH_S = 0.5
 NONE_CHOSEN = (
     f"No model has been chosen yet. Train one ({FLASK} train FILE), "
     f"or choose one ({FLASK} models list, then {FLASK} models use VERSION)."
@@ -45,11 +45,11 @@ class Slot:
         self.model: SpamModel | None = None
         self.error: ModelUnusable | None = None
         self.labels: dict[str, Labels] = {}  # of each version that was ever loaded
-        self._seen: str | None = None  # what the file said when we looked last
-        self._look_again_at = 0.0
-        self._looking = threading.Lock()
+        self._seen: str | None = None  # what the file said when it was read last
+        self._refresh_at = 0.0
+        self._refreshing = threading.Lock()
 
-    def named(self) -> str | None:
+    def read(self) -> str | None:
         """Return the name in the file, None if there is none and need not be; raises ModelUnusable."""
         try:
             return self.file.read_text().strip()
@@ -60,33 +60,33 @@ class Slot:
                 raise ModelUnusable(self.if_missing) from error
             return None
 
-    def name(self, version: str | None) -> None:
+    def write(self, version: str | None) -> None:
         """Write another version into the file, or remove it."""
         if version is None:
             self.file.unlink(missing_ok=True)
         else:
-            new = self.folder / f".{self.file.name}.{os.getpid()}"
+            new = self.folder / f".{self.file.name}.{os.getpid()}.{threading.get_ident()}"
             new.write_text(version + "\n")
             new.replace(self.file)
-        self._look_again_at = 0.0
+        self._refresh_at = 0.0
 
-    def look(self, wait: bool) -> None:
-        """See, if it is time, whether the file names another version, and load that.
+    def refresh(self, wait: bool) -> None:
+        """Load another version if the file names one; does nothing for half a second after the last time.
 
-        One thread does, while the others go on with the old one, or wait. A version that cannot be loaded is refused,
-        loudly, and the old one stays.
+        One thread does it, while the others go on with the old one, or wait. A version that cannot be loaded is
+        refused, loudly, and the old one stays.
         """
-        if time.monotonic() >= self._look_again_at and self._looking.acquire(blocking=wait):
+        if time.monotonic() >= self._refresh_at and self._refreshing.acquire(blocking=wait):
             try:
-                if time.monotonic() >= self._look_again_at:  # else another thread looked while this one waited
-                    self._look()
+                if time.monotonic() >= self._refresh_at:  # else another thread did while this one waited
+                    self._refresh()
             finally:
-                self._look_again_at = time.monotonic() + LOOK_EVERY_S
-                self._looking.release()
+                self._refresh_at = time.monotonic() + REFRESH_S
+                self._refreshing.release()
 
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         try:
-            version = self.named()
+            version = self.read()
             if version == self._seen and self.error is None:
                 return
             self.model = self._load(version) if version else None
@@ -117,7 +117,7 @@ class ModelRegistry:
 
     def named(self, name: str) -> str | None:
         """Return the version that the slot `name` names; None where it names none, or no extra has added it."""
-        return next((slot.named() for slot in self.slots if slot.file.name == name), None)
+        return next((slot.read() for slot in self.slots if slot.file.name == name), None)
 
     def versions(self) -> list[str]:
         """Return the names of all versions, oldest first."""
@@ -127,7 +127,7 @@ class ModelRegistry:
 
     def current_version(self) -> str:
         """Return the name in `current`; raises ModelUnusable."""
-        return self._current.named() or ""
+        return self._current.read() or ""
 
     def use(self, version: str, who: str = "", why: str = "", kind: str = "use") -> None:
         """Serve a version from now on; raises NotFound, ModelUnusable or what a hook raises: then nothing changes.
@@ -139,7 +139,7 @@ class ModelRegistry:
         with ExitStack() as stack:
             for hook in self.around_use:
                 stack.enter_context(hook(kind, version, who, why))
-            self._current.name(version)
+            self._current.write(version)
 
     def current(self) -> SpamModel:
         """Return the served model; raises ModelUnusable.
@@ -148,7 +148,7 @@ class ModelRegistry:
         refused, loudly, and the old one stays; `check` says so.
         """
         slot = self._current
-        slot.look(wait=slot.model is None)
+        slot.refresh(wait=slot.model is None)
         if slot.model is None:
             raise slot.error or ModelUnusable("The model is being loaded. Please try again in a moment.")
         return slot.model

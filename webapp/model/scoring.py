@@ -21,9 +21,9 @@ from sklearn.pipeline import Pipeline
 
 from webapp.config import THREADS
 from webapp.errors import ModelUnusable
-from webapp.model.features import FACT_VALUE, GRAM_VALUE, LONGEST_WORD, MessageVectorizer, grams, pairs, token_value
+from webapp.model.features import LONGEST_WORD, NGRAM_VALUE, MessageVectorizer, char_ngrams, pairs, token_value
 from webapp.model.labels import SPAM_OR_HAM, Labels
-from webapp.model.reading import is_fact, read_message, token_spans
+from webapp.model.tokenizer import token_spans, tokenize
 
 PROBES = ["Hello, are you there?", "WIN a free prize now, call 0900 123456"]  # what a Pipeline must be able to score
 MOST_TERMS = 30  # are left out, one after the other, to explain a message
@@ -36,7 +36,7 @@ REMEMBERED_TOKENS = 50_000
 ORDINARY_WORDS = 15  # different words of an ordinary message: what a term adds to the log-odds depends on it
 
 # A challenger scores the text that the served model has just scored, and reading is the greater part of scoring.
-_read_once = lru_cache(maxsize=2 * THREADS)(read_message)
+_tokenize_once = lru_cache(maxsize=2 * THREADS)(tokenize)
 
 
 class Score(NamedTuple):
@@ -49,9 +49,9 @@ class Score(NamedTuple):
 def make_model(pipeline: Pipeline, version: str, threshold: float, labels: Labels = SPAM_OR_HAM) -> "SpamModel":
     """Return a fitted Pipeline as a model; raises ModelUnusable where it gives no probabilities of the two labels."""
     if not isinstance(pipeline, Pipeline):
-        raise ModelUnusable(f"it is no scikit-learn Pipeline, but a {type(pipeline).__name__}")
+        raise ModelUnusable(f"The model is no scikit-learn Pipeline, but a {type(pipeline).__name__}")
     if not hasattr(pipeline, "predict_proba") or len(getattr(pipeline, "classes_", ())) != 2:
-        raise ModelUnusable("it gives no probabilities of two classes")
+        raise ModelUnusable("The Pipeline gives no probabilities of two classes")
     if [type(step) for _, step in pipeline.steps] == [MessageVectorizer, LogisticRegression]:
         return HamletModel(pipeline, version, threshold, labels)
     terms = _linear_terms(pipeline)
@@ -65,7 +65,7 @@ def make_model(pipeline: Pipeline, version: str, threshold: float, labels: Label
     except ModelUnusable:
         raise
     except Exception as error:  # it may be somebody's own code
-        raise ModelUnusable(f"its predict_proba fails ({type(error).__name__}: {error})") from error
+        raise ModelUnusable(f"The Pipeline's predict_proba fails ({type(error).__name__}: {error})") from error
     return model
 
 
@@ -125,10 +125,12 @@ class SpamModel:
         probabilities = np.asarray(found, dtype=float)
         if probabilities.shape != (messages, 2):
             shape = " x ".join(map(str, probabilities.shape))
-            raise ModelUnusable(f"its predict_proba returns {shape} numbers, not {messages} x 2")
+            raise ModelUnusable(f"The Pipeline's predict_proba returns {shape} numbers, not {messages} x 2")
         in_range = (probabilities >= -ROUNDING) & (probabilities <= 1 + ROUNDING)  # false for NaN
         if not in_range.all() or (np.abs(probabilities.sum(axis=1) - 1) > 1000 * ROUNDING).any():
-            raise ModelUnusable("its predict_proba returns pairs that are not from 0 to 1, or do not add up to 1")
+            raise ModelUnusable(
+                "The Pipeline's predict_proba returns pairs that are not from 0 to 1, or do not add up to 1"
+            )
         return probabilities[:, self.spam_index].clip(0, 1)
 
 
@@ -192,12 +194,12 @@ class HamletModel(SpamModel):
         self.intercept = float(classifier.intercept_[0])
 
     def score(self, text: str) -> Score:
-        """Return the spam probability of a text and what each of its words and facts adds to it.
+        """Return the spam probability of a text and what each of its words adds to it.
 
         A word's contribution holds its own weight, that of its groups of letters, and half of each pair of
         neighbours that it stands in; so all contributions and the intercept add up to the log-odds.
         """
-        tokens, facts = _read_once(text)
+        tokens = _tokenize_once(text)
         token_weights, weights = self._token_weights, self._term_weights
         sums = {token: token_weights[token] for token in tokens}
         for first, second in pairs(tokens):
@@ -207,8 +209,6 @@ class HamletModel(SpamModel):
                 sums[second] += weight / 2
         value = token_value(len(sums))
         contributions = {token: value * total for token, total in sums.items()}
-        for fact in facts:
-            contributions[fact] = FACT_VALUE * weights.get(fact, 0.0)
         return Score(_sigmoid(self.intercept + sum(contributions.values())), contributions)
 
     def spam_probabilities(self, texts: Sequence[str]) -> list[float]:
@@ -216,23 +216,21 @@ class HamletModel(SpamModel):
         return [self.score(text).spam_probability for text in texts]
 
     def term_weights(self) -> dict[str, float]:
-        """Return what each word, pair of words and fact adds to the log-odds of spam in an ordinary message.
+        """Return what each word and pair of words adds to the log-odds of spam in an ordinary message.
 
         A word comes with its groups of letters, as in `score`. Meant for comparing versions: it takes a second.
         """
         value, token_weights = token_value(ORDINARY_WORDS), _TokenWeights(self._term_weights)
         found = {}
         for term, weight in self._term_weights.items():
-            if is_fact(term):
-                found[term] = FACT_VALUE * weight
-            elif not term.startswith("~"):
+            if not term.startswith("~"):
                 is_pair = " " in term and not term.startswith("[")
                 found[term] = value * (weight if is_pair else token_weights[term])
         return found
 
 
 class _TokenWeights(dict[str, float]):
-    """What a token weighs together with its grams: it depends on the token alone, and most come again and again."""
+    """What a token weighs together with its n-grams: it depends on the token alone, and most come again and again."""
 
     def __init__(self, weights: dict[str, float]):
         super().__init__()
@@ -240,7 +238,8 @@ class _TokenWeights(dict[str, float]):
 
     def __missing__(self, token: str) -> float:
         weight = self._weights.get
-        total = weight(token, 0.0) + GRAM_VALUE * sum(weight(gram, 0.0) for gram in grams(token[:LONGEST_WORD]))
+        ngrams = char_ngrams(token[:LONGEST_WORD])
+        total = weight(token, 0.0) + NGRAM_VALUE * sum(weight(ngram, 0.0) for ngram in ngrams)
         if len(token) <= LONGEST_WORD:  # nobody shall fill the memory with words of 10,000 letters
             if len(self) >= REMEMBERED_TOKENS:
                 self.clear()
@@ -269,9 +268,7 @@ class _LinearTerms(NamedTuple):
 def _linear_terms(pipeline: Pipeline) -> _LinearTerms | None:
     """Return the sum that a Pipeline's log-odds are; None where it is none, or its features have no names of terms."""
     names, sums = _feature_names(pipeline), linear_terms(pipeline[-1])
-    if names is None or sums is None or sums[0].shape != names.shape:
-        return None
-    return _LinearTerms(names, *sums)
+    return None if names is None or sums is None or sums[0].shape != names.shape else _LinearTerms(names, *sums)
 
 
 def linear_terms(classifier: Any) -> tuple[np.ndarray, float] | None:
@@ -285,9 +282,8 @@ def linear_terms(classifier: Any) -> tuple[np.ndarray, float] | None:
             terms, constants = terms - absent, constants + absent.sum(axis=1)
         weights, intercept = terms[1] - terms[0], constants[1] - constants[0]
     elif hasattr(classifier, "coef_") and hasattr(classifier, "intercept_"):
-        coefficients = classifier.coef_
-        weights = coefficients.toarray() if sparse.issparse(coefficients) else np.asarray(coefficients)
-        weights, intercept = weights.ravel(), np.ravel(classifier.intercept_)[0]
+        coefficients, intercept = classifier.coef_, np.ravel(classifier.intercept_)[0]
+        weights = np.ravel(coefficients.toarray() if sparse.issparse(coefficients) else coefficients)
     else:
         return None
     return weights.astype(float), float(intercept)
@@ -314,7 +310,7 @@ def _index_of_spam(classes: list[str], labels: Labels) -> int:
     for ham, spam in (SPAM_OR_HAM, labels, ("0", "1"), ("false", "true")):
         if {ham, spam} == set(classes):
             return classes.index(spam)
-    raise ModelUnusable(f"its classes are {' and '.join(classes)}, its labels {' and '.join(labels)}")
+    raise ModelUnusable(f"The Pipeline's classes are {' and '.join(classes)}, the labels {' and '.join(labels)}")
 
 
 def _vocabulary(pipeline: Pipeline) -> Container[str] | None:

@@ -14,7 +14,7 @@ from webapp.extras.batch.output import COLUMNS
 from webapp.extras.monitor.charts import Chart, Series, chart
 from webapp.model.files import ENDINGS, open_table
 from webapp.web.check import how_long_ago
-from webapp.web.words import labels, worded
+from webapp.web.words import labels
 
 ROWS = 20
 TEXT_LENGTH = 300  # characters of a message that are shown
@@ -77,12 +77,12 @@ def _row(text: Any, cells: Sequence[Any]) -> Row:
 def histogram(counts: Sequence[int]) -> Chart:
     """Lay out how many messages got which spam probability, in tenths."""
     return chart(
-        worded("How likely spam the messages are"),
+        f"How likely {labels().spam} the messages are",
         [{"label": f"{10 * tenth} to {10 * tenth + 10} %", "count": count} for tenth, count in enumerate(counts)],
-        along=worded("spam probability"),
+        along=f"{labels().spam} probability",
         bars=[Series("count", "messages", "accent")],
-        help=worded("How many messages got which spam probability. ")
-        + "Where the model is sure, the bars stand at the two ends; those in the middle are worth a look.",
+        help=f"How many messages got which {labels().spam} probability. "
+        "Where the model is sure, the bars stand at the two ends; those in the middle are worth a look.",
     )
 
 

@@ -5,7 +5,7 @@ from functools import partial
 from flask_openapi3 import OpenAPI
 
 from webapp.cli.models import models
-from webapp.extras.lifecycle import challenger, compare_page, retrain_pages, routes
+from webapp.extras.lifecycle import challenger, compare_routes, retrain_routes, routes
 from webapp.extras.lifecycle.commands import commands, retrain, retrain_job
 from webapp.extras.lifecycle.retraining import reviews_to_learn
 from webapp.extras.lifecycle.switching import record_use
@@ -20,7 +20,7 @@ def init_app(app: OpenAPI) -> None:
     for command in commands.commands.values():
         models.add_command(command)
     routes.blueprint.cli.add_command(retrain)
-    for page in (routes, compare_page, retrain_pages):
+    for page in (routes, compare_routes, retrain_routes):
         app.register_blueprint(page.blueprint, cli_group=None)
     app.extensions["reviews_to_learn"] = partial(reviews_to_learn, app.extensions["engine"])
     if "runner" in app.extensions:  # the extra batch is there

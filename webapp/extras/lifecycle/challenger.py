@@ -22,7 +22,7 @@ def slot(registry: ModelRegistry) -> Slot:
 def challenger(registry: ModelRegistry) -> SpamModel | None:
     """Return the model that is tried, None if there is none or it cannot be loaded: no verdict waits for it."""
     held = slot(registry)
-    held.look(wait=False)
+    held.refresh(wait=False)
     return None if held.error else held.model
 
 

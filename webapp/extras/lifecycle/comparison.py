@@ -51,12 +51,11 @@ class Duel(NamedTuple):
         """Return what the counts say, in words, with the names of the two."""
         if not self.messages:
             return "There is no message on which just one of the two is right, so nothing tells them apart."
-        if self.better == "first":
-            told, name, times = f"{first} is better: where", first, self.only_first
-        else:
-            told, name, times = f"{second} is better: where" if self.better else "Where", second, self.only_second
-        counts = f"{told} just one of the two is right, that is {name} {times:,} times of {self.messages:,}."
-        return counts[0].upper() + counts[1:] + ("" if self.better else " That may be chance.")
+        leader, times = (first, self.only_first) if self.only_first > self.only_second else (second, self.only_second)
+        counts = f"here just one of the two is right, that is {leader} {times:,} times of {self.messages:,}."
+        if self.better:
+            return f"{leader[0].upper()}{leader[1:]} is better: w{counts}"
+        return f"W{counts} That may be chance."
 
 
 class Differing(NamedTuple):

@@ -41,7 +41,7 @@ def record_use(engine: sa.Engine, inference: Inference) -> Callable[..., Abstrac
                 _note(connection, kind, before, version, who, why)
             yield  # last: what cannot be written down does not happen
             if registry.named("challenger") == version:
-                slot(registry).name(None)  # what is served is not tried any longer
+                slot(registry).write(None)  # what is served is not tried any longer
 
     return recorded
 
@@ -71,7 +71,7 @@ def challenge(engine: sa.Engine, registry: ModelRegistry, version: str | None, w
         before = registry.named("challenger")
         if before != version:
             _note(connection, "challenge", before, version, who, why)
-        slot(registry).name(version)
+        slot(registry).write(version)
 
 
 def history(engine: sa.Engine) -> Sequence[Switch]:

@@ -143,13 +143,13 @@ def saved_versions(engine: sa.Engine, registry: ModelRegistry, state: State, nam
         predictions = counts[(name,)]
         live = live_accuracy(engine, name) if predictions else None
         role = roles.get(name, "")
-        made = _made(card, named) if card else ""
+        made = made_of(card, named) if card else ""
         trained_at = card.created_at if card else None
         found.append(Version(name, named[name], role, card, fault, trained_at, made, predictions, live))
     return sorted(found, key=lambda version: ("served", "challenger", "").index(version.role))
 
 
-def _made(card: Card, named: dict[str, str]) -> str:
+def made_of(card: Card, named: dict[str, str]) -> str:
     """Return what a version was made of, in words."""
     if retraining := card.retraining:
         return f"{named.get(retraining.parent, retraining.parent)}, corrected with {retraining.reviews:,} reviews"

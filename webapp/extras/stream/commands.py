@@ -71,7 +71,7 @@ def stream(
         raise BadData("--in, --out and --dead-letter must be three different topics")
     properties = read_properties(config)
     inference = current_inference()
-    status = Status(current_app.extensions["engine"], current_app.extensions["metrics"], topic_in, group)
+    status = Status(current_app.extensions["engine"], topic_in, group)
     if metrics_port:
         status.serve(metrics_port)
     consumer = Stream(inference, Options(brokers, topic_in, topic_out, dead_letter, group, properties), status, _say)

@@ -8,11 +8,10 @@ from collections import Counter as Tally
 from contextlib import suppress
 
 import sqlalchemy as sa
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from webapp.config import HOST
 from webapp.errors import BadData, LogUnavailable
-from webapp.extras.prometheus.metrics import Metrics
 from webapp.extras.stream.consumers import ConsumerRow, forget_consumer, report_consumer
 
 REPORT_EVERY_S = 5
@@ -22,11 +21,11 @@ BATCH_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 class Status:
     """Counts, and reports to the log every few seconds."""
 
-    def __init__(self, engine: sa.Engine, metrics: Metrics, topic: str, group: str):
+    def __init__(self, engine: sa.Engine, topic: str, group: str):
         self.name = f"{socket.gethostname()}-{os.getpid()}"
         self._engine, self._topic, self._group = engine, topic, group
         self._registry = CollectorRegistry()
-        self._registry.register(metrics.registry)  # what every process of Hamlet counts
+        self._registry.register(REGISTRY)  # what every process of Hamlet counts
         self._lag: dict[int, int] = {}
         self._total: Tally[str] = Tally()
         self._reported_at, self._reported = time.monotonic(), 0

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flask import Blueprint, abort, current_app, render_template, request
 from flask.typing import ResponseReturnValue
@@ -13,7 +13,7 @@ from webapp.extras.batch.job_routes import engine
 from webapp.extras.lifecycle import switching
 from webapp.extras.lifecycle.comparison import ChangedTerm, Comparison, Differing, changed_terms, compare
 from webapp.extras.lifecycle.reviewed import sampled_examples
-from webapp.extras.lifecycle.view import numbers
+from webapp.extras.lifecycle.view import made_of, numbers
 from webapp.inference import Inference, explain
 from webapp.model import artifact
 from webapp.model.card import read_card
@@ -56,7 +56,7 @@ def page() -> ResponseReturnValue:
     second = request.args.get("second") or registry.named("challenger") or next((n for n in names if n != first), first)
     if not {first, second} <= set(names):
         abort(404, "There is no such version. The Models page lists those there are.")
-    shown = {
+    shown: dict[str, Any] = {
         "versions": names,
         "first": first,
         "second": second,
@@ -69,10 +69,12 @@ def page() -> ResponseReturnValue:
         found, messages, terms = _compared(registry, first, second, tuple(examples))
     except HamletError as error:
         return render_template("lifecycle/compare.html", **shown, error=str(error)), error.status
+    cards = [read_card(registry.folder, name) for name in (first, second)]
     return render_template(
         "lifecycle/compare.html",
         **shown,
-        cards=[read_card(registry.folder, name) for name in (first, second)],
+        cards=cards,
+        made=[made_of(card, shown["numbers"]) for card in cards],
         found=found,
         sentence=found.duel.sentence("the first one", "the second one"),
         messages=messages,
