@@ -198,7 +198,7 @@ def make_version(models, factor):
     card = artifact.read_card(models, shipped)
     pipeline = artifact.load(models, shipped).pipeline
     pipeline[-1].coef_ = pipeline[-1].coef_ * factor
-    reference = artifact.read_reference(models, shipped)
+    reference = artifact.read_learnt(models, shipped)
     later = dt.timedelta(seconds=len(list(models.glob("2*"))))  # no two have the same second: names are in order
     return artifact.save(models, pipeline, card, "joblib", dt.datetime.now(dt.UTC) + later, reference)
 

@@ -182,7 +182,7 @@ def test_an_empty_folder_has_no_versions(tmp_path):
 def test_two_saves_in_the_same_second_are_two_versions(models):
     """Several processes may train at once; the folder that one writes into is nobody else's."""
     version = (models / "current").read_text().strip()
-    card, reference = artifact.read_card(models, version), artifact.read_reference(models, version)
+    card, reference = artifact.read_card(models, version), artifact.read_learnt(models, version)
     pipeline, now = artifact.load(models, version).pipeline, dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
     processes = multiprocessing.get_context("fork")
     start, saved = processes.Barrier(3), processes.Queue()

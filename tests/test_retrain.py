@@ -55,7 +55,7 @@ def small(app, tmp_path):
     result = training.train([read_labelled(file)])
     registry = use_models(app, tmp_path / "saved_models")
     now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-    registry.use(artifact.save(registry.folder, result.pipeline, result.card, "joblib", now, result.reference))
+    registry.use(artifact.save(registry.folder, result.pipeline, result.card, "joblib", now, result.learnt))
     return registry
 
 
@@ -103,7 +103,7 @@ def test_it_corrects_the_weights_of_the_served_version(app, small, review):
     card = artifact.read_card(small.folder, result.version)
     assert card.data == artifact.read_card(small.folder, old.version).data
     assert card.retraining.parent == small.current_version() != result.version  # saved, not served
-    assert artifact.read_reference(small.folder, result.version) == artifact.read_reference(small.folder, old.version)
+    assert artifact.read_learnt(small.folder, result.version) == artifact.read_learnt(small.folder, old.version)
 
 
 def test_its_figures_are_those_of_reviews_that_were_kept_apart_or_not_known_yet(app, small, review, flask):

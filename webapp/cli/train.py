@@ -168,7 +168,7 @@ def train(
     registry = current_inference().registry
     now = dt.datetime.now(dt.UTC)
     version = artifact.save(
-        registry.folder, result.pipeline, card, file_format, now, result.reference, announce=note_learnt
+        registry.folder, result.pipeline, card, file_format, now, result.learnt, announce=note_learnt
     )
     click.echo(f"\nSaved {registry.folder / version}")
     _compare_with_current(registry, version, [example.text for example in result.held_out])
@@ -247,9 +247,8 @@ def say_learnt(registry: ModelRegistry, version: str, datasets: Sequence[Any], t
     """Say how many of the texts of labelled files a version has learnt, whatever the files are called now."""
     from webapp.model.data import are_known
 
-    reference = artifact.read_reference(registry.folder, version)
     trained_on = {file.sha256 for file in read_card(registry.folder, version).data}
-    known = sum(are_known(texts, reference.get("learnt", ""))) if reference else 0
+    known = sum(are_known(texts, artifact.read_learnt(registry.folder, version)))
     if not known:  # versions made before texts were noted know their files
         known = sum(len(dataset.examples) for dataset in datasets if dataset.sha256 in trained_on)
     if known:

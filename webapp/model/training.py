@@ -28,12 +28,10 @@ from webapp.model.evaluation import Metrics, measure
 from webapp.model.features import MessageVectorizer
 from webapp.model.importing import unwrap
 from webapp.model.labels import SPAM_OR_HAM, Labels
-from webapp.model.reference import Reference, observe, summarise
 from webapp.model.scoring import SpamModel, make_model
 from webapp.model.tokenizer import tokenize
 
 FEWEST = 10  # messages of each label in each part: with fewer, no figure means anything
-REFERENCE_SIZE = 1000  # messages: more would tell drift little more, and its file stays small
 REVIEW_WEIGHT = 3.0  # how much a reviewed message counts; docs/lifecycle.md says why
 THRESHOLD = 0.5  # from here upwards spam is likelier than ham
 SHORT = 400  # characters
@@ -60,7 +58,7 @@ class Training(NamedTuple):
     card: Card  # everything about it but its files
     held_out: list[Example]
     held_out_probability: list[float]  # by the model that was fitted on the training part alone
-    reference: Reference  # what live traffic is compared with later, of held-out messages
+    learnt: str  # data.fingerprints of all that the model was fitted on
 
 
 def fit(
@@ -194,9 +192,8 @@ def train(
         metrics=metrics,
     )
     progress("done")
-    reference = _reference(measured, held_out, probability)
-    reference["learnt"] = fingerprints(example.text for example in kept if example.part != APART)
-    return Training(final, card, held_out, probability, reference)
+    learnt = fingerprints(example.text for example in kept if example.part != APART)
+    return Training(final, card, held_out, probability, learnt)
 
 
 def predict(model: SpamModel, examples: Sequence[Example]) -> list[float]:
@@ -259,16 +256,3 @@ def describe(dataset: Dataset) -> DataFile:
         zero_is_spam=dataset.zero_is_spam or None,
         **_count(dataset.examples),
     )
-
-
-def _reference(model: SpamModel, examples: Sequence[Example], probability: Sequence[float], seed: int = 0) -> Reference:
-    """Return what is kept of messages that the model never saw, for later comparison with live traffic (drift).
-
-    Messages that it was fitted on would not do: it knows all their words, and traffic would always look strange.
-    """
-    if not examples:
-        return Reference(messages=0, traits={}, called_spam=0, token_shares={})
-    size = min(len(examples), REFERENCE_SIZE)
-    chosen = np.random.default_rng(seed).choice(len(examples), size, replace=False).tolist()
-    observed = [observe(model, examples[i].text, probability[i]) for i in chosen]
-    return summarise(observed, [probability[i] >= model.threshold for i in chosen])
