@@ -225,7 +225,7 @@ class Server:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        for _ in range(200):
+        for _ in range(900):  # a busy machine takes its time
             with contextlib.suppress(OSError):
                 if self.call("/readyz")[0] == 200:
                     return self
