@@ -83,7 +83,7 @@ def month(folder: Path, seed: int, way: str) -> tuple[np.ndarray, int]:
     registry = ModelRegistry(folder / "saved_models")
     first = training.train([read_labelled(data / "start.csv")])
     now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-    registry.use(artifact.save(registry.folder, first.pipeline, first.card, "joblib", now, first.reference))
+    registry.use(artifact.save(registry.folder, first.pipeline, first.card, "joblib", now, first.learnt))
     engine = open_database(None, folder)
     create_tables(engine)
     inference = Inference(registry, LogWriter(engine), store_text=True, hash_key="")
@@ -118,7 +118,7 @@ def new_version(engine: sa.Engine, registry: ModelRegistry, start: Path, way: st
     reviews, note_learnt = reviews_to_learn(engine, SPAM_OR_HAM)
     fitted = training.train([reviews, read_labelled(start)], weights={reviews.name: training.REVIEW_WEIGHT})
     now = dt.datetime.now(dt.UTC)
-    return artifact.save(registry.folder, fitted.pipeline, fitted.card, "joblib", now, fitted.reference, note_learnt)
+    return artifact.save(registry.folder, fitted.pipeline, fitted.card, "joblib", now, fitted.learnt, note_learnt)
 
 
 def traffic(seed: int) -> tuple[list[Example], list[list[Example]]]:

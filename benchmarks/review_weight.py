@@ -27,7 +27,7 @@ from webapp.model.data import Example, drop_copies, read_labelled  # noqa: E402
 from webapp.model.scoring import make_model  # noqa: E402
 
 SMS = ("uci_sms", "mendeley_sms", "india_sms")
-WEIGHTS = {"uci_sms": 2, "messages": 0.3, "old_style": 0.1}  # as the shipped model's
+WEIGHTS = {"old_style": 0.1}  # as the shipped model's
 THRESHOLD = 0.4
 CORRECTIONS = {
     "reviews alone": {"own": False},

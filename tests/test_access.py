@@ -199,6 +199,16 @@ def test_signing_in_renews_the_session_and_its_cookie_is_well_kept(client):
         assert set(session) == {"signed_in_until", "password_fingerprint", "reviewer"}
 
 
+def test_signing_in_again_ends_the_older_sign_in_of_this_browser(app, inside):
+    sign_in(inside)
+    copy = app.test_client()
+    copy.set_cookie("hamlet_session", inside.get_cookie("hamlet_session").value)
+    assert copy.get("/inside").status_code == 200
+    sign_in(inside)
+    assert copy.get("/inside").status_code == 303
+    assert inside.get("/inside").status_code == 200
+
+
 def test_after_signing_out_the_pages_are_closed_again(inside):
     sign_in(inside)
     assert inside.get("/inside").status_code == 200
@@ -340,7 +350,12 @@ def test_others_need_not_wait_and_the_signed_in_stay_so(app, inside):
         ("::ffff:192.0.2.1", "192.0.2.1", True),  # the same computer through an IPv6 socket
         ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
         ("fe80::1%eth0", "fe80::1%eth0", True),
+        ("192.0.2.1:40000", "192.0.2.1:40001", True),  # as Azure and IIS write it
+        ("192.0.2.1:40000", "192.0.2.1", True),
+        ("[2001:db8::1]:40000", "2001:db8::2", True),
         ("", "", True),  # a UNIX socket
+        ("unknown", "_hidden", True),  # no address: it does not make one somebody new
+        ("192.0.2.01", "300.0.0.1", True),
     ],
 )
 def test_addresses_count_together_where_one_sender_has_them_all(app, one, other, same):
@@ -397,6 +412,71 @@ def test_the_workers_of_a_real_server_share_the_throttle_and_print_the_password_
         assert server.sign_in(password) == (200, True)
     finally:
         server.stop()
+
+
+@pytest.mark.databases("sqlite")
+def test_behind_a_proxy_each_address_is_throttled_whatever_its_port(tmp_path):
+    app = create_app(tmp_path / "proxy", WTF_CSRF_ENABLED=False, ADMIN_PASSWORD=PASSWORD, TRUSTED_PROXIES=2)
+    for forwarded in ("1.2.3.4:{}", "[2001:db8::1]:{}", "{}.invalid", "9.9.9.{}, 5.5.5.5, 172.68.1.1"):
+        tries = [
+            sign_in(app.test_client(), "wrong", headers={"X-Forwarded-For": forwarded.format(n)}) for n in range(8)
+        ]
+        assert [answer.status_code for answer in tries] == [403] * 5 + [429] * 3
+    app.extensions["engine"].dispose()
+
+
+# --- How many requests ---
+
+
+@pytest.mark.databases("sqlite")
+def test_each_address_may_send_so_many_requests_a_minute(tmp_path, monkeypatch):
+    monkeypatch.setattr("webapp.clients.time.time", lambda: 90.0)
+    app = create_app(tmp_path / "few", TESTING=True, ADMIN_PASSWORD=PASSWORD, MAX_REQUESTS_PER_MINUTE=3)
+    client = app.test_client()
+    assert [client.post("/api/v1/predict", json={"text": "hi"}).status_code for _ in range(3)] == [200] * 3
+    for path in ("/api/v1/predict", "/", "/login", "/nothing"):
+        answer = client.post(path, json={"text": "hi"})
+        assert (answer.status_code, answer.headers["Retry-After"]) == (429, "30")
+    assert recorded(app) == []  # else whoever is refused would fill the disk with that
+    assert client.get("/").status_code == 200
+    assert client.post("/api/v1/predict", json={}, environ_base={"REMOTE_ADDR": "192.0.2.1"}).status_code == 422
+    monkeypatch.setattr("webapp.clients.time.time", lambda: 120.0)
+    assert client.post("/api/v1/predict", json={"text": "hi"}).status_code == 200
+    app.extensions["engine"].dispose()
+
+
+# --- HAMLET_PUBLIC=false ---
+
+
+@pytest.mark.databases("sqlite")
+def test_a_closed_service_asks_for_the_sign_in_or_a_key(tmp_path):
+    app = create_app(tmp_path / "closed", TESTING=True, WTF_CSRF_ENABLED=False, ADMIN_PASSWORD=PASSWORD, PUBLIC=False)
+    client = app.test_client()
+    assert client.get("/").location == "/login?next=/"
+    assert client.post("/", data={"text": "hi"}).status_code == 403
+    answer = client.post("/api/v1/predict", data="{")
+    assert (answer.status_code, answer.content_type) == (401, "application/problem+json")
+    headers = bearer(api_keys.create(app.extensions["engine"], "app"))
+    id_ = client.post("/api/v1/predict", json={"text": "hi"}, headers=headers).json["id"]
+    assert client.get(f"/api/v1/predictions/{id_}").status_code == 401
+    assert client.get(f"/predictions/{id_}").status_code == 303
+    sign_in(client)
+    assert client.post("/", data={"text": "hi"}).status_code == 303
+    assert client.get(f"/predictions/{id_}").status_code == 200
+    for path in ("/healthz", "/readyz", "/api/docs", "/metrics"):
+        assert app.test_client().get(path).status_code == 200
+    document = client.get("/api/openapi.json").json
+    validate(document)
+    operation = document["paths"]["/api/v1/predict"]["post"]
+    assert (operation["security"], "401" in operation["responses"]) == ([{"api_key": []}], True)
+    assert document["paths"]["/healthz"]["get"]["security"] == []
+    app.extensions["engine"].dispose()
+
+
+@pytest.mark.databases("sqlite")
+def test_a_closed_service_is_not_left_open_where_nobody_asks(tmp_path):
+    with pytest.raises(SystemExit, match="needs the extra `access`"):
+        create_app(tmp_path / "bare", extras=(), PUBLIC=False)
 
 
 # --- API keys ---

@@ -54,7 +54,7 @@ def saved(tmp_path_factory):
             fit=lambda examples, weights, make=make: training.fit(examples, weights, make),
         )
         now = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
-        version = artifact.save(folders[name], trained.pipeline, trained.card, "joblib", now, trained.reference)
+        version = artifact.save(folders[name], trained.pipeline, trained.card, "joblib", now, trained.learnt)
         (folders[name] / "current").write_text(version)
     return folders
 
@@ -128,7 +128,7 @@ def test_neither_do_pages_about_two_versions_that_differ(signed_in, urgent_app, 
     registry = use_models(urgent_app, tmp_path / "models")
     first = registry.current_version()
     card = artifact.read_card(registry.folder, first).model_copy(update={"threshold": 1.0})  # calls everything normal
-    reference = artifact.read_reference(registry.folder, first)
+    reference = artifact.read_learnt(registry.folder, first)
     now = dt.datetime(2026, 2, 3, tzinfo=dt.UTC)
     second = artifact.save(registry.folder, registry.current().pipeline, card, "joblib", now, reference)
     slot(registry).write(second)

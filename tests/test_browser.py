@@ -42,9 +42,11 @@ def models_folder(tmp_path):
 
 @pytest.fixture
 def server(request, tmp_path):
-    """A running gunicorn with an empty log."""
-    uses_own = "models_folder" in request.fixturenames
-    folder = str(request.getfixturevalue("models_folder")) if uses_own else None
+    """A running gunicorn with an empty log, and with models of its own where a test changes them."""
+    if "models_folder" not in request.fixturenames:
+        yield request.getfixturevalue("shared_server")
+        return
+    folder = str(request.getfixturevalue("models_folder"))
     server = Server(tmp_path / "instance", HAMLET_MODELS_FOLDER=folder).start()
     yield server
     server.stop(signal.SIGKILL)

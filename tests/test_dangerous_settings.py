@@ -4,13 +4,15 @@ import os
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import PASSWORD, SPAM, Server
 
-from webapp import config
+from webapp import config, instance
 from webapp.app import create_app
 from webapp.config import ROOT
+from webapp.log.database import open_database
 
 
 @pytest.fixture
@@ -148,6 +150,79 @@ def test_a_database_that_cannot_be_used_is_said_without_its_password(refusal, ur
     line = refusal(HAMLET_DATABASE_URL=url)
     assert line.startswith("Hamlet cannot start")
     assert "geheim" not in line
+
+
+@pytest.mark.parametrize("password", ["gehe@im", "gehe:im", "gehe/im", "gehe#im", "geheim%", "gehe@im:x@y", "ge[heim"])
+def test_a_password_with_a_sign_of_its_own_in_urls_has_to_be_encoded(refusal, password):
+    line = refusal(HAMLET_DATABASE_URL=f"postgresql://hamlet:{password}@127.0.0.1:1/x")
+    assert "@ as %40, : as %3A, / as %2F" in line
+    assert "gehe" not in line
+
+
+# --- What platforms set ---
+
+
+def test_a_platform_s_database_and_workers_count_where_ours_are_not_set(monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgres://hamlet@db/x")
+    monkeypatch.setenv("WEB_CONCURRENCY", "3")
+    assert (config.read("DATABASE_URL"), config.read("WORKERS")) == ("postgres://hamlet@db/x", 3)
+    assert instance.surprises(Path("/")) == ["The log is where DATABASE_URL says, as HAMLET_DATABASE_URL is not set."]
+    monkeypatch.setenv("HAMLET_DATABASE_URL", "sqlite:////srv/log.db")
+    monkeypatch.setenv("HAMLET_WORKERS", "1")
+    assert (config.read("DATABASE_URL"), config.read("WORKERS")) == ("sqlite:////srv/log.db", 1)
+
+
+def test_the_url_that_platforms_write_is_postgresql_s(tmp_path):
+    engine = open_database("postgres://hamlet:a%40b@db.example/x", tmp_path)
+    assert (engine.dialect.name, engine.url.host, engine.url.password) == ("postgresql", "db.example", "a@b")
+
+
+@pytest.mark.parametrize(
+    ("given", "host"),
+    [("::", "::"), ("[::]", "::"), ("0.0.0.0", "0.0.0.0"), ("localhost", "localhost"), ("", "127.0.0.1")],
+)
+def test_a_host_in_any_spelling(monkeypatch, given, host):
+    monkeypatch.setenv("HOST", given)
+    assert config.read("HOST") == host
+
+
+@pytest.mark.parametrize("given", ["x86_64-conda-linux-gnu", "arm64-apple-darwin20.0.0", "http://x", "a b", ":::"])
+def test_a_host_that_is_none_is_refused_in_one_line(monkeypatch, given):
+    monkeypatch.setenv("HOST", given)
+    with pytest.raises(SystemExit, match="must be an address, such as 127.0.0.1"):
+        config.read("HOST")
+
+
+@pytest.mark.parametrize(
+    "origins", ["*", "www.example.org", "https://a.example/", "https://a.example,https://b.example"]
+)
+def test_origins_that_no_browser_sends_are_refused(refusal, origins):
+    assert "must be origins such as https://www.example.org" in refusal(HAMLET_CORS_ORIGINS=origins)
+
+
+ROOT_DISK = "1 0 0:9 / / rw - {} x rw\n2 1 0:3 / /proc rw - proc x rw\n"
+
+
+@pytest.mark.parametrize(
+    ("mounts", "lost"),
+    [
+        (ROOT_DISK.format("overlay"), True),  # a container without a volume
+        (ROOT_DISK.format("overlay") + "3 1 8:1 /x /srv/hamlet rw shared:1 - ext4 /dev/sda rw\n", False),
+        (ROOT_DISK.format("overlay") + "3 1 8:1 /x /srv/ham rw - ext4 /dev/sda rw\n", True),
+        (ROOT_DISK.format("ext4"), False),  # a machine of one's own
+        (ROOT_DISK.format("ext4") + "3 1 0:5 / /srv rw - tmpfs x rw\n", True),
+    ],
+)
+def test_a_log_on_a_disk_that_is_new_at_each_start_is_said_to_be_lost(tmp_path, monkeypatch, mounts, lost):
+    (tmp_path / "mounts").write_text(mounts)
+    monkeypatch.setattr(instance, "MOUNTS", tmp_path / "mounts")
+    monkeypatch.setattr(instance, "OF_CONTAINERS", ())
+    monkeypatch.setattr(instance, "MARKER", tmp_path / "nothing")
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    said = instance.surprises(Path("/srv/hamlet"))
+    assert ["will be lost" in sentence for sentence in said] == [True] * lost
+    monkeypatch.setenv("HAMLET_DATABASE_URL", "postgresql://db/x")
+    assert instance.surprises(Path("/srv/hamlet")) == []
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,16 @@
 
 import json
 import re
+import socket
 import subprocess
 import sys
-import time
 from contextlib import closing
 from http.client import HTTPConnection
 from urllib.parse import urlencode
 
 import proxy
 import pytest
+from clients import wait_until
 from conftest import Server, need
 
 from webapp.config import MAX_BODY
@@ -82,6 +83,11 @@ def test_a_forged_scheme_is_believed_neither_through_nginx_nor_without_trusted_p
         assert (status, "; Secure" in headers["Set-Cookie"]) == (200, False)
 
 
+def is_listening(port):
+    with closing(socket.socket()) as connection:
+        return connection.connect_ex(("127.0.0.1", port)) == 0
+
+
 def test_a_stop_answers_all_that_is_in_flight_and_logs_what_it_answers(server):
     senders = [HTTPConnection("127.0.0.1", server.port, timeout=30) for _ in range(8)]
     for sender in senders:  # each sends half of its message, and Hamlet asks it to go on
@@ -91,7 +97,7 @@ def test_a_stop_answers_all_that_is_in_flight_and_logs_what_it_answers(server):
         sender.endheaders(MESSAGE[:9])
         assert sender.sock.recv(100).startswith(b"HTTP/1.1 100")
     server.process.terminate()
-    time.sleep(1)
+    wait_until(lambda: not is_listening(server.port))
     answered = []
     for sender in senders:
         with closing(sender):

@@ -183,6 +183,14 @@ def test_line_breaks_in_a_cell_are_no_rows(read, write):
     assert texts(path) == ["a\n\nb, c"]
 
 
+def test_a_line_of_a_mail_that_ends_as_rows_do_is_no_row(read):
+    mail = 'Stories:\n"Fritz, after the machine made a mistake",mails\nFritz,again,mails\nBye'
+    rows = [*(("ham", f"see you at {number}") for number in range(30)), ("ham", mail)]
+    quoted = [f'{label},"{text.replace(chr(34), 2 * chr(34))}",mails\n' for label, text in rows]
+    found, _ = read("label,text,source\n" + "".join(quoted))
+    assert found[-1] == (mail, False)
+
+
 def test_marks_escaped_by_a_backslash_are_refused_and_not_cut(read):
     with pytest.raises(BadData, match=r"line 2: The row has 3 fields where the header has 2. \(Within quotation marks"):
         read('label,text\nham,"He said \\"hi\\", then left"\n')

@@ -279,3 +279,109 @@ def test_the_rules_find_what_they_are_for(app, monkeypatch):
         assert word in found
     for word in ("192.168.0.1", "Traceback", "HttpOnly", "SameSite", "Cache-Control", "language", "Server"):
         assert word in found
+
+
+# --- Pages of other sites ---
+
+FRIEND = "https://www.example.org"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """An app that the pages of one other site may ask."""
+    folder = tmp_path_factory.mktemp("shared") / "instance"
+    app = create_app(folder, ADMIN_PASSWORD=PASSWORD, CORS_ORIGINS=f"{FRIEND} http://127.0.0.1:3000")
+    yield app.test_client()
+    app.extensions["engine"].dispose()
+
+
+def cors(answer):
+    return {name: value for name, value in answer.headers if name.startswith("Access-Control-")}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/api/v1/predict", {"text": HAM}, 200),
+        ("/api/v1/predict", {}, 422),
+        ("/api/v1/nothing", {}, 404),
+        ("/api/v1/predictions", None, 401),
+        ("/api/openapi.json", None, 200),
+    ],
+)
+def test_friends_may_read_answers_and_errors_of_the_api(shared, path, body, status):
+    answer = shared.open(path, method="GET" if body is None else "POST", json=body, headers={"Origin": FRIEND})
+    assert answer.status_code == status
+    assert cors(answer)["Access-Control-Allow-Origin"] == FRIEND
+    assert "Access-Control-Allow-Credentials" not in answer.headers
+    assert "Origin" in answer.vary
+
+
+def test_a_browser_may_ask_first_even_where_a_key_will_be_needed(shared):
+    asks = {"Origin": FRIEND, "Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "authorization"}
+    answer = shared.options("/api/v1/predictions/x/review", headers=asks)
+    assert answer.status_code == 204
+    assert cors(answer)["Access-Control-Allow-Methods"] == "GET, POST, PUT"
+    assert "Authorization" in cors(answer)["Access-Control-Allow-Headers"]
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "https://www.example.org.evil.example", "null", "", "*"])
+def test_others_may_not(shared, app, origin):
+    asks = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+    for client, headers in ((shared, asks), (app.test_client(), asks | {"Origin": FRIEND})):
+        assert cors(client.options("/api/v1/predict", headers=headers)) == {}
+        assert cors(client.post("/api/v1/predict", json={"text": HAM}, headers=headers)) == {}
+    assert "Origin" in shared.get("/api/v1/nothing", headers=asks).vary
+
+
+def test_pages_are_for_nobody_else(shared):
+    for path in ("/", "/login", "/static/style.css", "/healthz"):
+        with shared.get(path, headers={"Origin": FRIEND}) as answer:
+            assert cors(answer) == {}
+
+
+# --- Addresses ---
+
+
+@pytest.fixture(scope="module")
+def below(tmp_path_factory):
+    """A client of an app behind two proxies, which serve it below /spam."""
+    app = create_app(tmp_path_factory.mktemp("below") / "instance", ADMIN_PASSWORD=PASSWORD, TRUSTED_PROXIES=2)
+    client = app.test_client()
+    client.environ_base |= {"HTTP_X_FORWARDED_PREFIX": "/spam", "HTTP_X_FORWARDED_PROTO": "https"}
+    yield client
+    app.extensions["engine"].dispose()
+
+
+def test_below_a_sub_path_every_link_stays_below_it(below):
+    for path in ("/", "/login", "/api/docs", "/nothing"):
+        answer = below.get(path)
+        links = [link for _, link in Page(answer.text).links if not link.startswith("#")]
+        assert links
+        assert [link for link in links if not link.startswith("/spam/")] == []
+        assert "; Path=/spam" in answer.headers.get("Set-Cookie", "; Path=/spam")
+    assert 'data-path="/spam/api/v1/predict"' in below.get("/api/docs").text
+    assert below.get("/api/openapi.json").json["servers"][0]["url"] == "/spam"
+    answer = below.get("/review?page=2")
+    assert answer.location == "/spam/login?next=/spam/review?page%3D2"
+    as_seen = {"base_url": "https://localhost/spam"}  # so that the client keeps its cookie as a browser does
+    form = {"password": PASSWORD, "csrf_token": hidden(below.get("/login", **as_seen).text, "csrf_token")}
+    answer = below.post(answer.location.removeprefix("/spam"), data=form, **as_seen)  # over HTTPS, without a Referer
+    assert answer.location == "/spam/review?page=2"
+    assert "Sign out" in below.get("/review", **as_seen).text
+
+
+@pytest.mark.parametrize("prefix", ["//evil.example", "/a b", "spam", "/x y/z", "/\\evil", '/"><script>', "/é"])
+def test_a_prefix_that_is_no_path_is_left_out(below, prefix):
+    answer = below.get("/", headers={"X-Forwarded-Prefix": prefix})
+    assert 'href="/static/style.css"' in answer.text
+
+
+def test_addresses_as_people_type_and_copy_them(app):
+    client = app.test_client()
+    answer = client.post("/api/v1/predict/", json={"text": HAM})
+    assert answer.status_code == 200
+    assert client.get(f"/api/v1/predictions/{answer.json['id'].upper()}").json["id"] == answer.json["id"]
+    assert client.get(f"/predictions/{answer.json['id'].upper()}").status_code == 200
+    with client.get("/favicon.ico", follow_redirects=True) as icon:
+        assert (icon.status_code, icon.mimetype) == (200, "image/svg+xml")

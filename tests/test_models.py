@@ -6,7 +6,7 @@ import multiprocessing
 import pickle
 
 import pytest
-from conftest import HAM
+from conftest import HAM, make_version
 
 from webapp.app import create_app
 from webapp.model import artifact, registry
@@ -18,12 +18,9 @@ def _impatient(monkeypatch):
 
 
 @pytest.fixture
-def two(models, flask, labelled):
-    """The shipped version and a newly trained one."""
-    first = (models / "current").read_text().strip()
-    flask("train", labelled)
-    second = next(path.name for path in models.iterdir() if path.is_dir() and path.name != first)
-    return first, second
+def two(models):
+    """The shipped version and another one."""
+    return (models / "current").read_text().strip(), make_version(models, 2)
 
 
 def served(client):
@@ -185,7 +182,7 @@ def test_an_empty_folder_has_no_versions(tmp_path):
 def test_two_saves_in_the_same_second_are_two_versions(models):
     """Several processes may train at once; the folder that one writes into is nobody else's."""
     version = (models / "current").read_text().strip()
-    card, reference = artifact.read_card(models, version), artifact.read_reference(models, version)
+    card, reference = artifact.read_card(models, version), artifact.read_learnt(models, version)
     pipeline, now = artifact.load(models, version).pipeline, dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
     processes = multiprocessing.get_context("fork")
     start, saved = processes.Barrier(3), processes.Queue()

@@ -122,7 +122,7 @@ def test_the_served_version_cannot_be_its_own_challenger(flask, three, app):
 def test_verify_names_the_broken_ones_and_exits_with_1(flask, models, three):
     assert run(flask, "verify").count("as it was saved") == 3
     change(models, three[1])
-    (models / three[2] / "reference.json").write_text("{}")
+    (models / three[2] / "learnt.txt").write_text("{}")
     lines = run(flask, "verify", code=1).splitlines()
     assert ["NOT USABLE" in line for line in lines] == [False, True, True]
     assert three[1] in lines[1]

@@ -456,7 +456,7 @@ def test_charts_are_laid_out_within_their_frame():
     assert [len(piece.split()) for _, piece in laid.lines] == [1, 2]  # a gap where nothing is known
     assert len(laid.bands) == 3
     for _, x, y in laid.dots:
-        assert 44 <= x <= 474
+        assert 56 <= x <= 474
         assert 14 <= y <= 160
     assert laid.rows[1] == ["1", "–", "–"]
     assert chart("Empty", [], help="", bars=[Series("a", "A", "ham")]).rows == []
@@ -476,7 +476,8 @@ def test_the_names_of_lines_do_not_cover_one_another():
     points = [{"label": "x", "a": 1.0, "b": 1.01, "c": 1.02}]
     laid = chart("Title", points, help="", lines=[Series(name, name, "accent") for name in "abc"])
     heights = [y for _, y, _ in laid.names]
-    assert all(below - above >= 16 for below, above in zip(heights, heights[1:], strict=False))
+    assert all(below - above >= 16 for above, below in zip(heights, heights[1:], strict=False))
+    assert all(12 <= height <= 164 for height in heights)
     assert all(x <= laid.right for _, x, _ in laid.dots)
 
 

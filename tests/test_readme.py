@@ -37,9 +37,9 @@ def test_it_is_short():
     assert README.count("\n") <= 200
 
 
-def test_the_first_curl_line_works_and_answers_as_shown(server):
+def test_the_first_curl_line_works_and_answers_as_shown(shared_server):
     need("curl", "on Debian, apt-get install curl")
-    command = blocks("sh")[0].replace("http://127.0.0.1:8000", server.url)
+    command = blocks("sh")[0].replace("http://127.0.0.1:8000", shared_server.url)
     answer = json.loads(subprocess.check_output(command, shell=True, text=True, stderr=subprocess.DEVNULL))
     shown = json.loads(blocks("json")[0])
     assert list(answer) == list(shown)

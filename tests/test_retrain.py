@@ -26,7 +26,7 @@ from webapp.extras.review.reviews import give_review
 from webapp.extras.review.samples import counted_members, draw, other_reviews
 from webapp.log.export import purge
 from webapp.log.tables import fitted_reviews
-from webapp.model import artifact, evaluation, training
+from webapp.model import artifact, training
 from webapp.model.data import Example, bucket, read_labelled
 from webapp.model.scoring import make_model
 
@@ -46,11 +46,6 @@ def odd(count, start=0):
     return rows
 
 
-@pytest.fixture(autouse=True)
-def _narrow_intervals_are_not_needed_here(monkeypatch):
-    monkeypatch.setattr(evaluation, "RESAMPLES", 20)  # most of the time of these tests would go into them
-
-
 @pytest.fixture
 def small(app, tmp_path):
     """A registry with one version, trained in a moment on 400 messages in a file, and served by the app."""
@@ -60,7 +55,7 @@ def small(app, tmp_path):
     result = training.train([read_labelled(file)])
     registry = use_models(app, tmp_path / "saved_models")
     now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-    registry.use(artifact.save(registry.folder, result.pipeline, result.card, "joblib", now, result.reference))
+    registry.use(artifact.save(registry.folder, result.pipeline, result.card, "joblib", now, result.learnt))
     return registry
 
 
@@ -108,7 +103,7 @@ def test_it_corrects_the_weights_of_the_served_version(app, small, review):
     card = artifact.read_card(small.folder, result.version)
     assert card.data == artifact.read_card(small.folder, old.version).data
     assert card.retraining.parent == small.current_version() != result.version  # saved, not served
-    assert artifact.read_reference(small.folder, result.version) == artifact.read_reference(small.folder, old.version)
+    assert artifact.read_learnt(small.folder, result.version) == artifact.read_learnt(small.folder, old.version)
 
 
 def test_its_figures_are_those_of_reviews_that_were_kept_apart_or_not_known_yet(app, small, review, flask):

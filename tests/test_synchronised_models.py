@@ -42,11 +42,11 @@ def elsewhere(tmp_path, models):
 @pytest.mark.parametrize(
     "order",
     [
-        ("current", "model_card.json", "reference.json", "model.joblib"),
-        ("current", "model.joblib", "reference.json", "model_card.json"),
-        ("reference.json", "model.joblib", "current", "model_card.json"),
-        ("model_card.json", "current", "reference.json", "model.joblib"),
-        ("model_card.json", "reference.json", "model.joblib", "current"),
+        ("current", "model_card.json", "learnt.txt", "model.joblib"),
+        ("current", "model.joblib", "learnt.txt", "model_card.json"),
+        ("learnt.txt", "model.joblib", "current", "model_card.json"),
+        ("model_card.json", "current", "learnt.txt", "model.joblib"),
+        ("model_card.json", "learnt.txt", "model.joblib", "current"),
     ],
     ids=", ".join,
 )

@@ -1,5 +1,6 @@
 """Steps 1 and 2 through the command line: train, save, evaluate, predict, download."""
 
+import csv
 import gzip
 import hashlib
 import json
@@ -9,12 +10,12 @@ import re
 import time
 
 import joblib
+import numpy as np
 import pytest
 from conftest import HAM, SPAM, messages
 
 from webapp.errors import ModelUnusable
-from webapp.model import artifact, data, training
-from webapp.model.reference import TRAITS
+from webapp.model import artifact, calibration, data, training
 
 
 def trained(models):
@@ -47,47 +48,66 @@ def test_training_reports_each_figure_with_an_interval_and_saves_a_version(flask
     assert (
         parts["training_part"]["messages"] + parts["held_out_part"]["messages"] == card["messages"]["messages"] == 200
     )
-    assert card["reference"]["messages"] == parts["held_out_part"]["messages"]
     assert {"hamlet", "scikit-learn", "numpy", "python"} == set(card["versions"])
 
 
-def test_a_version_keeps_what_held_out_messages_looked_like_but_no_text(flask, models, labelled):
+def test_a_version_knows_what_it_has_learnt_and_keeps_no_text(flask, models, labelled):
     flask("train", labelled)
     card, folder = trained(models)
-    content = (folder / "reference.json").read_bytes()
-    assert card["reference"] == {
-        "file": "reference.json",
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "messages": card["split"]["held_out_part"]["messages"],
-    }
-    reference = artifact.read_reference(models, folder.name)
-    _, held_out = data.split(data.read_labelled(labelled).examples)
-    assert sorted(reference["traits"]["length"]) == sorted(len(example.text) for example in held_out)
-    assert set(reference["traits"]) == set(TRAITS)
-    assert reference["called_spam"] == pytest.approx(sum(e.is_spam for e in held_out) / len(held_out), abs=0.1)
-    assert min(reference["token_shares"].values()) * len(held_out) > 4.9  # never the words of a single message
-    assert not any(example.text.encode() in content for example in held_out)
+    content = (folder / "learnt.txt").read_bytes()
+    assert card["learnt"] == {"file": "learnt.txt", "sha256": hashlib.sha256(content).hexdigest()}
+    texts = [example.text for example in data.read_labelled(labelled).examples]
+    assert all(data.are_known(texts, artifact.read_learnt(models, folder.name)))
+    assert not any(text.encode() in content for text in texts)
+    (folder / "learnt.txt").write_text("")
+    with pytest.raises(ModelUnusable, match="SHA-256 differs"):
+        artifact.read_learnt(models, folder.name)
 
 
-def test_a_reference_that_was_changed_is_refused_and_an_older_version_has_none(flask, models, labelled):
-    flask("train", labelled)
-    card, folder = trained(models)
-    path = folder / "reference.json"
-    path.write_text(path.read_text().replace("0", "1", 1))
-    with pytest.raises(ModelUnusable, match="was changed"):
-        artifact.read_reference(models, folder.name)
-    path.unlink()
-    with pytest.raises(ModelUnusable, match=r"has no reference.json"):
-        artifact.read_reference(models, folder.name)
-    (folder / "model_card.json").write_text(json.dumps(card | {"reference": {"messages": 80, "length": {}}}))
-    assert artifact.read_reference(models, folder.name) is None
+def test_kinds_are_left_out_where_they_are_known(flask, models, tmp_path):
+    rows = [(label, text, f"kind {i % 8}") for i, (label, text) in enumerate(messages(400))]
+    with (tmp_path / "kinds.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("label", "text", "kind"), *rows])
+    assert flask("train", tmp_path / "kinds.csv").exit_code == 0
+    card, _ = trained(models)
+    measured, training_part = card["metrics"]["kinds left out"], card["split"]["training_part"]
+    assert measured["messages"] == training_part["messages"]
 
 
-def test_a_reference_is_a_random_part_of_many_messages(monkeypatch, labelled):
-    monkeypatch.setattr(training, "REFERENCE_SIZE", 50)
-    results = [training.train([data.read_labelled(labelled)]) for _ in range(2)]
-    assert results[0].reference["messages"] == len(results[0].reference["traits"]["length"]) == 50
-    assert results[0].reference == results[1].reference
+def test_no_model_sees_a_kind_that_it_is_measured_on():
+    examples = [
+        data.Example(text, label == "spam", "file", kind=str(i % 10)) for i, (label, text) in enumerate(messages(200))
+    ]
+    fitted = []
+
+    def fit(seen, weights):
+        fitted.append(seen)
+        return training.fit(seen, weights)
+
+    known, probability = calibration.leave_kinds_out(examples, {}, fit)
+    assert (known, len(probability), len(fitted)) == (examples, len(examples), calibration.KIND_FOLDS)
+    for seen in fitted:
+        left_out = {example.kind for example in examples} - {example.kind for example in seen}
+        assert len(left_out) == 2
+        assert len(seen) == sum(example.kind not in left_out for example in examples)
+
+
+def test_a_calibrated_probability_is_the_share_of_spam():
+    random = np.random.default_rng(0)
+    honest = random.random(20_000)
+    truth = random.random(20_000) < honest
+    odds = honest / (1 - honest)
+    too_sure = (odds**3 * 2) / (1 + odds**3 * 2)
+    fitted = calibration.Calibration.fit(truth.tolist(), too_sure.tolist())
+    assert fitted.of(too_sure.tolist()) == pytest.approx(honest.tolist(), abs=0.03)
+
+
+def test_half_of_short_spam_is_learnt_behind_friendly_words_too():
+    examples = [data.Example(text, label == "spam", "file") for label, text in messages(100)]
+    hidden = training.hide_in_ham(examples)
+    assert len(hidden) == 25
+    assert all(example.is_spam and example.text.startswith("WIN a free") for example in hidden)
+    assert all(example.text.count("shall we take") == 3 for example in hidden)
 
 
 def test_a_new_version_is_served_only_when_asked(flask, models, labelled):

@@ -68,7 +68,7 @@ class Terminal:
         command = re.sub(r"\bmake run$", ".venv/bin/python -m webapp", command)  # what it does, once all is installed
         command = re.sub(r"^make demo$", ".venv/bin/flask demo", command)
         if assignment := re.match(r"([A-Z]+)=\$\(.*\)$", command):
-            self.environment[assignment[1]] = self.run(f'{command}; echo "${assignment[1]}"').strip()
+            self.environment[assignment[1]] = self.run(f'{{ {command}; }} 2>/dev/null; echo "${assignment[1]}"').strip()
             return ""
         if SERVER.search(command):
             return self._start(command)

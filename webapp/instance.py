@@ -13,6 +13,7 @@ from webapp.config import MIN_KEY_LENGTH, ROOT, read, variable
 
 PRIVATE = ("secret_key", "admin_password", "log.db")
 MOUNTS = Path("/proc/self/mountinfo")
+MARKER = Path("/.dockerenv")
 # What container engines and platforms set: there the disk is new at each start, apart from what is mounted into it.
 OF_CONTAINERS = ("container", "KUBERNETES_SERVICE_HOST", "DYNO", "RENDER", "FLY_APP_NAME")
 
@@ -101,7 +102,5 @@ def is_ephemeral(folder: Path) -> bool:
     of_folder = [line for line in mounts if folder.resolve().is_relative_to(line[4])]
     mount = max(of_folder, key=lambda line: len(line[4]))
     kind = mount[mount.index("-") + 1]
-    in_container = (
-        kind == "overlay" or Path("/.dockerenv").exists() or any(name in os.environ for name in OF_CONTAINERS)
-    )
+    in_container = kind == "overlay" or MARKER.exists() or any(name in os.environ for name in OF_CONTAINERS)
     return kind in ("tmpfs", "ramfs") or (mount[4] == "/" and in_container)

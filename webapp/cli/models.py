@@ -82,7 +82,7 @@ def verify_models(context: click.Context) -> None:
     for version in registry.versions():
         try:
             artifact.verify(registry.folder, version)
-            artifact.read_reference(registry.folder, version)
+            artifact.read_learnt(registry.folder, version)
             click.echo(f"{version}  as it was saved")
         except HamletError as error:
             broken += 1

@@ -157,7 +157,7 @@ def train(
             by_source.setdefault(reviews.name, training.REVIEW_WEIGHT)
     if labels != SPAM_OR_HAM:
         click.echo(f"The labels are {labels.ham} and {labels.spam}; {labels.spam} is the one that is looked for.")
-    with click.progressbar(length=6 + len(unseen), label="Training", item_show_func=lambda step: step or "") as bar:
+    with click.progressbar(length=7 + len(unseen), label="Training", item_show_func=lambda step: step or "") as bar:
         result = training.train(datasets, unseen, by_source, threshold, lambda step: bar.update(1, step), fit)
     card = result.card.model_copy(update={"pipeline": pipeline})
     examples = [example for dataset in datasets for example in dataset.examples]
@@ -168,7 +168,7 @@ def train(
     registry = current_inference().registry
     now = dt.datetime.now(dt.UTC)
     version = artifact.save(
-        registry.folder, result.pipeline, card, file_format, now, result.reference, announce=note_learnt
+        registry.folder, result.pipeline, card, file_format, now, result.learnt, announce=note_learnt
     )
     click.echo(f"\nSaved {registry.folder / version}")
     _compare_with_current(registry, version, [example.text for example in result.held_out])
@@ -247,9 +247,8 @@ def say_learnt(registry: ModelRegistry, version: str, datasets: Sequence[Any], t
     """Say how many of the texts of labelled files a version has learnt, whatever the files are called now."""
     from webapp.model.data import are_known
 
-    reference = artifact.read_reference(registry.folder, version)
     trained_on = {file.sha256 for file in read_card(registry.folder, version).data}
-    known = sum(are_known(texts, reference.get("learnt", ""))) if reference else 0
+    known = sum(are_known(texts, artifact.read_learnt(registry.folder, version)))
     if not known:  # versions made before texts were noted know their files
         known = sum(len(dataset.examples) for dataset in datasets if dataset.sha256 in trained_on)
     if known:

@@ -21,7 +21,7 @@ TEXTS = [column.name for column in predictions.columns if isinstance(column.type
 QUOTING: Final = csv.QUOTE_NONNUMERIC  # every text: else a carriage return in one would end its row
 FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # what begins with one of these is a formula to a spreadsheet
 PurgeHook = Callable[[sa.Connection, dt.datetime], None]
-PURGED_AT_ONCE = 1_000  # predictions; whoever writes waits for so many at most
+PURGED_AT_ONCE = 500  # predictions; whoever writes waits for so many at most
 PAGES_AT_ONCE = 500  # of 4 KiB; the same
 PAUSE_S = 0.05
 CHECKPOINT_S = 60  # readers come and go: sooner or later there is a moment without any

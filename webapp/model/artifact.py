@@ -2,7 +2,7 @@
 
     saved_models/<version>/model.joblib (or model.pkl, model.skops)    the scikit-learn Pipeline
     saved_models/<version>/model_card.json                what it is, what it was made from, how good it is
-    saved_models/<version>/reference.json                 what messages looked like at training, to notice drift
+    saved_models/<version>/learnt.txt                     which messages it has learnt, as parts of their hashes
 
 Loading a pickle runs whatever code is in it. So the file's SHA-256 is compared with the card's before anything is
 unpickled, and so are the versions: scikit-learn itself would only warn. The hash shows damage and mix-ups; against
@@ -14,7 +14,6 @@ import datetime as dt
 import hashlib
 import importlib
 import io
-import json
 import pickle
 import platform
 import shutil
@@ -28,7 +27,6 @@ from typing import Any
 import joblib
 import numpy
 import sklearn
-from pydantic import BaseModel, ConfigDict, ValidationError
 from sklearn.pipeline import Pipeline
 
 from webapp import config
@@ -39,8 +37,8 @@ from webapp.model.card import (
     SIGNATURE,
     WHAT_TO_DO,
     Card,
+    LearntFile,
     ModelFile,
-    ReferenceFile,
     locate,
     parse_card,
     read_card,
@@ -48,10 +46,9 @@ from webapp.model.card import (
     signature_of,
 )
 from webapp.model.features import FEATURES_VERSION
-from webapp.model.reference import Reference
 from webapp.model.scoring import SpamModel, make_model
 
-REFERENCE = "reference.json"
+LEARNT = "learnt.txt"
 MODEL_FILES = {"joblib": "model.joblib", "pickle": "model.pkl", "skops": "model.skops"}
 # Beside those that skops trusts by itself. Never a card's: whoever can write a card could trust anything.
 TRUSTED = [
@@ -63,35 +60,23 @@ WHERE = "its module must lie beside wsgi.py, in webapp/, or be installed, wherev
 DAY_S = 24 * 60 * 60
 
 
-class _ReferenceShape(BaseModel):
-    """What is in reference.json."""
-
-    model_config = ConfigDict(strict=True)
-
-    messages: int
-    traits: dict[str, list[float]]
-    called_spam: float
-    token_shares: dict[str, float]
-
-
 def save(
     models_folder: Path,
     pipeline: Pipeline,
     card: Card,
     file_format: str,
     now: dt.datetime,
-    reference: Reference | None,
+    learnt: str | None,
     announce: Callable[[str], None] = lambda version: None,
 ) -> str:
     """Write a new version and return its name: UTC date, time, and the first letters of the model file's hash.
 
     The folder gets its name only when it is complete, so a crash leaves no half-written version. `announce` is told the
-    name just before: what must be known of a version is known when it appears. There is no reference where nobody knows
-    the training messages.
+    name just before: what must be known of a version is known when it appears. `learnt` is what data.fingerprints
+    gives of the training messages, None where nobody knows them.
     """
     content = to_bytes(pipeline, file_format)
     digest = hashlib.sha256(content).hexdigest()
-    reference_content = json.dumps(reference, ensure_ascii=False, separators=(",", ":")).encode()
     models_folder.mkdir(exist_ok=True)
     _remove_leftovers(models_folder)
     while not (unfinished := _claim(models_folder, version := f"{now:%Y%m%d-%H%M%S}-{digest[:7]}")):
@@ -110,18 +95,13 @@ def save(
                 "numpy": numpy.__version__,
             },
             "features_version": FEATURES_VERSION,
-            "reference": reference
-            and ReferenceFile(
-                file=REFERENCE,
-                sha256=hashlib.sha256(reference_content).hexdigest(),
-                messages=reference["messages"],
-            ),
+            "learnt": learnt and LearntFile(file=LEARNT, sha256=hashlib.sha256(learnt.encode()).hexdigest()),
         }
     ).to_json()
     try:
         (unfinished / MODEL_FILES[file_format]).write_bytes(content)
-        if reference:
-            (unfinished / REFERENCE).write_bytes(reference_content)
+        if learnt:
+            (unfinished / LEARNT).write_text(learnt)
         (unfinished / CARD).write_bytes(card_content)
         if config.MODEL_KEY:
             (unfinished / SIGNATURE).write_text(signature_of(card_content, config.MODEL_KEY))
@@ -228,7 +208,7 @@ def sign(models_folder: Path, version: str) -> Card:
     content = read_file(models_folder, version, CARD)
     card = parse_card(content, version)
     _checked_content(models_folder, version, card)
-    _checked_reference(models_folder, version, card)
+    _checked_learnt(models_folder, version, card)
     path = locate(models_folder, version, SIGNATURE)
     try:
         new = path.with_name(f".{SIGNATURE}")
@@ -239,24 +219,18 @@ def sign(models_folder: Path, version: str) -> Card:
     return card
 
 
-def read_reference(models_folder: Path, version: str) -> Reference | None:
-    """Return what messages looked like when a version was trained, None where an older Hamlet trained it.
+def read_learnt(models_folder: Path, version: str) -> str:
+    """Return what data.are_known asks whether a version has learnt a message; "" where nobody knows.
 
     Raises ModelUnusable where the file is missing or not the one that its card names.
     """
-    return _checked_reference(models_folder, version, read_card(models_folder, version))
+    return _checked_learnt(models_folder, version, read_card(models_folder, version))
 
 
-def _checked_reference(models_folder: Path, version: str, card: Card) -> Reference | None:
-    if not card.reference or card.reference.file != REFERENCE:
-        return None
-    content = _read_checked(models_folder, version, REFERENCE, card.reference.sha256)
-    try:
-        _ReferenceShape.model_validate_json(content)
-    except ValidationError as error:
-        raise ModelUnusable(f"The reference of model {version} is not readable. {WHAT_TO_DO}") from error
-    reference: Reference = json.loads(content)
-    return reference
+def _checked_learnt(models_folder: Path, version: str, card: Card) -> str:
+    if not card.learnt or card.learnt.file != LEARNT:
+        return ""
+    return _read_checked(models_folder, version, LEARNT, card.learnt.sha256).decode()
 
 
 def _checked_content(models_folder: Path, version: str, card: Card) -> bytes:

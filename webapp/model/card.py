@@ -1,6 +1,6 @@
 """A version's card: what it is, what it was made from, how good it is; the hashes of its files; and its signature.
 
-    saved_models/<version>/model_card.json    names the SHA-256 of the model file and of reference.json
+    saved_models/<version>/model_card.json    names the SHA-256 of the model file and of learnt.txt
     saved_models/<version>/model_card.sig     its signature, where there is a HAMLET_MODEL_KEY: HMAC-SHA256 in hex
 
 The signature is over every byte of the card, so over all that the card names. docs/model_files.md says what it protects
@@ -64,12 +64,11 @@ class ModelFile(_Part):
     bytes: int = 0
 
 
-class ReferenceFile(_Part):
-    """The file that says what messages looked like at training."""
+class LearntFile(_Part):
+    """The file that says which messages the version has learnt."""
 
     file: str = ""
     sha256: str = ""
-    messages: int = 0
 
 
 class Retraining(_Part):
@@ -94,7 +93,7 @@ class Imported(_Part):
 
 
 class Card(_Part):
-    """What is known of a version. Training knows all but the first five and the reference, which `save` adds."""
+    """What is known of a version. Training knows all but the first five and `learnt`, which `save` adds."""
 
     model_version: str = ""
     created_at: AwareDatetime | None = None
@@ -113,7 +112,7 @@ class Card(_Part):
     metrics: dict[str, Metrics] = {}
     retraining: Retraining | None = None
     imported: Imported | None = None
-    reference: ReferenceFile | None = None
+    learnt: LearntFile | None = None
 
     @model_validator(mode="after")
     def _labels_differ(self) -> Self:
@@ -130,6 +129,11 @@ class Card(_Part):
     def held_out(self) -> Metrics:
         """Return what was measured on the held-out part; without any value where nothing was."""
         return self.metrics.get("held_out", Metrics())
+
+    @property
+    def kinds_left_out(self) -> Metrics:
+        """Return what was measured on kinds that the model had not seen; without any value where none was."""
+        return self.metrics.get("kinds left out", Metrics())
 
     def to_json(self) -> bytes:
         """Return the card as it is written to its file."""

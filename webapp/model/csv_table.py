@@ -32,6 +32,7 @@ class CsvTable(Table):
         self.format = "TSV" if self.delimiter == "\t" else "CSV"
         self.line_end = line_end(head[0]) or "\n"
         self._seen: list[set[str]] = []  # values of the columns that have few of them
+        self._rows = 0  # that these are from
         first = [cells for cells in _parse(head, self.delimiter) if cells]
         is_numbered = first[0] == [str(at) for at in range(len(first[0]))]  # by pandas
         names = {name.strip().lower() for name in first[0]}
@@ -87,6 +88,7 @@ class CsvTable(Table):
                 lines.put_back(taken[1:])  # only its first line is the bad row, and the next one a new row
                 cells = taken[0].rstrip("\r\n").split(self.delimiter)
             elif line < SEEN_LINES:
+                self._rows += 1
                 for seen, cell in zip(self._seen, cells, strict=False):
                     if len(seen) <= FEW_VALUES:
                         seen.add(cell.strip())
@@ -107,7 +109,16 @@ class CsvTable(Table):
         return False
 
     def _is_like(self, row: Sequence[str], before: Sequence[str], after: int) -> bool:
-        """Return whether a line is like other rows: a label, a word of a small column, or the next number."""
+        """Return whether a line is like other rows: a label, a word of a small column, or the next number.
+
+        Once it is clear which columns are small, it must have a word of each: a line of a mail may well have commas.
+        """
+        if self._rows > FEW_VALUES:
+            small = [
+                cell.strip() in seen for cell, seen in zip(row, self._seen, strict=True) if len(seen) <= FEW_VALUES
+            ]
+            if small:
+                return all(small)
         for own, cell, seen in zip(before, map(str.strip, row), self._seen, strict=True):
             few = cell in seen and len(seen) <= FEW_VALUES
             follows = own.isdecimal() and cell.isdecimal() and int(cell) == int(own) + after

@@ -30,6 +30,7 @@ class Example(NamedTuple):
     is_spam: bool
     source: str  # which collection it comes from; by default the file's name
     part: str = ""  # "train" or "test" where the file says so, or APART; else a hash decides
+    kind: str = ""  # what it is about, where the file says so: one campaign, service or template is of one kind
 
 
 @dataclass
@@ -80,7 +81,7 @@ def _examples(
     table: Table, text_at: int, label_at: int, stem: str, labels: Sequence[str] | None, notices: list[str]
 ) -> list[Example]:
     meanings, examples = _meanings(labels), []
-    others = [at for at in (table.find(None, [name], "") for name in ("source", "split")) if at is not None]
+    others = [at for at in (table.find(None, [name], "") for name in ("source", "split", "kind")) if at is not None]
     extra = {table.columns[at].lower(): number for number, at in enumerate(others, start=2)}
     found: Counter[str] = Counter()  # how often each label occurs
     first_lines: dict[str, int] = {}  # where each label, and each thing to be said, occurs first
@@ -102,7 +103,8 @@ def _examples(
         if len(text) > MAX_TEXT_LENGTH:
             left_out["long"] += 1
         source = as_text(values[extra["source"]]) if "source" in extra else stem
-        examples.append(Example(text[:MAX_TEXT_LENGTH], meanings.get(label, False), source, PARTS[part]))
+        kind = as_text(values[extra["kind"]]).strip() if "kind" in extra else ""
+        examples.append(Example(text[:MAX_TEXT_LENGTH], meanings.get(label, False), source, PARTS[part], kind))
     if unknown := found.keys() - meanings.keys():
         raise _unknown_labels(table.name, unknown, found, first_lines, labels)
     if examples and all(re.fullmatch(r"[-+\d.,\s]+", example.text) for example in examples):

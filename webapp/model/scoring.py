@@ -21,9 +21,9 @@ from sklearn.pipeline import Pipeline
 
 from webapp.config import THREADS
 from webapp.errors import ModelUnusable
-from webapp.model.features import FACT_VALUE, GRAM_VALUE, LONGEST_WORD, MessageVectorizer, grams, pairs, token_value
+from webapp.model.features import LONGEST_WORD, NGRAM_VALUE, MessageVectorizer, char_ngrams, pairs, token_value
 from webapp.model.labels import SPAM_OR_HAM, Labels
-from webapp.model.reading import is_fact, read_message, token_spans
+from webapp.model.tokenizer import token_spans, tokenize
 
 PROBES = ["Hello, are you there?", "WIN a free prize now, call 0900 123456"]  # what a Pipeline must be able to score
 MOST_TERMS = 30  # are left out, one after the other, to explain a message
@@ -36,7 +36,7 @@ REMEMBERED_TOKENS = 50_000
 ORDINARY_WORDS = 15  # different words of an ordinary message: what a term adds to the log-odds depends on it
 
 # A challenger scores the text that the served model has just scored, and reading is the greater part of scoring.
-_read_once = lru_cache(maxsize=2 * THREADS)(read_message)
+_tokenize_once = lru_cache(maxsize=2 * THREADS)(tokenize)
 
 
 class Score(NamedTuple):
@@ -194,12 +194,12 @@ class HamletModel(SpamModel):
         self.intercept = float(classifier.intercept_[0])
 
     def score(self, text: str) -> Score:
-        """Return the spam probability of a text and what each of its words and facts adds to it.
+        """Return the spam probability of a text and what each of its words adds to it.
 
         A word's contribution holds its own weight, that of its groups of letters, and half of each pair of
         neighbours that it stands in; so all contributions and the intercept add up to the log-odds.
         """
-        tokens, facts = _read_once(text)
+        tokens = _tokenize_once(text)
         token_weights, weights = self._token_weights, self._term_weights
         sums = {token: token_weights[token] for token in tokens}
         for first, second in pairs(tokens):
@@ -209,8 +209,6 @@ class HamletModel(SpamModel):
                 sums[second] += weight / 2
         value = token_value(len(sums))
         contributions = {token: value * total for token, total in sums.items()}
-        for fact in facts:
-            contributions[fact] = FACT_VALUE * weights.get(fact, 0.0)
         return Score(_sigmoid(self.intercept + sum(contributions.values())), contributions)
 
     def spam_probabilities(self, texts: Sequence[str]) -> list[float]:
@@ -218,23 +216,21 @@ class HamletModel(SpamModel):
         return [self.score(text).spam_probability for text in texts]
 
     def term_weights(self) -> dict[str, float]:
-        """Return what each word, pair of words and fact adds to the log-odds of spam in an ordinary message.
+        """Return what each word and pair of words adds to the log-odds of spam in an ordinary message.
 
         A word comes with its groups of letters, as in `score`. Meant for comparing versions: it takes a second.
         """
         value, token_weights = token_value(ORDINARY_WORDS), _TokenWeights(self._term_weights)
         found = {}
         for term, weight in self._term_weights.items():
-            if is_fact(term):
-                found[term] = FACT_VALUE * weight
-            elif not term.startswith("~"):
+            if not term.startswith("~"):
                 is_pair = " " in term and not term.startswith("[")
                 found[term] = value * (weight if is_pair else token_weights[term])
         return found
 
 
 class _TokenWeights(dict[str, float]):
-    """What a token weighs together with its grams: it depends on the token alone, and most come again and again."""
+    """What a token weighs together with its n-grams: it depends on the token alone, and most come again and again."""
 
     def __init__(self, weights: dict[str, float]):
         super().__init__()
@@ -242,7 +238,8 @@ class _TokenWeights(dict[str, float]):
 
     def __missing__(self, token: str) -> float:
         weight = self._weights.get
-        total = weight(token, 0.0) + GRAM_VALUE * sum(weight(gram, 0.0) for gram in grams(token[:LONGEST_WORD]))
+        ngrams = char_ngrams(token[:LONGEST_WORD])
+        total = weight(token, 0.0) + NGRAM_VALUE * sum(weight(ngram, 0.0) for ngram in ngrams)
         if len(token) <= LONGEST_WORD:  # nobody shall fill the memory with words of 10,000 letters
             if len(self) >= REMEMBERED_TOKENS:
                 self.clear()

@@ -21,19 +21,20 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
 from webapp.errors import BadData
+from webapp.model.calibration import Calibration, has_kinds, leave_kinds_out
 from webapp.model.card import Card, DataFile, Kept
 from webapp.model.data import APART, TRAIN_BUCKETS, Dataset, Example, drop_copies, fingerprints, split
 from webapp.model.evaluation import Metrics, measure
 from webapp.model.features import MessageVectorizer
 from webapp.model.importing import unwrap
 from webapp.model.labels import SPAM_OR_HAM, Labels
-from webapp.model.reference import Reference, observe, summarise
 from webapp.model.scoring import SpamModel, make_model
+from webapp.model.tokenizer import tokenize
 
 FEWEST = 10  # messages of each label in each part: with fewer, no figure means anything
-REFERENCE_SIZE = 1000  # messages: more would tell drift little more, and its file stays small
 REVIEW_WEIGHT = 3.0  # how much a reviewed message counts; docs/lifecycle.md says why
 THRESHOLD = 0.5  # from here upwards spam is likelier than ham
+SHORT = 400  # characters
 
 Progress = Callable[[str], None]
 Fit = Callable[[Sequence[Example], Mapping[str, float]], Pipeline]
@@ -57,7 +58,7 @@ class Training(NamedTuple):
     card: Card  # everything about it but its files
     held_out: list[Example]
     held_out_probability: list[float]  # by the model that was fitted on the training part alone
-    reference: Reference  # what live traffic is compared with later, of held-out messages
+    learnt: str  # data.fingerprints of all that the model was fitted on
 
 
 def fit(
@@ -68,6 +69,8 @@ def fit(
     What it learns to tell apart is called "spam" and "ham", whatever the words in the files.
     """
     pipeline = make()
+    if make is make_pipeline:
+        examples = [*examples, *hide_in_ham(examples)]
     last, classifier = getattr(pipeline, "estimator", pipeline).steps[-1]  # it may be a search for the best parameters
     options = {}
     if has_fit_parameter(classifier, "sample_weight"):
@@ -81,6 +84,33 @@ def fit(
         for scores in ("Scoring failed", "One or more of the test scores"):
             warnings.filterwarnings("ignore", scores)  # `unwrap` says so in one line
         return unwrap(pipeline.fit(texts, labels, **options))
+
+
+OWN: Fit = fit
+
+
+def hide_in_ham(examples: Sequence[Example], seed: int = 0) -> list[Example]:
+    """Return half of the short spam once more, each with three friendly messages behind it.
+
+    From these the model learns that friendly words, however many, do not make up for a scam. Friendly is short ham of
+    words alone, as people write to each other: no link, number or amount.
+    """
+    random = np.random.default_rng(seed)
+    short = [example for example in examples if len(example.text) <= SHORT]
+    spam = [example for example in short if example.is_spam]
+    friendly = [
+        example.text
+        for example in short
+        if not example.is_spam and not any(token.startswith("[") for token in tokenize(example.text))
+    ]
+    if not friendly:
+        return []
+    chosen = random.choice(len(spam), len(spam) // 2, replace=False)
+    behind = random.integers(len(friendly), size=(len(chosen), 3))
+    return [
+        spam[i]._replace(text=" ".join([spam[i].text, *(friendly[j] for j in places)]))
+        for i, places in zip(chosen, behind, strict=True)
+    ]
 
 
 def train(
@@ -111,12 +141,24 @@ def train(
         if not unknown:
             raise BadData(f"{name}: holds no message that the training files do not hold too")
 
+    metrics = {}
+    calibration = None
+    progress("leaving kinds out")
+    if fit is OWN and has_kinds(training_part):
+        known, probability = leave_kinds_out(training_part, weights, fit)
+        calibration = Calibration.fit([example.is_spam for example in known], probability)
+        metrics["kinds left out"] = report(known, calibration.of(probability), threshold)
+
+    def fit_calibrated(chosen: Sequence[Example]) -> Pipeline:
+        pipeline = fit(chosen, weights)
+        return calibration.build_into(pipeline) if calibration else pipeline
+
     # Every figure comes from a model that was fitted on the training part alone.
     progress("fitting on the training part")
-    measured = make_model(fit(training_part, weights), "training part", threshold, labels)
+    measured = make_model(fit_calibrated(training_part), "training part", threshold, labels)
     progress("measuring on the held-out part")
     probability = predict(measured, held_out)
-    metrics = {"held_out": report(held_out, probability, threshold)}
+    metrics["held_out"] = report(held_out, probability, threshold)
     sources = sorted({example.source for example in held_out})
     for source in sources if len(sources) > 1 else []:
         chosen = [i for i, example in enumerate(held_out) if example.source == source]
@@ -127,7 +169,7 @@ def train(
 
     # What is saved has learnt from all messages, so it is no worse.
     progress("fitting on everything")
-    final = fit([example for example in kept if example.part != APART], weights)
+    final = fit_calibrated([example for example in kept if example.part != APART])
     card = Card(
         labels=(labels.ham, labels.spam),
         threshold=threshold,
@@ -150,9 +192,8 @@ def train(
         metrics=metrics,
     )
     progress("done")
-    reference = _reference(measured, held_out, probability)
-    reference["learnt"] = fingerprints(example.text for example in kept if example.part != APART)
-    return Training(final, card, held_out, probability, reference)
+    learnt = fingerprints(example.text for example in kept if example.part != APART)
+    return Training(final, card, held_out, probability, learnt)
 
 
 def predict(model: SpamModel, examples: Sequence[Example]) -> list[float]:
@@ -215,16 +256,3 @@ def describe(dataset: Dataset) -> DataFile:
         zero_is_spam=dataset.zero_is_spam or None,
         **_count(dataset.examples),
     )
-
-
-def _reference(model: SpamModel, examples: Sequence[Example], probability: Sequence[float], seed: int = 0) -> Reference:
-    """Return what is kept of messages that the model never saw, for later comparison with live traffic (drift).
-
-    Messages that it was fitted on would not do: it knows all their words, and traffic would always look strange.
-    """
-    if not examples:
-        return Reference(messages=0, traits={}, called_spam=0, token_shares={})
-    size = min(len(examples), REFERENCE_SIZE)
-    chosen = np.random.default_rng(seed).choice(len(examples), size, replace=False).tolist()
-    observed = [observe(model, examples[i].text, probability[i]) for i in chosen]
-    return summarise(observed, [probability[i] >= model.threshold for i in chosen])

@@ -230,8 +230,7 @@ def _labelled(
     learnt, texts = learnt_keys(engine, registry, versions), [one.text for one in kept]
     is_learnt = [bool(copy_keys(text) & learnt) for text in texts]
     for version in versions:
-        reference = artifact.read_reference(registry.folder, version)
-        known = are_known(texts, reference.get("learnt", "") if reference else "")
+        known = are_known(texts, artifact.read_learnt(registry.folder, version))
         hashes = {entry.sha256 for entry in read_card(registry.folder, version).data}
         whole = {one.text for dataset in datasets if dataset.sha256 in hashes for one in dataset.examples}
         known = [one or text in whole for one, text in zip(known, texts, strict=True)]

@@ -102,7 +102,7 @@ def retrain(engine: sa.Engine, registry: ModelRegistry, force: bool, progress: R
         new_card,
         card.model_file.format,
         dt.datetime.now(dt.UTC),
-        artifact.read_reference(registry.folder, served.version),
+        artifact.read_learnt(registry.folder, served.version),
         announce=lambda version: note_fitted(engine, version, fitted),
     )
     return Retrained(version, len(examples), found.new, len(found.unconfirmed), found.without_text, compared)

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-LEFT, RIGHT, TOP, BOTTOM = 44, 474, 14, 160  # of the plot within a drawing of 480 by 190
+LEFT, RIGHT, TOP, BOTTOM = 56, 474, 14, 160  # of the plot within a drawing of 480 by 190
 NAMES_WIDTH = 66  # on the right, where there are several lines to be told apart
 NAMES_APART = 16
 DOTS_UP_TO = 40  # points
@@ -97,9 +97,11 @@ def chart(
         known = [point[one.key] for point in points if point[one.key] is not None]
         if len(lines) > 1 and known:
             names.append((one.colour, y(known[-1]) + 4, one.name))
-    names.sort(key=lambda name: -name[1])  # from below, each pushed up by the one before it
+    names.sort(key=lambda name: name[1])  # each pushed down by the one above it
     for at in range(1, len(names)):
-        names[at] = (names[at][0], min(names[at][1], names[at - 1][1] - NAMES_APART), names[at][2])
+        names[at] = (names[at][0], max(names[at][1], names[at - 1][1] + NAMES_APART), names[at][2])
+    too_low = max([0, *(height - BOTTOM for _, height, _ in names)])
+    names = [(colour, height - too_low, name) for colour, height, name in names]
     return Chart(
         title=f"{title}, {unit}" if unit not in ("", "%") else title,
         help=help,

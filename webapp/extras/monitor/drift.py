@@ -10,7 +10,7 @@ Pure functions; nothing here knows the database.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -21,6 +21,7 @@ from webapp.extras.monitor.features import COUNTED, FEATURES
 
 ALPHA = 0.05  # how often all tests together may alarm where nothing has changed
 DRIFTED, NOT_SEEN, TOO_FEW = "drifted", "no drift seen", "too few messages to say"
+TOLD = ("name", "explanation", "statistic_name", "effect_matters_from", "minimum_n")
 STRONGEST = 10  # terms that are shown
 EXAMPLES = 2  # messages shown with each
 SHORTEST = 3  # letters of a word that is shown; placeholders such as [link] are shown too
@@ -44,40 +45,6 @@ class Result(NamedTuple):
     statistic: float
     p_value: float
     effect: float
-
-
-class DriftTest(TypedDict):
-    """One test and what came of it. Its figures are None where there are too few messages."""
-
-    name: str
-    explanation: str
-    statistic_name: str
-    statistic: float | None
-    p_value: float | None
-    p_corrected: float | None
-    effect: float | None
-    effect_matters_from: float
-    n_reference: int
-    n_current: int
-    minimum_n: int  # on each side
-    state: str  # one of DRIFTED, NOT_SEEN, TOO_FEW
-
-
-class Change(TypedDict):
-    """One thing that differs between reference and window, in a sentence and a small picture."""
-
-    sentence: str
-    bins: list[tuple[float, float]]  # share of the messages of the reference and of the window, from low to high
-
-
-class ChangedTerm(TypedDict):
-    """A word or placeholder whose share of messages moved."""
-
-    term: str
-    share_then: float
-    share_now: float
-    z: float  # above 0: more frequent now
-    examples: list[int]  # places in the window of messages that hold it, or in the reference where none does
 
 
 def kolmogorov_smirnov(reference: np.ndarray, current: np.ndarray) -> Result:
@@ -163,7 +130,7 @@ class _Question(NamedTuple):
     explanation: str
     test: Callable[[np.ndarray, np.ndarray], Result]
     values: Callable[[Window], np.ndarray]  # what the test gets, without unknown values
-    minimum_n: int
+    minimum_n: int  # on each side
     statistic_name: str
     effect_matters_from: float
 
@@ -211,43 +178,36 @@ _QUESTIONS = (
 )
 
 
-def drift(reference: Window, current: Window) -> tuple[str, list[DriftTest]]:
-    """Return the state (DRIFTED where a test says so, TOO_FEW where none can say anything) and each test."""
+def drift(reference: Window, current: Window) -> tuple[str, list[dict[str, Any]]]:
+    """Return the state (DRIFTED where a test says so, TOO_FEW where none can say anything) and what came of each test.
+
+    Its figures are None where there are too few messages.
+    """
     samples = [(question.values(reference), question.values(current)) for question in _QUESTIONS]
     results = [
         question.test(then, now) if min(len(then), len(now)) >= question.minimum_n else None
         for question, (then, now) in zip(_QUESTIONS, samples, strict=True)
     ]
     corrected = iter(holm([result.p_value for result in results if result]))
-    tests = []
+    tests: list[dict[str, Any]] = []
     for question, (then, now), result in zip(_QUESTIONS, samples, results, strict=True):
-        p_corrected, state = None, TOO_FEW
-        if result:
-            p_corrected = next(corrected)
-            alarms = p_corrected < ALPHA and result.effect >= question.effect_matters_from
-            state = DRIFTED if alarms else NOT_SEEN
-        tests.append(
-            DriftTest(
-                name=question.name,
-                explanation=question.explanation,
-                statistic_name=question.statistic_name,
-                statistic=round(result.statistic, 4) if result else None,
-                p_value=result.p_value if result else None,
-                p_corrected=p_corrected,
-                effect=round(result.effect, 4) if result else None,
-                effect_matters_from=question.effect_matters_from,
-                n_reference=len(then),
-                n_current=len(now),
-                minimum_n=question.minimum_n,
-                state=state,
-            )
-        )
+        told = {name: getattr(question, name) for name in TOLD} | {"n_reference": len(then), "n_current": len(now)}
+        if result is None:
+            told |= {"state": TOO_FEW, "p_corrected": None, **dict.fromkeys(Result._fields)}
+        else:
+            told |= {"p_corrected": next(corrected), **result._asdict()}
+            alarms = told["p_corrected"] < ALPHA and result.effect >= question.effect_matters_from
+            told["state"] = DRIFTED if alarms else NOT_SEEN
+        tests.append(told)
     states = {test["state"] for test in tests}
     return next(state for state in (DRIFTED, NOT_SEEN, TOO_FEW) if state in states), tests
 
 
-def changes(reference: Window, current: Window, most: int = 4) -> list[Change]:
-    """Return what differs most between two windows, the largest D first: what an alarm is explained by."""
+def changes(reference: Window, current: Window, most: int = 4) -> list[dict[str, Any]]:
+    """Return what differs most between two windows, the largest D first: what an alarm is explained by.
+
+    Each is a sentence and, for a small picture, the shares of the messages of both from low values to high.
+    """
     columns = {
         "called_spam": (reference.called_spam * 1.0, current.called_spam * 1.0),
         "spam_probability": (reference.spam_probability, current.spam_probability),
@@ -267,7 +227,7 @@ def changes(reference: Window, current: Window, most: int = 4) -> list[Change]:
     return [one for one in told if one][:most]
 
 
-def _change(name: str, then: np.ndarray, now: np.ndarray) -> Change | None:
+def _change(name: str, then: np.ndarray, now: np.ndarray) -> dict[str, Any] | None:
     """Return the change of a feature, None where its middle hardly moved: then there is no short way to say it."""
     if name == "spam_probability":
         before, after = 100 * np.median(then), 100 * np.median(now)
@@ -293,13 +253,14 @@ def _change(name: str, then: np.ndarray, now: np.ndarray) -> Change | None:
         low, high = np.percentile(np.concatenate([then, now]), [1, 99])
         edges = np.linspace(low, max(high, low + 1e-9), BINS + 1)
     counted = [np.histogram(np.clip(side, edges[0], edges[-1]), edges)[0] / len(side) for side in (then, now)]
-    return Change(
-        sentence=sentence, bins=[(round(float(a), 4), round(float(b), 4)) for a, b in zip(*counted, strict=True)]
-    )
+    return {
+        "sentence": sentence,
+        "bins": [(round(float(a), 4), round(float(b), 4)) for a, b in zip(*counted, strict=True)],
+    }
 
 
-def changed_terms(reference: Window, current: Window) -> list[ChangedTerm]:
-    """Return the terms whose share of messages moved most, strongest first.
+def changed_terms(reference: Window, current: Window) -> list[dict[str, Any]]:
+    """Return the terms whose share of messages moved most, strongest first, with places of examples in `current`.
 
     Ordered by z, the change of the share over its standard error if nothing had changed (whose square is Pearson's
     chi-squared): a rare term has a large error and does not lead. Left out is what comes up by chance when so many
@@ -327,12 +288,12 @@ def changed_terms(reference: Window, current: Window) -> list[ChangedTerm]:
     is_sure = stats.false_discovery_control(2 * stats.norm.sf(abs(z))) < ALPHA
     strongest = [i for i in np.argsort(-abs(z), kind="stable")[:STRONGEST] if is_sure[i]]
     return [
-        ChangedTerm(
-            term=terms[i],
-            share_then=round(counts_then[terms[i]] / len(then), 4),
-            share_now=round(counts_now[terms[i]] / len(now), 4),
-            z=round(float(z[i]), 2),
-            examples=[place for place, held in now.items() if terms[i] in held][:EXAMPLES],
-        )
+        {
+            "term": terms[i],
+            "share_then": round(counts_then[terms[i]] / len(then), 4),
+            "share_now": round(counts_now[terms[i]] / len(now), 4),
+            "z": round(float(z[i]), 2),
+            "examples": [place for place, held in now.items() if terms[i] in held][:EXAMPLES],
+        }
         for i in strongest
     ]

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from webapp.model.data import copy_keys
-from webapp.model.reading import count_capitals, count_digits, counter_of, read_message
+from webapp.model.tokenizer import count_capitals, count_digits, counter_of, tokenize
 
 FEATURES = {  # name -> what it says of a message, for the sentence about its change
     "length": "characters",
@@ -38,7 +38,7 @@ class Features(NamedTuple):
 def extract(text: str) -> Features:
     """Return the features of a message."""
     start = text[:READ_UP_TO]
-    tokens, length = read_message(start).tokens, max(len(start), 1)
+    tokens, length = tokenize(start), max(len(start), 1)
     non_ascii = 0 if start.isascii() else sum(character > "\x7f" for character in start)
     values = (
         len(text),

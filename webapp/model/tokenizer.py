@@ -1,23 +1,13 @@
-"""Read a message into its tokens and the facts about it: the first half of what the model looks at.
+"""Read a message into its tokens: words, and placeholders for what differs in every message.
 
 What is computed here is part of every saved model: see FEATURES_VERSION in features.py before you change it.
 """
 
 import re
 import unicodedata
-from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import pairwise
-from typing import NamedTuple
-
-
-class Message(NamedTuple):
-    """A message as the model sees it."""
-
-    tokens: list[str]  # words and placeholders in order, with repetitions
-    facts: list[str]
-
 
 # --- Plain letters -----------------------------------------------------------------------------------------
 # Spam hides its words from filters: "Ｆree", "frее" with Cyrillic letters, "f<zero width>ree".
@@ -102,7 +92,7 @@ def _read_token(match: re.Match[str]) -> list[str]:
     if kind == "sign":
         return [piece[:3]]
     if kind == "spaced":
-        return ["[spaced letters]", "".join(c for c in piece if c.isalpha())]
+        return ["".join(filter(str.isalpha, piece))]
     return [_PLACEHOLDERS[kind or ""]]
 
 
@@ -116,6 +106,7 @@ _PLACEHOLDERS = {
 
 # A last piece of a path that no word is in, such as /x7Gk2p: where bulk senders tell their victims apart.
 _RANDOM_PATH = re.compile(r"/(?=[a-z]*\d)(?=\d*[a-z])[a-z\d]{4,12}\W*$ | /[^aeiou\W]{4,12}\W*$", re.VERBOSE)
+_UNREADABLE = re.compile(r"[bcdfghjklmnpqrstvwxz]{5}")  # as in tmgcrg.com: a name that nobody chose
 _SHORTENERS = frozenset(
     ["bit.ly", "t.co", "tinyurl.com", "rb.gy", "goo.gl", "is.gd", "cutt.ly", "ow.ly", "shorturl.at"]
 )
@@ -137,6 +128,8 @@ def _read_link(link: str) -> list[str]:
         tokens.append("[link with a random path]")
     if host in _SHORTENERS:
         tokens.append("[shortened link]")
+    if _UNREADABLE.search(host):
+        tokens.append("[link to an unreadable host]")
     if not _ENDINGS_IN_FRONT.isdisjoint(names):  # bank.com.pay-now.top
         tokens.append("[link with a false ending]")
     if not link.startswith(("http", "www")):
@@ -144,27 +137,80 @@ def _read_link(link: str) -> list[str]:
     return tokens + [f"@{part}" for name in names for part in re.findall(r"[a-z]{3,32}", name)]
 
 
+# --- Letters apart -----------------------------------------------------------------------------------------
+
+_GAP_IN_WORD = re.compile(r"(?<=(?<!\S)\S) (?=\S(?!\S))")  # between two single characters
+
+
+def _gaps_in_words(text: str) -> list[int]:
+    """Return where a message that is "s p e l t   l i k e   t h i s" has blanks inside its words."""
+    if 5 * text.count(" ") < 2 * len(text):  # of ordinary text a sixth is blank
+        return []
+    gaps = [match.start() for match in _GAP_IN_WORD.finditer(text)]
+    return gaps if len(gaps) > 3 else []  # "u r ok" is none
+
+
+def _without(text: str, places: list[int]) -> str:
+    return "".join(text[start + 1 : end] for start, end in pairwise([-1, *places, len(text)]))
+
+
+# --- Reading -----------------------------------------------------------------------------------------------
+
+# Most of a message is ordinary words in a row: to split those is several times as fast as to look for tokens in them.
+# A row ends before what could be part of a longer token, so both ways give the same tokens.
+_WORDS_IN_A_ROW = re.compile(
+    r"""
+    (?<!\S)
+    ( [^\W\d_]{2,}+ (?:'[^\W\d_]++)*+ (?:[!?]++|[.,;:])?+                       # a word, and what may follow it,
+      (?: \s++ (?:[^\W\d_]\s++)?+                                            # perhaps a word of one letter,
+          [^\W\d_]{2,}+ (?:'[^\W\d_]++)*+ (?:[!?]++|[.,;:])?+ (?!\S) )++ )    # and more words
+    (?!\S)
+    """,
+    re.VERBOSE,
+)
+_WORD_OR_SIGN = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|(?<![!?])[!?]{1,3}")
+_PART_OF_MORE = frozenset(
+    ["http", "https", "hxxp", "hxxps", "rs", "inr", "usd", "eur", "gbp", "ngn", "zar", "ppm", "bucks"]
+    + ["pound", "pounds", "euro", "euros", "dollar", "dollars", "rupee", "rupees", "lakh", "lakhs"]
+)
+
+
+def tokenize(text: str) -> list[str]:
+    """Return the tokens of a text, words and placeholders, in order and with repetitions."""
+    text = plain(text)
+    if gaps := _gaps_in_words(text):
+        text = _without(text, gaps)
+    text = _SPACES.sub(" ", text)
+    tokens: list[str] = []
+    for place, part in enumerate(_WORDS_IN_A_ROW.split(text)):
+        if place % 2 == 0:
+            tokens += _search(part)
+            continue
+        words = _WORD_OR_SIGN.findall(part.lower())
+        if not _PART_OF_MORE.isdisjoint(word.partition("'")[0] for word in words):
+            return _search(text)
+        tokens += words
+    return tokens
+
+
+def _search(text: str) -> list[str]:
+    return [token for match in _TOKEN.finditer(text) for token in _read_token(match)]
+
+
 def token_spans(text: str) -> Iterator[tuple[int, int, list[str]]]:
     """Yield (start, end, tokens) for each piece of the original text that the model looks at."""
     lengths = [1] * len(text) if text.isascii() else [len(plain(c)) for c in text]
     origin = [i for i, length in enumerate(lengths) for _ in range(length)]  # plain position -> original position
-    for match in _TOKEN.finditer(plain(text)):
+    text = plain(text)
+    if gaps := _gaps_in_words(text):
+        text = _without(text, gaps)
+        left_out = set(gaps)
+        origin = [place for i, place in enumerate(origin) if i not in left_out]
+    for match in _TOKEN.finditer(text):
         yield origin[match.start()], origin[match.end() - 1] + 1, _read_token(match)
 
 
-# --- Facts about the whole message -------------------------------------------------------------------------
-
-_CAPITAL_WORD = re.compile(r"\b[A-Z]{3,}\b")
-
-
-def _scale(name: str, edges: list[float], unit: str = "") -> tuple[list[float], list[str]]:
-    """Return the edges of a scale and the name of each of its steps: at or below edge 0, ..., above the last."""
-    steps = [f"up to {edges[0]:g}", *(f"{low:g}-{high:g}" for low, high in pairwise(edges)), f"over {edges[-1]:g}"]
-    names = [f"({name} {step}{unit})" for step in steps]
-    if edges[0] == 0:
-        names[0] = f"(no {name})"
-        names[1] = f"({name} up to {edges[1]:g}{unit})"
-    return edges, names
+# --- Counting ----------------------------------------------------------------------------------------------
 
 
 def counter_of(is_one: Callable[[str], bool]) -> Callable[[str], int]:
@@ -180,56 +226,3 @@ def counter_of(is_one: Callable[[str], bool]) -> Callable[[str], int]:
 
 
 count_digits, count_letters, count_capitals = map(counter_of, (str.isdigit, str.isalpha, str.isupper))
-
-_LENGTH = _scale("length", [20, 40, 80, 140, 200, 400, 1000, 3000])
-_CAPITALS = _scale("capitals", [2, 5, 10, 20, 40, 70], " %")
-_CAPITAL_WORDS = _scale("words in capitals", [0, 1, 2, 4, 8])
-_DIGITS = _scale("digits", [0, 2, 5, 10, 15, 25], " %")
-_EXCLAMATIONS = _scale("exclamation marks", [0, 1, 2, 4])
-_LINKS = _scale("links", [0, 1, 3])
-_AMOUNTS = _scale("amounts of money", [0, 1, 3])
-_PHONES = _scale("phone numbers", [0, 1])
-_LINES = _scale("line breaks", [0, 2, 6, 15])
-
-
-def _facts(text: str, tokens: list[str]) -> list[str]:
-    links, amounts, phones = (tokens.count(t) for t in ("[link]", "[amount of money]", "[phone number]"))
-    measured = [
-        (_LENGTH, len(text)),
-        (_DIGITS, 100 * count_digits(text) / max(len(text), 1)),
-        (_EXCLAMATIONS, text.count("!")),
-        (_LINKS, links),
-        (_AMOUNTS, amounts),
-        (_PHONES, phones),
-        (_LINES, text.count("\n")),
-    ]
-    has_both_cases = text.upper() != text != text.lower()  # else the whole message is shouted, or typed in a hurry
-    if has_both_cases:
-        measured += [
-            (_CAPITALS, 100 * count_capitals(text) / max(count_letters(text), 1)),
-            (_CAPITAL_WORDS, len(_CAPITAL_WORD.findall(text))),
-        ]
-    facts = [names[bisect_left(edges, value)] for (edges, names), value in measured]
-    if has_both_cases and text[:1].islower():
-        facts.append("(starts in lower case)")
-    if links and len(text) < 200:
-        facts.append("(short with a link)")
-    if links and amounts:
-        facts.append("(link and money)")
-    if phones and amounts:
-        facts.append("(phone and money)")
-    return facts
-
-
-def read_message(text: str) -> Message:
-    """Read a text into its tokens and the facts about it."""
-    text = _SPACES.sub(" ", plain(text))
-    tokens: list[str] = []
-    for match in _TOKEN.finditer(text):
-        tokens += _read_token(match)
-    return Message(tokens, _facts(text, tokens))
-
-
-def is_fact(term: str) -> bool:
-    """Return whether a term is about the message as a whole, not one of its words or placeholders."""
-    return term.startswith("(")
