@@ -24,8 +24,12 @@ def nginx(folder, hamlet_port):
     config = f"daemon off; master_process off; pid {folder}/pid; {MANY} http {{ access_log off;\n"
     config += "".join(f"{kind}_temp_path {folder};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     for scheme, port in ports.items():
-        site = SITE.replace("listen [::]:80;", "").replace("listen 80;", f"listen 127.0.0.1:{port};")
+        site = SITE if scheme == "http" else SITE[SITE.index("server {") :]  # zones are named once
+        site = site.replace("listen [::]:80;", "").replace("listen 80;", f"listen 127.0.0.1:{port};")
         config += site.replace("127.0.0.1:8000", f"127.0.0.1:{hamlet_port}").replace("$scheme", scheme)
+    config = config.replace("rate=10r/s", "rate=100000r/s").replace(
+        "hamlet_open 50", "hamlet_open 20000"
+    )  # all one sender
     (folder / "conf").write_text(config + "}")
     with (folder / "output").open("w") as output:
         process = subprocess.Popen([program, "-p", folder, "-e", "stderr", "-c", folder / "conf"], stderr=output)

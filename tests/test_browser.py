@@ -533,7 +533,7 @@ def test_the_whole_loop_review_retrain_try_compare_serve_and_roll_back(open_mode
     engine = open_database(None, server.instance_folder)
     now = dt.datetime.now(dt.UTC)
     samples.draw(engine, now - dt.timedelta(days=1), now + dt.timedelta(minutes=1), 60, seed=1)
-    for row in upcoming(engine, "random", "web:ann", limit=60):
+    for row in upcoming(engine, "random", limit=60):
         give_review(engine, row["id"], "web:ann", truth[row["text"]], "random")
     engine.dispose()
     page.reload()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -12,9 +13,11 @@ from urllib.parse import urlencode
 import proxy
 import pytest
 from clients import wait_until
-from conftest import Server, need
+from conftest import PASSWORD, Server, need
+from flask import request
 
-from webapp.config import MAX_BODY
+from webapp.app import create_app
+from webapp.config import MAX_BODY, ROOT, SETTINGS
 
 SERVICE, SOCKET = re.findall(r"```ini\n(.*?)```", proxy.GUIDE, re.DOTALL)
 PREDICT, MESSAGE, JSON = "/api/v1/predict", b'{"text": "Win a prize"}', {"Content-Type": "application/json"}
@@ -86,6 +89,45 @@ def test_a_forged_scheme_is_believed_neither_through_nginx_nor_without_trusted_p
 def is_listening(port):
     with closing(socket.socket()) as connection:
         return connection.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_cloudflare_before_nginx_says_two_addresses_and_one_protocol(tmp_path):
+    app = create_app(tmp_path / "instance", ADMIN_PASSWORD=PASSWORD, TRUSTED_PROXIES=2)
+    app.add_url_rule("/seen", view_func=lambda: f"{request.remote_addr} {request.host_url}")
+    seen = {"X-Forwarded-For": "1.1.1.1, 9.9.9.9, 172.68.1.1", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "h.x"}
+    assert app.test_client().get("/seen", headers=seen).text == "9.9.9.9 https://h.x/"
+    app.extensions["engine"].dispose()
+
+
+# --- The container: no engine runs in tests, so its files are read, and what they run is run ---
+
+STEPS = re.findall(r"^([A-Z]+) (.*)$", re.sub(r"\\\n\s*", "", (ROOT / "Dockerfile").read_text()), re.MULTILINE)
+COMPOSE = (ROOT / "compose.yaml").read_text()
+
+
+def test_the_image_runs_as_nobody_special_and_keeps_its_log_in_a_volume():
+    last = [step for step, _ in STEPS]
+    assert dict(STEPS)["USER"] == "hamlet"
+    assert last.index("USER") < last.index("CMD")
+    assert dict(STEPS)["VOLUME"] == "/data"
+    environment = dict(pair.split("=", 1) for pair in shlex.split(dict(STEPS)["ENV"]))
+    assert environment["HOST"] == "0.0.0.0"
+    assert all(environment[f"HAMLET_{name}_FOLDER"].startswith("/data/") for name in ("INSTANCE", "MODELS"))
+    for name in {*environment, *re.findall(r"(HAMLET_\w+): ", COMPOSE)}:
+        assert name.removeprefix("HAMLET_") in {*SETTINGS, "PYTHONDONTWRITEBYTECODE"}, name
+
+
+def test_requirements_are_built_before_the_code_and_nothing_private_gets_in():
+    copies = [words.split()[:-1] for step, words in STEPS if step == "COPY" and not words.startswith("--from")]
+    assert copies == [["requirements.lock", "requirements-postgres.lock"], ["."]]
+    assert {"instance", ".env", ".git", "data"} <= set((ROOT / ".dockerignore").read_text().split("\n"))
+
+
+def test_the_image_s_health_check_tells_a_server_from_none(server):
+    command = json.loads(dict(STEPS)["HEALTHCHECK"].partition("CMD ")[2])
+    for port, code in ((server.port, 0), (1, 1)):
+        done = subprocess.run([sys.executable, *command[1:]], env={"PORT": str(port)}, capture_output=True, timeout=60)
+        assert done.returncode == code
 
 
 def test_a_stop_answers_all_that_is_in_flight_and_logs_what_it_answers(server):

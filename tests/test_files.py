@@ -170,7 +170,7 @@ def test_a_mark_that_swallows_rows_is_refused_with_its_line(read, write, kind):
 
 
 def test_ids_tell_swallowed_rows_too(write):
-    found = texts(write('id,text\n1,a\n2,"b\n3,c\n4,d"\n5,e\n'))
+    found = texts(write('id,text\n7,a\n8,"b\n9,c\n10,d"\n11,e\n'))
     assert "swallows" in found[1]
     assert [found[0], *found[2:]] == ["a", "c", 'd"', "e"]
 
@@ -181,6 +181,18 @@ def test_line_breaks_in_a_cell_are_no_rows(read, write):
     assert [text for text, _ in found[-2:]] == [letter, 'He said "win"\n2, or 3, or 4\nhelp']
     path = write('"id\nnumber",text\n1,"a\n\nb, c"\n')
     assert texts(path) == ["a\n\nb, c"]
+
+
+@pytest.mark.parametrize("header", [("label", "text", "source"), ("text", "label", "source"), ("id", "text", "label")])
+def test_long_mails_in_quotation_marks_stay_whole(write, header):
+    """As in public collections of mails: commas, quotations and last lines that end in the other columns."""
+    mails = [
+        f'Dear {number}, all\n\nthanks , bye\n"As I, or you, said", he said\n> no, never, he wrote\nYours, X{number}'
+        for number in range(60)
+    ]
+    columns = {"label": "ham", "source": "mails", "text": ""}
+    rows = [[columns.get(name, str(at)) or mail for name in header] for at, mail in enumerate(mails)]
+    assert texts(write(table(rows, header=header))) == mails
 
 
 def test_a_line_of_a_mail_that_ends_as_rows_do_is_no_row(read):

@@ -184,8 +184,7 @@ def test_purge_deletes_what_is_old_and_leaves_no_trace_in_the_files(app, client,
 
 @pytest.mark.databases("sqlite")
 def test_purge_says_when_a_reader_keeps_traces_alive(app, client, flask, monkeypatch):
-    monkeypatch.setattr("webapp.log.database.BUSY_TIMEOUT_S", 0.1)
-    app.extensions["engine"].dispose()
+    monkeypatch.setattr("webapp.log.export.CHECKPOINT_S", 0.2)
     predict(client)
     with closing(sqlite3.connect(app.extensions["engine"].url.database, isolation_level=None)) as reader:
         reader.execute("BEGIN")

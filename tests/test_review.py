@@ -407,6 +407,30 @@ def test_a_file_with_other_columns_is_refused(flask, content):
     assert "id,true_label" in result.output or "is empty" in result.output
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "prediction_id;true_label\nID0;Spam \nID1;HAM\n".encode("utf-16"),
+        b"\xef\xbb\xbfsep=,\r\nnote,ID,True_Label\r\ncaf\xe9,ID0,SPAM\r\n,ID1,ham\r\n",
+        b'{"id": "ID0", "true_label": "spam"}\n{"id": "ID1", "true_label": "ham"}\n',
+    ],
+    ids=["UTF-16 with semicolons", "Excel", "JSON Lines"],
+)
+def test_labels_come_in_any_file_that_train_would_read(app, flask, ids, tmp_path, content):
+    encoding = "utf-16" if content.startswith(b"\xff\xfe") else "latin-1"
+    text = content.decode(encoding).replace("ID0", ids[0]).replace("ID1", ids[1])
+    (tmp_path / "truth").write_bytes(text.encode(encoding))
+    result = flask("review", "import", tmp_path / "truth")
+    assert result.exit_code == 0, result.output
+    assert [(row["prediction_id"], row["true_label"]) for row in stored(app)] == [(ids[0], "spam"), (ids[1], "ham")]
+
+
+def test_a_file_that_knows_no_prediction_fails(app, flask, ids):
+    result = flask("review", "import", "-", input=as_csv((new_id(), "ham"), (new_id(), "spam")))
+    assert result.exit_code == 1
+    assert "0 new, 0 changed, 0 as before, 2 unknown." in result.output
+
+
 def test_predictions_are_logged_while_a_file_is_read(app, flask, ids):
     """Only the copying at the end locks the log."""
 

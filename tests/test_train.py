@@ -264,7 +264,7 @@ def test_data_that_cannot_be_used_gets_one_clear_line_and_leaves_nothing_behind(
 
 
 def test_a_missing_file_is_named(flask):
-    assert "/nonexistent.csv: No such file" in refused(flask("train", "/nonexistent.csv"))
+    assert "/nonexistent.csv cannot be read: No such file" in refused(flask("train", "/nonexistent.csv"))
 
 
 def test_a_training_that_breaks_off_leaves_no_half_written_version(flask, models, labelled, monkeypatch):
@@ -304,6 +304,31 @@ def test_evaluate_says_when_the_model_was_trained_on_the_file(flask, models, lab
     for name, count, of in ((labelled, 200, 200), (labelled.with_name("saved again.tsv"), 200, 220)):
         result = flask("evaluate", name)
         assert f"has learnt {count} of these {of} messages" in result.stderr
+
+
+def test_labels_the_wrong_way_round_are_said_loudly(flask, models, tmp_path):
+    path = tmp_path / "inverted.csv"
+    path.write_text("label,text\n" + "".join(f'{int(label == "ham")},"{text}"\n' for label, text in messages(200)))
+    told = flask("train", path)
+    assert "WARNING: nearly all verdicts are the opposite." in told.stderr
+    assert "--labels spam,ham" in told.stderr
+    assert "WARNING" in flask("evaluate", path).stderr
+    for words in (["evaluate", path], ["train", path, "--use"]):
+        told = flask(*words, "--labels", "spam,ham")
+        assert told.exit_code == 0, told.output
+        assert "WARNING" not in told.stderr
+    assert trained(models)[0]["data"][0]["zero_is_spam"] is True
+    assert flask("predict", SPAM).output.startswith("spam")
+
+
+def test_train_and_evaluate_say_the_same_of_copies_with_both_labels(flask, models, labelled):
+    with labelled.open("a") as file:
+        file.writelines(f'spam,"{text}"\n' for label, text in messages(20) if label == "ham")
+    for command in ("evaluate", "train"):
+        said = flask(command, labelled).output
+        assert (
+            "200 messages (100 spam), 10 copies dropped, 10 of them with the other label: the first one counts." in said
+        )
 
 
 def test_evaluate_without_a_message_says_so(flask, tmp_path):

@@ -8,6 +8,7 @@ enters the app, THREADS at a time.
 
 import errno
 import math
+import os
 import selectors
 import socket
 import time
@@ -77,6 +78,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def load_wsgi(self) -> None:
         super().load_wsgi()  # it exits in one line where the app cannot be loaded
+        # gunicorn's own way with SCRIPT_NAME answers 500 to whatever is asked without it, health checks say.
+        self._prefix = os.environ.pop("SCRIPT_NAME", "").rstrip("/")
         self.wsgi: Any = partial(self._answer, self.app.wsgi())
 
     def accept(self, listener: socket.socket) -> None:
@@ -117,6 +120,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         return keep
 
     def _answer(self, app: Any, environ: dict[str, Any], start_response: Any) -> Any:
+        environ["SCRIPT_NAME"] = self._prefix
+        if environ["PATH_INFO"].startswith(f"{self._prefix}/"):
+            environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix(self._prefix)
         client = environ["gunicorn.socket"]
         connection = self._serving[client]
         if int(environ.get("CONTENT_LENGTH", 0)) > MAX_BODY:  # the app refuses it unread, or it is an upload

@@ -12,7 +12,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from webapp.errors import LogUnavailable
-from webapp.log.database import driver_transaction, write_transaction
+from webapp.log.database import BUSY_TIMEOUT_S, driver_transaction, write_transaction
 from webapp.log.ids import first_id
 from webapp.log.tables import failures, metadata, predictions
 
@@ -123,11 +123,13 @@ def _empty_write_ahead_log(engine: sa.Engine) -> bool:
     """Put what it holds into the database and cut it to nothing; return whether there was a moment without readers."""
     end = time.monotonic() + CHECKPOINT_S
     with closing(engine.raw_connection()) as connection:
-        connection.detach()  # nobody else shall get one with this timeout
         cursor = connection.cursor()
         cursor.execute("PRAGMA busy_timeout = 100")  # milliseconds: while it waits for readers, nobody can write
-        while cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
-            if time.monotonic() > end:
-                return False
-            time.sleep(PAUSE_S)
+        try:
+            while cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                if time.monotonic() > end:
+                    return False
+                time.sleep(PAUSE_S)
+        finally:
+            cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
     return True

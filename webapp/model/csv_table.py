@@ -7,7 +7,7 @@ from typing import Any
 
 from webapp.errors import BadData
 from webapp.model import lines as limits
-from webapp.model.files import LABEL_COLUMNS, TEXT_COLUMNS, Row, Table, normalise
+from webapp.model.files import LABEL_COLUMNS, LABEL_WORDS, TEXT_COLUMNS, Row, Table, normalise
 from webapp.model.lines import Lines, Source, line_end, peek_lines, shown
 
 MOST_COLUMNS = 1_000  # a row with too few cells is filled up, so many columns make much of little
@@ -31,8 +31,8 @@ class CsvTable(Table):
         self.delimiter = sep[1] if sep else "\t" if is_tsv and "\t" in head[0] else _delimiter(head, wanted)
         self.format = "TSV" if self.delimiter == "\t" else "CSV"
         self.line_end = line_end(head[0]) or "\n"
-        self._seen: list[set[str]] = []  # values of the columns that have few of them
-        self._rows = 0  # that these are from
+        self._seen: list[set[str]] = []  # values of each column, as long as they are few
+        self._rows = 0  # that were looked at for that
         first = [cells for cells in _parse(head, self.delimiter) if cells]
         is_numbered = first[0] == [str(at) for at in range(len(first[0]))]  # by pandas
         names = {name.strip().lower() for name in first[0]}
@@ -87,11 +87,11 @@ class CsvTable(Table):
                 error += "." if cells is None or feed.broken_off else ", or that swallows the rows behind it."
                 lines.put_back(taken[1:])  # only its first line is the bad row, and the next one a new row
                 cells = taken[0].rstrip("\r\n").split(self.delimiter)
-            elif line < SEEN_LINES:
+            elif line < SEEN_LINES and len(cells) == len(self._seen):
                 self._rows += 1
-                for seen, cell in zip(self._seen, cells, strict=False):
+                for seen, cell in zip(self._seen, cells, strict=True):
                     if len(seen) <= FEW_VALUES:
-                        seen.add(cell.strip())
+                        seen.add(cell.strip().lower())
             if error or any(map(str.strip, cells)):
                 yield line, cells, error
 
@@ -101,30 +101,26 @@ class CsvTable(Table):
             next(csv.reader(iter(taken), delimiter=self.delimiter, strict=True))
         except csv.Error:  # something stands behind a closing mark
             return True
-        inner = list(_parse(taken[1:], self.delimiter))
-        if len(inner) == len(taken) - 1:  # each line by itself
-            for after, row in enumerate(inner, start=1):
-                if len(row) == len(self._seen) > 1 and self._is_like(row, cells, after):
+        for after, line in enumerate(taken[1:], start=1):
+            row = next(_parse([line.rstrip("\r\n")], self.delimiter), [])
+            if len(row) == len(self._seen):
+                # In the last line the record's own mark is closed: what stands before it may be another row's.
+                marked = next((at for at, cell in enumerate(row) if '"' in cell), None)
+                matches = self._matches(row[: marked if line is taken[-1] else None], cells, after)
+                if matches and all(matches):
                     return True
         return False
 
-    def _is_like(self, row: Sequence[str], before: Sequence[str], after: int) -> bool:
-        """Return whether a line is like other rows: a label, a word of a small column, or the next number.
-
-        Once it is clear which columns are small, it must have a word of each: a line of a mail may well have commas.
-        """
-        if self._rows > FEW_VALUES:
-            small = [
-                cell.strip() in seen for cell, seen in zip(row, self._seen, strict=True) if len(seen) <= FEW_VALUES
-            ]
-            if small:
-                return all(small)
-        for own, cell, seen in zip(before, map(str.strip, row), self._seen, strict=True):
-            few = cell in seen and len(seen) <= FEW_VALUES
-            follows = own.isdecimal() and cell.isdecimal() and int(cell) == int(own) + after
-            if cell and (few or follows or cell.lower() in ("ham", "spam")):
-                return True
-        return False
+    def _matches(self, row: Sequence[str], before: Sequence[str], after: int) -> list[bool]:
+        """Return for each telling column whether a line has what rows have there: a usual value, the next number."""
+        matches = []
+        for own, cell, seen in zip(before, row, self._seen, strict=False):
+            value = cell.strip().lower()
+            if seen <= LABEL_WORDS.keys() or (len(seen) <= FEW_VALUES and 2 * len(seen) <= self._rows):
+                matches.append(value in seen)
+            elif all(map(str.isdecimal, seen)):
+                matches.append(own.isdecimal() and value.isdecimal() and int(value) == int(own) + after)
+        return matches
 
 
 class _Feed:

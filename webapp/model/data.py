@@ -193,15 +193,24 @@ def summary(examples: Sequence[Example], kept: Sequence[Example], labels: Labels
 
 def fingerprints(texts: Iterable[str]) -> str:
     """Return what recognises texts later without giving them away: 5 bytes of each one's hash, in Base64."""
-    hashes = {hashlib.sha256(norm(text).encode()).digest()[:5] for text in texts}
-    return base64.b64encode(b"".join(sorted(hashes))).decode()
+    return base64.b64encode(b"".join(sorted({fingerprint(text) for text in texts}))).decode()
+
+
+def fingerprint(text: str) -> bytes:
+    """Return what recognises one text: 5 bytes of its hash."""
+    return hashlib.sha256(norm(text).encode()).digest()[:5]
+
+
+def read_fingerprints(known: str) -> set[bytes]:
+    """Return the fingerprints in what `fingerprints` returned."""
+    joined = base64.b64decode(known)
+    return {joined[at : at + 5] for at in range(0, len(joined), 5)}
 
 
 def are_known(texts: Iterable[str], known: str) -> list[bool]:
     """Return for each text whether it is among those of `fingerprints`."""
-    joined = base64.b64decode(known)
-    hashes = {joined[at : at + 5] for at in range(0, len(joined), 5)}
-    return [hashlib.sha256(norm(text).encode()).digest()[:5] in hashes for text in texts]
+    hashes = read_fingerprints(known)
+    return [fingerprint(text) in hashes for text in texts]
 
 
 def copy_keys(text: str) -> set[str]:

@@ -4,7 +4,6 @@ Inside means: in the code, the log, a model's own y, and for Prometheus. At each
 `word`, what comes in by `label`. "unsure", which reviewers may say too, is the same everywhere.
 """
 
-import re
 from typing import NamedTuple
 
 from webapp.errors import BadData
@@ -26,17 +25,6 @@ class Labels(NamedTuple):
     def label(self, word: str) -> str | None:
         """Return which label people mean by a word, None if it is none of theirs."""
         return "spam" if word == self.spam else "ham" if word == self.ham else None
-
-    def sentence(self, text: str) -> str:
-        """Return a text of Hamlet's own, written with the words spam and ham, with these words instead."""
-        if self == SPAM_OR_HAM:
-            return text
-        text = text.replace("am blocked", "am called spam")  # only spam is a thing to block
-        return re.sub(r"\b[Ss]pam\b|\b[Hh]am\b", self._translate, text)
-
-    def _translate(self, found: re.Match[str]) -> str:
-        word = self.word(found[0].lower())
-        return word if found[0].islower() else word[:1].upper() + word[1:]
 
 
 SPAM_OR_HAM = Labels()

@@ -24,11 +24,6 @@ def word(label: str) -> str:
     return labels().word(label)
 
 
-def worded(text: str) -> str:
-    """Return a text of the pages, written with the words spam and ham, in the words of the served model."""
-    return labels().sentence(text)
-
-
 def looks(label: str) -> str:
     """Return a verdict as people say it."""
     if labels() == SPAM_OR_HAM:
@@ -42,7 +37,7 @@ def register(app: Flask) -> None:
     They are looked up when a page is rendered. A plain filter of a constant Jinja computes once, when it compiles the
     template, and a server would go on with the words of that moment; one with a context it does not.
     """
-    for function in (word, looks, worded):
+    for function in (word, looks):
         app.add_template_filter(_at_each_rendering(function), function.__name__)
     app.jinja_env.globals |= {"positive": _Word("spam"), "negative": _Word("ham")}
 

@@ -15,7 +15,6 @@ from webapp.config import FLASK
 from webapp.errors import BadData
 from webapp.extras.lifecycle import switching
 from webapp.model import artifact
-from webapp.model.card import read_card
 from webapp.model.labels import read_labels
 from webapp.model.registry import ModelRegistry
 
@@ -210,8 +209,8 @@ def _labelled(
     words: str | None,
 ) -> list[Any]:
     """Return the messages to compare on, without those that one of the versions has learnt; raises BadData."""
-    from webapp.extras.lifecycle.reviewed import learnt_keys, sampled_examples
-    from webapp.model.data import are_known, copy_keys, drop_copies, summary
+    from webapp.extras.lifecycle.reviewed import Learnt, sampled_examples
+    from webapp.model.data import drop_copies, summary
 
     engine = current_app.extensions["engine"]
     if not files:
@@ -227,19 +226,12 @@ def _labelled(
     examples = [example for dataset in datasets for example in dataset.examples]
     kept = drop_copies(examples)
     click.echo(summary(examples, kept, datasets[0].labels))
-    learnt, texts = learnt_keys(engine, registry, versions), [one.text for one in kept]
-    is_learnt = [bool(copy_keys(text) & learnt) for text in texts]
+    found = kept
     for version in versions:
-        known = are_known(texts, artifact.read_learnt(registry.folder, version))
-        hashes = {entry.sha256 for entry in read_card(registry.folder, version).data}
-        whole = {one.text for dataset in datasets if dataset.sha256 in hashes for one in dataset.examples}
-        known = [one or text in whole for one, text in zip(known, texts, strict=True)]
-        if count := sum(known):
-            click.echo(f"{version} has learnt {count:,} of these messages.", err=True)
-        is_learnt = [one or other for one, other in zip(is_learnt, known, strict=True)]
-    if count := sum(is_learnt):
-        click.echo(f"{count:,} messages are left out: one of the two has learnt them.", err=True)
-    found = [one for one, is_known in zip(kept, is_learnt, strict=True) if not is_known]
+        learnt = Learnt(engine, registry, [version])
+        if count := sum(one.text in learnt for one in kept):
+            click.echo(f"{version} has learnt {count:,} of these messages: they are left out.", err=True)
+        found = [one for one in found if one.text not in learnt]
     if not found:
         raise BadData("No message is left that neither has learnt: take another file.")
     return found

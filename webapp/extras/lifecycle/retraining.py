@@ -14,13 +14,13 @@ from webapp.config import PROJECT_SET
 from webapp.errors import BadData, ModelUnusable
 from webapp.extras.lifecycle.comparison import Comparison, compare
 from webapp.extras.lifecycle.correction import fine_tune
-from webapp.extras.lifecycle.reviewed import EVER, learnt_keys
+from webapp.extras.lifecycle.reviewed import EVER, Learnt
 from webapp.extras.review.fitted import ReviewedMessage, fitted_by, note_fitted, reviewed_messages
 from webapp.extras.review.samples import counted_members
 from webapp.log.tables import predictions, reviews
 from webapp.model import artifact, training
 from webapp.model.card import Card, Retraining, read_card
-from webapp.model.data import APART, Dataset, Example, bucket, copy_keys, drop_copies, read_labelled
+from webapp.model.data import APART, Dataset, Example, bucket, drop_copies, read_labelled
 from webapp.model.labels import Labels
 from webapp.model.registry import ModelRegistry
 from webapp.model.scoring import make_model
@@ -117,14 +117,14 @@ def gather(engine: sa.Engine, registry: ModelRegistry, version: str) -> Reviews:
     base = newest_child(registry, version) or version
     retraining = read_card(registry.folder, base).retraining
     before, last = fitted_by(engine, base), retraining.last_review if retraining else ""
-    learnt, unconfirmed = learnt_keys(engine, registry, [version]), _unconfirmed(engine)
+    learnt, unconfirmed = Learnt(engine, registry, [version]), _unconfirmed(engine)
     in_sample = {row.prediction_id for row in counted_members(engine, *EVER)}
     found = reviewed_messages(engine)
     to_learn, held_out, waiting, new, without_text = [], [], [], 0, 0
     for one in found:
         if one.text is None:
             without_text += 1
-        elif bucket(one.text) in HOLDOUT_BUCKETS and not copy_keys(one.text) & learnt:
+        elif bucket(one.text) in HOLDOUT_BUCKETS and one.text not in learnt:
             source = "random" if one.prediction_id in in_sample else REVIEWS
             held_out.append(Example(one.text, one.true_label == "spam", source))
             new += one.review_id > last

@@ -1,21 +1,19 @@
 """The reviewed messages that say how good a version is: those that it has not learnt.
 
-A version has learnt the reviews that it, or one that it descends from, was fitted on (noted in the log), the project's
-own messages if its card names them, and all copies of these. Of other files of its card no text is at hand.
+A version has learnt the messages of the files on its card (learnt.txt recognises them), the reviews that it was fitted on,
+or one that it descends from (noted in the log), and copies of these.
 """
 
 import datetime as dt
 from collections.abc import Sequence
-from functools import lru_cache
 
 import sqlalchemy as sa
 
-from webapp.config import PROJECT_SET
 from webapp.extras.review.samples import counted_members
 from webapp.log.tables import fitted_reviews, predictions
 from webapp.log.writer import KEYS_AT_ONCE
-from webapp.model.card import read_card
-from webapp.model.data import Example, copy_keys, drop_copies, read_labelled
+from webapp.model import artifact
+from webapp.model.data import Example, copy_keys, drop_copies, fingerprint, read_fingerprints
 from webapp.model.registry import ModelRegistry
 
 EVER = (dt.datetime(1970, 1, 1, tzinfo=dt.UTC), dt.datetime(9999, 1, 1, tzinfo=dt.UTC))
@@ -28,31 +26,28 @@ def sampled_examples(engine: sa.Engine, registry: ModelRegistry, versions: Seque
     it would look worse than it is. Those whose text was not stored cannot be scored again and are left out.
     """
     truth = {row.prediction_id: row.true_label for row in counted_members(engine, *EVER)}
-    ids, learnt = sorted(truth, reverse=True), learnt_keys(engine, registry, versions)
+    ids, learnt = sorted(truth, reverse=True), Learnt(engine, registry, versions)
     texts = texts_of(engine, ids)
     found = (Example(texts[id_], truth[id_] == "spam", "reviewed") for id_ in ids if id_ in texts)
-    return [example for example in drop_copies(found) if not copy_keys(example.text) & learnt]
+    return [example for example in drop_copies(found) if example.text not in learnt]
 
 
-def learnt_keys(engine: sa.Engine, registry: ModelRegistry, versions: Sequence[str]) -> set[str]:
-    """Return what copies of messages that one of the versions has learnt have in common with these (copy_keys)."""
-    fitted = sa.select(predictions.c.text).where(
-        predictions.c.text.is_not(None),
-        predictions.c.id.in_(
-            sa.select(fitted_reviews.c.prediction_id).where(fitted_reviews.c.model_version.in_(versions))
-        ),
-    )
-    with engine.connect() as connection:
-        found = {key for text in connection.execute(fitted).scalars() for key in copy_keys(text)}
-    saved = [version for version in versions if version in registry.versions()]
-    files = {entry.file for version in saved for entry in read_card(registry.folder, version).data}
-    return found | own_keys() if PROJECT_SET.name in files else found
+class Learnt:
+    """The messages that one of some versions has learnt: `text in learnt`, copies of reviews too."""
 
+    def __init__(self, engine: sa.Engine, registry: ModelRegistry, versions: Sequence[str]):
+        learnt_by = fitted_reviews.c.model_version.in_(versions)
+        fitted = sa.select(fitted_reviews.c.prediction_id).where(learnt_by)
+        texts = sa.select(predictions.c.text).where(predictions.c.text.is_not(None), predictions.c.id.in_(fitted))
+        with engine.connect() as connection:
+            self._keys = {key for text in connection.execute(texts).scalars() for key in copy_keys(text)}
+        saved = [version for version in versions if version in registry.versions()]
+        self._fingerprints = {
+            one for version in saved for one in read_fingerprints(artifact.read_learnt(registry.folder, version))
+        }
 
-@lru_cache(maxsize=1)
-def own_keys() -> frozenset[str]:
-    """Return the same of the project's own messages."""
-    return frozenset(key for example in read_labelled(PROJECT_SET).examples for key in copy_keys(example.text))
+    def __contains__(self, text: str) -> bool:
+        return fingerprint(text) in self._fingerprints or bool(copy_keys(text) & self._keys)
 
 
 def texts_of(engine: sa.Engine, ids: Sequence[str]) -> dict[str, str]:

@@ -11,14 +11,14 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from webapp.extras.lifecycle.comparison import Duel
-from webapp.extras.lifecycle.reviewed import learnt_keys
+from webapp.extras.lifecycle.reviewed import Learnt
 from webapp.extras.review.reviews import truth_of
 from webapp.extras.review.samples import counted_members
 from webapp.log.database import snapshot
 from webapp.log.ids import moment_of
 from webapp.log.tables import predictions, reviews
 from webapp.log.writer import KEYS_AT_ONCE
-from webapp.model.data import Example, copy_keys, drop_copies
+from webapp.model.data import Example, drop_copies
 from webapp.model.evaluation import Proportion, proportion
 from webapp.model.registry import ModelRegistry
 
@@ -63,7 +63,7 @@ def shadow_report(engine: sa.Engine, registry: ModelRegistry, version: str) -> S
         both = tried & (predictions.c.model_version == current) & predictions.c.id.between(first, last)
         scored = _scored(connection, both)
         differing = _reviewed_differing(connection, (version, current), first, last)
-    learnt = learnt_keys(engine, registry, (version, current))
+    learnt = Learnt(engine, registry, (version, current))
     duel = _duel(differing, learnt)
     until = moment_of(last) + dt.timedelta(milliseconds=1)
     counted = counted_members(engine, moment_of(first), until, current)
@@ -103,15 +103,15 @@ def _reviewed_differing(
     return [(row.text, row.truth == row.label) for row in rows if row.truth and row[:2] == both]
 
 
-def _duel(differing: list[tuple[str | None, bool]], learnt: set[str]) -> Duel:
+def _duel(differing: list[tuple[str | None, bool]], learnt: Learnt) -> Duel:
     """Count who is right, copies once and learnt messages not at all."""
     examples = drop_copies(Example(text, current_right, "") for text, current_right in differing if text is not None)
-    right = [example.is_spam for example in examples if not copy_keys(example.text) & learnt]
+    right = [example.is_spam for example in examples if example.text not in learnt]
     right += [current_right for text, current_right in differing if text is None]
     return Duel(sum(right), len(right) - sum(right))
 
 
-def _sampled(engine: sa.Engine, version: str, truth: dict[str, str], learnt: set[str]) -> tuple[int, int, int]:
+def _sampled(engine: sa.Engine, version: str, truth: dict[str, str], learnt: Learnt) -> tuple[int, int, int]:
     """Return how many of the reviewed members of random samples both have scored, and how many each got right."""
     ids, right = list(truth), []
     shown = predictions.c
@@ -119,7 +119,7 @@ def _sampled(engine: sa.Engine, version: str, truth: dict[str, str], learnt: set
         for start in range(0, len(ids), KEYS_AT_ONCE):
             query = sa.select(shown.id, shown.text, shown.label, shown.challenger_version, shown.challenger_label)
             for row in connection.execute(query.where(shown.id.in_(ids[start : start + KEYS_AT_ONCE]))):
-                if row.challenger_version == version and not (row.text and copy_keys(row.text) & learnt):
+                if row.challenger_version == version and not (row.text and row.text in learnt):
                     right.append((row.label == truth[row.id], row.challenger_label == truth[row.id]))
     return len(right), sum(current for current, _ in right), sum(challenger for _, challenger in right)
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from webapp.errors import HamletError
 from webapp.extras.monitor.drift import DRIFTED, TOO_FEW, Window, changed_terms, changes, drift
-from webapp.extras.monitor.features import FEATURES, extract
+from webapp.extras.monitor.features import FEATURES, READ_UP_TO, extract
 from webapp.extras.monitor.references import FEWEST, declared_reference
 from webapp.extras.monitor.span import Span
 from webapp.extras.review.sampling import fair_sample
@@ -62,7 +62,8 @@ def drift_report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict
     like = like_hours(ids_then, ids)
     has_like = len(like) >= min(FEWEST, len(ids_then))
     rows, rows_then = _messages(engine, ids), _messages(engine, (like if has_like else ids_then)[:MESSAGES])
-    then, now = _window(model, rows_then), _window(model, rows)
+    is_known = all(row.text is None or row.model_version == model.version for row in [*rows_then, *rows])
+    then, now = (_window(model, side, is_known) for side in (rows_then, rows))
     state, tests = drift(then, now)
     note = COMPARED.format(since=declared.since.strftime(WHEN), until=declared.until.strftime(WHEN))
     if ids and len(like) < len(ids_then):
@@ -130,8 +131,17 @@ def drop_copies(messages: Iterable[Any], keys_of: Callable[[Any], AbstractSet[st
     return kept
 
 
-def _window(model: SpamModel, rows: list[Any]) -> Window:
-    probability = np.array([_probability(model, row) for row in rows])
+def _window(model: SpamModel, rows: list[Any], is_known: bool) -> Window:
+    """Return messages as a window; where what the served model says of them is not known, their beginnings are scored.
+
+    That must be so for both sides alike.
+    """
+    probability = np.array(
+        [
+            row.spam_probability if is_known or row.text is None else _scored(model, row.text[:READ_UP_TO])
+            for row in rows
+        ]
+    )
     unknown = tuple([np.nan] * len(FEATURES))
     found = [extract(row.text) if row.text is not None else None for row in rows]
     return Window(
@@ -142,12 +152,6 @@ def _window(model: SpamModel, rows: list[Any]) -> Window:
     )
 
 
-def _probability(model: SpamModel, row: Any) -> float:
-    """Return what the served model says of a message; where the text was not stored, what was said then."""
-    is_known = row.text is None or row.model_version == model.version
-    return float(row.spam_probability) if is_known else _scored(model, row.text)
-
-
 @lru_cache(maxsize=2 * MESSAGES)
-def _scored(model: SpamModel, text: str) -> float:
-    return model.spam_probabilities([text])[0]
+def _scored(model: SpamModel, start: str) -> float:
+    return model.spam_probabilities([start])[0]

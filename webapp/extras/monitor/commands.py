@@ -9,6 +9,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from webapp.cli.command import Clear, current_inference
+from webapp.cli.report import metric_names
 from webapp.extras.monitor.charts import figure, interval
 from webapp.extras.monitor.service import QUANTILES
 from webapp.extras.monitor.span import RANGES, span
@@ -45,16 +46,12 @@ def _text(figures: Mapping[str, Any], labels: Labels) -> str:
         figures[name] for name in ("accuracy", "drift", "latency", "errors", "traffic")
     )
     lines = [figures["verdict"]["sentence"], *(f"To do: {one['do']}" for one in figures["verdict"]["findings"]), ""]
-    for name, words in (
-        ("accuracy", "accuracy"),
-        ("recall", "spam caught"),
-        ("false_positive_rate", "ham blocked"),
-        ("precision", "precision"),
-    ):
+    words = metric_names(labels)
+    for name in ("accuracy", "recall", "false_positive_rate", "precision"):
         share, known = accuracy[name], "not known: nobody has reviewed a random sample of this range"
         if share["value"] is not None:
             known = f"{figure(share['value'], '%')}   95 % interval {interval(share)}"
-        lines.append(f"{labels.sentence(words):18} {known}")
+        lines.append(f"{words[name]:18} {known}")
     lines.append(f"{'reviewed':18} {accuracy['reviewed']:,} of a random sample, {accuracy['unsure']:,} unsure")
     lines += [f"{'drift':18} {what}" for what in (drift["state"], *(one["sentence"] for one in drift["changes"]))]
     milliseconds = ", ".join(f"{name} {figure(latency[name], 'ms')}" for name in QUANTILES)

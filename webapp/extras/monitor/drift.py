@@ -141,7 +141,7 @@ _D = "D (Kolmogorov-Smirnov): how far the shares of messages below a value are a
 _QUESTIONS = (
     _Question(
         "spam_probability",
-        "Does the model give other spam probabilities than it did?",
+        "Does the model give other probabilities than it did?",
         kolmogorov_smirnov,
         lambda window: window.spam_probability,
         50,
@@ -159,7 +159,7 @@ _QUESTIONS = (
     ),
     _Question(
         "called_spam",
-        "Is another share of the messages called spam?",
+        "Is another share of the messages called {positive}?",
         fisher_exact,
         lambda window: window.called_spam,
         50,
@@ -231,9 +231,7 @@ def _change(name: str, then: np.ndarray, now: np.ndarray) -> dict[str, Any] | No
     """Return the change of a feature, None where its middle hardly moved: then there is no short way to say it."""
     if name == "spam_probability":
         before, after = 100 * np.median(then), 100 * np.median(now)
-        sentence = (
-            f"Spam probabilities are {'higher' if after > before else 'lower'}: median {before:.0f} → {after:.0f} %"
-        )
+        sentence = f"Probabilities are {'higher' if after > before else 'lower'}: median {before:.0f} → {after:.0f} %"
     elif name == "length":
         before, after = np.median(then), np.median(now)
         sentence = (
@@ -242,7 +240,7 @@ def _change(name: str, then: np.ndarray, now: np.ndarray) -> dict[str, Any] | No
     elif name == "called_spam" or name in COUNTED:
         then, now = then > 0, now > 0
         before, after = 100 * then.mean(), 100 * now.mean()
-        what = "are called spam" if name == "called_spam" else f"hold {FEATURES[name]}"
+        what = "are called {positive}" if name == "called_spam" else f"hold {FEATURES[name]}"
         sentence = f"{'More' if after > before else 'Fewer'} messages {what}: {before:.0f} % → {after:.0f} %"
     else:
         before, after = 100 * then.mean(), 100 * now.mean()

@@ -52,12 +52,16 @@ def report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict[str, 
 
 
 def _in_words_of(labels: Labels, figures: dict[str, Any]) -> dict[str, Any]:
-    """Let the sentences say the served model's words for spam and ham; names of figures stay."""
+    """Put the served model's word for what is looked for into the sentences; names of figures stay."""
     told, drift = figures["verdict"], figures["drift"]
-    told["sentence"] = labels.sentence(told["sentence"])
-    for rows, key in ((told["findings"], "what"), (drift["tests"], "explanation"), (drift["changes"], "sentence")):
+    for rows, key in (
+        ([told], "sentence"),
+        (told["findings"], "what"),
+        (drift["tests"], "explanation"),
+        (drift["changes"], "sentence"),
+    ):
         for row in rows:
-            row[key] = labels.sentence(row[key])
+            row[key] = row[key].replace("{positive}", labels.spam)
     return figures
 
 

@@ -48,7 +48,8 @@ def _sum_predictions(start: str, end: str) -> list[sa.Select[Any]]:
     columns = predictions.c
     by = [columns.source, columns.model_version, columns.label, LATENCY_BUCKET.label("latency_bucket")]
     within = columns.id >= start, columns.id < end
-    return [sa.select(*by, sa.func.count().label("count")).where(*within).group_by(*by)]
+    names = [column.name for column in by]  # by their names: PostgreSQL does not take two CASEs for one
+    return [sa.select(*by, sa.func.count().label("count")).where(*within).group_by(*names)]
 
 
 def _sum_requests(start: str, end: str) -> list[sa.Select[Any]]:

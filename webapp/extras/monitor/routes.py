@@ -12,7 +12,7 @@ from webapp.extras.monitor.references import declare_reference
 from webapp.extras.monitor.report import report
 from webapp.extras.monitor.span import RANGES, Span, span
 from webapp.inference import Inference
-from webapp.web.words import word, worded
+from webapp.web.words import labels, word
 
 blueprint = Blueprint("monitor", __name__)
 blueprint.before_request(signed_in_only)
@@ -163,19 +163,19 @@ def _charts(report: Report, by_hour: bool) -> dict[str, Chart]:
             ]
             if accuracy["reviewed"]
             else [],
-            along=worded("spam probability"),
+            along=f"{labels().spam} probability",
             lines=[Series("said", "said", "muted"), Series("value", "is", "accent")],
             band=("low", "high"),
             unit="%",
             highest=1,
-            help=worded("Of the reviewed messages that got a spam probability of 80 % or so, as many should be spam: ")
-            + "the nearer the lines, the better.",
+            help=f"Of the reviewed messages that got a {labels().spam} probability of 80 % or so, as many should be "
+            f"{labels().spam}: the nearer the lines, the better.",
         ),
         "traffic": chart(
             "Predictions by label",
             over_time(traffic["over_time"]),
             bars=[Series(label, word(label), label) for label in ("ham", "spam")],
-            help=worded("How many messages were called ham and spam."),
+            help=f"How many messages were called {labels().ham} and {labels().spam}.",
         ),
         "sources": chart(
             "Predictions by source",

@@ -44,7 +44,7 @@ def _findings(report: Report) -> Iterator[Finding]:
         )
     drift = report["drift"]
     if drift["state"] == "drifted":
-        what = drift["changes"][0]["sentence"] if drift["changes"] else "The spam probabilities are other ones"
+        what = drift["changes"][0]["sentence"] if drift["changes"] else "The probabilities are other ones"
         yield Finding(
             "drift",
             f"The messages are not like those that were declared normal. {what}.",
