@@ -170,7 +170,7 @@ def test_keys_are_the_first_letters_where_these_are_free(urgent_app, monkeypatch
         (Labels("junk", "good"), "12U"),
         (Labels("норма", "срочно"), "12U"),
     ):
-        monkeypatch.setattr(words, "labels", lambda labels=labels: labels)
+        monkeypatch.setattr("webapp.web.words.labels", lambda labels=labels: labels)
         assert "".join(key for _, key in review_keys()) == keys
 
 
