@@ -18,9 +18,9 @@ from webapp.instance import surprises  # noqa: E402
 
 refuse_debug_mode()
 try:
-    METRICS = worker_files.open_folder(INSTANCE_FOLDER)  # before the app is made: it counts there
+    worker_files.open_folder(INSTANCE_FOLDER)  # before prometheus_client is imported: it looks for it then
 except OSError as error:
-    sys.exit(f"Hamlet cannot start: the folder {INSTANCE_FOLDER / 'metrics'} cannot be used ({error})")
+    sys.exit(f"Hamlet cannot start: the folder of the workers' counts cannot be used ({error})")
 
 chdir = ROOT
 wsgi_app = "wsgi:app"
@@ -97,9 +97,14 @@ def when_ready(server: Any) -> None:
     server.log.info("Hamlet is ready: open http://%s", ADDRESS)
 
 
+def on_exit(server: Any) -> None:
+    """Give the memory of the counts back."""
+    worker_files.remove_folder()
+
+
 def child_exit(server: Any, worker: Any) -> None:
-    """Keep what a dead worker counted."""
+    """Keep what a dead worker counted, but not what held of the living one alone."""
     try:
-        worker_files.bury(METRICS, worker.pid)
-    except Exception as error:  # it would stop the whole server; the counts are still where the worker left them
-        server.log.warning("The counts of worker %s stay in a file of their own: %s", worker.pid, error)
+        worker_files.forget_worker(worker.pid)
+    except Exception as error:  # it would stop the whole server
+        server.log.warning("The gauges of worker %s cannot be dropped: %s", worker.pid, error)

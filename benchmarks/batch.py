@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import results  # noqa: E402
-from webapp.extras.batch.rows import CHUNK_ROWS  # noqa: E402
+from webapp.extras.batch.run import CHUNK_ROWS  # noqa: E402
 from webapp.model.registry import ModelRegistry  # noqa: E402
 
 ROUNDS = 3

@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.figures import hamlet  # noqa: E402
 from benchmarks.servers import load, messages, running  # noqa: E402
 from webapp.app import create_app  # noqa: E402
-from webapp.extras.monitor.rollups import bring_up_to_date  # noqa: E402
+from webapp.extras.monitor.rollups import refresh_rollups  # noqa: E402
 from webapp.extras.review.samples import draw  # noqa: E402
 from webapp.inference import explain  # noqa: E402
 from webapp.log.ids import first_id  # noqa: E402
@@ -81,7 +81,7 @@ def fill(instance: Path, rows: int) -> None:
         connection.commit()
     engine = app.extensions["engine"]
     started = time.perf_counter()
-    bring_up_to_date(engine, patience_s=float("inf"))
+    refresh_rollups(engine, patience_s=float("inf"))
     print(f"{rows:,} rows; summing them up for the first time took {time.perf_counter() - started:.1f} s")
     draw(engine, now - dt.timedelta(days=7), now, 200, seed=1)
     engine.dispose()

@@ -1,12 +1,13 @@
 """How often do the drift tests alarm: where nothing has changed, and where something has?
 
-    python benchmarks/drift.py DATA        DATA: the folder that `make model` is given
+    python benchmarks/drift.py DATA [WINDOWS]      DATA: the folder that `make model` is given
 
 Fits the model on the training parts, as `make model` does, and looks at held-out messages only. In each repetition a
-window is drawn from them, then a reference of up to 1,000 from what is left: no message is ever in both. Takes about
-ten minutes; docs/monitoring.md has the results.
+window is drawn from them, then a reference of up to 1,000 from what is left: no message is ever in both. With 100
+windows a line, two minutes, half of them for the fit; docs/monitoring.md has the results.
 """
 
+import datetime as dt
 import sys
 from pathlib import Path
 
@@ -15,91 +16,151 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from webapp.extras.monitor.change import drop_copies as drop_copies_of  # noqa: E402
+from webapp.extras.monitor.change import like_hours  # noqa: E402
 from webapp.extras.monitor.drift import DRIFTED, Window, drift  # noqa: E402
-from webapp.extras.review.accuracy import wilson  # noqa: E402
+from webapp.extras.monitor.features import extract  # noqa: E402
+from webapp.log.ids import first_id  # noqa: E402
 from webapp.model import training  # noqa: E402
-from webapp.model.datasets import Example, drop_copies, read_labelled, split  # noqa: E402
-from webapp.model.reference import observe  # noqa: E402
-from webapp.model.spam_model import SpamModel  # noqa: E402
+from webapp.model.data import Example, drop_copies, read_labelled, split  # noqa: E402
+from webapp.model.evaluation import wilson  # noqa: E402
+from webapp.model.scoring import SpamModel  # noqa: E402
 
 SMS = ("uci_sms", "mendeley_sms", "india_sms")
 SETS = (*SMS, "youtube", "spamassassin")
-WEIGHTS, THRESHOLD = {"uci_sms": 2, "messages": 0.3, "old_style": 0.1}, 0.4  # as in the Makefile
-REPETITIONS = 500
+WEIGHTS, THRESHOLD = {"old_style": 0.1}, 0.7  # as in the Makefile
 REFERENCE = 1000
-NAMES = ("spam_probability", "length", "unknown_term_share", "called_spam", "all_traits")
-
+MONDAY = dt.datetime(2026, 3, 2, tzinfo=dt.UTC)
 random = np.random.default_rng(0)
 
 
-def main(data: Path) -> None:
-    """Print the table."""
+class Messages:
+    """Held-out messages, of which windows are made; a pool is an array of their numbers."""
+
+    def __init__(self, model: SpamModel, examples: list[Example], windows: int):
+        texts = [example.text for example in examples]
+        self.features = np.array([extract(text).values for text in texts], dtype=float)
+        self.probability = np.array(model.spam_probabilities(texts))
+        self.keys = [extract(text).copy_keys for text in texts]
+        self.source = np.array([example.source for example in examples])
+        self.windows = windows
+
+    def pool(self, *sources: str) -> np.ndarray:
+        return np.flatnonzero(np.isin(self.source, sources))
+
+    def window(self, places: np.ndarray) -> Window:
+        """Return the window of messages, copies dropped as on the page."""
+        kept = drop_copies_of(places.tolist(), lambda place: self.keys[place])
+        return Window(self.features[kept], self.probability[kept], self.probability[kept] >= THRESHOLD)
+
+    def line(self, name: str, n: int, make) -> None:
+        """Print how many windows alarm, and through which test; `make` returns (reference, window)."""
+        alarms = []
+        for _ in range(self.windows):
+            reference, current = make()
+            _, tests = drift(self.window(reference), self.window(current))
+            alarms.append([test["state"] == DRIFTED for test in tests])
+        count = int(np.any(alarms, axis=1).sum())
+        low, high = wilson(count, len(alarms))
+        by_test = " / ".join(f"{100 * share:.0f}" for share in np.mean(alarms, axis=0))
+        print(
+            f"| {name} | {n} | {count / len(alarms):.0%} ({100 * low:.0f}-{100 * high:.0f}) | {by_test} |", flush=True
+        )
+
+
+def main(data: Path, windows: int) -> None:
+    """Print the tables."""
     files = [data / f"{name}_{part}.csv.gz" for name in SETS for part in ("train", "public")]
     files.append(ROOT / "webapp" / "model" / "messages.csv")
     kept = drop_copies([example for file in files for example in read_labelled(file).examples])
     learnt, held_out = split(kept)
-    unseen = {
-        name: drop_copies([*kept, *read_labelled(data / f"{name}_public.csv.gz").examples])[len(kept) :]
-        for name in ("smishtank", "enron")
-    }
+    smishtank = drop_copies([*kept, *read_labelled(data / "smishtank_public.csv.gz").examples])[len(kept) :]
     model = SpamModel(training.fit(learnt, WEIGHTS), "measured", THRESHOLD)
+    messages = Messages(model, [*held_out, *smishtank], windows)
+    everything, sms = np.arange(len(held_out)), messages.pool(*SMS)
 
-    # Every message is a row, and a pool is an array of row numbers.
-    messages = [*held_out, *unseen["smishtank"], *unseen["enron"]]
-    traits = measure(model, messages)
-    held, smishtank, enron = np.split(
-        np.arange(len(messages)), [len(held_out), len(held_out) + len(unseen["smishtank"])]
-    )
-    source = np.array([example.source for example in held_out])
-    sms, youtube, mail = (np.flatnonzero(np.isin(source, names)) for names in (SMS, ["youtube"], ["spamassassin"]))
-
-    one, other = np.array_split(random.permutation(held), 2)
-    served = SpamModel(training.fit([*learnt, *(held_out[i] for i in one)], WEIGHTS), "served", THRESHOLD)
-    as_served = np.arange(len(traits), len(traits) + len(other))
-    traits = np.vstack([traits, measure(served, [held_out[i] for i in other])])
-
-    print(f"{len(held):,} held-out messages, {len(sms):,} of them SMS; {REPETITIONS} windows a line\n")
-    print("| reference | window | n | alarms | 95 % interval |", " | ".join(NAMES), "|")
-    print("|---|---|---|---|---|" + "---|" * len(NAMES))
-    for n in (200, 50, 100, 1000):
-        row(traits, "all held-out", held, "the same", (held, n))
-    row(traits, "SMS", sms, "the same", (sms, 200))
-    row(traits, "one half of all held-out", one, "the other half", (other, 200))
-    row(traits, "the same half", one, "the other half, by a model that has learnt the first", (as_served, 200))
-    for name, reference in (("all held-out", held), ("SMS", sms)):
-        row(traits, name, reference, "YouTube comments", (youtube, 200))
-        row(traits, name, reference, "SpamAssassin mail", (mail, 200))
-        row(traits, name, reference, "Enron mail", (enron, 200))
-    row(traits, "all held-out", held, "SMS, 30 % of SmishTank", (sms, 140), (smishtank, 60))
-    row(traits, "SMS", sms, "SMS, 30 % of SmishTank", (sms, 140), (smishtank, 60))
-    row(traits, "SMS", sms, "SMS, 20 % of SmishTank", (sms, 160), (smishtank, 40))
-    row(traits, "SMS", sms, "SMS, 10 % of SmishTank", (sms, 180), (smishtank, 20))
-
-
-def measure(model: SpamModel, examples: list[Example]) -> np.ndarray:
-    """Return the traits of messages, shape (messages, TRAITS)."""
-    return np.array([observe(model, example.text).traits for example in examples])
-
-
-def row(traits: np.ndarray, name: str, reference: np.ndarray, window_name: str, *parts: tuple[np.ndarray, int]) -> None:
-    """Print how many windows alarm; each is drawn from pools of messages, so many from each."""
-    alarms = []
-    for _ in range(REPETITIONS):
-        chosen = np.concatenate([random.choice(pool, n, replace=False) for pool, n in parts])
-        rest = random.permutation(np.setdiff1d(reference, chosen))[:REFERENCE]
-        tests = drift(window(traits[rest]), window(traits[chosen]))["tests"]
-        alarms.append([test["state"] == DRIFTED for test in tests])
-    by_test = np.mean(alarms, axis=0)
-    share = np.any(alarms, axis=1)
-    low, high = wilson(share.sum(), len(share))
-    cells = [name, window_name, f"{sum(n for _, n in parts)}", f"{share.mean():.1%}", f"{low:.1%} to {high:.1%}"]
-    print("|", " | ".join([*cells, *(f"{part:.1%}" for part in by_test)]), "|", flush=True)
+    print(f"{windows} windows a line; by: probability / length / called spam / form")
+    print("| window | n | alarms | by |\n|-|-|-|-|")
+    for name, pool in (("SMS", sms), ("all held-out", everything)):
+        for n in (100, 200, 500):
+            messages.line(f"nothing changed: {name}", n, lambda n=n, pool=pool: mix(pool, (pool, n)))
+    for name, other, part in (
+        ("YouTube comments", messages.pool("youtube"), 0.2),
+        ("YouTube comments", messages.pool("youtube"), 0.3),
+        ("mail", messages.pool("spamassassin"), 0.1),
+        ("SmishTank phishing", messages.pool("smishtank"), 0.2),
+        ("SmishTank phishing", messages.pool("smishtank"), 0.1),
+    ):
+        for n in (100, 200, 500):
+            new = round(part * n)
+            messages.line(
+                f"SMS, {part:.0%} {name}", n, lambda n=n, new=new, other=other: mix(sms, (sms, n - new), (other, new))
+            )
+    for share, size in ((0.1, 20), (0.3, 20), (0.5, 5)):
+        for n in (100, 200, 500):
+            messages.line(
+                f"nothing changed, {share:.0%} of the messages in bursts of {size}",
+                n,
+                lambda n=n, share=share, size=size: bursts(everything, n, share, size),
+            )
+    week = Week(messages.pool("messages", "india_sms"), messages.pool("uci_sms"))
+    for name, hours in (
+        ("a whole day", range(72, 96)),
+        ("8 to 16 h of a day", range(80, 88)),
+        ("a weekend", range(120, 168)),
+    ):
+        for is_like, words in ((False, "all hours"), (True, "like hours")):
+            messages.line(
+                f"nothing changed: {name} against the week, {words}",
+                200,
+                lambda hours=hours, is_like=is_like: week.draw(hours, 200, is_like),
+            )
 
 
-def window(traits: np.ndarray) -> Window:
-    """Return rows as a window, called spam as the threshold says."""
-    return Window(traits, traits[:, 0] >= THRESHOLD)
+def mix(reference: np.ndarray, *parts: tuple[np.ndarray, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return a reference and a window of so many messages of each pool."""
+    chosen = np.concatenate([random.choice(pool, n, replace=False) for pool, n in parts])
+    return random.permutation(np.setdiff1d(reference, chosen))[:REFERENCE], chosen
+
+
+def bursts(pool: np.ndarray, n: int, share: float, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return a sample of a long stream, and a window of n of it, where a share comes in bursts of copies of one."""
+
+    def stream(length: int) -> np.ndarray:
+        of_bursts = share / size / (share / size + 1 - share)
+        heads = random.choice(pool, 2 * length)
+        return np.repeat(heads, np.where(random.random(len(heads)) < of_bursts, size, 1))[:length]
+
+    return random.permutation(stream(10 * REFERENCE))[:REFERENCE], stream(n)
+
+
+class Week:
+    """A week of services by day (70 %; 30 % at night, 30 % on weekends) and of people otherwise."""
+
+    def __init__(self, services: np.ndarray, people: np.ndarray):
+        self.services, self.people = services, people
+
+    def draw(self, hours: range, n: int, is_like: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Return a reference of a whole week, of like hours alone if so, and a window of n of other messages."""
+        halves = [np.array_split(random.permutation(pool), 2) for pool in (self.services, self.people)]
+        reference, current = random.integers(0, 168, 2 * REFERENCE), random.choice(hours, n)
+        if is_like:
+            ids = [f"{self._id(hour)}{at}" for at, hour in enumerate(reference)]
+            places = {id_: at for at, id_ in enumerate(ids)}
+            reference = reference[[places[id_] for id_ in like_hours(ids, [self._id(hour) for hour in current])]]
+        return self._fill(reference[:REFERENCE], halves[0][0], halves[1][0]), self._fill(
+            current, halves[0][1], halves[1][1]
+        )
+
+    def _id(self, hour: int) -> str:
+        return first_id(MONDAY + dt.timedelta(hours=int(hour)))
+
+    def _fill(self, hours: np.ndarray, services: np.ndarray, people: np.ndarray) -> np.ndarray:
+        by_day = (hours < 120) & (hours % 24 >= 8) & (hours % 24 < 20)
+        is_service = random.random(len(hours)) < np.where(by_day, 0.7, 0.3)
+        shuffled = [np.resize(random.permutation(pool), len(hours)) for pool in (services, people)]
+        return np.where(is_service, *shuffled)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 100)

@@ -4,9 +4,9 @@
 
 Takes the project's own set, without its test part. The start is a model fitted on 400 of the messages in the old
 style. Traffic is the rest of them, then ever more modern ones; no message comes twice, or as a copy. Each day 20
-messages, drawn at random, are reviewed in a real log, and after each week `retrain` is called, with the file of the
-start at hand and without. Every message is judged before anything is fitted on it. Writes results.json and
-docs/lifecycle.svg; docs/lifecycle.md has the words. A few minutes.
+messages, drawn at random, are reviewed in a real log, and after each week the version is corrected (`retrain`), or
+fitted anew (`train --with-reviews`, with the file of the start). Every message is judged before anything is fitted on
+it. Writes results.json and docs/lifecycle.svg; docs/lifecycle.md has the words. A few minutes.
 """
 
 import csv
@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import sqlalchemy as sa
 from jinja2 import Environment, FileSystemLoader
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,7 +27,7 @@ from results import save  # noqa: E402
 
 from webapp.config import PROJECT_SET  # noqa: E402
 from webapp.errors import BadData  # noqa: E402
-from webapp.extras.lifecycle.retraining import retrain  # noqa: E402
+from webapp.extras.lifecycle.retraining import gather, retrain, reviews_to_learn  # noqa: E402
 from webapp.extras.monitor.charts import Series, chart  # noqa: E402
 from webapp.extras.review.reviews import give_review  # noqa: E402
 from webapp.inference import Inference  # noqa: E402
@@ -34,7 +35,8 @@ from webapp.log.database import open_database  # noqa: E402
 from webapp.log.tables import create_tables  # noqa: E402
 from webapp.log.writer import LogWriter  # noqa: E402
 from webapp.model import artifact, evaluation, training  # noqa: E402
-from webapp.model.datasets import Example, drop_copies, read_labelled  # noqa: E402
+from webapp.model.data import Example, drop_copies, read_labelled  # noqa: E402
+from webapp.model.labels import SPAM_OR_HAM  # noqa: E402
 from webapp.model.registry import ModelRegistry  # noqa: E402
 
 DAYS, A_DAY, REVIEWED = 28, 50, 20
@@ -81,7 +83,7 @@ def month(folder: Path, seed: int, way: str) -> tuple[np.ndarray, int]:
     registry = ModelRegistry(folder / "saved_models")
     first = training.train([read_labelled(data / "start.csv")])
     now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-    registry.use(artifact.save(registry.folder, first.pipeline, first.card, "joblib", now, first.reference))
+    registry.use(artifact.save(registry.folder, first.pipeline, first.card, "joblib", now, first.learnt))
     engine = open_database(None, folder)
     create_tables(engine)
     inference = Inference(registry, LogWriter(engine), store_text=True, hash_key="")
@@ -98,13 +100,25 @@ def month(folder: Path, seed: int, way: str) -> tuple[np.ndarray, int]:
             give_review(engine, row["id"], "web:simulated", "spam" if one.is_spam else "ham", "random")
         if day % 7 == 0 and day < DAYS:
             try:
-                new = retrain(engine, registry, data if way == "anew" else None, False, lambda share, step: None)
-                registry.use(new.version)
+                registry.use(new_version(engine, registry, data / "start.csv", way))
             except BadData as error:
                 print(error)
                 refused += 1
     engine.dispose()
     return np.array(shares), refused
+
+
+def new_version(engine: sa.Engine, registry: ModelRegistry, start: Path, way: str) -> str:
+    """Make a version of what was reviewed so far, as `retrain` or as `train --with-reviews` does; return its name."""
+    for one in gather(engine, registry, registry.current_version()).unconfirmed:  # looked at once more
+        give_review(engine, one.prediction_id, "web:simulated", one.true_label, "confirm")
+        give_review(engine, one.prediction_id, "web:again", one.true_label, "confirm")
+    if way == "correction":
+        return retrain(engine, registry, False, lambda share, step: None).version
+    reviews, note_learnt = reviews_to_learn(engine, SPAM_OR_HAM)
+    fitted = training.train([reviews, read_labelled(start)], weights={reviews.name: training.REVIEW_WEIGHT})
+    now = dt.datetime.now(dt.UTC)
+    return artifact.save(registry.folder, fitted.pipeline, fitted.card, "joblib", now, fitted.learnt, note_learnt)
 
 
 def traffic(seed: int) -> tuple[list[Example], list[list[Example]]]:
@@ -135,7 +149,7 @@ def draw(days: list[dict[str, object]]) -> str:
         highest=1,
     )
     pages = Environment(loader=FileSystemLoader(ROOT / "templates"))
-    pages.filters["worded"] = pages.filters["word"] = str  # spam and ham, as everywhere in this project
+    pages.filters["word"] = str  # spam and ham, as everywhere in this project
     figure = str(pages.get_template("charts.html").module.draw(laid))
     svg = figure[figure.index("<svg") : figure.index("</svg>")]
     style = """<style>

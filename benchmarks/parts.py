@@ -25,7 +25,7 @@ from benchmarks.peers.flask_empty import app as empty_app  # noqa: E402
 from benchmarks.servers import messages  # noqa: E402
 from webapp.app import create_app  # noqa: E402
 from webapp.inference import Inference, explain  # noqa: E402
-from webapp.model.reading import read_message  # noqa: E402
+from webapp.model.tokenizer import tokenize  # noqa: E402
 
 ROUNDS = 9
 
@@ -40,7 +40,7 @@ def main() -> None:
         scores = [model.score(text) for text in texts]
         rows = [inference.predict([text], "api")[0] for text in texts]
         parts: dict[str, tuple[Callable[[Any], Any], list[Any]]] = {
-            "read the message": (read_message, texts),
+            "read the message": (tokenize, texts),
             "score it, reading included": (model.score, texts),
             "choose the explanation": (explain, scores),
             "commit the row": (lambda row: inference.log.add_predictions([dict(row)]), rows),

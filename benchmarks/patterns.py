@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from webapp.model.reading import read_message  # noqa: E402
+from webapp.model.tokenizer import tokenize  # noqa: E402
 
 LENGTHS = (10_000, 20_000, 40_000, 80_000)
 ROUNDS = 5
@@ -74,7 +74,7 @@ def main():
     """Print a line for each pattern."""
     print(f"{'':34}{'slowest on':22}" + "".join(f"{length:>9,}" for length in LENGTHS) + "   each / the one before")
     works = [(name, everywhere(pattern)) for name, pattern in patterns()]
-    for name, work in [*works, ("reading.read_message", read_message)]:
+    for name, work in [*works, ("tokenizer.tokenize", tokenize)]:
         made_of = max((seconds(work, text), what) for what, text in texts(LENGTHS[0]))[1]
         times = [
             min(seconds(work, text) for _ in range(ROUNDS))

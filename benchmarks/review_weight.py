@@ -1,4 +1,4 @@
-"""How much a review is to count when a model is fitted anew or corrected: the tables of docs/lifecycle.md.
+"""How much a review is to count when a model is corrected: the table of docs/lifecycle.md.
 
     python benchmarks/review_weight.py FOLDER      with the public training files of docs/model.md; 10 minutes
 
@@ -21,22 +21,22 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from webapp.config import PROJECT_SET  # noqa: E402
-from webapp.extras.lifecycle.correction import correct  # noqa: E402
+from webapp.extras.lifecycle.correction import fine_tune  # noqa: E402
 from webapp.model import training  # noqa: E402
-from webapp.model.datasets import Example, drop_copies, read_labelled  # noqa: E402
+from webapp.model.data import Example, drop_copies, read_labelled  # noqa: E402
+from webapp.model.scoring import make_model  # noqa: E402
 
 SMS = ("uci_sms", "mendeley_sms", "india_sms")
-WEIGHTS = {"uci_sms": 2, "messages": 0.3, "old_style": 0.1}  # as the shipped model's
-THRESHOLD = 0.4
+WEIGHTS = {"old_style": 0.1}  # as the shipped model's
+THRESHOLD = 0.7
 CORRECTIONS = {
     "reviews alone": {"own": False},
-    "own set by its labels": {"learnt": ()},
     "own set by what the model said (chosen)": {},
     "each counts 1": {"weight": 1},
     "each counts 10": {"weight": 10},
-    "nearness .05": {"nearness": 0.05},
-    "nearness 1": {"nearness": 1},
-    "nearness 5": {"nearness": 5},
+    "prior precision .05": {"prior_precision": 0.05},
+    "prior precision 1": {"prior_precision": 1},
+    "prior precision 5": {"prior_precision": 5},
 }
 Parts = dict[str, list[Example]]
 
@@ -46,21 +46,12 @@ def main() -> None:
     files = [
         e for name in (*SMS, "youtube", "spamassassin") for e in _examples(Path(sys.argv[1]) / f"{name}_train.csv.gz")
     ]
-    sms = [example for example in files if example.source in SMS]
     print(f"{'':58}{'new kinds':>12}{'SMS':>12}{'known kinds':>12}")
     compare(
         "correction",
         files,
         {(name, 560): _correction(**how) for name, how in CORRECTIONS.items()}
-        | {(name, n): _correction(**CORRECTIONS[name]) for n in (200, 50) for name in list(CORRECTIONS)[:3]},
-    )
-    compare(
-        "anew",
-        sms,
-        {
-            (f"each counts {w:g}", n): _anew(w)
-            for n, w in [(560, 0.3), (560, 1), (560, 3), (560, 10), (200, 3), (50, 3)]
-        },
+        | {(name, n): _correction(**CORRECTIONS[name]) for n in (200, 50) for name in list(CORRECTIONS)[:2]},
     )
 
 
@@ -112,19 +103,10 @@ def divide(files: Sequence[Example], seed: int) -> Parts:
     }
 
 
-def _correction(
-    weight: float = 3, own: bool = True, learnt: Sequence[str] = ("messages", "old_style"), nearness: float = 0.2
-):
+def _correction(weight: float = 3, own: bool = True, prior_precision: float = 0.2):
     def fit(first: Pipeline, parts: Parts, reviews: list[Example]) -> Pipeline:
-        examples = reviews + (parts["own"] if own else [])
-        return correct(first, examples, WEIGHTS | {"reviews": weight}, learnt, nearness)
-
-    return fit
-
-
-def _anew(weight: float):
-    def fit(first: Pipeline, parts: Parts, reviews: list[Example]) -> Pipeline:
-        return training.fit(drop_copies(reviews + parts["fitted"]), WEIGHTS | {"reviews": weight})
+        anchors = {example.text: WEIGHTS.get(example.source, 1) for example in parts["own"]} if own else {}
+        return fine_tune(make_model(first, "first", THRESHOLD), reviews, anchors, weight, prior_precision)
 
     return fit
 

@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import results  # noqa: E402
 from benchmarks.servers import messages  # noqa: E402
 from webapp.model.registry import ModelRegistry  # noqa: E402
-from webapp.model.spam_model import SpamModel  # noqa: E402
+from webapp.model.scoring import SpamModel  # noqa: E402
 
 ROUNDS = 15
 LENGTHS = (10, 100, 1_000, 10_000)
@@ -55,7 +55,7 @@ def compare(model: SpamModel) -> dict[str, float]:
         round(statistics.median(values) * scale, 2) for values, scale in ((ours, 1e6), (theirs, 1e6), (ratios, 1))
     )
     print(f"\nmodel {model.version}, {len(texts)} messages of webapp/model/messages.csv, {ROUNDS} rounds, medians")
-    print(f"SpamModel.score          {score_us:7.0f} us a message, with explanation")
+    print(f"HamletModel.score        {score_us:7.0f} us a message, with explanation")
     print(f"Pipeline.predict_proba   {predict_proba_us:7.0f} us a message")
     print(f"ratio                    {ratio:7.1f}   ({min(ratios):.1f} to {max(ratios):.1f})")
     return {"score_us": score_us, "predict_proba_us": predict_proba_us, "score_ratio": ratio}

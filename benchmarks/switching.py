@@ -56,9 +56,9 @@ import datetime as dt, sys
 from pathlib import Path
 from webapp.model import artifact
 models, version = Path(sys.argv[2]), sys.argv[3]
-card, reference = artifact.read_card(models, version), artifact.read_reference(models, version)
+card, reference = artifact.read_card(models, version), artifact.read_learnt(models, version)
 content, now = (models / version / card.model_file.name).read_bytes(), dt.datetime.now(dt.UTC)
-artifact._to_bytes = lambda pipeline, file_format: content
+artifact.to_bytes = lambda pipeline, file_format: content
 print("ready", flush=True)
 while True:
     now += dt.timedelta(seconds=1)
@@ -73,7 +73,7 @@ from webapp.model.registry import ModelRegistry
 engine, registry = open_database(None, Path(sys.argv[1])), ModelRegistry(Path(sys.argv[2]))
 print("ready", flush=True)
 while True:
-    retrain(engine, registry, None, True, lambda share, step: None)
+    retrain(engine, registry, True, lambda share, step: None)
 """
 # What is killed, and the longest time (s) from the beginning of its work to its death; a retraining takes some seconds.
 KILLED = {"switch": (KEEPS_SWITCHING, 0.1), "save": (KEEPS_SAVING, 0.1), "retrain": (KEEPS_RETRAINING, 8)}
@@ -198,7 +198,7 @@ def faults(models: Path) -> list[str]:
     for version in registry.versions():
         try:
             artifact.verify(models, version)
-            artifact.read_reference(models, version)
+            artifact.read_learnt(models, version)
         except artifact.ModelUnusable as error:
             found.append(str(error))
     try:

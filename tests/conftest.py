@@ -1,7 +1,9 @@
 """What the tests share: an app on a log of its own, a small trained model, and real servers to talk to."""
 
 import contextlib
+import copy
 import datetime as dt
+import functools
 import http.client
 import importlib
 import json
@@ -22,11 +24,13 @@ import pytest
 import sqlalchemy as sa
 from postgres import HOW_TO_GET, Postgres, find_programs
 
+from webapp import config
 from webapp.app import create_app
 from webapp.config import ROOT
-from webapp.log.database import open_database
-from webapp.log.tables import create_tables
-from webapp.model import artifact
+from webapp.log.database import open_database, write_transaction
+from webapp.log.tables import create_tables, metadata
+from webapp.model import artifact, evaluation
+from webapp.model import registry as registry_module
 from webapp.model.registry import ModelRegistry
 
 SPAM = "URGENT! You have won a £1000 prize. Claim now: http://prize-claim.top or call 09061701461"
@@ -56,6 +60,7 @@ def missing(what, how_to_get):
 
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "real_load: a version is loaded in a process apart before it is served")
     config.addinivalue_line("markers", "databases(*names): run with the log on each of sqlite and postgresql")
 
 
@@ -102,6 +107,34 @@ def empty_database_url(request, database_url):
     else:
         with request.getfixturevalue("postgres").database() as url:
             yield url
+
+
+LOAD = artifact.load
+
+
+@functools.cache
+def _load_shipped():
+    return LOAD(ROOT / "saved_models", (ROOT / "saved_models" / "current").read_text().strip())
+
+
+def load_shipped_once(folder, version):
+    """Load a version, but the shipped one, which no test changes, once for all tests of a process."""
+    if folder == ROOT / "saved_models" and version == _load_shipped().version and not config.MODEL_KEY:
+        return copy.copy(_load_shipped())
+    return LOAD(folder, version)
+
+
+@pytest.fixture(autouse=True)
+def _spare_what_is_tested_once(request, monkeypatch):
+    """Do quickly what most tests only pass by; those that are about it are marked `real_load` or set it themselves.
+
+    A version that is to be served is loaded in this process, as one apart takes 2 s. Intervals are narrowed by few
+    resamples, which most of the time of training would go into.
+    """
+    monkeypatch.setattr(artifact, "load", load_shipped_once)
+    if "real_load" not in request.keywords:
+        monkeypatch.setattr(registry_module, "try_load", artifact.load)
+    monkeypatch.setattr(evaluation, "RESAMPLES", 20)
 
 
 @pytest.fixture
@@ -153,6 +186,7 @@ def use_models(app, folder):
     inference = app.extensions["inference"]
     registry = ModelRegistry(folder)
     registry.around_use = inference.registry.around_use
+    registry.in_use = inference.registry.in_use
     inference.registry = registry
     app.config["MODELS_FOLDER"] = str(folder)
     return registry
@@ -164,7 +198,7 @@ def make_version(models, factor):
     card = artifact.read_card(models, shipped)
     pipeline = artifact.load(models, shipped).pipeline
     pipeline[-1].coef_ = pipeline[-1].coef_ * factor
-    reference = artifact.read_reference(models, shipped)
+    reference = artifact.read_learnt(models, shipped)
     later = dt.timedelta(seconds=len(list(models.glob("2*"))))  # no two have the same second: names are in order
     return artifact.save(models, pipeline, card, "joblib", dt.datetime.now(dt.UTC) + later, reference)
 
@@ -225,7 +259,7 @@ class Server:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        for _ in range(900):  # a busy machine takes its time
+        for _ in range(1200):  # two minutes; a busy machine is slow, and that is no fault
             with contextlib.suppress(OSError):
                 if self.call("/readyz")[0] == 200:
                     return self
@@ -304,10 +338,57 @@ class Server:
     def output(self):
         return self._output.read_text()
 
+    def forget(self):
+        """Empty its log, delete its jobs, and what it has said."""
+        engine = open_database(self.database_url, self.instance_folder)
+        with write_transaction(engine) as connection:
+            for table in reversed(metadata.sorted_tables):
+                if table.name != "schema_version":
+                    connection.execute(sa.delete(table))
+        engine.dispose()
+        for job in (self.instance_folder / "jobs").glob("*"):
+            shutil.rmtree(job)
+        os.truncate(self._output, 0)
+
 
 @pytest.fixture
 def server(tmp_path, database_url):
-    """A running gunicorn with the shipped model and an empty log."""
+    """A running gunicorn with the shipped model and an empty log, for a test that does something to it."""
     server = Server(tmp_path / "instance", HAMLET_DATABASE_URL=database_url).start()
     yield server
     server.stop(signal.SIGKILL)
+
+
+@pytest.fixture(scope="session")
+def _long_running(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("shared") / "instance").start()
+    yield server
+    server.stop(signal.SIGKILL)
+
+
+@pytest.fixture
+def shared_server(_long_running):
+    """The same, started once for all tests that only talk to it."""
+    _long_running.forget()
+    return _long_running
+
+
+def make_job(app, kind, state, arguments=None, **more):
+    """Leave what a job of the background runner leaves behind; return its id and folder."""
+    job_id, folder = app.extensions["runner"].create()
+    about = {"kind": kind, "arguments": arguments or {}, "started_by": "web:somebody"}
+    end = {"progress": None, "message": "", "finished_at": dt.datetime.now(dt.UTC).isoformat(), "state": state}
+    (folder / "job.json").write_text(json.dumps(about))
+    (folder / "state.json").write_text(json.dumps(end | more))
+    return job_id, folder
+
+
+@contextlib.contextmanager
+def running_job(app, kind, arguments=None):
+    """Let a job seem to run; yields its id."""
+    job_id, folder = make_job(app, kind, "running", arguments)
+    lock = app.extensions["runner"]._lock(job_id)
+    try:
+        yield job_id
+    finally:
+        os.close(lock)

@@ -4,6 +4,7 @@ import csv
 import datetime as dt
 import html
 import json
+import math
 import os
 import re
 import shutil
@@ -12,23 +13,25 @@ import sys
 import pytest
 from conftest import PASSWORD, messages, use_models
 from openapi_spec_validator import validate
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import Pipeline
 
 from webapp.config import MAX_TEXT_LENGTH, ROOT
 from webapp.errors import BadData, ModelUnusable
-from webapp.extras.monitor.change import drift_report
-from webapp.extras.monitor.span import span
+from webapp.extras.lifecycle.challenger import slot
 from webapp.extras.review.samples import draw
 from webapp.extras.stream.handler import Record, prediction
 from webapp.inference import to_response
 from webapp.model import artifact, training
-from webapp.model.datasets import read_labelled
-from webapp.model.labels import Labels, find_labels, read_labels
-from webapp.model.pipeline_model import MOST_CHARACTERS, MOST_TERMS, PipelineModel, as_model
+from webapp.model import registry as registry_module
+from webapp.model.data import Example, read_labelled
+from webapp.model.labels import Labels, read_labels
+from webapp.model.recipe import fit_with, load_recipe
+from webapp.model.scoring import MOST_CHARACTERS, MOST_TERMS, HamletModel, LinearModel, SpamModel, make_model
+from webapp.model.try_load import try_load
 from webapp.web import words
 from webapp.web.explanation import mark
 
@@ -36,15 +39,7 @@ DATA = ROOT / "docs" / "examples" / "urgent.csv"
 URGENT = "Water is dripping onto the fuse box right now, please send someone immediately, come at once"
 NORMAL = "Could you please tell me the opening hours of the library over the holidays?"
 INNER_WORDS = re.compile(r"\b(spam|ham)\b", re.IGNORECASE)
-NO_PROBABILITIES = """
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.pipeline import make_pipeline as pipeline
-from sklearn.svm import LinearSVC
-
-def make_pipeline():
-    return pipeline(CountVectorizer(), LinearSVC())
-"""
-RECIPE = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "own_model.md").read_text(), re.DOTALL)[1]
+RECIPE = re.search(r"```python\n((?!# train).*?)```", (ROOT / "docs" / "own_model.md").read_text(), re.DOTALL)[1]
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +50,11 @@ def saved(tmp_path_factory):
     for name, make in makers.items():
         folders[name] = tmp_path_factory.mktemp(name)
         trained = training.train(
-            [read_labelled(DATA)], fit=lambda examples, weights, make=make: training.fit(examples, weights, make)
+            [read_labelled(DATA, labels=("normal", "urgent"))],
+            fit=lambda examples, weights, make=make: training.fit(examples, weights, make),
         )
         now = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
-        version = artifact.save(folders[name], trained.pipeline, trained.card, "joblib", now, trained.reference)
+        version = artifact.save(folders[name], trained.pipeline, trained.card, "joblib", now, trained.learnt)
         (folders[name] / "current").write_text(version)
     return folders
 
@@ -132,10 +128,10 @@ def test_neither_do_pages_about_two_versions_that_differ(signed_in, urgent_app, 
     registry = use_models(urgent_app, tmp_path / "models")
     first = registry.current_version()
     card = artifact.read_card(registry.folder, first).model_copy(update={"threshold": 1.0})  # calls everything normal
-    reference = artifact.read_reference(registry.folder, first)
+    reference = artifact.read_learnt(registry.folder, first)
     now = dt.datetime(2026, 2, 3, tzinfo=dt.UTC)
     second = artifact.save(registry.folder, registry.current().pipeline, card, "joblib", now, reference)
-    registry.challenge(second)
+    slot(registry).write(second)
     ids = [signed_in.post("/api/v1/predict", json={"text": text}).json["id"] for text in (URGENT, NORMAL)]
     signed_in.post("/review/sample", data={"size": 2, "days": 1})
     queue = signed_in.get("/review?queue=challenger").text
@@ -145,6 +141,25 @@ def test_neither_do_pages_about_two_versions_that_differ(signed_in, urgent_app, 
     assert "A message on which they differ" in compared
     for page in (queue, compared, signed_in.get("/models").text, signed_in.get("/review?queue=challenger").text):
         assert not INNER_WORDS.search(words_of(page))
+
+
+def test_a_running_server_speaks_the_words_of_what_is_served_now(saved, models, app, client, monkeypatch):
+    """Templates that were rendered before, imported macros too, say the new words after a switch."""
+    monkeypatch.setattr(registry_module, "REFRESH_S", 0)
+    client.post("/login", data={"password": PASSWORD})
+    assert "<h1>Ham or spam?</h1>" in client.get("/").text
+    pages = ["/", "/review", "/models", "/models/compare", "/api/docs"]
+    for page in pages:
+        client.get(page)
+    assert "Spam probability" in client.post("/", data={"text": URGENT}, follow_redirects=True).text
+    urgent = (saved["sum"] / "current").read_text()
+    shutil.copytree(saved["sum"] / urgent, models / urgent)
+    app.extensions["inference"].registry.use(urgent)
+    assert "<h1>Normal or urgent?</h1>" in client.get("/").text
+    answer = client.post("/", data={"text": URGENT}, follow_redirects=True).text
+    assert "Urgent probability" in answer
+    for page in [answer, *(client.get(page).text for page in pages)]:
+        assert not INNER_WORDS.search(words_of(page).replace("No spam", ""))
 
 
 def test_keys_are_the_first_letters_where_these_are_free(urgent_app, monkeypatch):
@@ -181,7 +196,7 @@ def test_the_api_answers_and_takes_the_words(urgent_app, client, key):
     assert client.get("/api/v1/predictions?label=spam", headers=key).status_code == 422
     document = client.get("/api/openapi.json").json
     validate(document)
-    assert "normal and urgent" in document["info"]["description"]
+    assert "normal or urgent" in document["info"]["description"]
 
 
 def test_monitoring_counts_the_words_as_its_two_classes(urgent_app, client, signed_in, key):
@@ -262,27 +277,6 @@ def test_an_answer_is_in_the_words_of_the_version_that_gave_it_even_if_another_t
 
 
 @pytest.mark.parametrize(
-    ("words", "found"),
-    [
-        (["toxic", "ok"], ("ok", "toxic")),
-        (["normal", "urgent"], ("normal", "urgent")),
-        (["no", "yes"], ("no", "yes")),
-        (["toxic", "nontoxic"], ("nontoxic", "toxic")),
-        (["urgent", "not urgent"], ("not urgent", "urgent")),
-        (["negative", "positive"], ("negative", "positive")),
-    ],
-)
-def test_the_ordinary_word_is_the_negative_one(words, found):
-    assert find_labels(words) == find_labels(words[::-1]) == found
-
-
-@pytest.mark.parametrize("words", [["cat", "dog"], ["ok", "fine"]])
-def test_where_it_is_not_clear_the_two_choices_are_shown(words):
-    with pytest.raises(BadData, match=r"--labels \w+,\w+ or --labels \w+,\w+"):
-        find_labels(words)
-
-
-@pytest.mark.parametrize(
     "text", ["urgent", "a,b,c", "a,a", ",a", "spam,eggs", "eggs,ham", "a,unsure", f"a,{'b' * 31}", "a,b\x07"]
 )
 def test_labels_that_cannot_be_used_are_refused(text):
@@ -293,11 +287,16 @@ def test_labels_that_cannot_be_used_are_refused(text):
 @pytest.mark.parametrize(
     ("content", "options", "reason"),
     [
-        ("a,x\nb,y\n", [], "Say which of them is looked for"),
-        ("ok,x\ntoxic,y\nbad,z\n", [], "line 4: label 'bad' is one too many beside ok and toxic"),
-        ("ok,x\ntoxic,y\n1,z\n", [], "the labels are ok, toxic, 1"),
-        ("toxic,y\n", [], "all messages are labelled toxic"),
-        ("ok,x\nToxic,y\nrude,z\n", ["--labels", "ok,toxic"], "line 4: label 'rude' is neither ok nor toxic"),
+        ("cat,x\ndog,y\n", [], "the second one here: --labels=cat,dog or --labels=dog,cat"),
+        ("spam,x\nlegit,y\n", [], "the second one here: --labels=legit,spam"),
+        (
+            "ok,x\ntoxic,y\nbad,z\nok,v\ntoxic,w\n",
+            [],
+            "line 4: label 'bad' is unknown. The labels are ok 2, toxic 2, bad 1.",
+        ),
+        ("ham,x\nspam,y\nham,z\nspam,v\nsapm,w\n", [], "line 6: label 'sapm' is unknown. The labels are ham 2, spam 2"),
+        ("toxic,y\n", [], "label 'toxic' is unknown. The labels are toxic 1. Two are needed"),
+        ("ok,x\nToxic,y\nrude,z\n", ["--labels", "ok,toxic"], "line 4: label 'rude' is unknown. The labels are"),
         ("ok,x\n", ["--labels", "ok"], "write it as NEGATIVE,POSITIVE"),
     ],
 )
@@ -317,14 +316,14 @@ def test_given_labels_count_whatever_the_file_has_for_them(tmp_path):
 
 def test_train_says_which_label_is_which_and_the_whole_way_works(flask, models, app, client):
     """As docs/own_model.md shows it."""
-    result = flask("train", DATA, "--use")
+    result = flask("train", DATA, "--labels", "normal,urgent", "--use")
     assert result.exit_code == 0, result.output
     assert "The labels are normal and urgent; urgent is the one that is looked for." in result.output
     assert "urgent caught" in result.output
     assert "normal called urgent" in result.output
     assert not INNER_WORDS.search(result.output)
     assert client.post("/api/v1/predict", json={"text": URGENT}).json["label"] == "urgent"
-    assert "says nothing about new messages" in flask("evaluate", DATA).stderr
+    assert "has learnt 227 of these 227 messages" in flask("evaluate", DATA).stderr
 
 
 # --- Pipelines that are no sum ---
@@ -341,8 +340,8 @@ def fitted(classifier, vectorizer=None, names=("ham", "spam")):
 def test_it_agrees_with_predict_proba_whatever_the_classes_are_called(classifier, names):
     pipeline = fitted(classifier, names=names)
     labels = Labels(*map(str, names)) if isinstance(names[0], str) else Labels("ok", "toxic")
-    model = as_model(pipeline, "v", 0.5, labels)
-    assert isinstance(model, PipelineModel)
+    model = make_model(pipeline, "v", 0.5, labels)
+    assert type(model) is (LinearModel if isinstance(classifier, MultinomialNB) else SpamModel)
     texts = [text for _, text in messages(10)]
     column = list(pipeline.classes_).index(names[1])
     expected = pipeline.predict_proba(texts)[:, column]
@@ -353,16 +352,16 @@ def test_it_agrees_with_predict_proba_whatever_the_classes_are_called(classifier
 
 def test_a_linear_pipeline_of_ours_stays_a_sum(saved):
     version = (saved["sum"] / "current").read_text()
-    assert type(artifact.load(saved["sum"], version)).__name__ == "SpamModel"
+    assert type(artifact.load(saved["sum"], version)) is HamletModel
 
 
 def test_the_explanation_is_what_leaving_a_term_out_changes():
-    pipeline = fitted(MultinomialNB())
-    score = as_model(pipeline, "v", 0.5).score("WIN a free train, shall we? WIN")
+    pipeline = fitted(CalibratedClassifierCV(MultinomialNB(), cv=3))
+    score = make_model(pipeline, "v", 0.5).score("WIN a free train, shall we? WIN")
 
     def log_odds(text):
-        ham, spam = pipeline.predict_log_proba([text])[0]
-        return spam - ham
+        ham, spam = pipeline.predict_proba([text])[0]
+        return math.log(spam / ham)
 
     whole = log_odds("WIN a free train, shall we? WIN")
     assert score.contributions["win"] == pytest.approx(whole - log_odds("a free train, shall we?"))  # both of them
@@ -376,14 +375,14 @@ def test_the_explanation_is_what_leaving_a_term_out_changes():
     "text", ["", "?", "a " * 100, " ".join(map(str, range(2_000))), "x1 " * 3_000, "http://a.b/c " * 700]
 )
 def test_the_explanation_has_a_bounded_cost(text, monkeypatch):
-    pipeline = fitted(MultinomialNB())
-    asked = []
+    pipeline = fitted(CalibratedClassifierCV(MultinomialNB(), cv=3))
+    model, asked = make_model(pipeline, "v", 0.5), []
     monkeypatch.setattr(
         type(pipeline),
         "predict_proba",
         lambda self, texts: asked.append(texts) or self[-1].predict_proba(self[0].transform(texts)),
     )
-    score = as_model(pipeline, "v", 0.5).score(text[:MAX_TEXT_LENGTH])
+    score = model.score(text[:MAX_TEXT_LENGTH])
     assert len(asked) == 1
     assert len(asked[0]) <= 1 + MOST_TERMS
     assert sum(map(len, asked[0])) <= MOST_CHARACTERS + MAX_TEXT_LENGTH
@@ -391,25 +390,11 @@ def test_the_explanation_has_a_bounded_cost(text, monkeypatch):
 
 
 def test_a_pipeline_of_other_classes_or_without_probabilities_is_no_model():
-    with pytest.raises(ValueError, match="its classes are cat and dog"):
-        as_model(fitted(MultinomialNB(), names=("cat", "dog")), "v", 0.5)
+    with pytest.raises(ModelUnusable, match="classes are cat and dog"):
+        make_model(fitted(MultinomialNB(), names=("cat", "dog")), "v", 0.5)
     three = Pipeline([("words", CountVectorizer()), ("bayes", MultinomialNB())]).fit(["one", "two", "three"], [1, 2, 3])
-    with pytest.raises(ValueError, match="two classes"):
-        as_model(three, "v", 0.5)
-
-
-def test_without_a_vocabulary_the_test_of_unknown_words_is_left_out(app, client, models, flask):
-    for i in range(5):
-        client.post("/api/v1/predict", json={"text": f"hello {i}"})
-    registry = app.extensions["inference"].registry
-    registry._current.model = as_model(fitted(MultinomialNB(), HashingVectorizer(alternate_sign=False)), "v", 0.5)
-    version = registry.current_version()
-    registry._current.model.version = version
-    found = drift_report(app.extensions["engine"], registry, span(app.extensions["engine"], "24h", None))
-    assert "unknown_term_share" not in {test["name"] for test in found["tests"]}
-    assert len(found["tests"]) == 4
-    assert "unknown words is left out" in found["note"]
-    assert as_model(fitted(MultinomialNB()), "v", 0.5).unknown_share(["free", "zebra", "!"]) == 0.5
+    with pytest.raises(ModelUnusable, match="two classes"):
+        make_model(three, "v", 0.5)
 
 
 # --- One's own recipe ---
@@ -430,7 +415,7 @@ def recipe(tmp_path, monkeypatch):
 
 
 def test_the_recipe_of_the_documentation_works(flask, models, client, recipe):
-    result = flask("train", DATA, "--pipeline", recipe(RECIPE), "--use")
+    result = flask("train", DATA, "--labels", "normal,urgent", "--pipeline", recipe(RECIPE), "--use")
     assert result.exit_code == 0, result.output
     version = (models / "current").read_text().strip()
     card = artifact.read_card(models, version)
@@ -438,22 +423,96 @@ def test_the_recipe_of_the_documentation_works(flask, models, client, recipe):
     assert client.post("/api/v1/predict", json={"text": URGENT}).json["label"] == "urgent"
 
 
-@pytest.mark.parametrize(
-    ("code", "reason"),
-    [
-        ("def make_pipeline(): return 7", "returns no sklearn.pipeline.Pipeline, but a int"),
-        ("def make_pipeline(): 1 / 0", "ZeroDivisionError"),
-        ("import nowhere_to_be_found", "No module named 'nowhere_to_be_found'"),
-        ("something = 1", "has no attribute 'make_pipeline'"),
-        (NO_PROBABILITIES, "LinearSVC gives no probabilities"),
-        (RECIPE.replace("alpha=0.1", "alpha=-1"), "cannot be fitted"),
-    ],
-)
+HEAD = """
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.compose import ColumnTransformer
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.naive_bayes import MultinomialNB
+from sklearn.pipeline import make_pipeline as pipe
+from sklearn.svm import LinearSVC
+
+class Odd(ClassifierMixin, BaseEstimator):
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        return self
+    def predict_proba(self, X):
+        return np.full((X.shape[0], 2), 0.75)
+
+class Missing(Odd):
+    def predict_proba(self, X):
+        return np.full((X.shape[0], 2), np.nan)
+
+class OneColumn(Odd):
+    def predict_proba(self, X):
+        return np.full(X.shape[0], 0.5)
+
+class Zeros(Odd):
+    def fit(self, X, y):
+        if set(y) != {0, 1}:
+            raise ValueError(f"Expected classes [0 1], got {sorted(set(y))}")
+"""
+MODULE = "Its module must lie beside wsgi.py"
+RECIPES = [
+    ("make_pipeline = 7", "TypeError"),
+    ("def make_pipeline(): return 7", "gives no sklearn.pipeline.Pipeline, but a int"),
+    ("def make_pipeline(): return MultinomialNB()", "It takes the vectoriser and the classifier"),
+    ("def make_pipeline(): 1 / 0", "ZeroDivisionError"),
+    ("import nowhere_to_be_found", "No module named 'nowhere_to_be_found'"),
+    ("something = 1", "has no attribute 'make_pipeline'"),
+    ("make_pipeline = pipe(CountVectorizer(), LinearSVC())", "LinearSVC gives no probabilities"),
+    ("make_pipeline = pipe(CountVectorizer(tokenizer=lambda s: s.split()), MultinomialNB())", "Write a lambda"),
+    ("make_pipeline = pipe(TfidfVectorizer(), MultinomialNB(alpha=-1))", "cannot be fitted (InvalidParameterError"),
+    ("make_pipeline = pipe(TfidfVectorizer(), Zeros())", "y holds the words 'ham' and 'spam'"),
+    (
+        'make_pipeline = pipe(ColumnTransformer([("t", TfidfVectorizer(), "text")]), MultinomialNB())',
+        "X is a list of str",
+    ),
+    ("make_pipeline = pipe(TfidfVectorizer(), Odd())", "not from 0 to 1, or do not add up to 1"),
+    ("make_pipeline = pipe(TfidfVectorizer(), Missing())", "not from 0 to 1"),
+    ("make_pipeline = pipe(TfidfVectorizer(), OneColumn())", "numbers, not 2 x 2"),
+    (
+        'make_pipeline = pipe(TfidfVectorizer(), GridSearchCV(LogisticRegression(), {"C": [1, 9]}, scoring="f1"))',
+        "make_scorer(f1_score, pos_label='spam')",
+    ),
+]
+
+
+@pytest.mark.parametrize(("code", "reason"), RECIPES)
 def test_a_recipe_that_cannot_be_used_gets_one_clear_line(flask, models, labelled, recipe, code, reason):
     before = sorted(models.iterdir())
-    result = flask("train", labelled, "--pipeline", recipe(code))
+    result = flask("train", labelled, "--pipeline", recipe(HEAD + code))
     assert (result.exit_code, reason in result.stderr) == (2, True), result.stderr
+    assert (MODULE in result.stderr) == ("No module" in reason)  # that is no help for any other mistake
+    assert len([line for line in result.stderr.splitlines() if line.startswith("Error")]) == 1
+    assert "Traceback" not in result.output
     assert sorted(models.iterdir()) == before
+
+
+def test_what_cannot_be_saved_is_refused_before_the_fit(recipe):
+    code = "make_pipeline = pipe(TfidfVectorizer(preprocessor=lambda text: text), MultinomialNB())"
+    with pytest.raises(BadData, match="Write a lambda"):
+        load_recipe(recipe(HEAD + code))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "make_pipeline = pipe(TfidfVectorizer(), MultinomialNB())",
+        'make_pipeline = GridSearchCV(pipe(TfidfVectorizer(), MultinomialNB()), {"multinomialnb__alpha": [1]})',
+        'def make_pipeline(): return pipe(TfidfVectorizer(), GridSearchCV(LogisticRegression(), {"C": [1, 9]}, cv=2))',
+    ],
+    ids=["a Pipeline", "a search around it", "a search in it"],
+)
+def test_a_recipe_may_be_a_pipeline_or_a_search(recipe, code):
+    fit = fit_with(recipe(HEAD + code))
+    examples = [Example(text, label == "spam", "file") for label, text in messages(60)]
+    pipeline = fit(examples, {})
+    assert type(pipeline) is Pipeline
+    assert not hasattr(pipeline[-1], "best_estimator_")
+    assert fit(examples, {}) is not pipeline  # each fit is of its own
 
 
 def test_a_recipe_is_named_as_module_and_function(flask, models, labelled):
@@ -493,5 +552,39 @@ def test_a_model_whose_module_is_gone_is_refused_with_the_reason(flask, models, 
         artifact.load(models, version)
 
 
-def test_logistic_regression_on_other_features_is_no_sum_of_ours():
-    assert isinstance(as_model(fitted(LogisticRegression()), "v", 0.5), PipelineModel)
+@pytest.mark.real_load
+def test_nothing_is_served_or_tried_that_a_new_server_could_not_load(flask, models, labelled, recipe, client):
+    """The module lies in the working directory of the command, where no server looks, and is loaded here."""
+    first = (models / "current").read_text().strip()
+    assert flask("train", labelled, "--pipeline", recipe(OWN_CLASS, "own_class")).exit_code == 0
+    version = max(path.name for path in models.iterdir() if path.is_dir())
+    assert artifact.load(models, version)  # as this process has the module
+    client.post("/login", data={"password": PASSWORD})
+    for answer in (
+        flask("models", "use", version).output,
+        flask("models", "challenge", version).output,
+        words_of(client.post("/models/use", data={"version": version}).text),
+    ):
+        assert "No module named 'own_class'" in answer
+        assert "served now" not in answer
+    assert (models / "current").read_text().strip() == first
+    assert not (models / "challenger").exists()
+    assert flask("models", "history").output == ""
+
+
+@pytest.mark.real_load
+def test_a_model_that_ends_the_process_is_refused_too(models, monkeypatch):
+    version = (models / "current").read_text().strip()
+    try_load(models, version)
+    (models / "sitecustomize.py").write_text("import os; os._exit(9)")
+    monkeypatch.setenv("PYTHONPATH", str(models))
+    with pytest.raises(ModelUnusable, match="ends the process that loads it .exit status 9."):
+        try_load(models, version)
+
+
+def test_a_card_with_two_equal_labels_is_refused(models):
+    version = (models / "current").read_text().strip()
+    path = models / version / "model_card.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"labels": ["ham", "ham"]}))
+    with pytest.raises(ModelUnusable, match="is not readable"):
+        artifact.verify(models, version)

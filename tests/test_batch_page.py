@@ -1,7 +1,6 @@
 """The batch page: a file is uploaded, scored by a process of its own, and downloaded, whatever dies meanwhile."""
 
 import csv
-import datetime as dt
 import gzip
 import http.cookiejar
 import io
@@ -18,14 +17,12 @@ from urllib.error import HTTPError
 
 import pytest
 import sqlalchemy as sa
-from conftest import PASSWORD, messages
+from conftest import PASSWORD, make_job, messages, need_module, running_job
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
 from webapp.config import MAX_BODY, MAX_UNPACKED, MAX_UPLOAD
-from webapp.extras.batch import jobs as store
-from webapp.log.ids import new_id
-from webapp.log.tables import jobs, predictions
+from webapp.log.tables import predictions
 
 SCRIPT = "<script>alert(1)</script> you have won a prize, call 09061701461 now"
 
@@ -139,39 +136,89 @@ def test_each_format_is_told_and_kept_and_the_column_can_be_named(signed_in, nam
         (b"", "empty.csv", 422, "empty.csv is empty"),
         (b"x", "", 422, "Choose a file first"),
         (b"id,sender\n1,2\n", "a.csv", 422, "id, sender"),
-        (b"\xff\xfei\x00d\x00", "a.csv", 422, "UTF-16"),
+        (b"PK\x03\x04\x14\x00[Content_Types].xml", "a.csv", 422, "a.csv is an Excel file: save it as CSV"),
+        (b"," * 500_001 + b"text\n", "a.csv", 422, "500,002 columns, and at most 1,000"),
         (b"x" * (MAX_UPLOAD + 200_000), "a.csv", 413, "larger than 50 MB"),
     ],
-    ids=["empty", "no file", "no column", "UTF-16", "too large"],
+    ids=["empty", "no file", "no column", "Excel", "columns", "too large"],
 )
 def test_what_cannot_be_used_is_refused_at_once_and_nothing_is_kept(app, signed_in, content, name, status, words):
     answer = upload(signed_in, content, name)
     assert answer.status_code == status
     assert words in answer.text
     assert "instance" not in answer.text  # no path of the server
-    assert store.list_jobs(app.extensions["engine"]) == []
-    assert list((Path(app.instance_path) / "jobs").glob("*")) == []
+    assert list((Path(app.instance_path) / "jobs").glob("*-*")) == []
+
+
+ODD = {
+    "header_over_two_lines.csv": (b'"id\nnumber",text\n1,hello there\n2,win a prize now\n', ""),
+    "commas_in_a_header.tsv": (b"id\ttext, the message, in full\tx\n1\twin a prize\t3\n", "text, the message, in full"),
+    "semicolons.csv": (b"id;text, the message;x\n1;win a prize;2\n", "text, the message"),
+    "half_a_pair.jsonl": (b'{"text":"hi"}\n{"text":"\\ud800"}\n{"text":"x","a":"\\ud800","label":"y"}\n', ""),
+    "nul.csv": (b"id,text\n1,he\x00llo\n2,x\n", ""),
+    "empty_rows.csv": (b"text\n\n\n\n", ""),
+    "no_header.tsv": (b"ham\tsee you\nspam\twin a prize\n", ""),
+}
+
+
+@pytest.mark.parametrize("name", ["a\x01\x1b[31mb.csv", "\u202egpj.csv", "\x1f", *ODD])
+def test_odd_files_and_names_get_a_page_a_preview_and_a_download(app, signed_in, monkeypatch, name):
+    content, column = ODD.get(name, (b"text\nhi\n", ""))
+    runner = app.extensions["runner"]
+    monkeypatch.setattr(runner, "_spawn", lambda job_id, lock: None)  # its work is done here
+    page = upload(signed_in, content, name, text_column=column).headers["Location"]
+    with monkeypatch.context() as patched:
+        patched.setattr(runner, "running_id", lambda: page.rpartition("/")[2])
+        handler = signal.getsignal(signal.SIGTERM)
+        with app.app_context():
+            state = runner.run(page.rpartition("/")[2])
+        signal.signal(signal.SIGTERM, handler)
+    assert state == "done"
+    shown = signed_in.get(page)
+    assert shown.status_code == 200
+    assert ("The first" in shown.text) == (name != "empty_rows.csv")
+    answer = fetch(signed_in, page)
+    assert answer.status_code == 200
+    assert answer.headers["Content-Disposition"].isprintable()
+
+
+def test_a_preview_that_is_not_to_be_had_costs_no_page(app, signed_in):
+    summary = {"rows": 3, "spam": 1, "errors": 0, "histogram": [2, 0, 0, 0, 0, 0, 0, 0, 0, 1], "notices": []}
+    arguments = {"name": "a.csv", "source": "input.csv", "target": "result.csv", "column": "text"}
+    job_id, folder = make_job(app, "batch", "done", arguments, result=summary)
+    for content in (None, b"", b"other,columns\n1,2\n", b"\xff\xfe\x00", b"text,label\nhi,ham\n"):
+        if content is not None:
+            (folder / "result.csv").write_bytes(content)
+        assert signed_in.get(f"/batch/{job_id}").status_code == 200, content
+
+
+def test_a_parquet_file_that_unpacks_to_much_is_refused(signed_in, tmp_path, monkeypatch):
+    pq = need_module("pyarrow.parquet", "pip install -r requirements-parquet.txt")
+    pa = need_module("pyarrow", "pip install -r requirements-parquet.txt")
+    monkeypatch.setattr("webapp.extras.batch.batch_view.MAX_UNPACKED", 5_000_000)
+    pq.write_table(pa.table({"text": ["x" * 100_000] * 1_000}), tmp_path / "a.parquet")
+    answer = upload(signed_in, (tmp_path / "a.parquet").read_bytes(), "a.parquet")
+    assert answer.status_code == 422
+    assert "a.parquet unpacks to more than" in answer.text
+
+
+def test_the_version_of_an_interrupted_run_is_kept(app, models):
+    registry = app.extensions["inference"].registry
+    arguments = {"name": "a.csv", "source": "input.csv", "target": "result.csv", "text_column": "text"}
+    state = {"input": {}, "options": {}, "model_version": "the old one"}
+    for how in ("done", "interrupted"):
+        _, folder = make_job(app, "batch", how, arguments)
+        (folder / "result.csv.partial.json").write_text(json.dumps(state | {"model_version": how}))
+    assert {version for ask in registry.in_use for version in ask()} == {"interrupted"}
 
 
 def test_a_second_file_has_to_wait(app, signed_in):
-    store.begin(app.extensions["engine"], new_id(), "batch", {"name": "first.csv"}, "web:test")
-    answer = upload(signed_in, csv_file(["hello"]))
-    assert answer.status_code == 409
-    assert "Another job is running" in answer.text
-    assert "first.csv" in answer.text
-    assert list((Path(app.instance_path) / "jobs").glob("*")) == []
-
-
-def test_files_of_another_host_are_asked_for_there(app, signed_in, monkeypatch):
-    engine, job_id = app.extensions["engine"], new_id()
-    with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(store, "HOST", "cellar")
-        store.begin(engine, job_id, "batch", {"name": "a.csv", "text_column": "text"}, "web:test")
-    summary = {"rows": 3, "spam": 1, "errors": 0, "histogram": [2, 0, 0, 0, 0, 0, 0, 0, 0, 1]}
-    store.end(engine, store.get_job(engine, job_id), "done", "", summary)
-    assert "Its files are on the host <strong>cellar</strong>" in signed_in.get(f"/batch/{job_id}").text
-    answer = signed_in.get(f"/batch/{job_id}/download")
-    assert (answer.status_code, "Ask cellar for it" in answer.text) == (503, True)
+    with running_job(app, "batch", {"name": "first.csv"}) as first:
+        answer = upload(signed_in, csv_file(["hello"]))
+        assert answer.status_code == 409
+        assert "Another job is running" in answer.text
+        assert "first.csv" in answer.text
+        assert [path.name for path in (Path(app.instance_path) / "jobs").glob("*-*")] == [first]
 
 
 def test_only_who_signed_in_may_upload_and_only_there_more_than_a_mebibyte(app, client):
@@ -234,7 +281,7 @@ def visitor(server):
 
 def process_of(page):
     """Return the process that runs a page's job, once it is there."""
-    words = f"job run {page.rsplit('/', 1)[1]}"
+    words = f"wsgi job {page.rsplit('/', 1)[1]}"
     find = ["pgrep", "-f", words]
     return int(wait_for(lambda: subprocess.run(find, capture_output=True, text=True).stdout, bool).split()[0])
 
@@ -286,7 +333,7 @@ def test_a_killed_run_is_interrupted_and_goes_on_where_it_stopped(server, visito
     is_halfway(visitor, page)
     os.kill(job, signal.SIGKILL)
     process_of_is_gone(job)  # it leaves no zombie with the worker that started it
-    server.execute(sa.update(jobs).values(beat_at=dt.datetime.now(dt.UTC) - dt.timedelta(minutes=1)))
+    wait_for(lambda: visitor.status(page), lambda now: now["state"] == "interrupted", 10)  # its workers notice
     assert 0 < len(server.stored()) < COUNT
     text = visitor.get(page)
     assert "Interrupted" in text

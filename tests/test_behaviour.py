@@ -38,7 +38,7 @@ def model():
 @pytest.fixture(scope="module")
 def own_messages():
     with (ROOT / "webapp" / "model" / "messages.csv").open(newline="", encoding="utf-8") as file:
-        return [row["text"] for row in csv.DictReader(file) if row["split"] == "test"]
+        return {row["text"]: row["label"] for row in csv.DictReader(file) if row["split"] == "test"}
 
 
 def verdict(model, text):
@@ -62,6 +62,7 @@ DISGUISES = {
     "double spaces": lambda text: text.replace(" ", "  "),
     "look-alike letters": lambda text: text.translate(LOOK_ALIKES),
     "zero-width characters": "\u200b".join,
+    "letters apart": " ".join,
     "full-width letters": lambda text: "".join(
         chr(ord(c) + 0xFEE0) if c.isascii() and c.isalpha() else c for c in text
     ),
@@ -71,7 +72,7 @@ DISGUISES = {
 @pytest.mark.parametrize("disguise", DISGUISES)
 def test_a_disguise_does_not_flip_a_confident_verdict(model, own_messages, disguise):
     flipped, confident = [], 0
-    for text in own_messages + EVERYDAY + SPAMS:
+    for text in [*own_messages, *EVERYDAY, *SPAMS]:
         probability = model.score(text).spam_probability
         if not 0.2 < probability < 0.8:
             confident += 1
@@ -85,6 +86,28 @@ def test_a_disguise_does_not_flip_a_confident_verdict(model, own_messages, disgu
 def test_a_swapped_name_does_not_flip_the_verdict(model, name):
     assert verdict(model, f"Hi {name}, your taxi is outside. See you in a minute!") == "ham"
     assert verdict(model, f"{name}, you have been selected for a £1000 prize! Claim it: http://win-now.top/x") == "spam"
+
+
+FRIENDLY = {
+    "words": "lunch dinner tomorrow tonight mum dad love haha lol thanks later milk dog cat garden walk weekend sunday "
+    "football pub film train bus late sorry sleep tea coffee cake kids school homework birthday party sister uncle "
+    "wedding rain beach piano",
+    "paragraph": "By the way we had such a nice time on Sunday, the kids loved the garden and mum still talks of the "
+    "cake. Say hi to your sister, and see you at football.",
+}
+
+
+@pytest.mark.parametrize("friendly", FRIENDLY)
+def test_friendly_words_do_not_hide_spam(model, own_messages, friendly):
+    spam = [text for text, label in own_messages.items() if label == "spam"]
+    caught = [text for text in [*spam, *SPAMS] if verdict(model, text) == "spam"]
+    still = [text for text in caught if verdict(model, f"{text} {FRIENDLY[friendly]}") == "spam"]
+    assert len(caught) > 100
+    assert len(still) / len(caught) > 0.8
+
+
+def test_reasons_are_words(model, own_messages):
+    assert not any(term.startswith("(") for text in own_messages for term in model.score(text).contributions)
 
 
 @pytest.mark.parametrize("addition", [" Reply STOP to opt out", " Pay now: http://secure-pay.top/a"])

@@ -1,5 +1,7 @@
 """A real Chromium on a real gunicorn: what people see and do."""
 
+import csv
+import datetime as dt
 import re
 import shutil
 import signal
@@ -12,6 +14,8 @@ from conftest import HAM, PASSWORD, Server, make_version, messages, need
 from playwright.sync_api import sync_playwright
 
 from webapp.config import ROOT
+from webapp.extras.review import samples
+from webapp.extras.review.queues import upcoming
 from webapp.extras.review.reviews import give_review
 from webapp.log.database import open_database
 from webapp.log.tables import predictions
@@ -38,9 +42,11 @@ def models_folder(tmp_path):
 
 @pytest.fixture
 def server(request, tmp_path):
-    """A running gunicorn with an empty log."""
-    uses_own = "models_folder" in request.fixturenames
-    folder = str(request.getfixturevalue("models_folder")) if uses_own else None
+    """A running gunicorn with an empty log, and with models of its own where a test changes them."""
+    if "models_folder" not in request.fixturenames:
+        yield request.getfixturevalue("shared_server")
+        return
+    folder = str(request.getfixturevalue("models_folder"))
     server = Server(tmp_path / "instance", HAMLET_MODELS_FOLDER=folder).start()
     yield server
     server.stop(signal.SIGKILL)
@@ -501,62 +507,87 @@ def wait_for_challenger(page, server, version):
     engine.dispose()
 
 
+def demo_messages(*parts):
+    """Return the truth of messages of the demo, which no model has learnt, by their texts."""
+    with (ROOT / "webapp" / "extras" / "tools" / "demo_messages.csv").open(newline="") as file:
+        return {row["text"]: row["label"] for row in csv.DictReader(file) if row["source"] in parts}
+
+
+def send(server, texts):
+    """Let the server score many messages; return their predictions."""
+    return [
+        answer
+        for start in range(0, len(texts), 100)
+        for answer in server.call("/api/v1/predict/batch", {"texts": texts[start : start + 100]})[1]["predictions"]
+    ]
+
+
 def test_the_whole_loop_review_retrain_try_compare_serve_and_roll_back(open_models, models_folder, server):
+    """On the messages of the demo, where the new version does win."""
     first = (models_folder / "current").read_text().strip()
-    scam = [text for label, text in messages(240) if label == "ham"]  # as if such invitations were a new scam
-    answers = server.call("/api/v1/predict/batch", {"texts": scam[:60]})[1]["predictions"]
+    truth = demo_messages("ordinary", "drift", "later")
+    arrived = demo_messages("ordinary", "drift")
+    send(server, list(arrived))
     page = open_models()
-    assert state(page) == f"Version {first} is served. 0 new reviews: 50 more and you can retrain."
+    assert state(page) == "v1 is served. 0 new reviews: 50 more and you can retrain."
     engine = open_database(None, server.instance_folder)
-    for answer in answers:
-        assert answer["label"] == "ham"
-        give_review(engine, answer["id"], "web:ann", "spam", "random")
+    now = dt.datetime.now(dt.UTC)
+    samples.draw(engine, now - dt.timedelta(days=1), now + dt.timedelta(minutes=1), 60, seed=1)
+    for row in upcoming(engine, "random", limit=60):
+        give_review(engine, row["id"], "web:ann", truth[row["text"]], "random")
     engine.dispose()
     page.reload()
-    assert state(page) == f"Version {first} is served. 60 new reviews: enough to retrain."
+    assert state(page) == "v1 is served. 60 new reviews: enough to retrain."
     examine(page, "enough reviews")
 
     follow(page, "text=Retrain now")
     page.wait_for_selector("text=is saved, and waits for you", timeout=400_000)  # without anybody doing anything
     second = page.inner_text("strong.version")
     assert second in page.text_content("#log")
-    assert not any(text in page.text_content("#log") for text in scam)
+    assert "The served version was corrected with" in page.inner_text("main")
+    assert not any(text in page.text_content("#log") for text in truth)
     examine(page, "what came out")
     wait_for_version(page, server, first)
+    follow(page, "nav >> text=Models")
+    assert state(page) == "v1 is served. A retrained one waits: try it in the shadow test."
 
-    follow(page, "button:has-text('Try it in the shadow')")
-    assert "Another one is tried in its shadow" in state(page)
+    follow(page, "button:has-text('Try it in the shadow test')")
+    assert "Another one is in the shadow test" in state(page)
     wait_for_challenger(page, server, second)
-    server.call("/api/v1/predict/batch", {"texts": scam[60:]})
+    send(server, list(demo_messages("later")))
     page.reload()
-    examine(page, "a trial")
+    assert "None of these that neither has learnt was reviewed yet" in page.inner_text("main")
+    examine(page, "a shadow test")
     follow(page, "text=Review where they differ")
     examine(page, "where they differ")
-    for _ in range(12):
-        follow(page, "button.spam")
+    by_words = {" ".join(text.split()): label for text, label in truth.items()}
+    while page.locator("#message blockquote.message").count():
+        text = " ".join(page.inner_text("#message blockquote.message").split())
+        follow(page, f"button.{by_words[text]}")
     follow(page, "nav >> text=Models")
-    assert "The one in its shadow is better: serve it." in state(page)
+    assert state(page) == "v1 is served. The one in the shadow test is better: serve it."
     follow(page, "text=Compare the two")
+    assert "drawn at random" in page.inner_text("main")
     examine(page, "a comparison")
     page.go_back()
-    page.fill("#why-trial", "it knows the new scam")
+    page.fill("#why-shadow", "it knows the new scam")
     follow(page, "button:has-text('Serve it') >> nth=0")
-    assert state(page).startswith(f"Version {second} is served.")
+    assert state(page).startswith("v2 is served.")
     assert "by you: “it knows the new scam”" in page.inner_text("main")
     wait_for_version(page, server, second)
-    page.click(f"summary:has-text('Roll back to {first}')")
+    page.click("summary:has-text('Roll back')")
     follow(page, "text=Yes, roll back")
-    assert state(page).startswith(f"Version {first} is served.")
-    examine(page, "what happened")
+    assert state(page).startswith("v1 is served.")
+    examine(page, "the history")
     wait_for_version(page, server, first)
 
 
 def test_a_version_is_tried_served_and_rolled_back_on_a_phone_without_javascript(open_models, models_folder, server):
-    first = (models_folder / "current").read_text().strip()
     second = make_version(models_folder, 0.01)  # it calls nothing spam
     page = open_models(360, color_scheme="dark", java_script_enabled=False)
     examine(page, "two versions", javascript=False)
-    follow(page, "button:has-text('Try it in the shadow')")
+    page.click("summary:has-text('Serve, test')")
+    follow(page, "button:has-text('Shadow test')")
     wait_for_challenger(page, server, second)
     server.call("/api/v1/predict/batch", {"texts": [text for _, text in messages(40)]})
     page.reload()
@@ -566,16 +597,16 @@ def test_a_version_is_tried_served_and_rolled_back_on_a_phone_without_javascript
     while page.locator("button.spam").count():
         follow(page, "button.spam")
     follow(page, "nav >> text=Models")
-    assert "The one in its shadow is worse: stop the trial." in state(page)
+    assert "The one in the shadow test is worse: stop the test." in state(page)
     follow(page, "text=Compare the two")
     assert "side by side" in heading(page)
     examine(page, "a comparison", javascript=False)
     page.go_back()
-    page.fill("#why-trial", "I know better")
+    page.fill("#why-shadow", "I know better")
     follow(page, "button:has-text('Serve it') >> nth=0")
-    assert state(page).startswith(f"Version {second} is served.")
-    page.click(f"summary:has-text('Roll back to {first}')")
+    assert state(page).startswith("v2 is served.")
+    page.click("summary:has-text('Roll back')")
     follow(page, "text=Yes, roll back")
-    assert state(page).startswith(f"Version {first} is served.")
+    assert state(page).startswith("v1 is served.")
     assert page.locator("[aria-label='Switches of versions'] tbody tr").count() == 3
     examine(page, "what happened", javascript=False)

@@ -1,12 +1,12 @@
 """Two versions on the same labelled messages: what the figures say, and what they do not."""
 
+import numpy as np
 import pytest
 from conftest import make_version
-from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
-from webapp.extras.lifecycle.comparison import changed_terms, compare, mcnemar
+from webapp.extras.lifecycle.comparison import Duel, changed_terms, compare
 from webapp.model import artifact
-from webapp.model.datasets import Example
+from webapp.model.data import Example
 
 
 class Stub:
@@ -29,48 +29,60 @@ def shipped():
     return artifact.load(ROOT / "saved_models", (ROOT / "saved_models" / "current").read_text().strip())
 
 
-@pytest.mark.parametrize("counts", [(0, 0), (1, 0), (5, 0), (0, 6), (9, 1), (10, 10), (30, 12), (200, 150)])
-def test_mcnemar_agrees_with_statsmodels(counts):
-    table = [[7, counts[0]], [counts[1], 3]]
-    expected = statsmodels_mcnemar(table, exact=True).pvalue if sum(counts) else 1.0
-    assert mcnemar(*counts) == pytest.approx(expected, abs=1e-12)
+def test_the_evidence_is_that_of_its_formula():
+    assert Duel(0, 0).evidence == pytest.approx(1)
+    assert Duel(5, 0).evidence == pytest.approx(2**5 / 6)  # by hand
+    assert Duel(3, 1).evidence == pytest.approx(2**4 / (5 * 4))
+    assert Duel(0, 9).evidence == pytest.approx(Duel(9, 0).evidence)
+    assert Duel(0, 5_000).evidence > 1e300  # and no overflow
+    share = np.linspace(0, 1, 100_001)  # the same as the mean likelihood over all shares, against 1/2
+    assert Duel(24, 6).evidence == pytest.approx(np.mean(share**24 * (1 - share) ** 6) * 2**30, rel=1e-4)
 
 
-def test_five_to_none_could_be_chance_and_six_to_none_could_not():
-    assert mcnemar(5, 0) == pytest.approx(2 / 2**5)  # by hand: all heads or all tails
-    assert mcnemar(6, 0) == pytest.approx(2 / 2**6)
-    assert mcnemar(5, 0) > 0.05 > mcnemar(6, 0)
+def test_seven_to_none_could_be_chance_and_eight_to_none_could_not():
+    assert (Duel(7, 0).better, Duel(8, 0).better, Duel(0, 8).better) == (None, "first", "second")
+    assert (Duel(23, 7).better, Duel(24, 6).better) == (None, "first")
+
+
+def test_the_sentence_names_the_better_one_or_says_that_it_may_be_chance():
+    assert Duel(0, 0).sentence("the old one", "the new one").startswith("There is no message")
+    assert Duel(1, 3).sentence("the old one", "the new one") == (
+        "Where just one of the two is right, that is the new one 3 times of 4. That may be chance."
+    )
+    assert Duel(1, 12).sentence("the old one", "the new one") == (
+        "The new one is better: where just one of the two is right, that is the new one 12 times of 13."
+    )
+    assert "the old one 9 times of 9" in Duel(9, 0).sentence("the old one", "the new one")
 
 
 def test_each_message_is_counted_once_by_who_is_right():
     first = Stub({"a": 0.9, "b": 0.9, "c": 0.1, "d": 0.1, "e": 0.2})
     second = Stub({"a": 0.8, "b": 0.3, "c": 0.7, "d": 0.2, "e": 0.9})
     found = compare(first, second, [Example(text, text < "e", "") for text in "abcde"])
-    assert (found.both_right, found.only_first_right, found.only_second_right, found.neither_right) == (1, 2, 1, 1)
+    assert (found.both_right, found.duel, found.neither_right) == (1, (2, 1), 1)
     assert (found.messages, found.first_accuracy.value, found.second_accuracy.value) == (5, 0.6, 0.4)
     assert found.first_accuracy.low == pytest.approx(0.2307, abs=1e-4)  # Wilson
     assert [one.text for one in found.differing] == ["e", "b", "c"]  # the furthest apart first
-    assert found.p_value == 1
-    assert found.better is None
+    assert found.duel.better is None
 
 
 def test_each_version_has_its_own_threshold():
     examples = [Example("a", True, "")]
     found = compare(Stub({"a": 0.45}, threshold=0.4), Stub({"a": 0.45}, threshold=0.5), examples)
-    assert found.only_first_right == 1
+    assert found.duel == (1, 0)
 
 
 def test_the_better_one_is_named_only_where_it_is_no_chance():
     texts = [str(i) for i in range(12)]
     right, wrong = Stub(dict.fromkeys(texts, 0.9)), Stub(dict.fromkeys(texts, 0.1))
-    assert compare(right, wrong, [Example(text, True, "") for text in texts]).better == "first"
-    assert compare(wrong, right, [Example(text, True, "") for text in texts]).better == "second"
-    assert compare(wrong, right, [Example(text, True, "") for text in texts[:5]]).better is None
+    assert compare(right, wrong, [Example(text, True, "") for text in texts]).duel.better == "first"
+    assert compare(wrong, right, [Example(text, True, "") for text in texts]).duel.better == "second"
+    assert compare(wrong, right, [Example(text, True, "") for text in texts[:5]]).duel.better is None
 
 
 def test_no_messages_are_no_figures():
     found = compare(Stub({}), Stub({}), [])
-    assert (found.messages, found.p_value, found.first_accuracy.value) == (0, 1, None)
+    assert (found.messages, found.duel.messages, found.first_accuracy.value) == (0, 0, None)
 
 
 def test_terms_that_changed_most_come_first_and_models_without_weights_have_none():
@@ -96,6 +108,6 @@ def test_the_weight_of_a_term_is_what_it_adds_to_an_ordinary_message(shipped):
 
 def test_a_version_that_is_surer_of_everything_differs_in_its_terms(models, shipped):
     surer = artifact.load(models, make_version(models, 2))
-    terms = compare(shipped, surer, []).terms
+    terms = changed_terms(shipped, surer)
     assert len(terms) == 20
     assert all(one.second == pytest.approx(2 * one.first) for one in terms)

@@ -6,13 +6,12 @@ import re
 
 import pytest
 import sqlalchemy as sa
-from conftest import PASSWORD, SPAM, hidden
+from conftest import PASSWORD, SPAM, hidden, make_job
 from flask.sessions import SecureCookieSessionInterface
 
 from webapp.app import create_app
 from webapp.config import ROOT
 from webapp.extras.access import api_keys
-from webapp.extras.batch import jobs as store
 from webapp.log.ids import new_id
 from webapp.log.tables import metadata, predictions
 
@@ -87,9 +86,8 @@ def address(app):
     """Turn a route into the address of something that exists."""
     engine, ids = app.extensions["engine"], {}
     for kind in ("batch", "models/retrain"):
-        ids[kind] = new_id()
-        store.begin(engine, ids[kind], kind.rpartition("/")[2], {"name": f"{SECRET_WORD}.csv"}, "web:somebody")
-        store.end(engine, store.claim(engine, ids[kind]), "failed", SECRET_WORD)
+        name = kind.rpartition("/")[2]
+        ids[kind], _ = make_job(app, name, "failed", {"name": f"{SECRET_WORD}.csv"}, message=SECRET_WORD)
     with engine.connect() as connection:
         prediction = connection.execute(sa.select(predictions.c.id)).scalars().first()
 
@@ -116,7 +114,7 @@ def sign_in(app):
 
 def stored(app):
     """Return all that the log holds, but for what was refused, the sums, and what a reviewer has open."""
-    passing = ("failures", "hourly_predictions", "hourly_failures", "rolled_up", "claims", "sign_ins")
+    passing = ("failures", "hourly_predictions", "hourly_requests", "rolled_up", "sign_ins")
     with app.extensions["engine"].connect() as connection:
         return {
             table.name: sorted(map(repr, connection.execute(sa.select(table))))

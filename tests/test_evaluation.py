@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
+from webapp.model import evaluation
 from webapp.model.evaluation import (
     Proportion,
     confusion_matrix,
@@ -15,6 +16,11 @@ from webapp.model.evaluation import (
 
 TRUTH = [True, True, True, True, False, False, False, False, False, False]
 PROBABILITY = [0.9, 0.8, 0.7, 0.2, 0.6, 0.4, 0.3, 0.1, 0.1, 0.0]
+
+
+@pytest.fixture(autouse=True)
+def _all_resamples(monkeypatch):
+    monkeypatch.setattr(evaluation, "RESAMPLES", 1000)
 
 
 def test_figures_computed_by_hand():
@@ -52,7 +58,8 @@ def test_roc_auc_with_ties_and_weights():
     )
 
 
-def test_the_interval_covers_the_truth_about_19_times_in_20():
+def test_the_interval_covers_the_truth_about_19_times_in_20(monkeypatch):
+    monkeypatch.setattr(evaluation, "RESAMPLES", 200)
     random = np.random.default_rng(2)
     recall = brier = 0
     for seed in range(100):

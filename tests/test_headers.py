@@ -6,14 +6,12 @@ from html.parser import HTMLParser
 
 import pytest
 import sqlalchemy as sa
-from conftest import HAM, PASSWORD, SPAM, hidden, messages
+from conftest import HAM, PASSWORD, SPAM, hidden, make_job, messages
 
 from webapp.app import create_app
 from webapp.config import MAX_BODY, ROOT
-from webapp.extras.batch import jobs as store
 from webapp.extras.review import samples
 from webapp.extras.review.reviews import give_review
-from webapp.log.ids import new_id
 
 ALWAYS = {
     "X-Content-Type-Options": "nosniff",
@@ -58,9 +56,7 @@ def app(tmp_path_factory):
     hour = dt.timedelta(hours=1)
     samples.draw(engine, rows[0]["created_at"] - hour, rows[0]["created_at"] + hour, 10, 1)
     for kind in ("batch", "retrain"):
-        job = new_id()
-        store.begin(engine, job, kind, {"name": "messages.csv"}, "web:somebody")
-        store.end(engine, store.claim(engine, job), "failed", "The file has no column with messages.")
+        make_job(app, kind, "failed", {"name": "messages.csv"}, message="The file has no column with messages.")
     yield app
     engine.dispose()
 
@@ -195,7 +191,7 @@ def test_what_the_signed_in_can_reach_passes_all_rules(inside):
 def test_every_page_was_looked_at(app, inside):
     """What no link leads to by itself: the status of a job, an answer's page, a comparison."""
     engine = app.extensions["engine"]
-    jobs = {job.kind: job.id for job in store.list_jobs(engine)}
+    jobs = {job.kind: job.id for job in app.extensions["runner"].list_jobs()}
     with engine.connect() as connection:
         prediction = connection.execute(sa.text("SELECT max(id) FROM predictions")).scalar()
     for rule in app.url_map.iter_rules():

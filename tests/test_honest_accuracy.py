@@ -1,10 +1,14 @@
-"""A simulation: the interval from random reviews holds the truth; the figure over all reviews does not."""
+"""Simulations: the interval from random reviews holds the truth; the figure over all reviews does not."""
 
 import datetime as dt
 
 import numpy as np
+import pytest
+from scipy.stats import binom
 
-from webapp.extras.review.accuracy import Reviewed, accuracy
+from benchmarks.coverage import EVEN, GOOD_THEN_BAD, HELD_OUT, repeat, week
+from webapp.extras.monitor.report import is_worse
+from webapp.extras.review.accuracy import ReviewedPrediction, accuracy
 
 MESSAGES = 20_000
 REPETITIONS = 400
@@ -23,10 +27,20 @@ def right(truth, probability):
     return truth == (probability >= THRESHOLD)
 
 
-def reviews(truth, probability, places, weight=1.0):
+def reviews(truth, probability, places):
     """Return what reviewing the messages at some places gives."""
+    words = ("ham", "spam")
     return [
-        Reviewed(bool(truth[i]), bool(probability[i] >= THRESHOLD), float(probability[i]), weight, NOW) for i in places
+        ReviewedPrediction(
+            str(i),
+            NOW,
+            words[int(probability[i] >= THRESHOLD)],
+            float(probability[i]),
+            "v",
+            words[int(truth[i])],
+            MESSAGES / 200,
+        )
+        for i in places
     ]
 
 
@@ -55,35 +69,25 @@ def test_the_random_sample_tells_the_truth_and_all_reviews_together_do_not():
     assert np.mean(naive_gaps) < -0.1  # the model looks far worse than it is
 
 
-def stratified(random, days):
-    """Return the weighted and the unweighted share, and the truth, of days of (messages, doubt, reviewed)."""
-    weighted, unweighted, all_right = [], [], []
-    for messages, doubt, reviewed in days:
-        truth, probability = traffic(random, messages, doubt)
-        places = random.choice(messages, reviewed, replace=False)
-        weighted += reviews(truth, probability, places, messages / reviewed)
-        unweighted += reviews(truth, probability, places)
-        all_right += right(truth, probability).tolist()
-    return accuracy(weighted)["accuracy"], accuracy(unweighted)["accuracy"], np.mean(all_right)
+def test_overlapping_samples_have_no_bias_and_an_interval_that_holds_the_truth():
+    """A sample of 400 of a week, then one of 200 of its last two days, where the model is worse: through the log."""
+    with week(EVEN, GOOD_THEN_BAD) as (engine, truth):
+        found = [repeat(engine, truth, [(0, 7, 400, 1), (5, 7, 200, 1)], seed) for seed in range(30)]
+    value = np.mean(list(truth.values()))
+    assert abs(np.mean([one["value"] for one in found]) - value) < 0.004  # the plain mean would be 3 points too low
+    assert sum(covers(one, value) for one in found) >= 27
 
 
-def coverage(days, seed):
-    random = np.random.default_rng(seed)
-    runs = [stratified(random, days) for _ in range(REPETITIONS // 2)]
-    return tuple(np.mean([covers(run[i], run[2]) for run in runs]) for i in (0, 1))
+def test_where_all_was_reviewed_the_figure_is_exact():
+    with week([43] * 7, GOOD_THEN_BAD) as (engine, truth):
+        found = repeat(engine, truth, [(5, 7, 20, 1), (0, 7, 301, 1)], 0)
+    assert found["low"] == found["value"] == found["high"] == round(np.mean(list(truth.values())), 4)
 
 
-def test_days_of_different_accuracy_and_rate_count_by_their_messages():
-    busy_good, busy_bad = (4_000, 0.02, 100), (4_000, 0.6, 100)
-    quiet_good, quiet_bad = (1_000, 0.02, 100), (1_000, 0.6, 100)
-    for seed, days in enumerate([(busy_good, quiet_bad), (busy_bad, quiet_good)]):
-        weighted, unweighted = coverage(days, seed)
-        # Kish's effective n is a rule of thumb: too careful for the first pair, about right for the second.
-        assert weighted >= 0.93
-        assert unweighted < 0.5
-
-
-def test_equal_rates_need_no_weights():
-    weighted, unweighted = coverage([(2_000, 0.05, 100), (2_000, 0.2, 100)], 2)
-    assert weighted == unweighted
-    assert weighted >= 0.93
+@pytest.mark.parametrize(("n", "right"), [(10, 0.98), (50, 0.98), (200, 0.98), (200, 0.9)])
+def test_a_model_that_is_as_good_as_at_training_is_seldom_called_worse(n, right):
+    """Exactly: each count of right reviews with its probability, against what it was on 3,436 held-out messages."""
+    then = round(right * HELD_OUT)
+    alarms = sum(binom.pmf(k, n, right) for k in range(n + 1) if is_worse(k, n, then, HELD_OUT))
+    assert alarms <= 0.025
+    assert is_worse(round(0.7 * n), n, then, HELD_OUT)

@@ -1,186 +1,134 @@
-"""Jobs: one at a time whoever asks, none that is dead blocks, none that lost its claim goes on."""
+"""Jobs: one at a time, each in a process of its own, whose death the kernel tells."""
 
 import datetime as dt
-import multiprocessing
+import json
+import os
+import signal
+import subprocess
 import threading
-from concurrent.futures import ProcessPoolExecutor
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import sqlalchemy as sa
+from clients import wait_until
 
-from webapp.errors import BadData, JobRunning, NotFound
-from webapp.extras.batch import folders, process, runner
-from webapp.extras.batch import jobs as store
-from webapp.log.database import open_database
-from webapp.log.ids import new_id
-from webapp.log.tables import jobs
+from webapp.errors import BadData, JobRunning, NotFound, NotReady
+from webapp.extras.batch import runner as module
+from webapp.extras.batch.runner import Job, Runner
 
 
 @pytest.fixture
-def engine(app):
-    return app.extensions["engine"]
+def runner(tmp_path, monkeypatch):
+    """A runner whose processes sleep, holding the lock as real ones do, until they are told to stop."""
+
+    real = subprocess.Popen
+
+    def sleep(command, **options):
+        return started.append(real(["sleep", "60"], pass_fds=options["pass_fds"])) or started[-1]
+
+    started = []
+    monkeypatch.setattr(module.subprocess, "Popen", sleep)
+    runner = Runner(tmp_path, {})
+    runner.started = started
+    yield runner
+    for process in started:
+        process.kill()
+        process.wait()
 
 
-@pytest.fixture(autouse=True)
-def _quick_beats(monkeypatch):
-    monkeypatch.setattr(runner, "BEAT_S", 0.02)
+def kill(runner):
+    """Kill the process of the job that runs."""
+    runner.started[-1].kill()
+    runner.started[-1].wait()
 
 
-def begin(engine):
-    job_id = new_id()
-    store.begin(engine, job_id, "batch", {"name": "messages.csv"}, "web:test")
-    return job_id
-
-
-def state(engine, job_id):
-    return store.get_job(engine, job_id).state
-
-
-def silence(engine, job_id):
-    """Make a job look as if its process had not been heard of for a minute."""
-    long_ago = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=1)
-    with engine.begin() as connection:
-        connection.execute(sa.update(jobs).where(jobs.c.id == job_id).values(beat_at=long_ago))
-
-
-def try_to_begin(url, _):
-    engine = open_database(url, None)
+def work_on(runner, job_id, work):
+    """Do a job's work in this process, in place of the one that only sleeps."""
+    runner.kinds["test"] = work
+    handler = signal.getsignal(signal.SIGTERM)
     try:
-        return begin(engine)
-    except JobRunning:
-        return None
+        return runner.run(job_id)
     finally:
-        engine.dispose()
+        signal.signal(signal.SIGTERM, handler)
 
 
-def test_of_many_processes_that_begin_a_job_at_once_one_may(engine):
-    url = f"sqlite:///{engine.url.database}"
-    with ProcessPoolExecutor(4, multiprocessing.get_context("spawn")) as pool:
-        begun = [job_id for job_id in pool.map(try_to_begin, [url] * 40, range(40)) if job_id]
-    assert len(begun) == 1
-    assert [job.id for job in store.list_jobs(engine)] == begun
-    assert runner.run(engine, begun[0], lambda job, report: {}) == "done"
-    assert begin(engine) != begun[0]
+def begin(runner):
+    return runner.start("test", {"name": "messages.csv"}, "web:test")
 
 
-def test_a_job_is_run_by_one_process_only(engine):
-    job_id, results = begin(engine), []
-
-    def compete():
+def test_of_many_that_start_a_job_at_once_one_may(runner):
+    def try_to_begin(_):
         try:
-            results.append(runner.run(engine, job_id, lambda job, report: {"rows": 1}))
-        except NotFound:
-            results.append("not mine")
+            return begin(runner)
+        except JobRunning:
+            return None
 
-    threads = [threading.Thread(target=compete) for _ in range(5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(results) == ["done"] + ["not mine"] * 4
-    job = store.get_job(engine, job_id)
-    assert (job.state, job.progress, job.result) == ("done", 1.0, {"rows": 1})
+    with ThreadPoolExecutor(8) as pool:
+        begun = [job_id for job_id in pool.map(try_to_begin, range(16)) if job_id]
+    assert len(begun) == len(runner.started) == 1
+    assert runner.running_id() == begun[0]
+    job = runner.get(begun[0])
+    assert (job.state, job.kind, job.arguments) == ("running", "test", {"name": "messages.csv"})
 
 
-def test_what_a_job_reports_can_be_read_while_it_runs(engine):
-    job_id = begin(engine)
+def test_a_killed_job_is_interrupted_and_goes_on_once(runner):
+    job_id = begin(runner)
+    kill(runner)
+    assert runner.get(job_id).state == "interrupted"
+    with ThreadPoolExecutor(6) as pool:  # the button is pressed six times
+        list(pool.map(runner.resume, [job_id] * 6))
+    assert len(runner.started) == 2
+    assert runner.get(job_id).state == "running"
 
-    def work(job, report):
+
+def test_a_job_tells_how_far_it_is_and_what_it_found(runner, monkeypatch):
+    monkeypatch.setattr(module, "REPORT_EVERY_S", -1)
+    job_id = begin(runner)
+
+    def work(job: Job, folder, report):
         report(0.25, "a quarter done")
-        for _ in range(500):
-            if (now := store.get_job(engine, job_id)).progress == 0.25:
-                return {"seen": now.message}
-            threading.Event().wait(0.01)
-        return {}
+        now = runner.get(job_id)
+        return {"seen": [now.state, now.progress, now.message, folder.name]}
 
-    runner.run(engine, job_id, work)
-    assert store.get_job(engine, job_id).result == {"seen": "a quarter done"}
-
-
-def test_a_job_that_is_not_heard_of_is_interrupted_and_blocks_nobody(engine):
-    dead = begin(engine)
-    with pytest.raises(JobRunning):
-        begin(engine)
-    silence(engine, dead)
-    assert state(engine, dead) == "interrupted"
-    other = begin(engine)
-    assert (state(engine, dead), state(engine, other)) == ("interrupted", "running")
+    assert work_on(runner, job_id, work) == "done"
+    kill(runner)
+    job = runner.get(job_id)
+    assert (job.state, job.progress) == ("done", 1.0)
+    assert job.result == {"seen": ["running", 0.25, "a quarter done", job_id]}
+    runner.resume(job_id)  # it is done: nothing to go on with
+    assert len(runner.started) == 1
 
 
-def until_stopped(started):
-    """Return the work of a job that goes on until it is told to stop."""
+def test_sigterm_cancels(runner):
+    job_id = begin(runner)
 
-    def work(job, report):
-        started.set()
+    def work(job, folder, report):
+        report(0.5, "half done")
+        runner.cancel(job_id)
         for _ in range(1000):
-            report(0.5, "half done")
-            threading.Event().wait(0.01)
+            time.sleep(0.01)
         raise AssertionError("nobody stopped it")
 
-    return work
+    assert work_on(runner, job_id, work) == "cancelled"
+    with pytest.raises(JobRunning):
+        begin(runner)  # until its process is gone
+    kill(runner)
+    assert runner.get(job_id).message == "half done"
+    runner.resume(job_id)
+    assert not runner.get(job_id).cancel_asked
+    os.kill(os.getpid(), 0)
 
 
-def run_until_stopped(engine, job_id, disturb):
-    started, ended = threading.Event(), []
-    thread = threading.Thread(target=lambda: ended.append(runner.run(engine, job_id, until_stopped(started))))
-    thread.start()
-    started.wait(10)
-    disturb()
-    thread.join(20)
-    return ended[0]
+def test_sigterm_by_another_than_the_page_is_an_interruption(runner):
+    job_id = begin(runner)
+    assert work_on(runner, job_id, lambda *_: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(5)) == "interrupted"
 
 
-def test_a_process_that_was_taken_for_dead_stops_and_changes_nothing(engine, monkeypatch):
-    first = begin(engine)
-    others = []
-
-    def others_take_over():
-        monkeypatch.setattr(store, "DEAD_AFTER_S", -60)  # it was asleep: all that it said is too long ago
-        others.append(begin(engine))
-        monkeypatch.setattr(store, "DEAD_AFTER_S", 60)
-
-    assert run_until_stopped(engine, first, others_take_over) == "interrupted"
-    assert state(engine, first) == "interrupted"
-    assert state(engine, others[0]) == "running"
-
-
-def test_a_job_that_was_deleted_or_resumed_elsewhere_is_lost_to_the_process_that_had_it(engine):
-    job_id = begin(engine)
-    had_it = store.claim(engine, job_id)
-    silence(engine, job_id)
-    store.begin_again(engine, job_id)
-    has_it = store.claim(engine, job_id)
-    assert store.beat(engine, had_it, None, "still here") == "lost"
-    store.end(engine, had_it, "done", "")
-    assert store.get_job(engine, job_id) == has_it
-    assert store.beat(engine, has_it, None, "here") == "go on"
-
-
-def test_a_cancelled_job_stops_by_itself_and_keeps_its_place_until_it_has(engine):
-    job_id = begin(engine)
-    seen = []
-
-    def cancel():
-        store.ask_to_cancel(engine, job_id)
-        with pytest.raises(JobRunning):
-            seen.append(begin(engine))
-
-    assert run_until_stopped(engine, job_id, cancel) == "cancelled"
-    assert (state(engine, job_id), store.get_job(engine, job_id).message) == ("cancelled", "half done")
-    begin(engine)
-
-
-def test_a_process_that_cannot_reach_the_database_stops_when_others_take_it_for_dead(engine, monkeypatch):
-    from webapp.errors import LogUnavailable
-
-    def unreachable(*_):
-        raise LogUnavailable("away")
-
-    def cut_off():
-        monkeypatch.setattr(store, "DEAD_AFTER_S", 0.2)
-        monkeypatch.setattr(store, "beat", unreachable)
-
-    assert run_until_stopped(engine, begin(engine), cut_off) == "interrupted"
+def test_a_job_that_is_cancelled_before_its_process_has_begun_does_nothing(runner):
+    job_id = begin(runner)
+    runner.cancel(job_id)
+    assert runner.get(job_id).cancel_asked
+    assert work_on(runner, job_id, lambda *_: pytest.fail("it worked")) == "cancelled"
 
 
 @pytest.mark.parametrize(
@@ -191,38 +139,90 @@ def test_a_process_that_cannot_reach_the_database_stops_when_others_take_it_for_
         (ValueError("somebody's message"), "Something went wrong that should not. The log of the job says what."),
     ],
 )
-def test_a_job_that_fails_says_why_and_can_be_run_again(engine, error, message):
-    job_id = begin(engine)
-
-    def work(job, report):
+def test_a_job_that_fails_says_why_and_can_be_run_again(runner, error, message):
+    def work(*_):
         raise error
 
-    assert runner.run(engine, job_id, work) == "failed"
-    assert store.get_job(engine, job_id).message == message
-    store.begin_again(engine, job_id)
-    assert runner.run(engine, job_id, lambda job, report: {}) == "done"
+    job_id = begin(runner)
+    assert work_on(runner, job_id, work) == "failed"
+    kill(runner)
+    assert (runner.get(job_id).state, runner.get(job_id).message) == ("failed", message)
+    runner.resume(job_id)
+    assert work_on(runner, job_id, lambda *_: {}) == "done"
+
+
+def test_nobody_runs_a_job_by_hand(runner):
+    job_id = begin(runner)
+    kill(runner)
     with pytest.raises(NotFound):
-        store.begin_again(engine, job_id)
+        runner.run(job_id)
+    for made_up in ("..", "019ab0f2-5b7e-7c3a-9d21-0f6c1f2e3a4b"):
+        with pytest.raises(NotFound):
+            runner.get(made_up)
 
 
-def test_a_process_that_cannot_be_started_leaves_no_running_job(engine, tmp_path, monkeypatch):
-    monkeypatch.setattr(process.sys, "executable", str(tmp_path / "nothing"))
-    with pytest.raises(Exception, match="could not be started"):
-        process.start(engine, tmp_path, {}, new_id(), "batch", {}, "web:test")
-    assert [job.state for job in store.list_jobs(engine)] == ["failed"]
+def test_a_process_that_cannot_be_started_leaves_no_running_job(runner, monkeypatch):
+    def broken(*_, **__):
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(module.subprocess, "Popen", broken)
+    with pytest.raises(NotReady, match="Cannot allocate memory"):
+        begin(runner)
+    assert [job.state for job in runner.list_jobs()] == ["interrupted"]
+    assert runner.running() is None
 
 
-def test_old_jobs_and_files_without_a_job_go_and_what_runs_stays(engine, tmp_path, flask):
-    instance_folder = tmp_path / "instance"
-    ended, deleted, running = begin(engine), "019ab0f2-5b7e-7c3a-9d21-0f6c1f2e3a4b", new_id()
-    runner.run(engine, ended, lambda job, report: {})
-    store.begin(engine, running, "batch", {}, "web:test")
-    for job_id in (ended, deleted, running):
-        folders.job_folder(instance_folder, job_id).mkdir(parents=True)
-    folders.remove_old(engine, instance_folder)
-    assert {path.name for path in (instance_folder / "jobs").iterdir()} == {ended, running}
-    assert flask("log", "purge", "--older-than", "0d").exit_code == 0
-    assert {path.name for path in (instance_folder / "jobs").iterdir()} == {running}
-    assert [job.id for job in store.list_jobs(engine)] == [running]
+def test_to_ask_whether_a_job_runs_stands_in_nobodys_way(runner):
+    over = threading.Event()
+    (runner.jobs).mkdir()
+    (runner.jobs / "lock").touch()
+
+    def ask():
+        while not over.is_set():
+            runner.running_id()
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(20):
+            begin(runner)
+            kill(runner)
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_old_jobs_and_broken_off_uploads_go_and_what_runs_stays(runner):
+    now = dt.datetime.now(dt.UTC)
+    long_ago, recent = "019ab0f2-5b7e-7c3a-9d21-0f6c1f2e3a4b", runner.create()[0]
+    runner.folder(long_ago).mkdir()
+    ended = begin(runner)
+    kill(runner)
+    running = begin(runner)
+    runner.remove_old()
+    assert {path.name for path in runner.jobs.glob("*-*")} == {recent, ended, running}
+    runner.remove_old(now + dt.timedelta(seconds=1))
+    assert {path.name for path in runner.jobs.glob("*-*")} == {recent, running}
     with pytest.raises(JobRunning):
-        store.delete(engine, running)
+        runner.delete(running)
+    kill(runner)
+    runner.delete(running)
+    assert runner.list_jobs() == []
+
+
+def test_the_end_of_what_a_job_printed_is_kept(runner):
+    job_id = begin(runner)
+    (runner.folder(job_id) / "output.log").write_text("x" * 30_000 + "end")
+    assert runner.output(job_id).endswith("xend")
+    assert len(runner.output(job_id)) == module.LOG_SHOWN
+    assert json.loads((runner.folder(job_id) / "job.json").read_text())["started_by"] == "web:test"
+
+
+def test_a_purge_takes_the_jobs_of_its_time_along(app, flask):
+    runner = app.extensions["runner"]
+    job_id, folder = runner.create()
+    (folder / "job.json").write_text(json.dumps({"kind": "batch", "arguments": {}, "started_by": ""}))
+    assert flask("log", "purge", "--older-than", "0d").exit_code == 0
+    wait_until(lambda: not folder.exists())

@@ -1,9 +1,16 @@
 """The chapters in docs/learn work as written: what they tell to type is run, and prints what they show."""
 
+import csv
 import re
+import shutil
+import sqlite3
+import sys
+import urllib.parse
+import urllib.request
 
 import pytest
-from transcripts import Terminal, blocks, commands, matches
+from conftest import PASSWORD, hidden
+from transcripts import Terminal, blocks, matches, steps
 
 from webapp.config import ROOT
 
@@ -11,38 +18,104 @@ LEARN = ROOT / "docs" / "learn"
 CHAPTERS = sorted(LEARN.glob("[1-6]_*.md"))
 
 
-def read_on(terminal, chapter):
-    """Type what a chapter tells to type, and compare."""
-    for command, expected in commands(chapter):
-        printed = terminal.run(command)
-        assert matches(expected, printed), f"$ {command}\n{printed}\n--- but the chapter shows\n{expected}"
+class Reader:
+    """Reads a chapter and does what it tells, in a terminal and in a browser."""
+
+    def __init__(self, terminal):
+        self.terminal = terminal
+        self._browser = None
+
+    def read(self, chapter):
+        """Type what a chapter tells to type, and compare."""
+        for kind, words, expected in steps(chapter):
+            if kind == "do":
+                self._do(words)
+            else:
+                printed = self.terminal.run(words)
+                assert matches(expected, printed), f"$ {words}\n{printed}\n--- but the chapter shows\n{expected}"
+
+    def _do(self, words):
+        if self._browser is None:
+            self._browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+            self._send("/login", "/login", password=PASSWORD)
+        if size := re.fullmatch(r"draw a sample of (\d+) and label it", words):
+            self._send("/review", "/review/sample", size=size[1], days=1)
+            self._label("random")
+        elif queue := re.fullmatch(r"label the queue (\w+)", words):
+            self._label(queue[1])
+        else:
+            raise AssertionError(words)
+
+    def _label(self, queue):
+        """Say of each message in a queue what it is."""
+        with (ROOT / "webapp/extras/tools/demo_messages.csv").open(encoding="utf-8") as file:
+            truth = {row["text"]: row["label"] for row in csv.DictReader(file)}
+        log = sqlite3.connect(self.terminal.folder / "instance" / "log.db")
+        page = f"/review?queue={queue}"
+        while 'name="prediction_id"' in (shown := self._get(page)):
+            prediction_id = hidden(shown, "prediction_id")
+            (text,) = log.execute("SELECT text FROM predictions WHERE id = ?", [prediction_id]).fetchone()
+            self._send(page, page, queue=queue, prediction_id=prediction_id, true_label=truth[text])
+        log.close()
+
+    def _get(self, path, body=None):
+        with self._browser.open(f"http://127.0.0.1:{self.terminal.port}{path}", body, timeout=60) as answer:
+            return answer.read().decode()
+
+    def _send(self, page, path, **fields):
+        fields["csrf_token"] = hidden(self._get(page), "csrf_token")
+        self._get(path, urllib.parse.urlencode(fields).encode())
 
 
 @pytest.fixture(scope="module")
-def terminal(tmp_path_factory):
-    """A terminal beside a clone, where chapters 1 to 3 begin, one after the other."""
+def folder(tmp_path_factory):
+    """A folder with a clone of this project in it, all installed."""
     folder = tmp_path_factory.mktemp("learn")
-    (folder / "hamlet").symlink_to(ROOT)
-    # Nothing is installed: what the chapter asks for is there already, and nothing else can be had.
-    terminal = Terminal(folder, PIP_NO_INDEX="1", PIP_DISABLE_PIP_VERSION_CHECK="1", PYTHONDONTWRITEBYTECODE="1")
-    yield terminal
-    terminal.stop()
+    clone = folder / "hamlet"
+    for name in ("webapp", "templates", "static", "saved_models", "docs"):
+        shutil.copytree(ROOT / name, clone / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("wsgi.py", "gunicorn.conf.py"):
+        shutil.copy(ROOT / name, clone)
+    (clone / ".venv").symlink_to(sys.prefix)
+    return folder
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS[:3], ids=lambda path: path.stem)
-def test_chapter(terminal, chapter):
-    read_on(terminal, chapter)
+@pytest.fixture(scope="module")
+def beginner(folder):
+    """Reads chapters 1 to 3 one after the other, in a new folder beside the clone."""
+    # Nothing is installed: what the chapters ask for is there already, and nothing else can be had.
+    reader = Reader(Terminal(folder, PIP_NO_INDEX="1", PIP_DISABLE_PIP_VERSION_CHECK="1"))
+    yield reader
+    reader.terminal.stop()
+
+
+@pytest.fixture(scope="module")
+def user(folder):
+    """Reads chapters 4 to 6 one after the other, in the clone."""
+    reader = Reader(Terminal(folder / "hamlet", "8000", HAMLET_ADMIN_PASSWORD=PASSWORD))
+    yield reader
+    reader.terminal.stop()
+
+
+@pytest.mark.parametrize("chapter", [*CHAPTERS[:3], LEARN / "five_errors.md"], ids=lambda path: path.stem)
+def test_chapter(beginner, chapter):
+    beginner.read(chapter)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS[3:], ids=lambda path: path.stem)
+def test_chapter_with_hamlet(user, chapter):
+    user.read(chapter)
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
-def test_chapter_shows_the_programs_as_they_are(chapter):
+def test_programs_are_shown_as_they_are(chapter):
     programs = [path.read_text() for path in (LEARN / chapter.stem[0]).glob("*.py")]
     for block in blocks(chapter, "python"):
         assert any(block.strip() in program for program in programs), block
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
-def test_chapter_has_three_exercises_with_answers(chapter):
+def test_three_exercises_have_answers(chapter):
     text = chapter.read_text()
     assert 100 <= text.count("\n") <= 150
     exercises, answers = text.split("## Exercises")[1].split("## Answers")

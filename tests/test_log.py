@@ -1,8 +1,10 @@
 """The log: answered means stored, migrations lose nothing, export and purge."""
 
+import csv
 import datetime as dt
 import gc
 import io
+import json
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -144,6 +146,18 @@ def test_export_writes_every_prediction_oldest_first(client, flask, file_format)
     frame = pd.read_csv(output) if file_format == "csv" else pd.read_json(output, lines=True)
     assert frame["text"].tolist() == texts
     assert set(frame.columns) == {column.name for column in predictions.columns}
+
+
+def test_jsonl_gives_each_value_as_it_is_stored_and_csv_leaves_empty_what_there_is_not(app, client, flask):
+    predict(client, "Congratulations! You have won a prize, call now")
+    with app.extensions["engine"].begin() as connection:
+        connection.execute(sa.update(predictions).values(spam_probability=0.1 + 0.2, explanation=None))
+        stored = connection.execute(sa.select(predictions)).mappings().one()
+    exported = json.loads(flask("log", "export", "--format", "jsonl").output)
+    assert exported == dict(stored) | {"created_at": stored["created_at"].isoformat()}
+    (row,) = csv.DictReader(io.StringIO(flask("log", "export").output))
+    assert (row["explanation"], row["spam_probability"]) == ("", repr(0.1 + 0.2))
+    assert flask("log", "export", "--bom").stdout_bytes.startswith(b'\xef\xbb\xbf"id"')
 
 
 def test_export_can_begin_at_a_date(client, flask):

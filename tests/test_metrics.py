@@ -1,6 +1,7 @@
 """GET /metrics: what the server counted, all its workers together, whatever happens to them."""
 
 import datetime as dt
+import hashlib
 import os
 import re
 import shutil
@@ -8,21 +9,30 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from clients import wait_until
 from conftest import HAM, SPAM, Server, need
+from prometheus_client import Counter, Histogram
 
 from webapp.config import ROOT
+from webapp.extras.prometheus import metrics as counters
 from webapp.extras.prometheus import worker_files
-from webapp.extras.prometheus.metrics import Metrics
 from webapp.log.ids import new_id
 from webapp.log.tables import reviews
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
 PREDICT = "/api/v1/predict"
+
+
+@pytest.fixture(autouse=True)
+def nothing_counted():
+    """The counts are of the process, so those of other tests are dropped."""
+    for metric in (value for value in vars(counters).values() if isinstance(value, Counter | Histogram)):
+        metric.clear()
 
 
 def total(text, name, **labels):
@@ -44,7 +54,7 @@ def metrics(client):
 def test_it_is_prometheus_s_text_format(client):
     answer = client.get("/metrics")
     assert answer.content_type == "text/plain; version=0.0.4; charset=utf-8"
-    assert answer.text.startswith("# HELP hamlet_")
+    assert answer.text.startswith("# HELP hamlet_build")
 
 
 def test_predictions_are_counted_by_label_source_and_version(client):
@@ -103,7 +113,7 @@ def test_the_last_review_is_shown_once_there_is_one(app, client):
     when = dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC)
     review = {"id": new_id(), "created_at": when, "prediction_id": "1", "reviewer": "a", "true_label": "ham"}
     with app.extensions["engine"].begin() as connection:
-        connection.execute(sa.insert(reviews).values(**review, queue="random", overruled=0))
+        connection.execute(sa.insert(reviews).values(**review, queue="random"))
     assert total(metrics(client), "hamlet_last_review_timestamp_seconds") == when.timestamp()
 
 
@@ -122,29 +132,28 @@ def test_it_holds_no_text_and_asks_for_no_key(client):
     assert "prize" not in metrics(client)
 
 
-def test_a_count_that_cannot_be_kept_costs_no_request_and_is_reported_once(tmp_path, monkeypatch, caplog):
-    folder = tmp_path / "metrics"
-    folder.mkdir()
-    monkeypatch.setenv(worker_files.VARIABLE, str(folder))
-    counts = Metrics()
-    monkeypatch.delenv(worker_files.VARIABLE)
-    Metrics()  # so that later ones are of this process again
-    shutil.rmtree(folder)
-    counts.count_request("/", "GET", 200, 0.1)
-    counts.count_failure("api", 422)
+def test_a_count_that_cannot_be_kept_costs_no_request_and_is_reported_once(client, monkeypatch, caplog):
+    monkeypatch.setattr(counters, "_complained", False)
+    monkeypatch.setattr(counters.REQUESTS, "labels", lambda *_: (_ for _ in ()).throw(OSError("no room")))
+    assert [client.get("/").status_code for _ in range(2)] == [200, 200]
     assert caplog.text.count("could not be counted") == 1
 
 
-def test_a_full_disk_leaves_no_half_file(tmp_path):
-    """It is an error at once, not the death of the process at a later count; here no file may be above 1 kB."""
-    code = (
-        "import pathlib, resource; from webapp.extras.prometheus import worker_files\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-        f"worker_files.reserve(pathlib.Path({str(tmp_path)!r}))"
-    )
-    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert "OSError: [Errno 27] File too large" in answer.stderr
-    assert list(tmp_path.iterdir()) == []
+def test_the_folder_of_the_counts_is_its_owner_s_and_in_memory_where_there_is_some(tmp_path, monkeypatch):
+    monkeypatch.delenv(worker_files.VARIABLE, raising=False)
+    memory, instance = tmp_path / "memory", tmp_path / "instance"
+    assert worker_files.open_folder(instance, memory) == instance / "metrics"
+    worker_files._in_use.close()
+    memory.mkdir()
+    folder = worker_files.open_folder(instance, memory)
+    worker_files._in_use.close()
+    assert folder.parent == memory
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert os.environ.pop(worker_files.VARIABLE) == str(folder)
+    shutil.rmtree(folder)
+    folder.symlink_to(instance)  # as somebody else might, to have files written elsewhere
+    with pytest.raises(PermissionError, match="somebody else"):
+        worker_files.open_folder(instance, memory)
 
 
 # --- gunicorn ---
@@ -155,6 +164,12 @@ def two_workers(tmp_path):
     server = Server(tmp_path / "instance", HAMLET_WORKERS="2").start()
     yield server
     server.stop(signal.SIGKILL)
+
+
+def counts_of(server):
+    """Return the folder in which its workers count."""
+    maps = Path(f"/proc/{server.workers()[0]}/maps").read_text()
+    return Path(re.search(r"(/\S+)/\w+_\d+\.db", maps)[1])
 
 
 def workers(server):
@@ -179,22 +194,35 @@ def predictions(server):
 
 def test_all_workers_add_up_whichever_answers(two_workers):
     predict(two_workers, 60)
-    folder = two_workers.instance_folder / "metrics"
-    wait_until(lambda: predictions(two_workers) == 60 and len(list(folder.glob("counter_*.db"))) == 2)
-    assert folder.stat().st_mode & 0o777 == 0o700
-    assert folder.parent.stat().st_mode & 0o777 == 0o700
+    wait_until(lambda: predictions(two_workers) == 60 and len(list(counts_of(two_workers).glob("counter_*.db"))) == 2)
 
 
-def test_the_death_of_a_worker_takes_no_count_along_and_leaves_no_file(two_workers):
+def test_a_counter_of_ones_own_just_works(tmp_path):
+    """As in Prometheus's tutorial, defined anywhere: all workers add up."""
+    (tmp_path / "own.py").write_text(
+        "from prometheus_client import Counter\nfrom wsgi import app\n"
+        "HITS, BY_KIND = Counter('hits', 'Hits.'), Counter('by_kind', 'Hits.', ['kind'])\n"
+        "@app.get('/hit')\ndef hit():\n    HITS.inc()\n    BY_KIND.labels('a').inc(2)\n    return ''\n"
+    )
+    command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "own:app"]
+    server = Server(tmp_path / "instance", command, HAMLET_WORKERS="2", PYTHONPATH=f"{ROOT}:{tmp_path}").start()
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            assert {answer[0] for answer in pool.map(lambda _: server.call("/hit"), range(60))} == {200}
+        for _ in range(6):
+            text = server.call("/metrics")[1]
+            assert (total(text, "hits_total"), total(text, "by_kind_total", kind="a")) == (60, 120)
+    finally:
+        server.stop()
+
+
+def test_the_death_of_a_worker_takes_no_count_along(two_workers):
     for round_ in range(1, 4):
         predict(two_workers, 40)
         before = workers(two_workers)
         os.kill(before[0], signal.SIGKILL)
         wait_until(lambda before=before: len(set(workers(two_workers)) - {before[0]}) == 2)
         assert predictions(two_workers) == 40 * round_
-    names = {file.name for file in (two_workers.instance_folder / "metrics").glob("*.db")}
-    alive = {f"{kind}_{pid}.db" for kind in ("counter", "histogram") for pid in workers(two_workers)}
-    assert names <= alive | {"counter_dead.db", "histogram_dead.db"}
     text = two_workers.call("/metrics")[1]
     assert total(text, "hamlet_prediction_seconds_count") == 120
     assert total(text, "hamlet_request_seconds_bucket", route=PREDICT, le="+Inf") == 120
@@ -235,7 +263,8 @@ def test_promtool_has_no_complaint(two_workers):
 
 
 def test_requests_go_on_when_the_folder_is_gone(two_workers):
-    shutil.rmtree(two_workers.instance_folder / "metrics")
+    predict(two_workers, 20)
+    shutil.rmtree(counts_of(two_workers))
     predict(two_workers, 20)
     status, problem = two_workers.call("/metrics")
     assert (status, problem["title"]) == (503, "Not ready")
@@ -243,9 +272,13 @@ def test_requests_go_on_when_the_folder_is_gone(two_workers):
 
 
 def test_a_folder_that_cannot_be_used_gets_one_clear_line(tmp_path):
-    (tmp_path / "instance").mkdir()
-    (tmp_path / "instance" / "metrics").write_text("not a folder")
-    server = Server(tmp_path / "instance")
-    with pytest.raises(AssertionError, match="Hamlet cannot start: the folder .*metrics cannot be used"):
-        server.start()
-    assert "Traceback" not in server.output()
+    name = hashlib.sha256(str((tmp_path / "instance").resolve()).encode()).hexdigest()[:16]
+    in_the_way = worker_files.MEMORY / f"hamlet-{os.getuid()}-{name}"
+    in_the_way.write_text("not a folder")
+    try:
+        server = Server(tmp_path / "instance")
+        with pytest.raises(AssertionError, match="Hamlet cannot start: the folder of the workers' counts"):
+            server.start()
+        assert "Traceback" not in server.output()
+    finally:
+        in_the_way.unlink()

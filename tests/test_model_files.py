@@ -19,6 +19,7 @@ from webapp import config
 from webapp.app import create_app
 from webapp.config import ROOT
 from webapp.errors import BadData, ModelUnusable
+from webapp.extras.lifecycle.challenger import challenger
 from webapp.model import artifact, registry, writable
 
 SHIPPED = (ROOT / "saved_models" / "current").read_text().strip()
@@ -28,7 +29,7 @@ FILES = {"joblib": "model.joblib", "pickle": "model.pkl"}
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    monkeypatch.setattr(registry, "LOOK_EVERY_S", 0)
+    monkeypatch.setattr(registry, "REFRESH_S", 0)
 
 
 @pytest.fixture
@@ -79,10 +80,10 @@ def test_no_name_in_a_card_is_imported_but_to_train_anew():
         if any(name in path.read_text() for name in ("importlib", "__import__", "exec(", "eval("))
     ]
     assert sorted(importing) == [
-        "webapp/model/recipe.py",
         "webapp/extras/prometheus/state.py",
-    ]  # the latter asks for a version
-    assert "importlib.metadata" in (ROOT / "webapp" / "monitoring" / "state.py").read_text()
+        "webapp/model/training.py",
+    ]  # the former asks for a version
+    assert "importlib.metadata" in (ROOT / "webapp" / "extras" / "prometheus" / "state.py").read_text()
 
 
 # --- Planted pickles -------------------------------------------------------------------------------------------------
@@ -121,7 +122,7 @@ class Field:
                 file["sha256"] = hashlib.sha256(content).hexdigest()
             own |= {"model_version": version, "model_file": file, **changes}
             (folder / artifact.CARD).write_text(json.dumps(own))
-            shutil.copy(ROOT / "saved_models" / SHIPPED / artifact.REFERENCE, folder)
+            shutil.copy(ROOT / "saved_models" / SHIPPED / artifact.LEARNT, folder)
         return version
 
     def with_a_foreign_card(self):
@@ -277,7 +278,7 @@ def test_a_planted_pickle_is_never_loaded_on_any_path(tmp_path, monkeypatch, app
 
     for evil in planted:  # written into the files by hand, under a server that runs
         (models / "challenger").write_text(evil + "\n")
-        assert inference.registry.challenger() is None
+        assert challenger(inference.registry) is None
         (models / "current").write_text(evil + "\n")
         assert inference.registry.current().version == SHIPPED  # who is there, stays
         assert client.get("/readyz").status_code == 503
@@ -349,7 +350,7 @@ def test_a_signature_is_over_the_whole_card(models, key):
         card = path.read_text()
         assert old in card
         path.write_text(card.replace(old, new))
-        for read in (artifact.read_card, artifact.verify, artifact.load, artifact.read_reference):
+        for read in (artifact.read_card, artifact.verify, artifact.load, artifact.read_learnt):
             with pytest.raises(ModelUnusable, match="changed after it was signed"):
                 read(models, SHIPPED)
         path.write_text(card)
@@ -371,7 +372,7 @@ def test_without_a_key_a_signature_means_nothing(models):
 
 
 def test_what_is_not_as_its_card_says_is_not_signed(flask, models, key):
-    for name in ("model.joblib", artifact.REFERENCE):
+    for name in ("model.joblib", artifact.LEARNT):
         content = (models / SHIPPED / name).read_bytes()
         (models / SHIPPED / name).write_bytes(content + b" ")
         assert "SHA-256 differs" in flask("models", "sign", SHIPPED).output
@@ -428,14 +429,6 @@ def test_a_model_file_with_a_flipped_bit_or_cut_off_is_refused_before_it_is_unpi
                 artifact.load(models, SHIPPED)
 
 
-def test_a_damaged_reference_is_refused(models):
-    path = models / SHIPPED / artifact.REFERENCE
-    for _, content in damaged(path.read_bytes(), 1000):
-        path.write_bytes(content)
-        with pytest.raises(ModelUnusable, match="SHA-256 differs"):
-            artifact.read_reference(models, SHIPPED)
-
-
 def test_a_damaged_card_is_refused_or_can_be_shown(app, client, flask, models):
     """A flipped bit may leave a card that can be read: without a key nothing tells that a licence was another."""
     client.post("/login", data={"password": PASSWORD})
@@ -446,7 +439,7 @@ def test_a_damaged_card_is_refused_or_can_be_shown(app, client, flask, models):
         path.write_bytes(content)
         try:
             artifact.verify(models, SHIPPED)
-            artifact.read_reference(models, SHIPPED)
+            artifact.read_learnt(models, SHIPPED)
             readable += 1
         except ModelUnusable:
             pass
@@ -471,13 +464,7 @@ def test_with_a_key_every_damaged_card_is_refused(models, key):
     "content",
     [b"", b"null", b"[]", b"[" * 100_000, b"\xff\xfe", b'{"model_version": 1}', b"NaN", b'"x"', b"1" * 5000],
 )
-def test_a_card_or_reference_that_is_something_else_is_refused(models, content):
-    card = json.loads((models / SHIPPED / artifact.CARD).read_text())
-    card["reference"]["sha256"] = hashlib.sha256(content).hexdigest()
-    (models / SHIPPED / artifact.CARD).write_text(json.dumps(card))
-    (models / SHIPPED / artifact.REFERENCE).write_bytes(content)
-    with pytest.raises(ModelUnusable):
-        artifact.read_reference(models, SHIPPED)
+def test_a_card_that_is_something_else_is_refused(models, content):
     (models / SHIPPED / artifact.CARD).write_bytes(content)
     with pytest.raises(ModelUnusable):
         artifact.read_card(models, SHIPPED)
@@ -496,7 +483,7 @@ def test_a_card_or_reference_that_is_something_else_is_refused(models, content):
         {"metrics": {"held_out": {"messages": 1, "spam": 1, "accuracy": 0.9}}},
         {"model_file": {"name": "model.pkl", "format": {}, "sha256": ""}},
         {"messages": {"messages": "many"}},
-        {"reference": []},
+        {"learnt": []},
         {"retraining": {"last_review": 1}},
         {"pipeline": ["os:system"]},
         {"versions": {"scikit-learn": 1.9}},
@@ -559,7 +546,7 @@ def test_what_others_may_write_to_is_told_once_at_the_start_by_verify_and_on_the
 
 @pytest.mark.skipif(os.name == "nt", reason="modes mean nothing here")
 def test_every_place_is_looked_at(models):
-    for place in ("current", SHIPPED, f"{SHIPPED}/{artifact.CARD}", f"{SHIPPED}/{artifact.REFERENCE}"):
+    for place in ("current", SHIPPED, f"{SHIPPED}/{artifact.CARD}", f"{SHIPPED}/{artifact.LEARNT}"):
         path = models / place
         path.chmod(path.stat().st_mode | 0o002)
         assert str(path) in writable.warning(models)

@@ -1,10 +1,12 @@
 """Which model is served, and what is refused before it is unpickled."""
 
+import datetime as dt
 import json
+import multiprocessing
 import pickle
 
 import pytest
-from conftest import HAM
+from conftest import HAM, make_version
 
 from webapp.app import create_app
 from webapp.model import artifact, registry
@@ -12,16 +14,13 @@ from webapp.model import artifact, registry
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    monkeypatch.setattr(registry, "LOOK_EVERY_S", 0)  # notice a switch at the next request
+    monkeypatch.setattr(registry, "REFRESH_S", 0)  # notice a switch at the next request
 
 
 @pytest.fixture
-def two(models, flask, labelled):
-    """The shipped version and a newly trained one."""
-    first = (models / "current").read_text().strip()
-    flask("train", labelled)
-    second = next(path.name for path in models.iterdir() if path.is_dir() and path.name != first)
-    return first, second
+def two(models):
+    """The shipped version and another one."""
+    return (models / "current").read_text().strip(), make_version(models, 2)
 
 
 def served(client):
@@ -178,3 +177,24 @@ def test_a_pickle_that_cannot_be_loaded_is_explained(models, two):
 
 def test_an_empty_folder_has_no_versions(tmp_path):
     assert registry.ModelRegistry(tmp_path / "none").versions() == []
+
+
+def test_two_saves_in_the_same_second_are_two_versions(models):
+    """Several processes may train at once; the folder that one writes into is nobody else's."""
+    version = (models / "current").read_text().strip()
+    card, reference = artifact.read_card(models, version), artifact.read_learnt(models, version)
+    pipeline, now = artifact.load(models, version).pipeline, dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
+    processes = multiprocessing.get_context("fork")
+    start, saved = processes.Barrier(3), processes.Queue()
+
+    def save():
+        start.wait()
+        saved.put(artifact.save(models, pipeline[-1:], card, "pickle", now, reference))
+
+    for process in [processes.Process(target=save) for _ in range(3)]:
+        process.start()
+    names = {saved.get(timeout=60) for _ in range(3)}
+    assert [name[:15] for name in sorted(names)] == ["20260102-030405", "20260102-030406", "20260102-030407"]
+    for name in names:
+        assert artifact.verify(models, name).created_at.strftime("%Y%m%d-%H%M%S") == name[:15]
+    assert not list(models.glob(".*"))

@@ -2,26 +2,27 @@
 
 import datetime as dt
 import html
+import json
 import re
 import shutil
 
 import pytest
-from conftest import PASSWORD, make_version, messages
+from conftest import PASSWORD, make_job, make_version, messages, running_job, use_models
 
-from webapp.config import FLASK, ROOT
-from webapp.extras.batch import jobs as store
+from webapp.config import PROJECT_SET, ROOT
 from webapp.extras.lifecycle import switching
 from webapp.extras.review import samples
 from webapp.extras.review.reviews import give_review
-from webapp.log.ids import new_id
+from webapp.model import artifact
 from webapp.model import registry as registry_module
+from webapp.model.data import read_labelled
 
 SCRIPT = "<script>alert(1)</script> call me"
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    monkeypatch.setattr(registry_module, "LOOK_EVERY_S", 0)  # notice a switch at the next request
+    monkeypatch.setattr(registry_module, "REFRESH_S", 0)  # notice a switch at the next request
 
 
 @pytest.fixture
@@ -81,11 +82,11 @@ def review(app, texts, label=None, queue="all"):
 
 def test_the_page_says_first_which_version_is_served_and_what_to_do_next(app, signed_in, versions):
     page = look(signed_in)
-    assert f"Version {versions[0]} is served. 0 new reviews: 50 more and you can retrain." in page
+    assert "v1 is served. 0 new reviews: 50 more and you can retrain." in page
     assert "Retrain now" not in page
     review(app, [text for _, text in messages(50)])
     page = look(signed_in)
-    assert f"Version {versions[0]} is served. 50 new reviews: enough to retrain." in page
+    assert "v1 is served. 50 new reviews: enough to retrain." in page
     assert "Retrain now" in page
 
 
@@ -97,9 +98,9 @@ def test_each_version_shows_its_card_and_how_it_did_so_far(app, signed_in, versi
     assert page.count("98.0 % (97.6 to 98.5)") == 3
     assert page.count("1.7 MB") == 3
     assert page.count("verified") == 3
-    assert page.count("Trained on 21,552 messages") == 3
-    assert "Right so far" in page
-    assert "not known yet 1 messages" in page
+    assert page.count("trained on 21,552 messages") == 3
+    assert [name in page for name in ("v1 , ", "v2 , ", "v3 , ", "v4")] == [True, True, True, False]
+    assert "not known yet 1 message" in page
     assert page.count("has not served") == 2
 
 
@@ -108,24 +109,24 @@ def test_serve_try_stop_and_roll_back_by_buttons(app, signed_in, registry, versi
     assert "No version is being tried" in look(signed_in)
     answer = words(press(signed_in, "challenge", second, "it knows the new scam"))
     assert f"Version {second} is tried from now on" in answer
-    assert "Another one is tried in its shadow" in answer
-    assert registry.challenger_version() == second
+    assert "Another one is in the shadow test" in answer
+    assert registry.named("challenger") == second
 
     answer = words(press(signed_in, "use", second, "it  is\nbetter"))
-    assert f"Version {second} is served. " in answer
+    assert "v2 is served. " in answer
     assert "by you: “it is better”" in answer
-    assert registry.challenger_version() is None
-    assert f"Serve version {first} again, as before this one?" in answer
+    assert registry.named("challenger") is None
+    assert f"Serve v1 {first} again, as before this one?" in answer
 
     press(signed_in, "challenge", third)
-    assert "The trial is over" in words(press(signed_in, "stop", third))
+    assert "The shadow test is over" in words(press(signed_in, "stop", third))
     answer = words(press(signed_in, "rollback", first))
     assert f"Rolled back: version {first} is served again" in answer
-    assert "Roll back to" not in answer  # there is none before it
+    assert "Roll back" not in answer  # there is none before it
 
-    happened = answer.split("What happened", 1)[1]
-    found = re.findall(r"Rolled back to|Stopped trying|Tried in the shadow|Served ", happened)
-    assert found == ["Rolled back to", "Stopped trying", "Tried in the shadow", "Served ", "Tried in the shadow"]
+    happened = answer.split(" History ", 1)[1]
+    found = re.findall(r"Rolled back to|Shadow test ended|Shadow test of|Served ", happened)
+    assert found == ["Rolled back to", "Shadow test ended", "Shadow test of", "Served ", "Shadow test of"]
     assert "it knows the new scam" in happened
 
 
@@ -159,13 +160,13 @@ def test_the_served_version_cannot_be_its_own_challenger(signed_in, registry, ve
     answer = press(signed_in, "challenge", versions[0])
     assert answer.status_code == 422
     assert "there is nothing to try it beside" in words(answer)
-    assert registry.challenger_version() is None
+    assert registry.named("challenger") is None
 
 
 def test_a_rollback_goes_where_it_said_or_nowhere(signed_in, engine, registry, versions):
     first, second, third = versions
     registry.use(second, "web:ann")
-    assert f"Roll back to {first}" in look(signed_in)
+    assert f"Serve v1 {first} again" in look(signed_in)
     registry.use(third, "web:ben")  # while the page was open
     answer = press(signed_in, "rollback", first)
     assert answer.status_code == 422
@@ -173,9 +174,10 @@ def test_a_rollback_goes_where_it_said_or_nowhere(signed_in, engine, registry, v
     assert registry.current_version() == third
 
 
-def test_where_no_version_can_be_used_the_page_says_what_to_do(signed_in, models, versions):
+def test_where_no_version_can_be_used_the_page_says_what_to_do(app, signed_in, models, versions):
     for name in versions:
         (models / name / "model.joblib").write_bytes(b"changed")
+    use_models(app, models)  # a server that has not loaded one before
     page = look(signed_in)
     assert "No version is served" in page
     assert "Take another version" in page
@@ -186,14 +188,14 @@ def test_a_folder_without_versions(signed_in, models):
         path.rename(models.parent / path.name)
     page = look(signed_in)
     assert "There is none yet" in page
-    assert f"{FLASK} train FILE" in page
+    assert "train FILE" in page
 
 
 def test_a_current_version_that_is_damaged_while_it_is_served_is_told(signed_in, models, versions):
     look(signed_in)
     (models / versions[0] / "model.joblib").write_bytes(b"changed")
     page = look(signed_in)
-    assert f"Version {versions[0]} is served." in page  # from memory
+    assert "v1 is served." in page  # from memory
     assert "SHA-256 differs" in page
 
 
@@ -211,7 +213,7 @@ def test_the_record_of_a_challenger_grows_with_reviews(app, signed_in, engine, r
     assert len(differing) >= 10
     page = look(signed_in)
     assert f"The two differ on {len(differing)} of the 20 messages" in page
-    assert re.search(r"it needs about \d+ reviews to tell which one is better", page)
+    assert "None of these that neither has learnt was reviewed yet" in page
     assert "Review where they differ" in page
 
     queue = signed_in.get("/review?queue=challenger")
@@ -220,7 +222,7 @@ def test_the_record_of_a_challenger_grows_with_reviews(app, signed_in, engine, r
     for row in differing:
         give_review(engine, row["id"], "web:ann", "spam", "challenger")
     page = look(signed_in)
-    assert "The one in its shadow is worse: stop the trial." in page
+    assert "The one in the shadow test is worse: stop the test." in page
     assert f"0 of {len(differing)}" in page
     assert "Nothing waits here" in look(signed_in, "/review?queue=challenger")
 
@@ -230,7 +232,7 @@ def test_the_better_challenger_is_to_be_served(app, signed_in, engine, registry,
     texts = [text for label, text in messages(40) if label == "spam"]
     for row in [app.extensions["inference"].predict([text], "api")[0] for text in texts]:
         give_review(engine, row["id"], "web:ann", "ham", "challenger")
-    assert "The one in its shadow is better: serve it." in look(signed_in)
+    assert "The one in the shadow test is better: serve it." in look(signed_in)
 
 
 def test_there_is_no_queue_of_a_challenger_where_there_is_none(app, signed_in, engine, registry, versions):
@@ -254,22 +256,57 @@ def test_two_versions_are_compared_on_a_reviewed_sample(app, signed_in, engine, 
     samples.draw(engine, now, dt.datetime.now(dt.UTC), 100, 1)
     answer = signed_in.get(f"/models/compare?first={first}&second={second}")
     page = words(answer)
-    assert "reviewed messages (42)" in page
-    assert "The first one is better on these messages." in page
-    assert re.search(r"Of 42 messages, the first alone is right on \d+ and the second alone on 0\.", page)
-    assert "less than 1 of 100 such comparisons" in page
+    assert "On 42 messages that were drawn at random" in page
+    assert re.search(
+        r"The first one is better: where just one of the two is right, that is the first one \d+ times", page
+    )
     assert "Terms whose weight changed most" in page
     assert "<script>alert" not in answer.text
     assert '<mark class="spam s' in answer.text
     assert not re.search(r"<script(?![^>]*\bsrc=)| style=\"", answer.text)
 
 
-def test_without_reviews_they_are_compared_on_the_projects_own_messages(signed_in, versions):
-    page = look(signed_in, f"/models/compare?first={versions[0]}&second={versions[2]}")
-    assert "Most versions have learnt from these messages" in page
-    assert re.search(r"Of 9,\d{3} messages", page)
-    page = look(signed_in, f"/models/compare?first={versions[0]}&second={versions[2]}&on=reviews")
-    assert "No message of a random sample has been reviewed that neither of them has learnt from" in page
+def test_without_reviews_which_is_better_is_not_known(app, signed_in, engine, versions):
+    address = f"/models/compare?first={versions[0]}&second={versions[2]}"
+    assert "Which one is better is not known yet" in look(signed_in, address)
+    now = dt.datetime.now(dt.UTC)  # messages that both have learnt do not change that
+    learnt = [example.text for example in read_labelled(PROJECT_SET).examples[:5]]
+    review(app, learnt, queue="random")
+    samples.draw(engine, now, dt.datetime.now(dt.UTC), 100, 1)
+    assert "Which one is better is not known yet" in look(signed_in, address)
+
+
+def test_a_comparison_is_worked_out_once_for_two_versions(signed_in, versions, monkeypatch):
+    address, loaded = f"/models/compare?first={versions[0]}&second={versions[2]}", []
+    load = artifact.load
+    monkeypatch.setattr(artifact, "load", lambda *names: loaded.append(names) or load(*names))
+    assert look(signed_in, address) == look(signed_in, address)
+    assert len(loaded) == 2
+
+
+def test_near_the_threshold_a_probability_has_a_decimal(app):
+    likely = app.jinja_env.get_template("lifecycle/model_macros.html").module.likely
+    for probability, words in (
+        (0.3996, "40.0 %"),
+        (0.4004, "40.0 %"),
+        (0.391, "39.1 %"),
+        (0.7, "70 %"),
+        (0.997, "99.7 %"),
+    ):
+        assert likely({"spam_probability": probability, "threshold": 0.4}).strip() == words
+
+
+def test_reviews_that_contradict_a_sure_verdict_are_confirmed_on_the_page(app, signed_in, models):
+    text = "WIN a free car!!! Claim your prize now, call 09061701461 or text WIN to 80085"
+    review(app, [text], "ham")
+    row = app.extensions["inference"].score([text], "api")[0]
+    assert row["spam_probability"] > 0.99
+    page = look(signed_in)
+    assert "1 more contradicts a verdict that was at least 99 % sure: look once more before it teaches" in page
+    id_ = re.search(r'name="id" value="([^"]+)"', signed_in.get("/models").text)[1]
+    answer = signed_in.post("/models/confirm", data={"id": id_}, follow_redirects=True)
+    assert "1 of 1 confirmed" in words(answer)
+    assert "contradict" not in words(answer)
 
 
 def test_the_same_version_twice_and_versions_that_cannot_be_compared(signed_in, models, versions):
@@ -285,73 +322,57 @@ def test_the_same_version_twice_and_versions_that_cannot_be_compared(signed_in, 
 # --- Retraining ---
 
 
-def begin(engine, **more):
-    job_id = new_id()
-    store.begin(engine, job_id, "retrain", {"anyway": False}, "web:ann")
-    return job_id
-
-
-def end(engine, job_id, state, message="", result=None):
-    store.end(engine, store.get_job(engine, job_id), state, message, result)
-
-
 def test_one_job_at_a_time_over_files_and_retraining(app, signed_in, engine, models):
     review(app, [text for _, text in messages(50)])
-    store.begin(engine, new_id(), "batch", {"name": "first.csv"}, "web:ann")
-    assert "first.csv is being worked on" in look(signed_in)
-    answer = signed_in.post("/models/retrain")
+    with running_job(app, "batch", {"name": "first.csv"}):
+        assert "first.csv is being worked on" in look(signed_in)
+        answer = signed_in.post("/models/retrain")
     assert answer.status_code == 409
     assert "Another job is running, and one is allowed at a time" in words(answer)
 
 
-def test_a_retraining_is_watched_and_can_be_cancelled(app, signed_in, engine, models):
-    job_id = begin(engine)
-    assert "A new one is being trained." in look(signed_in)
-    answer = signed_in.get(f"/models/retrain/{job_id}")
-    assert 'http-equiv="refresh"' in answer.text  # for those without JavaScript
-    folder = models.parent / "instance" / "jobs" / job_id
-    folder.mkdir(parents=True)
-    (folder / "output.log").write_text("fitting <on> everything\n")
-    status = signed_in.get(f"/models/retrain/{job_id}/status").json
-    assert (status["state"], status["log"]) == ("running", "fitting <on> everything\n")
-    assert "fitting &lt;on&gt; everything" in signed_in.get(f"/models/retrain/{job_id}").text
-    assert "The training of a new version is being worked on" in look(signed_in, "/batch")
-    assert signed_in.get(f"/batch/{job_id}").status_code == 404
-    assert "It stops in a moment" in words(signed_in.post(f"/models/retrain/{job_id}/cancel", follow_redirects=True))
-    end(engine, job_id, "cancelled")
+def test_a_retraining_is_watched_and_can_be_cancelled(app, signed_in, models):
+    with running_job(app, "retrain") as job_id:
+        assert "A new one is being trained." in look(signed_in)
+        answer = signed_in.get(f"/models/retrain/{job_id}")
+        assert 'http-equiv="refresh"' in answer.text  # for those without JavaScript
+        folder = app.extensions["runner"].folder(job_id)
+        (folder / "output.log").write_text("fitting <on> everything\n")
+        status = signed_in.get(f"/models/retrain/{job_id}/status").json
+        assert (status["state"], status["log"]) == ("running", "fitting <on> everything\n")
+        assert "fitting &lt;on&gt; everything" in signed_in.get(f"/models/retrain/{job_id}").text
+        assert "The training of a new version is being worked on" in look(signed_in, "/batch")
+        assert signed_in.get(f"/batch/{job_id}").status_code == 404
+        cancelled = signed_in.post(f"/models/retrain/{job_id}/cancel", follow_redirects=True)
+        assert "It stops in a moment" in words(cancelled)
+    (folder / "state.json").write_text(json.dumps({"state": "cancelled", "message": ""}))
     assert "Somebody cancelled it. Nothing was saved." in look(signed_in, f"/models/retrain/{job_id}")
 
 
-def test_why_there_is_no_new_version_is_said(signed_in, engine, models):
-    job_id = begin(engine)
-    end(engine, job_id, "failed", "Only 12 reviews are new.")
+def test_why_there_is_no_new_version_is_said(app, signed_in, models):
+    job_id, _ = make_job(app, "retrain", "failed", message="Only 12 reviews are new.")
     assert "Only 12 reviews are new." in look(signed_in, f"/models/retrain/{job_id}")
     assert "Failed" in look(signed_in)
 
 
-def test_what_came_out_is_shown_with_the_next_step(signed_in, engine, registry, versions):
-    job_id, figure = begin(engine), {"value": 0.9, "low": 0.8, "high": 0.95}
+def test_what_came_out_is_shown_with_the_next_step(app, signed_in, registry, versions):
+    figure = {"value": 0.9, "low": 0.8, "high": 0.95}
     result = {
         "version": versions[1],
-        "how": "correction",
-        "new_reviews": 61,
-        "held_out": {"messages": 20, "accuracy": figure},
-        "random_sample": {"messages": 0},
-        "worse": False,
-        "messages": 13,
-        "only_current_right": 1,
-        "only_new_right": 3,
-        "p_value": 0.625,
+        "told": "The served version was corrected with 52 reviews. Of 13 that were kept apart, ...",
+        "accuracy": {**figure, "n": 13},
+        "better": None,
+        "unconfirmed": 2,
     }
-    end(engine, job_id, "done", result=result)
+    job_id, _ = make_job(app, "retrain", "done", result=result)
     page = look(signed_in, f"/models/retrain/{job_id}")
     assert f"Version {versions[1]} is saved, and waits for you" in page
-    assert "Of 13 reviewed messages that neither has learnt, 3 are right with the new version only" in page
-    assert "That may be chance." in page
-    assert "90.0 % (80.0 to 95.0)" in page
-    assert "corrected" in page
+    assert "corrected with 52 reviews" in page
+    assert "It is right on 90.0 % (80.0 to 95.0)" in page
+    assert "2 of the reviews contradict a verdict" in page
+    assert "Try it in the shadow test" in page
     assert f"second={versions[1]}" in signed_in.get(f"/models/retrain/{job_id}").text
-    assert f"Done : {versions[1]}" in look(signed_in)
+    assert "Done : v2" in look(signed_in)
 
 
 def test_only_the_signed_in_see_and_switch(client, registry, versions):

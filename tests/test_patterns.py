@@ -25,7 +25,7 @@ def test_the_list_of_patterns_is_whole():
 def test_texts_made_to_keep_a_pattern_busy_do_not():
     code = (
         "from benchmarks.patterns import *\n"
-        "works = [everywhere(pattern) for _, pattern in patterns()] + [read_message]\n"
+        "works = [everywhere(pattern) for _, pattern in patterns()] + [tokenize]\n"
         f"for _, text in list(texts({LENGTHS[0]}))[::4]:\n"
         "    for work in works: work(text)\n"
     )

@@ -18,8 +18,7 @@ from postgres import pgbouncer
 
 from webapp.app import create_app
 from webapp.extras.access import throttle
-from webapp.extras.monitor.rollups import PREDICTIONS, bring_up_to_date, count
-from webapp.extras.review.queues import claim_first
+from webapp.extras.monitor.rollups import PREDICTIONS, count, refresh_rollups
 from webapp.log.tables import predictions
 
 pytestmark = pytest.mark.databases("postgresql")
@@ -112,7 +111,7 @@ def test_sums_are_right_while_others_sum_up_and_predict(client, engine, monkeypa
 
     def sum_up():
         while not stop.is_set():
-            bring_up_to_date(engine)
+            refresh_rollups(engine)
 
     threads = [threading.Thread(target=work) for work in (predict, predict, sum_up, sum_up)]
     for thread in threads:
@@ -142,18 +141,6 @@ def test_two_hosts_slow_down_whoever_guesses_as_one(hosts):
     assert statuses.count(403) == throttle.FREE_TRIES - 1
     assert statuses.count(429) == 15 - throttle.FREE_TRIES + 1
     assert [host.sign_in(PASSWORD)[0] for host in hosts] == [429, 429]
-
-
-def test_two_hosts_never_open_the_same_message_for_two_people(tmp_path, app, engine, database_url):
-    other = create_app(tmp_path / "other", DATABASE_URL=database_url).extensions["engine"]
-    rows = app.extensions["inference"].predict([f"{HAM} {number}" for number in range(20)], "api")
-    offered = [row["id"] for row in rows]
-    with ThreadPoolExecutor(10) as pool:
-        claimed = list(
-            pool.map(lambda n: claim_first((engine, other)[n % 2], "uncertain", f"web:{n}", offered), range(20))
-        )
-    other.dispose()
-    assert sorted(claimed) == sorted(offered)
 
 
 def test_two_hosts_under_load_lose_nothing_when_a_worker_or_the_database_dies(hosts, postgres):

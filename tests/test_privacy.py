@@ -13,16 +13,12 @@ from urllib.error import HTTPError
 
 import pytest
 import sqlalchemy as sa
-from conftest import HAM, PASSWORD, Server, hidden, messages
+from conftest import HAM, PASSWORD, Server, hidden, make_job, messages
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
 from webapp.app import create_app
-from webapp.extras.batch import folders
-from webapp.extras.batch import jobs as store
-from webapp.extras.batch.jobs import list_jobs
 from webapp.extras.review.reviews import give_review
-from webapp.log.ids import new_id
 from webapp.log.tables import metadata, predictions
 
 MARK = "Xyzzy7Plugh"
@@ -86,11 +82,8 @@ def test_what_is_purged_beside_a_running_server_leaves_no_trace_in_any_file(serv
     engine = with_app.extensions["engine"]
     for prediction_id in ids[:5]:
         give_review(engine, prediction_id, "web:anna", "spam", "uncertain")
-    job = new_id()
-    store.begin(engine, job, "batch", {"name": f"{MARK}.csv"}, "web:anna")
-    folders.job_folder(folder, job).mkdir(parents=True)
-    (folders.job_folder(folder, job) / "input.csv").write_text(f"text\n{MARK}\n")
-    store.end(engine, store.claim(engine, job), "done", "", {"rows": 1})
+    job, job_folder = make_job(with_app, "batch", "done", {"name": f"{MARK}.csv"}, result={"rows": 1})
+    (job_folder / "input.csv").write_text(f"text\n{MARK}\n")
     assert files_with(folder) >= {"log.db-wal", f"jobs/{job}/input.csv"}  # so the search finds what is there
 
     result = with_app.test_cli_runner().invoke(args=["log", "purge", "--older-than", "0d"])
@@ -177,7 +170,7 @@ def test_without_texts_the_app_reviews_what_it_can_and_says_what_it_cannot(forge
 
     # Whoever would have to see it is told why they cannot.
     assert "does not store messages" in client.get(f"/predictions/{rows[0]['id']}").text
-    for queue in ("random", "uncertain", "reported", "disagreements", "all"):
+    for queue in ("random", "uncertain", "reported", "all"):
         page = client.get("/review", query_string={"queue": queue})
         assert (page.status_code, "does not store messages" in page.text) == (200, True)
     refused = flask(args=["retrain"])
@@ -253,10 +246,10 @@ def test_no_log_holds_what_people_send_whatever_is_wrong_with_it(tmp_path):
         assert browser.upload("messages.csv", rows.encode())[0] == 200
         assert browser.upload("messages.csv", f"{MARK},{MARK}x\n1,2\n".encode())[0] == 422
         with_app = create_app(server.instance_folder, ADMIN_PASSWORD=PASSWORD)
-        engine = with_app.extensions["engine"]
-        until(lambda: list_jobs(engine)[0].state == "done")
-        (job,) = list_jobs(engine)
-        assert MARK not in (folders.job_folder(server.instance_folder, job.id) / "output.log").read_text()
+        runner = with_app.extensions["runner"]
+        until(lambda: runner.list_jobs()[0].state == "done")
+        (job,) = runner.list_jobs()
+        assert MARK not in (runner.folder(job.id) / "output.log").read_text()
         assert with_app.test_client().get("/healthz").status_code == 200
 
         # The log is away, in two ways.
@@ -270,7 +263,7 @@ def test_no_log_holds_what_people_send_whatever_is_wrong_with_it(tmp_path):
             assert browser.send("/", text=MARK)[0] == 503
             assert browser.ask(f"/review?queue=all&text={MARK}")[0] in (500, 503)
             other.execute("ALTER TABLE elsewhere RENAME TO predictions")
-        engine.dispose()
+        with_app.extensions["engine"].dispose()
         assert MARK not in metrics
     finally:
         server.stop()

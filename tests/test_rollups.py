@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from webapp.errors import NotReady
 from webapp.extras.monitor import rollups
-from webapp.extras.monitor.rollups import FAILURES, LATENCY_BUCKET, PREDICTIONS, bring_up_to_date, bucket_ms, count
+from webapp.extras.monitor.rollups import LATENCY_BUCKET, PREDICTIONS, REQUESTS, bucket_ms, count, refresh_rollups
 from webapp.extras.review.sampling import fair_sample
 from webapp.log.ids import first_id, moment_of, new_id
 from webapp.log.tables import failures, hourly_predictions, predictions
@@ -68,10 +68,10 @@ def test_counts_are_those_of_the_log_before_and_after_the_sums_are_made(engine, 
 
 def test_new_rows_are_added_to_their_hour(engine, log):
     log(100, hours=0.5)
-    bring_up_to_date(engine)
+    refresh_rollups(engine)
     log(100, hours=0.2, until=dt.datetime.now(dt.UTC))
     assert count(engine, PREDICTIONS)[()] == 200
-    bring_up_to_date(engine, dt.datetime.now(dt.UTC) + dt.timedelta(minutes=2))
+    refresh_rollups(engine, dt.datetime.now(dt.UTC) + dt.timedelta(minutes=2))
     with engine.connect() as connection:
         assert connection.execute(sa.select(sa.func.sum(hourly_predictions.c.count))).scalar() == 200
     assert count(engine, PREDICTIONS)[()] == 200
@@ -87,23 +87,23 @@ def test_counts_can_be_of_a_range_and_a_version(engine, log):
 
 def test_two_that_sum_up_at_once_count_each_row_once(engine, log, monkeypatch):
     log(100, hours=3)
-    summed, real = [], rollups._sum
+    summed, real = [], rollups.SUMS[PREDICTIONS]
 
     def meanwhile(*arguments):
         if not summed:
             summed.append(True)
-            bring_up_to_date(engine)
+            refresh_rollups(engine)
         return real(*arguments)
 
-    monkeypatch.setattr(rollups, "_sum", meanwhile)
-    bring_up_to_date(engine)
+    monkeypatch.setitem(rollups.SUMS, PREDICTIONS, meanwhile)
+    refresh_rollups(engine)
     assert count(engine, PREDICTIONS)[()] == 100
 
 
 def test_summing_up_for_long_gives_up_and_goes_on_where_it_was(engine, log):
     log(100, hours=80)
     with pytest.raises(NotReady, match="Please try again"):
-        bring_up_to_date(engine, patience_s=-1)
+        refresh_rollups(engine, patience_s=-1)
     with engine.connect() as connection:
         assert 0 < connection.execute(sa.select(sa.func.sum(hourly_predictions.c.count))).scalar() < 100
     assert count(engine, PREDICTIONS)[()] == 100
@@ -113,12 +113,21 @@ def test_failures_are_counted_by_kind(engine, client):
     for _ in range(3):
         client.post("/api/v1/predict", json={"text": ""})
     client.post("/api/v1/predict", data="no json")
-    counted = count(engine, FAILURES, ("source", "status"))
+    counted = count(engine, REQUESTS, ("source", "status"))
     assert counted == {("api", 422): 3, ("api", 415): 1}
     with engine.begin() as connection:
         connection.execute(sa.update(failures).values(source="form"))
-    bring_up_to_date(engine, dt.datetime.now(dt.UTC) + dt.timedelta(minutes=2))
-    assert count(engine, FAILURES, ("source",)) == {("form",): 4}
+    refresh_rollups(engine, dt.datetime.now(dt.UTC) + dt.timedelta(minutes=2))
+    assert count(engine, REQUESTS, ("source",)) == {("form",): 4}
+
+
+def test_a_request_with_many_texts_is_one_and_rows_of_files_are_none(engine, client, app):
+    client.post("/api/v1/predict/batch", json={"texts": ["one", "two", "three"]})
+    client.post("/", data={"text": "a message"})
+    app.extensions["inference"].predict(["a row", "another"], "batch")
+    for now in (dt.datetime.now(dt.UTC), dt.datetime.now(dt.UTC) + dt.timedelta(minutes=2)):  # before and after summing
+        refresh_rollups(engine, now)
+        assert count(engine, REQUESTS, ("source", "status")) == {("api", 200): 1, ("form", 200): 1}
 
 
 def test_a_latency_bucket_stands_for_its_latencies_to_five_per_cent(engine, log):
@@ -128,7 +137,7 @@ def test_a_latency_bucket_stands_for_its_latencies_to_five_per_cent(engine, log)
         for latency, bucket in connection.execute(query):
             assert bucket_ms(bucket) == pytest.approx(latency, rel=0.051, abs=0.0006)
     assert len(rows) == 500
-    assert [bucket_ms(bucket) for bucket in (12, 340, 215, 595)] == [0.012, 40, 1.5, 9500]
+    assert [bucket_ms(bucket) for bucket in (-288, 40, -85, 295)] == [0.012, 40, 1.5, 9500]
 
 
 def test_the_log_can_be_recounted_by_a_command(flask, log):

@@ -7,7 +7,7 @@ import pytest
 from conftest import HAM, SPAM, messages
 
 from webapp.config import ROOT
-from webapp.model.reading import read_message
+from webapp.model.tokenizer import tokenize
 
 TEXTS = [
     SPAM,
@@ -56,6 +56,6 @@ def test_a_probability_never_leaves_its_range(model):
 
 
 def test_unknown_words_are_counted(model):
-    assert model.unknown_share(read_message("the and you").tokens) == 0
-    assert model.unknown_share(read_message("the xqzzyv").tokens) == 0.5
-    assert model.unknown_share(read_message("123 !!!").tokens) == 0
+    assert model.unknown_share(tokenize("the and you")) == 0
+    assert model.unknown_share(tokenize("the xqzzyv")) == 0.5
+    assert model.unknown_share(tokenize("123 !!!")) == 0

@@ -1,11 +1,14 @@
 """Which version is served, and which is tried beside it: each change is verified, written down, and can be undone."""
 
+from functools import partial
+
 import pytest
 import sqlalchemy as sa
 from conftest import HAM, SPAM, make_version
 
 from webapp.errors import ModelUnusable, NotFound
 from webapp.extras.lifecycle import switching
+from webapp.extras.lifecycle.challenger import challenger
 from webapp.log.tables import predictions
 from webapp.model import registry as registry_module
 
@@ -14,7 +17,7 @@ pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    monkeypatch.setattr(registry_module, "LOOK_EVERY_S", 0)  # notice a switch at the next request
+    monkeypatch.setattr(registry_module, "REFRESH_S", 0)  # notice a switch at the next request
 
 
 @pytest.fixture
@@ -76,11 +79,11 @@ def test_each_rollback_goes_one_further_back(client, engine, registry, versions)
 def test_what_cannot_be_verified_is_refused_and_nothing_is_written_down(client, engine, registry, models, versions):
     first, second, third = versions
     (models / second / "model.joblib").write_bytes(b"changed")
-    for change in (switching.use, switching.challenge):
+    for change in (registry.use, partial(switching.challenge, engine, registry)):
         with pytest.raises(ModelUnusable, match="SHA-256"):
-            change(engine, registry, second, "web:ann")
+            change(second, "web:ann")
         with pytest.raises(NotFound, match="no model 20990101"):
-            change(engine, registry, "20990101-000000-abcdef0", "web:ann")
+            change("20990101-000000-abcdef0", "web:ann")
     assert switching.history(engine) == []
     assert ask(client)["model_version"] == first
     registry.use(third, "web:ann")
@@ -111,7 +114,7 @@ def test_a_challenger_that_is_served_is_tried_no_longer(client, engine, registry
     second = versions[1]
     switching.challenge(engine, registry, second, "web:ann")
     registry.use(second, "web:ann")
-    assert registry.challenger_version() is None
+    assert registry.named("challenger") is None
     assert ask(client)["model_version"] == second
     assert rows(engine)[-1]["challenger_version"] is None
 
@@ -128,13 +131,12 @@ def test_a_challenger_that_cannot_score_stops_no_verdict_and_is_reported_once(
     client, engine, registry, versions, monkeypatch, caplog
 ):
     switching.challenge(engine, registry, versions[1], "web:ann")
-    challenger = registry.challenger()
+    tried = challenger(registry)
 
     def fail(text):
         raise ZeroDivisionError(text)
 
-    monkeypatch.setattr(challenger, "score", fail)
-    monkeypatch.setattr("webapp.inference._failed_challengers", set())
+    monkeypatch.setattr(tried, "spam_probabilities", fail)
     for _ in range(3):
         assert ask(client)["model_version"] == versions[0]
     assert [row["challenger_version"] for row in rows(engine)] == [None] * 3
@@ -146,7 +148,7 @@ def test_a_challenger_that_cannot_score_stops_no_verdict_and_is_reported_once(
 def test_a_challenger_that_is_promoted_is_not_loaded_again(client, engine, registry, versions, models):
     switching.challenge(engine, registry, versions[1], "web:ann")
     ask(client)
-    tried = registry.challenger()
+    tried = challenger(registry)
     registry.use(versions[1], "web:ann")
     assert registry.current() is tried
     (models / versions[0] / "model.joblib").write_bytes(b"changed")

@@ -16,8 +16,8 @@ NEW = "20991231-235959-abcdef0"
 @pytest.fixture
 def host(models, client, monkeypatch):
     """What a host says now: host() returns (status of /readyz, its reason, the version that answers)."""
-    monkeypatch.setattr("webapp.model.registry.LOOK_EVERY_S", 0)
-    client.application.extensions["inference"].registry._current._look_again_at = 0
+    monkeypatch.setattr("webapp.model.registry.REFRESH_S", 0)
+    client.application.extensions["inference"].registry._current._refresh_at = 0
 
     def ask():
         ready = client.get("/readyz")
@@ -42,11 +42,11 @@ def elsewhere(tmp_path, models):
 @pytest.mark.parametrize(
     "order",
     [
-        ("current", "model_card.json", "reference.json", "model.joblib"),
-        ("current", "model.joblib", "reference.json", "model_card.json"),
-        ("reference.json", "model.joblib", "current", "model_card.json"),
-        ("model_card.json", "current", "reference.json", "model.joblib"),
-        ("model_card.json", "reference.json", "model.joblib", "current"),
+        ("current", "model_card.json", "learnt.txt", "model.joblib"),
+        ("current", "model.joblib", "learnt.txt", "model_card.json"),
+        ("learnt.txt", "model.joblib", "current", "model_card.json"),
+        ("model_card.json", "current", "learnt.txt", "model.joblib"),
+        ("model_card.json", "learnt.txt", "model.joblib", "current"),
     ],
     ids=", ".join,
 )
@@ -92,7 +92,7 @@ def test_a_host_that_starts_without_the_current_version_serves_nothing_until_it_
     (models / NEW).mkdir()
     for name, content in elsewhere.items():
         (models / NEW / name).write_bytes(content)
-    registry._current._look_again_at = 0
+    registry._current._refresh_at = 0
     assert registry.current().version == NEW
     registry.check()
 
@@ -102,7 +102,7 @@ def test_the_moment_of_a_switch_is_no_fault(host, models, elsewhere, monkeypatch
     (models / NEW).mkdir()
     for name, content in elsewhere.items():
         (models / NEW / name).write_bytes(content)
-    monkeypatch.setattr("webapp.model.registry.LOOK_EVERY_S", 60)
+    monkeypatch.setattr("webapp.model.registry.REFRESH_S", 60)
     host()
     (models / "current").write_text(NEW)
     assert host() == (200, "", SHIPPED)

@@ -1,5 +1,6 @@
 """Steps 1 and 2 through the command line: train, save, evaluate, predict, download."""
 
+import csv
 import gzip
 import hashlib
 import json
@@ -9,12 +10,12 @@ import re
 import time
 
 import joblib
+import numpy as np
 import pytest
 from conftest import HAM, SPAM, messages
 
 from webapp.errors import ModelUnusable
-from webapp.model import artifact, datasets, training
-from webapp.model.reference import TRAITS
+from webapp.model import artifact, calibration, data, training
 
 
 def trained(models):
@@ -24,12 +25,12 @@ def trained(models):
 
 
 def refused(result):
-    """Return the one clear line of a refusal."""
+    """Return the one clear line of a refusal, which is the last one: what files were taken for is said before."""
     assert result.exit_code == 2, result.output
     lines = [line for line in result.stderr.splitlines() if line]
-    assert len(lines) == 1
+    assert [line for line in lines if line.startswith("Error: ")] == lines[-1:]
     assert "Traceback" not in result.output
-    return lines[0]
+    return lines[-1]
 
 
 def test_training_reports_each_figure_with_an_interval_and_saves_a_version(flask, models, labelled):
@@ -47,47 +48,66 @@ def test_training_reports_each_figure_with_an_interval_and_saves_a_version(flask
     assert (
         parts["training_part"]["messages"] + parts["held_out_part"]["messages"] == card["messages"]["messages"] == 200
     )
-    assert card["reference"]["messages"] == parts["held_out_part"]["messages"]
     assert {"hamlet", "scikit-learn", "numpy", "python"} == set(card["versions"])
 
 
-def test_a_version_keeps_what_held_out_messages_looked_like_but_no_text(flask, models, labelled):
+def test_a_version_knows_what_it_has_learnt_and_keeps_no_text(flask, models, labelled):
     flask("train", labelled)
     card, folder = trained(models)
-    content = (folder / "reference.json").read_bytes()
-    assert card["reference"] == {
-        "file": "reference.json",
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "messages": card["split"]["held_out_part"]["messages"],
-    }
-    reference = artifact.read_reference(models, folder.name)
-    _, held_out = datasets.split(datasets.read_labelled(labelled).examples)
-    assert sorted(reference["traits"]["length"]) == sorted(len(example.text) for example in held_out)
-    assert set(reference["traits"]) == set(TRAITS)
-    assert reference["called_spam"] == pytest.approx(sum(e.is_spam for e in held_out) / len(held_out), abs=0.1)
-    assert min(reference["token_shares"].values()) * len(held_out) > 4.9  # never the words of a single message
-    assert not any(example.text.encode() in content for example in held_out)
+    content = (folder / "learnt.txt").read_bytes()
+    assert card["learnt"] == {"file": "learnt.txt", "sha256": hashlib.sha256(content).hexdigest()}
+    texts = [example.text for example in data.read_labelled(labelled).examples]
+    assert all(data.are_known(texts, artifact.read_learnt(models, folder.name)))
+    assert not any(text.encode() in content for text in texts)
+    (folder / "learnt.txt").write_text("")
+    with pytest.raises(ModelUnusable, match="SHA-256 differs"):
+        artifact.read_learnt(models, folder.name)
 
 
-def test_a_reference_that_was_changed_is_refused_and_an_older_version_has_none(flask, models, labelled):
-    flask("train", labelled)
-    card, folder = trained(models)
-    path = folder / "reference.json"
-    path.write_text(path.read_text().replace("0", "1", 1))
-    with pytest.raises(ModelUnusable, match="was changed"):
-        artifact.read_reference(models, folder.name)
-    path.unlink()
-    with pytest.raises(ModelUnusable, match=r"has no reference.json"):
-        artifact.read_reference(models, folder.name)
-    (folder / "model_card.json").write_text(json.dumps(card | {"reference": {"messages": 80, "length": {}}}))
-    assert artifact.read_reference(models, folder.name) is None
+def test_kinds_are_left_out_where_they_are_known(flask, models, tmp_path):
+    rows = [(label, text, f"kind {i % 8}") for i, (label, text) in enumerate(messages(400))]
+    with (tmp_path / "kinds.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("label", "text", "kind"), *rows])
+    assert flask("train", tmp_path / "kinds.csv").exit_code == 0
+    card, _ = trained(models)
+    measured, training_part = card["metrics"]["kinds left out"], card["split"]["training_part"]
+    assert measured["messages"] == training_part["messages"]
 
 
-def test_a_reference_is_a_random_part_of_many_messages(monkeypatch, labelled):
-    monkeypatch.setattr(training, "REFERENCE_SIZE", 50)
-    results = [training.train([datasets.read_labelled(labelled)]) for _ in range(2)]
-    assert results[0].reference["messages"] == len(results[0].reference["traits"]["length"]) == 50
-    assert results[0].reference == results[1].reference
+def test_no_model_sees_a_kind_that_it_is_measured_on():
+    examples = [
+        data.Example(text, label == "spam", "file", kind=str(i % 10)) for i, (label, text) in enumerate(messages(200))
+    ]
+    fitted = []
+
+    def fit(seen, weights):
+        fitted.append(seen)
+        return training.fit(seen, weights)
+
+    known, probability = calibration.leave_kinds_out(examples, {}, fit)
+    assert (known, len(probability), len(fitted)) == (examples, len(examples), calibration.KIND_FOLDS)
+    for seen in fitted:
+        left_out = {example.kind for example in examples} - {example.kind for example in seen}
+        assert len(left_out) == 2
+        assert len(seen) == sum(example.kind not in left_out for example in examples)
+
+
+def test_a_calibrated_probability_is_the_share_of_spam():
+    random = np.random.default_rng(0)
+    honest = random.random(20_000)
+    truth = random.random(20_000) < honest
+    odds = honest / (1 - honest)
+    too_sure = (odds**3 * 2) / (1 + odds**3 * 2)
+    fitted = calibration.Calibration.fit(truth.tolist(), too_sure.tolist())
+    assert fitted.of(too_sure.tolist()) == pytest.approx(honest.tolist(), abs=0.03)
+
+
+def test_half_of_short_spam_is_learnt_behind_friendly_words_too():
+    examples = [data.Example(text, label == "spam", "file") for label, text in messages(100)]
+    hidden = training.hide_in_ham(examples)
+    assert len(hidden) == 25
+    assert all(example.is_spam and example.text.startswith("WIN a free") for example in hidden)
+    assert all(example.text.count("shall we take") == 3 for example in hidden)
 
 
 def test_a_new_version_is_served_only_when_asked(flask, models, labelled):
@@ -109,7 +129,7 @@ def test_both_formats_load_and_agree(flask, models, labelled, client):
 
 
 def test_saving_changes_nothing_and_what_is_loaded_is_the_same(labelled):
-    fitted = training.train([datasets.read_labelled(labelled)]).pipeline["features"]
+    fitted = training.train([data.read_labelled(labelled)]).pipeline["features"]
     terms = dict(fitted.vocabulary_)
     loaded = pickle.loads(pickle.dumps(fitted))
     assert loaded.vocabulary_ == fitted.vocabulary_ == terms
@@ -126,7 +146,7 @@ def test_training_on_other_messages_says_how_much_changed(flask, models, labelle
 
 
 @pytest.mark.parametrize(
-    "form", ["header", "kaggle", "numbers", "tsv", "uci", "gzip", "latin-1", "options", "bom", "blank"]
+    "form", ["header", "kaggle", "numbers", "tsv", "uci", "gzip", "cp1252", "options", "bom", "blank"]
 )
 def test_every_usual_form_of_file_is_read(flask, models, tmp_path, form):
     rows = messages(200)
@@ -140,17 +160,17 @@ def test_every_usual_form_of_file_is_read(flask, models, tmp_path, form):
         "tsv": "label\ttext\n" + tab,
         "uci": tab.replace("shall we", 'shall "we'),  # quotation marks there belong to the message
         "gzip": "label,text\n" + comma,
-        "latin-1": "label,text\n" + comma.replace("call", "£ call"),
+        "cp1252": "label,text\n" + comma.replace("call", "€ call"),
         "options": "Kind,Body\n" + comma,
         "bom": "\ufefflabel,text\n" + comma,
         "blank": "\n\nlabel,text\n" + comma,
-    }[form].encode("latin-1" if form == "latin-1" else "utf-8")
+    }[form].encode("cp1252" if form == "cp1252" else "utf-8")
     path.write_bytes(gzip.compress(content) if form == "gzip" else content)
     options = ["--label-column", "Kind", "--text-column", "Body"] if form == "options" else []
     result = flask("train", path, *options)
     assert result.exit_code == 0, result.output
     assert trained(models)[0]["messages"] == {"messages": 200, "spam": 100, "ham": 100, "copies_dropped": 0}
-    assert ("Latin-1" in result.stderr) == (form == "latin-1")
+    assert ("Windows-1252" in result.stderr) == (form == "cp1252")
 
 
 def test_copies_are_dropped_before_the_split(flask, models, tmp_path):
@@ -158,12 +178,12 @@ def test_copies_are_dropped_before_the_split(flask, models, tmp_path):
     copies = [row.upper().replace("SPAM,", "spam,").replace("HAM,", "ham,") for row in rows]
     path = tmp_path / "twice.csv"
     path.write_text("\n".join(["label,text", *rows, *copies, *[row.replace("!!!", " . ") for row in rows]]))
-    assert "400 copies dropped" in flask("train", path).output
+    assert "200 messages (100 spam), 400 copies dropped." in flask("train", path).output
 
 
 def test_the_split_is_that_of_the_published_rule():
-    examples = [datasets.Example(text, False, "") for _, text in messages(100)]
-    training_part, held_out = datasets.split(examples)
+    examples = [data.Example(text, False, "") for _, text in messages(100)]
+    training_part, held_out = data.split(examples)
     for part, buckets in [(training_part, range(6)), (held_out, range(6, 10))]:
         for example in part:
             normalised = " ".join(re.sub(r"\d", "0", example.text.lower()).split())
@@ -215,17 +235,18 @@ def test_figures_are_also_given_by_source_and_for_files_never_trained_on(flask, 
     [
         ("", "is empty"),
         ("label,text\n", "Too few messages"),
-        ("label,text\nspam,win\nmaybe,hello\n", "line 3: label 'maybe'"),
-        ('label,text\nspam,"two\nlines"\nperhaps,hello\n', "line 4: label 'perhaps'"),
-        ("label,text\nspam\n", "line 2: has 1 columns"),
-        ("colour,size\nred,7\n", "no column label or v1"),
         (
-            "label,body\nspam,win\n",
-            "no column text or v2 or content or message among label, body; name it with --text-column",
+            "label,text\nspam,win\nham,so\nmaybe,hello\n",
+            "line 4: label 'maybe' is unknown. The labels are spam 1, ham 1",
         ),
+        ('label,text\nham,x\nspam,"two\nlines"\nperhaps,hello\n', "line 5: label 'perhaps'"),
+        ("label,text\nspam\n", "line 2: The row has 1 fields where the header has 2"),
+        ("colour,size\nred,7\n", "no column text or message"),
+        ("label,words\nspam,win\n", "among label, words; name it with --text-column"),
+        ("text,kind\nwin,spam\n", "among text, kind; name it with --label-column"),
         (
             "label,text\n" + "".join(f"spam,{text}\n" for label, text in messages(200) if label == "spam"),
-            "0 labelled ham",
+            "the training part has 0 ham and 58 spam, the held-out part 0 ham and 42 spam",
         ),
         ("label,text\n" + "".join(f'{label},"{text}"\n' for label, text in messages(20)), "Too few messages"),
         (b"\x1f\x8b\x08 broken", "gzip"),
@@ -243,7 +264,7 @@ def test_data_that_cannot_be_used_gets_one_clear_line_and_leaves_nothing_behind(
 
 
 def test_a_missing_file_is_named(flask):
-    assert "/nonexistent.csv: No such file" in refused(flask("train", "/nonexistent.csv"))
+    assert "/nonexistent.csv cannot be read: No such file" in refused(flask("train", "/nonexistent.csv"))
 
 
 def test_a_training_that_breaks_off_leaves_no_half_written_version(flask, models, labelled, monkeypatch):
@@ -277,7 +298,37 @@ def test_evaluate_measures_the_current_model(flask, labelled):
 
 def test_evaluate_says_when_the_model_was_trained_on_the_file(flask, models, labelled):
     flask("train", labelled, "--use")
-    assert "says nothing about new messages" in flask("evaluate", labelled).stderr
+    labelled.with_name("saved again.tsv").write_text(
+        "label\ttext\n" + "".join(f"{a}\t{b} \n" for a, b in messages(220))
+    )
+    for name, count, of in ((labelled, 200, 200), (labelled.with_name("saved again.tsv"), 200, 220)):
+        result = flask("evaluate", name)
+        assert f"has learnt {count} of these {of} messages" in result.stderr
+
+
+def test_labels_the_wrong_way_round_are_said_loudly(flask, models, tmp_path):
+    path = tmp_path / "inverted.csv"
+    path.write_text("label,text\n" + "".join(f'{int(label == "ham")},"{text}"\n' for label, text in messages(200)))
+    told = flask("train", path)
+    assert "WARNING: nearly all verdicts are the opposite." in told.stderr
+    assert "--labels spam,ham" in told.stderr
+    assert "WARNING" in flask("evaluate", path).stderr
+    for words in (["evaluate", path], ["train", path, "--use"]):
+        told = flask(*words, "--labels", "spam,ham")
+        assert told.exit_code == 0, told.output
+        assert "WARNING" not in told.stderr
+    assert trained(models)[0]["data"][0]["zero_is_spam"] is True
+    assert flask("predict", SPAM).output.startswith("spam")
+
+
+def test_train_and_evaluate_say_the_same_of_copies_with_both_labels(flask, models, labelled):
+    with labelled.open("a") as file:
+        file.writelines(f'spam,"{text}"\n' for label, text in messages(20) if label == "ham")
+    for command in ("evaluate", "train"):
+        said = flask(command, labelled).output
+        assert (
+            "200 messages (100 spam), 10 copies dropped, 10 of them with the other label: the first one counts." in said
+        )
 
 
 def test_evaluate_without_a_message_says_so(flask, tmp_path):
@@ -298,15 +349,15 @@ def test_predict_refuses_a_blank_text(flask):
 
 
 def test_a_file_that_is_itself_a_training_part_is_split_all_the_same(flask, models, tmp_path):
-    rows = [datasets.Example(text, label == "spam", "") for label, text in messages(400)]
-    training_part, _ = datasets.split(rows)
+    rows = [data.Example(text, label == "spam", "") for label, text in messages(400)]
+    training_part, _ = data.split(rows)
     path = tmp_path / "training-part.csv"
     lines = [f'{"spam" if example.is_spam else "ham"},"{example.text}"\n' for example in training_part]
     path.write_text("label,text\n" + "".join(lines))
-    again, held_out = datasets.split(training_part)
+    again, held_out = data.split(training_part)
     assert 0.25 < len(held_out) / len(training_part) < 0.55
     assert sorted(again + held_out) == sorted(training_part)
-    assert datasets.split([example._replace(part="train") for example in rows])[1]
+    assert data.split([example._replace(part="train") for example in rows])[1]
     result = flask("train", path)
     assert result.exit_code == 0, result.output
     assert "held-out: " in result.output

@@ -14,7 +14,7 @@ import sys
 
 from clients import wait_until
 
-SERVER = re.compile(r"\bflask (--app \S+ )?run\b|\bgunicorn\b.*\bapp\b|-m webapp\b|^make run\b")
+SERVER = re.compile(r"\bflask (--app \S+ )?run\b|\bgunicorn\b.*\bapp\b|-m webapp\b")
 
 
 def blocks(document, language):
@@ -22,12 +22,19 @@ def blocks(document, language):
     return re.findall(rf"^```{language}\n(.*?)^```$", document.read_text(), re.DOTALL | re.MULTILINE)
 
 
-def commands(document):
-    """Yield (command, output) for each "$ " in the document; the output is without its last line end."""
-    for block in blocks(document, "console"):
+def steps(document):
+    """Yield ("run", command, output) for each "$ ", and ("do", words, "") for each `<!-- test: words -->`.
+
+    The latter is what a reader does in a browser. The output is without its last line end.
+    """
+    for block, words in re.findall(
+        r"^```console\n(.*?)^```$|^<!-- test: (.*?) -->$", document.read_text(), re.DOTALL | re.MULTILINE
+    ):
+        if words:
+            yield "do", words, ""
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             command, _, output = part.replace("\\\n", "").partition("\n")
-            yield command, output.rstrip("\n")
+            yield "run", command, output.rstrip("\n")
 
 
 def matches(expected, actual):
@@ -39,22 +46,29 @@ def matches(expected, actual):
 class Terminal:
     """A folder in which commands run one after the other, with at most one server in the background."""
 
-    def __init__(self, folder, **environment):
+    def __init__(self, folder, shown_port="5000", **environment):
         self.folder = folder
-        self.environment = {**os.environ, **environment}
+        self._shown_port = shown_port  # the one in the document
         self._log = folder / "server.txt"
         self._server = None
         with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+            self.port = str(probe.getsockname()[1])
+        ports = {"PORT": self.port, "FLASK_RUN_PORT": self.port}
+        self.environment = {**os.environ, **ports, **environment}
 
     def run(self, command):
         """Run a command and return what it prints; start a server and return what it prints until it listens."""
-        command = command.replace(":5000", f":{self.port}").replace("run --port 5000", f"run --port {self.port}")
+        command = command.replace(self._shown_port, self.port)
         if command.startswith("cd "):
             self.folder = self.folder / command[3:]
             return ""
         if command == "python3 -m venv .venv":  # the tests' own takes its place
             (self.folder / ".venv").symlink_to(sys.prefix)
+            return ""
+        command = re.sub(r"\bmake run$", ".venv/bin/python -m webapp", command)  # what it does, once all is installed
+        command = re.sub(r"^make demo$", ".venv/bin/flask demo", command)
+        if assignment := re.match(r"([A-Z]+)=\$\(.*\)$", command):
+            self.environment[assignment[1]] = self.run(f'{{ {command}; }} 2>/dev/null; echo "${assignment[1]}"').strip()
             return ""
         if SERVER.search(command):
             return self._start(command)
@@ -69,15 +83,15 @@ class Terminal:
             text=True,
             timeout=300,
         )
-        return done.stdout.replace(f":{self.port}", ":5000")
+        return done.stdout.replace(self.port, self._shown_port)
 
     def _start(self, command):
         self.stop()
         with self._log.open("w") as log:
             self._server = subprocess.Popen(
-                ["/bin/bash", "-c", f"exec {command}"],
+                ["/bin/bash", "-c", command],
                 cwd=self.folder,
-                env=self.environment | {"FLASK_RUN_PORT": str(self.port), "PORT": str(self.port)},
+                env=self.environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -86,7 +100,7 @@ class Terminal:
         def ready_or_gone():
             if self._server.poll() is not None:
                 return True
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            with socket.create_connection(("127.0.0.1", int(self.port)), timeout=1):
                 return True
 
         wait_until(ready_or_gone, 120, self._log.read_text)

@@ -13,7 +13,7 @@ from webapp.log.tables import Row, TermContribution, predictions
 from webapp.log.writer import AlreadyStored, LogWriter
 from webapp.model.labels import Labels
 from webapp.model.registry import ModelRegistry
-from webapp.model.spam_model import Score, SpamModel
+from webapp.model.scoring import Score, SpamModel
 
 EXPLAINED_TERMS = 10  # more would not explain more
 ANSWERED = ("id", "label", "spam_probability", "threshold", "model_version", "explanation", "latency_ms")

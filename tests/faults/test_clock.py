@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import sqlalchemy as sa
 from conftest import HAM, PASSWORD, SPAM
+from repetitions import of_a_kind
 
 from webapp.extras.monitor.rollups import count_predictions
 from webapp.log.ids import moment_of
@@ -54,8 +55,8 @@ def predict(app, times=40):
         return [answer.json["id"] for answer in answers]
 
 
-@pytest.mark.databases("sqlite", "postgresql")
-@pytest.mark.parametrize("back", [90, 3 * HOUR, 400 * 24 * HOUR], ids=["a minute", "hours", "a year"])
+@pytest.mark.databases(*of_a_kind("sqlite", "postgresql"))
+@pytest.mark.parametrize("back", of_a_kind(3 * HOUR, 90, 400 * 24 * HOUR))
 def test_after_a_clock_was_set_back_every_row_is_there_once_and_counted_once(app, client, clock, back):
     engine = app.extensions["engine"]
     client.post("/login", data={"password": PASSWORD})

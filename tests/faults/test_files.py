@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 from clients import Load, assert_answered_means_stored, wait_until
 from conftest import HAM
+from repetitions import of_a_kind
 
 
 def answers(server, text=HAM):
@@ -24,7 +25,7 @@ def log(server):
     return server.instance_folder / "log.db"
 
 
-@pytest.mark.parametrize("lost", [[""], ["-wal"], ["", "-wal", "-shm"]], ids=str)
+@pytest.mark.parametrize("lost", of_a_kind(["-wal"], [""], ["", "-wal", "-shm"]), ids=str)
 def test_a_deleted_file_is_noticed_at_the_next_request_and_never_begun_anew(server, log, lost):
     with Load(server.port) as load:
         load.wait_for(50)
@@ -81,7 +82,7 @@ def test_a_replaced_file_is_not_written_to(server, log):
     assert f"{log} was deleted, moved or replaced" in server.output()
 
 
-@pytest.mark.parametrize("how", ["overwritten", "emptied"])
+@pytest.mark.parametrize("how", of_a_kind("overwritten", "emptied"))
 def test_a_damaged_file_is_said_and_not_started_with(server, log, how):
     with Load(server.port) as load:
         load.wait_for(50)

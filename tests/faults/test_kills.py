@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from clients import Load, assert_answered_means_stored, wait_until
-from repetitions import REPETITIONS
+from repetitions import REPETITIONS, of_a_kind
 
 MASTER_NOTICED_S = 60  # a worker looks every second whether its master lives; a loaded machine takes longer
 
@@ -43,8 +43,8 @@ def strike(server, whom):
         wait_until(lambda: len(set(server.workers()) - set(workers)) > 0)
 
 
-@pytest.mark.databases("sqlite", "postgresql")
-@pytest.mark.parametrize("whom", ["a worker", "all workers", "the master", "all"])
+@pytest.mark.databases(*of_a_kind("sqlite", "postgresql"))
+@pytest.mark.parametrize("whom", of_a_kind("all workers", "a worker", "the master", "all"))
 def test_sigkill_under_load_loses_nothing_that_was_answered(server, whom):
     answered = cut_off = 0
     for _ in range(REPETITIONS):

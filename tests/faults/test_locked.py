@@ -7,7 +7,7 @@ import time
 import pytest
 from clients import Load, assert_answered_means_stored, wait_until
 from conftest import HAM
-from repetitions import LONG
+from repetitions import of_a_kind
 
 from webapp.log.database import BUSY_TIMEOUT_S
 
@@ -24,7 +24,7 @@ def locked(server, how):
         other.execute("ROLLBACK")
 
 
-@pytest.mark.parametrize("how", ["IMMEDIATE", "EXCLUSIVE"] if LONG else ["EXCLUSIVE"])
+@pytest.mark.parametrize("how", of_a_kind("EXCLUSIVE", "IMMEDIATE"))
 def test_a_log_that_is_locked_for_ten_seconds(server, how):
     with Load(server.port) as load:
         load.wait_for(20)

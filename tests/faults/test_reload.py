@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from clients import Load, assert_answered_means_stored, wait_until
 from conftest import Server
-from repetitions import REPETITIONS
+from repetitions import REPETITIONS, of_a_kind
 
 TIMES = -(-REPETITIONS // 6)  # of each of the six ways below, so as often as the others together
 GUNICORN = str(Path(sys.executable).with_name("gunicorn"))
@@ -21,7 +21,7 @@ def children(pid):
     return []
 
 
-@pytest.fixture(params=["python -m webapp", "gunicorn wsgi:app", "python -m gunicorn"])
+@pytest.fixture(params=of_a_kind("python -m webapp", "gunicorn wsgi:app", "python -m gunicorn"))
 def started(request, tmp_path):
     """A server, started in each way that there is."""
     command = {"gunicorn wsgi:app": [GUNICORN, "wsgi:app"], "python -m gunicorn": [sys.executable, "-m", "gunicorn"]}
@@ -61,7 +61,7 @@ def stopped(pid):
     return True
 
 
-@pytest.mark.parametrize("keep_alive", [False, True], ids=["new connections", "kept-alive connections"])
+@pytest.mark.parametrize("keep_alive", of_a_kind(True, False))
 def test_reloads_under_load_fail_no_request(started, keep_alive):
     server, masters = started
     with Load(server.port, keep_alive=keep_alive) as load:

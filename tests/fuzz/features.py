@@ -21,24 +21,24 @@ sys.path.insert(0, str(ROOT))
 
 with atheris.instrument_imports(include=["webapp.model", "webapp.web.explanation"]):
     from webapp.model.features import term_values
-    from webapp.model.reading import read_message, token_spans
+    from webapp.model.tokenizer import token_spans, tokenize
     from webapp.web.explanation import mark
 
 
 def check(text):
     """Raise AssertionError, or whatever the code raises, if it does not do its duty on a text."""
-    message = read_message(text)
-    assert all(message.tokens), "an empty token"
+    message = tokenize(text)
+    assert all(message), "an empty token"
     values = term_values(text)
     assert all(math.isfinite(value) and value >= 0 for value in values.values())
-    assert values.keys() >= {*message.tokens, *message.facts}
+    assert values.keys() >= set(message)
     before = 0
     for start, end, tokens in token_spans(text):
         assert 0 <= start < end <= len(text)
         assert start >= before
         assert tokens
         before = start
-    explanation = [{"term": token, "contribution": 1.0} for token in message.tokens]
+    explanation = [{"term": token, "contribution": 1.0} for token in message]
     assert "".join(piece.text for piece in mark(text, explanation)) == text
 
 

@@ -16,7 +16,7 @@ from webapp.inference import Inference
 from webapp.model.labels import Labels
 
 DESCRIPTION = (
-    "Is a message spam or ham? Every prediction is stored in the log before it is answered. "
+    "Every prediction is stored in the log before it is answered. "
     "Errors have one shape, application/problem+json (RFC 9457), also where there is nothing at an address (404) or it "
     "does not know the method (405)."
 )
@@ -76,7 +76,7 @@ def page() -> str:
 def _document() -> dict[str, Any]:
     document: dict[str, Any] = current_app.api_doc  # type: ignore[attr-defined]
     ham, spam = _labels()
-    description = f"{_labels().sentence(DESCRIPTION)} The labels of the served model are {ham} and {spam}."
+    description = f"Is a message {ham} or {spam}? These are the labels of the served model. {DESCRIPTION}"
     document = _in_words(document, _labels())
     for methods in document["paths"].values():
         for operation in methods.values():
@@ -114,7 +114,7 @@ def _operations(document: dict[str, Any]) -> Iterator[Operation]:
                 id=operation["operationId"],
                 method=method.upper(),
                 path=path,
-                summary=_labels().sentence(operation["summary"]),
+                summary=operation["summary"],
                 description=operation["description"],
                 needs_key=bool(operation["security"]),
                 parameters=[(item["name"], item["in"], item["required"]) for item in operation.get("parameters", [])],

@@ -52,7 +52,7 @@ def read_json() -> None:
 def refuse(error: ValidationError) -> NoReturn:
     """Turn pydantic's findings into ours."""
     errors = [
-        {"field": _path(item["loc"])[:100], "message": item["msg"]}
+        {"field": _path(item["loc"])[:100], "message": item["msg"].partition(", not ")[0]}  # of how many, are endless
         for item in error.errors(include_url=False, include_input=False)
     ]
     shown = "; ".join(f"{item['field']}: {item['message']}" for item in errors[:3])
@@ -64,7 +64,11 @@ def _path(location: tuple[int | str, ...]) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
 
 
-@blueprint.post("/predict", summary="Is this message spam or ham?", responses=responses(Prediction, *WITH_BODY))
+@blueprint.post(
+    "/predict",
+    summary="Say what a message is, and why",
+    responses=responses(Prediction, *WITH_BODY),
+)
 def predict(body: PredictRequest) -> Response:
     """Score one message. The answer leaves only after it is stored in the log."""
     inference = _inference()

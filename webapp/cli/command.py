@@ -1,12 +1,14 @@
 """What all commands have in common: the app's parts, and one clear line when something cannot be used."""
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import click
 from flask import current_app
 from flask.cli import AppGroup
 
-from webapp.errors import HamletError
+from webapp.errors import BadData, HamletError
 from webapp.inference import Inference
 
 INTERRUPTED = 130  # the exit code after Ctrl-C, as shells have it
@@ -33,3 +35,13 @@ class ClearGroup(AppGroup):
 def current_inference() -> Inference:
     inference: Inference = current_app.extensions["inference"]
     return inference
+
+
+def check_folder(folder: Path) -> None:
+    """Raise BadData now, not after the training, if the result could not be saved."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise BadData(f"{folder} cannot be written to ({error.strerror})") from error

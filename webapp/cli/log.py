@@ -18,16 +18,17 @@ log = ClearGroup("log", help="Take predictions out of the log, or away.")
     "--since", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]), help="Only predictions from this time (UTC) on."
 )
 @click.option("--format", "file_format", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
-def export_log(since: dt.datetime | None, file_format: str) -> None:
+@click.option("--bom", is_flag=True, help="Begin the CSV with a byte-order mark, without which Excel garbles accents.")
+def export_log(since: dt.datetime | None, file_format: str, bom: bool) -> None:
     """Write the logged predictions to standard output, oldest first.
 
-    In CSV a text that a spreadsheet would run as a formula has a ' before it; jsonl holds each text as it was.
+    In CSV a text that a spreadsheet would run as a formula has a ' before it; jsonl holds each value as it is stored.
     """
     from webapp.log.export import export
 
     since = since and since.replace(tzinfo=dt.UTC)
     words = current_inference().registry.labels()._asdict()
-    export(current_app.extensions["engine"], sys.stdout, file_format, since, words)
+    export(current_app.extensions["engine"], sys.stdout, file_format, since, words, bom)
 
 
 @log.command("purge")

@@ -1,10 +1,13 @@
 """flask predict."""
 
+import sys
+
 import click
 from flask.cli import with_appcontext
 
 from webapp.cli.command import Clear, current_inference
 from webapp.errors import BadData, InvalidInput
+from webapp.model.lines import Source
 
 
 @click.command(cls=Clear)
@@ -15,13 +18,16 @@ def predict(text: str) -> None:
     if text != "-":
         _print_prediction(text)
         return
-    lines = click.open_file("-", encoding="utf-8", errors="surrogateescape")  # what is no UTF-8 is refused
-    for number, line in enumerate(lines, start=1):
+    source = Source(sys.stdin.buffer)
+    lines = source.lines()
+    for line in iter(lines.next, ""):
         if line.strip():
             try:
-                _print_prediction(line.rstrip("\n"))
+                _print_prediction(line.rstrip("\r\n"))
             except InvalidInput as error:
-                raise BadData(f"line {number}: {error} The lines before it were done.") from error
+                raise BadData(f"line {lines.number}: {error} The lines before it were done.") from error
+    for notice in lines.notice():
+        click.echo(notice, err=True)
 
 
 def _print_prediction(text: str) -> None:

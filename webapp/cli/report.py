@@ -3,24 +3,27 @@
 import click
 
 from webapp.model.evaluation import Metrics
-from webapp.model.labels import Labels
+from webapp.model.labels import SPAM_OR_HAM, Labels
 
-METRIC_NAMES = {
-    "accuracy": "accuracy",
-    "recall": "spam caught",
-    "false_positive_rate": "ham blocked",
-    "precision": "precision",
-    "mcc": "MCC",
-    "roc_auc": "ROC-AUC",
-    "brier": "Brier score",
-}
+
+def metric_names(labels: Labels) -> dict[str, str]:
+    """Return what people call each metric of a model with these labels."""
+    return {
+        "accuracy": "accuracy",
+        "recall": f"{labels.spam} caught",
+        "false_positive_rate": "ham blocked" if labels == SPAM_OR_HAM else f"{labels.ham} called {labels.spam}",
+        "precision": "precision",
+        "mcc": "MCC",
+        "roc_auc": "ROC-AUC",
+        "brier": "Brier score",
+    }
 
 
 def print_report(name: str, metrics: Metrics, labels: Labels) -> None:
     """Print what was measured of a model."""
     ham, spam = labels
     click.echo(f"\n{name}: {metrics.messages:,} messages, {metrics.spam:,} {spam}")
-    names = {key: labels.sentence(name) for key, name in METRIC_NAMES.items()}
+    names = metric_names(labels)
     wide = max(12, *map(len, names.values()))
     for key, shown in names.items():
         if getattr(metrics, key).value is not None:

@@ -2,15 +2,16 @@
 
 import datetime as dt
 import re
-import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import click
+from flask import current_app
 from flask.cli import with_appcontext
 
-from webapp.cli.command import Clear, current_inference
+from webapp.cli.command import Clear, check_folder, current_inference
 from webapp.cli.models import who
 from webapp.cli.report import print_report
 from webapp.config import FLASK
@@ -21,31 +22,39 @@ from webapp.model.labels import SPAM_OR_HAM, Labels, read_labels
 from webapp.model.registry import ModelRegistry
 
 DATA_OPTIONS = (
-    click.option("--text-column", help="The column with the messages, where it is not text, v2, content or message."),
-    click.option("--label-column", help="The column with the labels, where it is not label, v1, class or category."),
+    click.option("--text-column", help="The column with the messages, where it has no usual name such as text."),
+    click.option("--label-column", help="The column with the labels, where it has no usual name such as label."),
+    click.option(
+        "--labels",
+        "words",
+        metavar="NEGATIVE,POSITIVE",
+        help="The two labels in the files, the one that is looked for last, such as normal,urgent; 0 and 1 may stand "
+        "for them. By default ham,spam. With spam,ham they are these two, but 0 is spam and 1 is ham.",
+    ),
 )
+OPPOSITE = 0.9  # of the verdicts that differ: no two spam models disagree so much, but for what they call spam
 
 
-def _data_options(command: Any) -> Any:
-    for option in DATA_OPTIONS:
+def data_options(command: Any) -> Any:
+    """Add the options that say how labelled files are to be read."""
+    for option in reversed(DATA_OPTIONS):
         command = option(command)
     return command
 
 
-def _read(
+def read_files(
     files: Iterable[str],
     text_column: str | None,
     label_column: str | None,
-    licences: dict[str, str],
-    labels: Labels | None,
+    labels: Sequence[str] | None,
+    licences: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Any]:
-    """Read files that are all labelled with the given words, or else with those of the first."""
-    from webapp.model.datasets import read_labelled
+    """Read labelled files, and say what was taken, cut and left out; raises BadData."""
+    from webapp.model.data import read_labelled
 
     datasets = []
     for file in files:
         dataset = read_labelled(Path(file), text_column, label_column, labels)
-        labels = dataset.labels
         dataset.licence = next(
             (licence for start, licence in licences.items() if dataset.name.startswith(start)), dataset.licence
         )
@@ -57,7 +66,7 @@ def _read(
 
 @click.command(cls=Clear)
 @click.argument("files", nargs=-1, required=True)
-@_data_options
+@data_options
 @click.option(
     "--test",
     "tests",
@@ -75,16 +84,10 @@ def _read(
     "--weight", "weights", multiple=True, metavar="SOURCE=NUMBER", help="How much a message of a source counts; else 1."
 )
 @click.option(
-    "--labels",
-    "words",
-    metavar="NEGATIVE,POSITIVE",
-    help="The two labels in the files, the one that is looked for last, such as normal,urgent; 0 and 1 may stand for "
-    "them. By default ham,spam, or the two that are found, if one is called normal, ok, no or the like.",
-)
-@click.option(
     "--pipeline",
-    metavar="MODULE:FUNCTION",
-    help="Your own recipe: a function that returns an unfitted scikit-learn Pipeline. See docs/own_model.md.",
+    metavar="MODULE:NAME",
+    help="Your own recipe: an unfitted scikit-learn Pipeline or GridSearchCV, or a function that returns one. See "
+    "docs/own_model.md.",
 )
 @click.option(
     "--threshold",
@@ -95,7 +98,17 @@ def _read(
     "lower catches more spam.",
 )
 @click.option(
-    "--format", "file_format", type=click.Choice(list(artifact.MODEL_FILES)), default="joblib", show_default=True
+    "--with-reviews",
+    is_flag=True,
+    help="Learn what people said of logged messages, too; three in ten are kept apart to measure on.",
+)
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(list(artifact.MODEL_FILES)),
+    default="joblib",
+    show_default=True,
+    help="Of the model file. One of skops runs no code when it is loaded. See docs/model_files.md.",
 )
 @click.option("--use", "use_now", is_flag=True, help="Serve the new version at once.")
 @with_appcontext
@@ -109,11 +122,13 @@ def train(
     words: str | None,
     pipeline: str | None,
     threshold: float,
+    with_reviews: bool,
     file_format: str,
     use_now: bool,
 ) -> None:
     """Train a new version of the model on labelled FILES (CSV or TSV, plain or gzip'd)."""
     from webapp.model import training
+    from webapp.model.data import drop_copies, summary
     from webapp.model.recipe import fit_with
 
     for item in licences:
@@ -127,25 +142,34 @@ def train(
             raise BadData(f"--weight {item}: write it as SOURCE=NUMBER, such as spamassassin=0.5")
         by_source[source] = float(number)
     check_folder(current_inference().registry.folder)
-    datasets = _read(files, text_column, label_column, by_name, read_labels(words) if words else None)
+    if file_format == "skops":
+        artifact.skops_io()  # now, and not after the training
+    given = read_labels(words) if words else None
+    datasets = read_files(files, text_column, label_column, given, by_name)
     labels = datasets[0].labels
-    unseen = _read(tests, text_column, label_column, by_name, labels)
+    unseen = read_files(tests, text_column, label_column, given, by_name)
     fit = fit_with(pipeline) if pipeline else training.fit
+    note_learnt: Callable[[str], None] = lambda version: None  # noqa: E731
+    if with_reviews:
+        reviews, note_learnt = _reviews(labels)
+        datasets.insert(0, reviews)  # first, as what people say of a message counts, not its copy in a file
+        if not pipeline:
+            by_source.setdefault(reviews.name, training.REVIEW_WEIGHT)
     if labels != SPAM_OR_HAM:
         click.echo(f"The labels are {labels.ham} and {labels.spam}; {labels.spam} is the one that is looked for.")
-    with click.progressbar(length=6 + len(unseen), label="Training", item_show_func=lambda step: step or "") as bar:
+    with click.progressbar(length=7 + len(unseen), label="Training", item_show_func=lambda step: step or "") as bar:
         result = training.train(datasets, unseen, by_source, threshold, lambda step: bar.update(1, step), fit)
     card = result.card.model_copy(update={"pipeline": pipeline})
-    messages = card.messages
-    click.echo(
-        f"{messages.messages:,} messages ({messages.spam:,} {labels.spam}), {messages.copies_dropped:,} copies dropped."
-    )
+    examples = [example for dataset in datasets for example in dataset.examples]
+    click.echo(summary(examples, drop_copies(examples), labels))
     for name, metrics in card.metrics.items():
         print_report(name.replace("_", "-"), metrics, labels)
 
     registry = current_inference().registry
     now = dt.datetime.now(dt.UTC)
-    version = artifact.save(registry.folder, result.pipeline, card, file_format, now, result.reference)
+    version = artifact.save(
+        registry.folder, result.pipeline, card, file_format, now, result.learnt, announce=note_learnt
+    )
     click.echo(f"\nSaved {registry.folder / version}")
     _compare_with_current(registry, version, [example.text for example in result.held_out])
     if use_now or not (registry.folder / "current").exists():
@@ -155,14 +179,14 @@ def train(
         click.echo(f"To serve it: {FLASK} models use {version}")
 
 
-def check_folder(folder: Path) -> None:
-    """Raise BadData now, not after the training, if the result could not be saved."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise BadData(f"{folder} cannot be written to ({error.strerror})") from error
+def _reviews(labels: Labels) -> tuple[Any, Callable[[str], None]]:
+    """Return the reviewed messages, and what notes which version has learnt them; raises BadData."""
+    reviews_to_learn = current_app.extensions.get("reviews_to_learn")  # of an extra
+    if reviews_to_learn:
+        reviews, note_learnt = reviews_to_learn(labels)
+        if reviews.examples:
+            return reviews, note_learnt
+    raise BadData("--with-reviews: nobody has reviewed a message yet whose text is in the log. See the page Review.")
 
 
 def _compare_with_current(registry: ModelRegistry, version: str, texts: list[str]) -> None:
@@ -183,23 +207,53 @@ def _compare_with_current(registry: ModelRegistry, version: str, texts: list[str
             f"Compared with {current.version}, which is served now, {differ} of {len(texts):,} "
             f"held-out verdicts differ; the largest difference in probability is {largest:.2g}."
         )
+        if differ > OPPOSITE * len(texts):
+            warn_opposite()
 
 
 @click.command(cls=Clear)
 @click.argument("files", nargs=-1, required=True)
-@_data_options
+@data_options
 @with_appcontext
-def evaluate(files: tuple[str, ...], text_column: str | None, label_column: str | None) -> None:
+def evaluate(files: tuple[str, ...], text_column: str | None, label_column: str | None, words: str | None) -> None:
     """Measure the current model on labelled FILES."""
     from webapp.model import training
+    from webapp.model.data import drop_copies, summary
 
     registry = current_inference().registry
     model = registry.current()
-    datasets = _read(files, text_column, label_column, {}, model.labels)
-    trained_on = {file.sha256 for file in read_card(registry.folder, model.version).data}
-    for dataset in datasets:
-        if dataset.sha256 in trained_on:
-            click.echo(
-                f"Notice: the model was trained on {dataset.name}, so this says nothing about new messages.", err=True
-            )
-    print_report(f"model {model.version}", training.evaluate(model, datasets), model.labels)
+    datasets = read_files(files, text_column, label_column, read_labels(words) if words else model.labels)
+    examples = [example for dataset in datasets for example in dataset.examples]
+    kept = drop_copies(examples)
+    click.echo(summary(examples, kept, model.labels))
+    say_learnt(registry, model.version, datasets, [example.text for example in kept])
+    report = training.evaluate(model, datasets)
+    print_report(f"model {model.version}", report, model.labels)
+    if len(kept) > 1 and (report.accuracy.value or 0) < 1 - OPPOSITE:
+        warn_opposite()
+
+
+def warn_opposite() -> None:
+    """Say loudly that the files seem to have the two labels exchanged."""
+    click.secho(
+        "WARNING: nearly all verdicts are the opposite. Does 0 mean spam and 1 ham in your files? Then say so with "
+        "--labels spam,ham.",
+        err=True,
+        bold=True,
+    )
+
+
+def say_learnt(registry: ModelRegistry, version: str, datasets: Sequence[Any], texts: Sequence[str]) -> None:
+    """Say how many of the texts of labelled files a version has learnt, whatever the files are called now."""
+    from webapp.model.data import are_known
+
+    trained_on = {file.sha256 for file in read_card(registry.folder, version).data}
+    known = sum(are_known(texts, artifact.read_learnt(registry.folder, version)))
+    if not known:  # versions made before texts were noted know their files
+        known = sum(len(dataset.examples) for dataset in datasets if dataset.sha256 in trained_on)
+    if known:
+        click.echo(
+            f"Notice: {version} has learnt {min(known, len(texts)):,} of these {len(texts):,} messages, "
+            "so this says little about new ones.",
+            err=True,
+        )

@@ -29,26 +29,33 @@ CHUNK_ROWS = 10_000  # so that memory stays the same, however long the log is
 
 
 def export(
-    engine: sa.Engine, file: TextIO, file_format: str, since: dt.datetime | None, words: Mapping[str, str]
+    engine: sa.Engine,
+    file: TextIO,
+    file_format: str,
+    since: dt.datetime | None,
+    words: Mapping[str, str],
+    bom: bool = False,
 ) -> int:
     """Write the predictions made at or after `since`, oldest first, as "csv" or "jsonl"; return how many.
 
     `words` says what people call each label. CSV is what spreadsheets open: a text that would be a formula there gets
-    a ' before it. JSON Lines hold each text as it was.
+    a ' before it, and with a byte-order mark Excel takes it for UTF-8. JSON Lines hold each value as it is stored.
     """
     count = 0
     if file_format == "csv":
+        file.write("\ufeff" if bom else "")
         pd.DataFrame(columns=COLUMNS).to_csv(file, index=False, quoting=QUOTING)
     for frame in _read_chunks(engine, since):
         for column in ("label", "challenger_label"):
-            frame[column] = frame[column].map(words, na_action="ignore")
+            frame[column] = [words.get(label, label) for label in frame[column]]
         if file_format == "csv":
-            frame["explanation"] = frame["explanation"].map(json.dumps)
+            frame["explanation"] = frame["explanation"].map(json.dumps, na_action="ignore")
             for column in TEXTS:
                 frame[column] = frame[column].map(_no_formula, na_action="ignore")
             frame.to_csv(file, index=False, header=False, quoting=QUOTING)
         else:
-            frame.to_json(file, orient="records", lines=True, date_format="iso", force_ascii=False)
+            for row in frame.to_dict("records"):  # pandas would round numbers to ten digits, and times to milliseconds
+                file.write(json.dumps(row, default=dt.datetime.isoformat, ensure_ascii=False) + "\n")
         count += len(frame)
     return count
 
@@ -65,7 +72,7 @@ def _read_chunks(engine: sa.Engine, since: dt.datetime | None) -> Iterator[pd.Da
     with engine.connect().execution_options(stream_results=True) as connection:
         result = connection.execute(query)
         for rows in result.partitions(CHUNK_ROWS):
-            yield pd.DataFrame(rows, columns=COLUMNS)
+            yield pd.DataFrame(rows, columns=COLUMNS, dtype=object)  # None stays None
 
 
 def purge(engine: sa.Engine, before: dt.datetime, hooks: Sequence[PurgeHook] = ()) -> int:

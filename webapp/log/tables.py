@@ -1,9 +1,11 @@
 """The log's schema, said once: create_tables makes it, and each row goes in and comes out by these columns."""
 
 import datetime as dt
+import json
 from typing import Any, TypedDict
 
 import sqlalchemy as sa
+from pydantic_core import to_json
 
 from webapp.errors import LogUnavailable
 
@@ -30,7 +32,18 @@ class UTCDateTime(sa.TypeDecorator[dt.datetime]):
         return value and value.replace(tzinfo=dt.UTC)
 
 
-JSON = sa.JSON(none_as_null=True)  # None is NULL, not the JSON value null
+class JSONText(sa.TypeDecorator[Any]):
+    """A value kept as JSON in a text column, which every database has and every tool can read."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
+        return None if value is None else to_json(value).decode()
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
+        return None if value is None else json.loads(value)
+
 
 metadata = sa.MetaData()
 # Marks a column that says nothing of the message's words. All others stay empty where HAMLET_STORE_TEXT is false: a
@@ -49,7 +62,7 @@ predictions = sa.Table(
     sa.Column("spam_probability", sa.Double, nullable=False, info=PUBLIC),
     sa.Column("threshold", sa.Double, nullable=False, info=PUBLIC),
     sa.Column("model_version", sa.Text, nullable=False, info=PUBLIC),
-    sa.Column("explanation", JSON),  # a list of TermContribution
+    sa.Column("explanation", JSONText),  # a list of TermContribution
     sa.Column("latency_ms", sa.Double, nullable=False, info=PUBLIC),
     sa.Column("request_id", sa.Text, info=PUBLIC),
     sa.Column("sender_report", sa.Text, info=PUBLIC),  # right, wrong or unsure: what the sender said; not the truth
@@ -91,13 +104,9 @@ reviews = sa.Table(
     sa.Column("reviewer", sa.Text, nullable=False),  # web:SESSION, key:NAME or import
     sa.Column("true_label", sa.Text, nullable=False),  # spam, ham or unsure
     sa.Column("queue", sa.Text, nullable=False),  # why this message was looked at: random, uncertain, reported, ...
-    sa.Column("overruled", sa.Integer, nullable=False),  # 1: somebody settled a disagreement the other way
-    sa.UniqueConstraint("prediction_id", "reviewer"),
 )
+_index("reviews_prediction", reviews.c.prediction_id, reviews.c.id)  # of each prediction the newest counts
 _index("reviews_reviewer", reviews.c.reviewer, reviews.c.id)
-
-# The predictions whose reviewers contradict each other.
-disagreements = sa.Table("disagreements", metadata, sa.Column("prediction_id", sa.String(36), primary_key=True))
 
 # Which record of a file or a stream became which prediction: "stream TOPIC/PARTITION/OFFSET" or "batch RUN/ROW".
 # A key is stored in the transaction that stores its prediction. So whoever does not know how far it came, after a
@@ -107,33 +116,6 @@ idempotency_keys = sa.Table(
     metadata,
     sa.Column("key", sa.Text, primary_key=True),
     sa.Column("prediction_id", sa.String(36), nullable=False),
-)
-
-jobs = sa.Table(  # work that runs outside the web workers: see extras/batch/
-    "jobs",
-    metadata,
-    sa.Column("id", sa.String(36), primary_key=True),
-    sa.Column("created_at", UTCDateTime, nullable=False),
-    sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("arguments", JSON, nullable=False),
-    sa.Column("started_by", sa.Text, nullable=False),  # as reviews.reviewer
-    sa.Column("host", sa.Text, nullable=False),
-    sa.Column("state", sa.Text, nullable=False),  # running, done, failed, cancelled or interrupted
-    sa.Column("claim", sa.String(36)),  # of the process that runs it; NULL until that has started
-    sa.Column("cancel_asked", sa.Integer, nullable=False),
-    sa.Column("beat_at", UTCDateTime, nullable=False),  # when that process last said that it lives
-    sa.Column("progress", sa.Double),  # 0 to 1, NULL where unknown
-    sa.Column("message", sa.Text, nullable=False),  # how far it is, or why it failed
-    sa.Column("finished_at", UTCDateTime),
-    sa.Column("result", JSON),
-)
-# One at a time, over all processes and hosts that share this database.
-sa.Index(
-    "jobs_running",
-    jobs.c.state,
-    unique=True,
-    sqlite_where=jobs.c.state == "running",
-    postgresql_where=jobs.c.state == "running",
 )
 
 switches = (
@@ -166,6 +148,7 @@ samples = sa.Table(
     sa.Column("seed", sa.Integer, nullable=False),
     sa.Column("since", UTCDateTime, nullable=False),
     sa.Column("until", UTCDateTime, nullable=False),
+    sa.Column("rate", sa.Double, nullable=False),  # the share of the predictions of that time that was drawn
 )
 
 sample_members = sa.Table(
@@ -176,14 +159,6 @@ sample_members = sa.Table(
     sa.Column("prediction_id", sa.String(36), nullable=False),
 )
 _index("sample_members_prediction", sample_members.c.prediction_id)
-
-claims = sa.Table(
-    "claims",
-    metadata,
-    sa.Column("prediction_id", sa.String(36), primary_key=True),
-    sa.Column("reviewer", sa.Text, nullable=False),
-    sa.Column("expires_at", UTCDateTime, nullable=False),
-)
 
 hourly_predictions = sa.Table(
     "hourly_predictions",
@@ -196,8 +171,8 @@ hourly_predictions = sa.Table(
     sa.Column("count", sa.Integer, nullable=False),
 )
 
-hourly_failures = sa.Table(
-    "hourly_failures",
+hourly_requests = sa.Table(  # those of form and API that were answered (status 200), and all that failed
+    "hourly_requests",
     metadata,
     sa.Column("hour", UTCDateTime, primary_key=True),
     sa.Column("source", sa.Text, primary_key=True),

@@ -1,30 +1,32 @@
 """Step 2, save: a version of the model is a folder with the model file and its card.
 
-    saved_models/<version>/model.joblib (or model.pkl)    the scikit-learn Pipeline
+    saved_models/<version>/model.joblib (or model.pkl, model.skops)    the scikit-learn Pipeline
     saved_models/<version>/model_card.json                what it is, what it was made from, how good it is
-    saved_models/<version>/reference.json                 what messages looked like at training, to notice drift
+    saved_models/<version>/learnt.txt                     which messages it has learnt, as parts of their hashes
 
 Loading a pickle runs whatever code is in it. So the file's SHA-256 is compared with the card's before anything is
 unpickled, and so are the versions: scikit-learn itself would only warn. The hash shows damage and mix-ups; against
-somebody who can write both files only a signature helps (card.py). This is the one module that unpickles.
+somebody who can write both files only a signature helps (card.py). A file of skops runs no code: it may hold types that
+skops or Hamlet trusts, and no others. This is the one module that unpickles.
 """
 
 import datetime as dt
 import hashlib
+import importlib
 import io
-import json
 import pickle
 import platform
 import shutil
 import time
+import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy
 import sklearn
-from pydantic import BaseModel, ConfigDict, ValidationError
 from sklearn.pipeline import Pipeline
 
 from webapp import config
@@ -35,8 +37,8 @@ from webapp.model.card import (
     SIGNATURE,
     WHAT_TO_DO,
     Card,
+    LearntFile,
     ModelFile,
-    ReferenceFile,
     locate,
     parse_card,
     read_card,
@@ -44,25 +46,18 @@ from webapp.model.card import (
     signature_of,
 )
 from webapp.model.features import FEATURES_VERSION
-from webapp.model.pipeline_model import as_model
-from webapp.model.reference import Reference
-from webapp.model.spam_model import SpamModel
+from webapp.model.scoring import SpamModel, make_model
 
-REFERENCE = "reference.json"
-MODEL_FILES = {"joblib": "model.joblib", "pickle": "model.pkl"}
+LEARNT = "learnt.txt"
+MODEL_FILES = {"joblib": "model.joblib", "pickle": "model.pkl", "skops": "model.skops"}
+# Beside those that skops trusts by itself. Never a card's: whoever can write a card could trust anything.
+TRUSTED = [
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "webapp.model.features.MessageVectorizer",
+]
 WHERE = "its module must lie beside wsgi.py, in webapp/, or be installed, wherever the model is served."
 DAY_S = 24 * 60 * 60
-
-
-class _ReferenceShape(BaseModel):
-    """What is in reference.json."""
-
-    model_config = ConfigDict(strict=True)
-
-    messages: int
-    traits: dict[str, list[float]]
-    called_spam: float
-    token_shares: dict[str, float]
 
 
 def save(
@@ -71,17 +66,17 @@ def save(
     card: Card,
     file_format: str,
     now: dt.datetime,
-    reference: Reference,
+    learnt: str | None,
     announce: Callable[[str], None] = lambda version: None,
 ) -> str:
     """Write a new version and return its name: UTC date, time, and the first letters of the model file's hash.
 
     The folder gets its name only when it is complete, so a crash leaves no half-written version. `announce` is told the
-    name just before: what must be known of a version is known when it appears.
+    name just before: what must be known of a version is known when it appears. `learnt` is what data.fingerprints
+    gives of the training messages, None where nobody knows them.
     """
-    content = _to_bytes(pipeline, file_format)
+    content = to_bytes(pipeline, file_format)
     digest = hashlib.sha256(content).hexdigest()
-    reference_content = json.dumps(reference, ensure_ascii=False, separators=(",", ":")).encode()
     models_folder.mkdir(exist_ok=True)
     _remove_leftovers(models_folder)
     while not (unfinished := _claim(models_folder, version := f"{now:%Y%m%d-%H%M%S}-{digest[:7]}")):
@@ -100,16 +95,13 @@ def save(
                 "numpy": numpy.__version__,
             },
             "features_version": FEATURES_VERSION,
-            "reference": ReferenceFile(
-                file=REFERENCE,
-                sha256=hashlib.sha256(reference_content).hexdigest(),
-                messages=reference["messages"],
-            ),
+            "learnt": learnt and LearntFile(file=LEARNT, sha256=hashlib.sha256(learnt.encode()).hexdigest()),
         }
     ).to_json()
     try:
         (unfinished / MODEL_FILES[file_format]).write_bytes(content)
-        (unfinished / REFERENCE).write_bytes(reference_content)
+        if learnt:
+            (unfinished / LEARNT).write_text(learnt)
         (unfinished / CARD).write_bytes(card_content)
         if config.MODEL_KEY:
             (unfinished / SIGNATURE).write_text(signature_of(card_content, config.MODEL_KEY))
@@ -141,13 +133,46 @@ def _remove_leftovers(models_folder: Path) -> None:
                 shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _to_bytes(pipeline: Pipeline, file_format: str) -> bytes:
-    buffer = io.BytesIO()
+def to_bytes(pipeline: Any, file_format: str) -> bytes:
+    """Return a Pipeline as the bytes of a file; raises BadData for what a file of skops may not hold."""
     if file_format == "pickle":
-        pickle.dump(pipeline, buffer, protocol=5)
-    else:
+        return pickle.dumps(pipeline, protocol=5)
+    if file_format == "joblib":
+        buffer = io.BytesIO()
         joblib.dump(pipeline, buffer, compress=("zlib", 9))
-    return buffer.getvalue()
+        return buffer.getvalue()
+    content: bytes = skops_io().dumps(pipeline, compression=zipfile.ZIP_DEFLATED, compresslevel=9)
+    if foreign := _untrusted(content):
+        raise BadData(f"--format skops cannot hold {', '.join(foreign)}, as it would run code. Take --format joblib.")
+    return content
+
+
+def from_bytes(content: bytes, file_format: str) -> Any:
+    """Return what is in the bytes of a file. Unless it is of skops, the code in it is run, and may raise anything."""
+    if file_format == "pickle":
+        return pickle.loads(content)  # noqa: S301  the one place where a pickle is read, after all checks
+    if file_format == "joblib":
+        return joblib.load(io.BytesIO(content))
+    if foreign := _untrusted(content):
+        raise ModelUnusable(f"it holds types that Hamlet does not trust: {', '.join(foreign)}")
+    return skops_io().loads(content, trusted=TRUSTED)
+
+
+def _untrusted(content: bytes) -> list[str]:
+    return sorted(set(skops_io().get_untrusted_types(data=content)) - set(TRUSTED))
+
+
+def detect_format(content: bytes) -> str:
+    """Return what kind of file somebody's model is: joblib reads what pickle has written, too."""
+    return "skops" if content.startswith(b"PK") else "joblib"
+
+
+def skops_io() -> Any:
+    """Return the module skops.io; raises ModelUnusable where it is not installed."""
+    try:
+        return importlib.import_module("skops.io")
+    except ImportError as error:
+        raise ModelUnusable("it takes skops: pip install -r requirements-skops.txt") from error
 
 
 def load(models_folder: Path, version: str) -> SpamModel:
@@ -156,17 +181,13 @@ def load(models_folder: Path, version: str) -> SpamModel:
     content = _checked_content(models_folder, version, card)
     # Unpickle the very bytes that were checked: the file could be exchanged in between.
     try:
-        pipeline = (
-            pickle.loads(content)  # noqa: S301  the one place where a pickle is read, after all checks
-            if card.model_file.format == "pickle"
-            else joblib.load(io.BytesIO(content))
-        )
-        return as_model(pipeline, version, card.threshold, card.words)
+        pipeline = from_bytes(content, card.model_file.format)
+        return make_model(pipeline, version, card.threshold, card.words)
     except Exception as error:  # unpickling may raise anything: a class that was moved or is not installed, say
-        recipe = f"Its recipe is {card.pipeline}: {WHERE} " if card.pipeline else ""
-        raise ModelUnusable(
-            f"Model {version} cannot be loaded ({type(error).__name__}: {error}). {recipe}{WHAT_TO_DO}"
-        ) from error
+        reason = str(error) if isinstance(error, ModelUnusable) else f"{type(error).__name__}: {error}"
+        is_gone = card.pipeline and isinstance(error, (ImportError, AttributeError))
+        recipe = f"Its recipe is {card.pipeline}: {WHERE} " if is_gone else ""
+        raise ModelUnusable(f"Model {version} cannot be loaded ({reason}). {recipe}{WHAT_TO_DO}") from error
 
 
 def verify(models_folder: Path, version: str) -> Card:
@@ -187,7 +208,7 @@ def sign(models_folder: Path, version: str) -> Card:
     content = read_file(models_folder, version, CARD)
     card = parse_card(content, version)
     _checked_content(models_folder, version, card)
-    _checked_reference(models_folder, version, card)
+    _checked_learnt(models_folder, version, card)
     path = locate(models_folder, version, SIGNATURE)
     try:
         new = path.with_name(f".{SIGNATURE}")
@@ -198,24 +219,18 @@ def sign(models_folder: Path, version: str) -> Card:
     return card
 
 
-def read_reference(models_folder: Path, version: str) -> Reference | None:
-    """Return what messages looked like when a version was trained, None where an older Hamlet trained it.
+def read_learnt(models_folder: Path, version: str) -> str:
+    """Return what data.are_known asks whether a version has learnt a message; "" where nobody knows.
 
     Raises ModelUnusable where the file is missing or not the one that its card names.
     """
-    return _checked_reference(models_folder, version, read_card(models_folder, version))
+    return _checked_learnt(models_folder, version, read_card(models_folder, version))
 
 
-def _checked_reference(models_folder: Path, version: str, card: Card) -> Reference | None:
-    if not card.reference or card.reference.file != REFERENCE:
-        return None
-    content = _read_checked(models_folder, version, REFERENCE, card.reference.sha256)
-    try:
-        _ReferenceShape.model_validate_json(content)
-    except ValidationError as error:
-        raise ModelUnusable(f"The reference of model {version} is not readable. {WHAT_TO_DO}") from error
-    reference: Reference = json.loads(content)
-    return reference
+def _checked_learnt(models_folder: Path, version: str, card: Card) -> str:
+    if not card.learnt or card.learnt.file != LEARNT:
+        return ""
+    return _read_checked(models_folder, version, LEARNT, card.learnt.sha256).decode()
 
 
 def _checked_content(models_folder: Path, version: str, card: Card) -> bytes:

@@ -1,6 +1,6 @@
 """A version's card: what it is, what it was made from, how good it is; the hashes of its files; and its signature.
 
-    saved_models/<version>/model_card.json    names the SHA-256 of the model file and of reference.json
+    saved_models/<version>/model_card.json    names the SHA-256 of the model file and of learnt.txt
     saved_models/<version>/model_card.sig     its signature, where there is a HAMLET_MODEL_KEY: HMAC-SHA256 in hex
 
 The signature is over every byte of the card, so over all that the card names. docs/model_files.md says what it protects
@@ -9,9 +9,9 @@ from, and what not.
 
 import hmac
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from webapp import config
 from webapp.errors import ModelUnusable
@@ -44,16 +44,6 @@ class Kept(Counts):
     copies_dropped: int = 0
 
 
-class Split(_Part):
-    """How the messages were divided for measuring."""
-
-    rule: str = ""
-    training_buckets: list[int] = []
-    training_part: Counts = Counts()
-    held_out_part: Counts = Counts()
-    note: str = ""
-
-
 class DataFile(Counts):
     """A file that the model was trained on; the columns are named where they were asked for."""
 
@@ -62,6 +52,7 @@ class DataFile(Counts):
     licence: str
     text_column: str | None = None
     label_column: str | None = None
+    zero_is_spam: bool | None = None  # where 0 stands for spam and 1 for ham
 
 
 class ModelFile(_Part):
@@ -73,30 +64,36 @@ class ModelFile(_Part):
     bytes: int = 0
 
 
-class ReferenceFile(_Part):
-    """The file that says what messages looked like at training."""
+class LearntFile(_Part):
+    """The file that says which messages the version has learnt."""
 
     file: str = ""
     sha256: str = ""
-    messages: int = 0
 
 
 class Retraining(_Part):
     """Which version it was made from, with which reviews, and how the two compare."""
 
     parent: str = ""
-    how: str = ""
-    new_reviews: int = 0
-    reviews_fitted: int = 0
-    reviews_kept_apart: int = 0
-    last_review: str = ""
-    only_parent_right: int = 0
+    reviews: int = 0  # that it was corrected with
+    held_out: int = 0  # reviews that were kept apart
+    last_review: str = ""  # id of the newest
+    only_parent_right: int = 0  # of those that were kept apart
     only_this_right: int = 0
-    p_value: float = 1.0
+
+
+class Imported(_Part):
+    """The files that a version was made from, where somebody brought it; of its training nothing is known."""
+
+    file: str
+    sha256: str
+    vectorizer: str | None = None
+    vectorizer_sha256: str | None = None
+    measured_on: list[DataFile] = []  # whether it has learnt these is not known either
 
 
 class Card(_Part):
-    """What is known of a version. Training knows all but the first five and the reference, which `save` adds."""
+    """What is known of a version. Training knows all but the first five and `learnt`, which `save` adds."""
 
     model_version: str = ""
     created_at: AwareDatetime | None = None
@@ -111,10 +108,17 @@ class Card(_Part):
     recipe: dict[str, dict[str, Any]] = {}  # the parameters of each step
     data: list[DataFile]
     messages: Kept = Kept()
-    split: Split = Split()
+    split: dict[str, Any] = {}  # how they were divided for measuring
     metrics: dict[str, Metrics] = {}
     retraining: Retraining | None = None
-    reference: ReferenceFile | None = None
+    imported: Imported | None = None
+    learnt: LearntFile | None = None
+
+    @model_validator(mode="after")
+    def _labels_differ(self) -> Self:
+        if self.labels[0] == self.labels[1]:
+            raise ValueError("the two labels are the same")
+        return self
 
     @property
     def words(self) -> Labels:
@@ -125,6 +129,11 @@ class Card(_Part):
     def held_out(self) -> Metrics:
         """Return what was measured on the held-out part; without any value where nothing was."""
         return self.metrics.get("held_out", Metrics())
+
+    @property
+    def kinds_left_out(self) -> Metrics:
+        """Return what was measured on kinds that the model had not seen; without any value where none was."""
+        return self.metrics.get("kinds left out", Metrics())
 
     def to_json(self) -> bytes:
         """Return the card as it is written to its file."""

@@ -141,8 +141,9 @@ def wilson(successes: float, n: float) -> Interval | None:
     """Return the 95 % score interval for a proportion, None where n is 0 (Wilson 1927, JASA 22, p. 209).
 
     It holds all p that the observed proportion s is within 1.96 standard errors sqrt(p (1 - p) / n) of. It keeps its
-    95 % where s is near 0 or 1 too, where the schoolbook's s +- 1.96 sqrt(s (1 - s) / n) does not. n may be an
-    effective number of messages, and need not be whole.
+    95 % where s is near 0 or 1 too, where the schoolbook's s +- 1.96 sqrt(s (1 - s) / n) does not; on average over p,
+    that is: for single p and few messages it can fall lower, to 84 % at n = 10 and p = .98. n may be an effective
+    number of messages, and need not be whole.
     """
     if n <= 0:
         return None

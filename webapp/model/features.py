@@ -1,27 +1,25 @@
 """From a message's text to numbers: what the model looks at.
 
-reading.py reads a message, once, into *tokens* and *facts*:
+tokenizer.py reads a message, once, into *tokens*: its words, in lower case, with digits written as 0, and placeholders
+for what differs in every message: `[link]`, `[phone number]`, `[amount of money]`, ...
 
-- its words, in lower case, with digits written as 0;
-- placeholders for what differs in every message: `[link]`, `[phone number]`, `[amount of money]`, ...;
-- facts about the whole message: `(length 80-140)`, `(no links)`, ...
-
-Here they become *terms* with values; to the tokens come
+The tokens become *terms* with values; to them come
 
 - pairs of neighbouring tokens;
-- inside each word, its groups of 2 to 5 letters ("grams"), so that a misspelt or unseen word still counts.
+- inside each word, its groups of 2 to 5 letters (character n-grams), so that a misspelt or unseen word still counts.
 
 A message of n distinct tokens gives each of these the value 1/sqrt(1 + n), so that a long mail does not shout
-louder than an SMS. A word's grams always come along with the word, in fixed proportion. That is what makes scoring
+louder than an SMS. A word's n-grams always come along with the word, in fixed proportion. That is what makes scoring
 fast: what a word adds to the log-odds depends on the word alone and can be remembered.
 
-The path of this module is inside every saved model: do not move it. A change to what it or reading.py computes makes
+The path of this module is inside every saved model: do not move it. A change to what it or tokenizer.py computes makes
 saved models wrong without an error, so raise FEATURES_VERSION with it; the loader refuses models of another version.
 """
 
 import math
-from collections import Counter
-from collections.abc import Iterable
+from array import array
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Self
@@ -29,29 +27,28 @@ from typing import Any, Self
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
 
-from webapp.model.reading import is_fact, read_message
+from webapp.model.tokenizer import tokenize
 
-FEATURES_VERSION = 1
+FEATURES_VERSION = 2
 
-# How much grams and facts weigh beside words, before the classifier weighs them. Chosen on the training
-# parts of the public data (docs/model.md).
-GRAM_VALUE = 0.15
-FACT_VALUE = 0.3
-GRAM_LENGTHS = (2, 3, 4, 5)
-LONGEST_WORD = 32  # letters of a word that are cut into grams; longer "words" are no words
+# How much n-grams weigh beside words, before the classifier weighs them. Chosen by cross-validation (docs/model.md).
+NGRAM_VALUE = 0.15
+NGRAM_LENGTHS = (2, 3, 4, 5)
+LONGEST_WORD = 32  # letters of a word that are cut into n-grams; longer "words" are no words
 
 
 @lru_cache(maxsize=8192)
-def grams(token: str) -> tuple[str, ...]:
+def char_ngrams(token: str) -> tuple[str, ...]:
     """Return the groups of letters in a word, its ends marked by spaces; a placeholder has none."""
     if token.startswith("["):
         return ()
     word = f" {token[:LONGEST_WORD]} "
-    return tuple(f"~{word[i : i + n]}" for n in GRAM_LENGTHS for i in range(len(word) - n + 1))
+    return tuple(f"~{word[i : i + n]}" for n in NGRAM_LENGTHS for i in range(len(word) - n + 1))
 
 
-def pairs(tokens: list[str]) -> Iterable[tuple[str, str]]:
+def pairs(tokens: Sequence[str]) -> Iterable[tuple[str, str]]:
     """Return the distinct pairs of neighbours, in order."""
     return dict.fromkeys(pairwise(tokens))
 
@@ -63,17 +60,15 @@ def token_value(distinct_tokens: int) -> float:
 
 def term_values(text: str) -> dict[str, float]:
     """Return the value of every term of a message."""
-    message = read_message(text)
-    distinct = dict.fromkeys(message.tokens)
+    tokens = tokenize(text)
+    distinct = dict.fromkeys(tokens)
     value = token_value(len(distinct))
     values = dict.fromkeys(distinct, value)
-    for first, second in pairs(message.tokens):
+    for first, second in pairs(tokens):
         values[f"{first} {second}"] = value
     for token in distinct:
-        for gram in grams(token):
-            values[gram] = values.get(gram, 0.0) + GRAM_VALUE * value
-    for fact in message.facts:
-        values[fact] = FACT_VALUE
+        for ngram in char_ngrams(token):
+            values[ngram] = values.get(ngram, 0.0) + NGRAM_VALUE * value
     return values
 
 
@@ -81,31 +76,43 @@ class MessageVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Turn texts into a sparse matrix of term values.
 
     It learns which terms are frequent enough to keep: a word must occur in `min_words` messages, a pair in
-    `min_pairs`, a gram in `min_grams`. And it learns how telling each of them is: rare terms, and terms whose shares
-    in spam and in ham differ, get greater values, so that the classifier, which shrinks all weights alike, can lean
-    on them (after Wang & Manning 2012, Baselines and Bigrams, ACL). Facts keep theirs.
+    `min_pairs`, an n-gram in `min_ngrams`. And it learns how telling each of them is: rare terms, and terms whose
+    shares in the two classes differ, get greater values, so that the classifier, which shrinks all weights alike, can
+    lean on them (after Wang & Manning 2012, Baselines and Bigrams, ACL).
     """
 
-    def __init__(self, min_words: int = 3, min_pairs: int = 4, min_grams: int = 5):
+    def __init__(self, min_words: int = 3, min_pairs: int = 4, min_ngrams: int = 5):
         self.min_words = min_words
         self.min_pairs = min_pairs
-        self.min_grams = min_grams
+        self.min_ngrams = min_ngrams
 
-    def fit(self, texts: Iterable[str], y: Iterable[str]) -> Self:
-        """Learn the vocabulary and the scale of each of its terms, shape (terms,); y holds "spam" or "ham"."""
-        occurrences: dict[str, Counter[str]] = {"spam": Counter(), "ham": Counter()}
-        messages = 0
-        for text, label in zip(texts, y, strict=True):
-            occurrences[label].update(term_values(text).keys())
-            messages += 1
-        total = occurrences["spam"] + occurrences["ham"]
-        kept = sorted(term for term, count in total.items() if count >= self._minimum(term))
-        self.vocabulary_ = {term: column for column, term in enumerate(kept)}
-        spam, ham = (np.array([1 + occurrences[label][term] for term in kept]) for label in ("spam", "ham"))
-        rareness = np.sqrt(np.log((2 + messages) / (spam + ham))) / 2
-        contrast = np.abs(np.log(spam / spam.sum()) - np.log(ham / ham.sum()))
-        self.scale_ = np.where([is_fact(term) for term in kept], 1, rareness * (1 + contrast) / 2).round(3)
+    def fit(self, texts: Iterable[str], y: Iterable[Any]) -> Self:
+        """Learn the vocabulary and the scale of each of its terms, shape (terms,).
+
+        y holds the class of each text, two different ones. Raises ValueError where it does not, and for a bare string.
+        """
+        self.fit_transform(texts, y)
         return self
+
+    def fit_transform(self, texts: Iterable[str], y: Iterable[Any]) -> sparse.csr_matrix:
+        """Fit to texts and return their matrix, as `transform` does, but reading them once."""
+        classes, places = np.unique(np.asarray(list(y)), return_inverse=True)
+        if len(classes) != 2:
+            raise ValueError(f"y must hold two classes, but holds {len(classes)}.")
+        columns: defaultdict[str, int] = defaultdict(lambda: len(columns))
+        values = _matrix(texts, columns.__getitem__)
+        if values.shape[0] != len(places):
+            raise ValueError(f"There are {values.shape[0]} texts, but {len(places)} labels.")
+        one, other = (np.bincount(values[places == place].indices, minlength=len(columns)) for place in (0, 1))
+        least = np.array([self._minimum(term) for term in columns])
+        kept = sorted(term for term, is_kept in zip(columns, one + other >= least, strict=True) if is_kept)
+        self.vocabulary_ = {term: column for column, term in enumerate(kept)}
+        chosen = np.array([columns[term] for term in kept], dtype=np.int32)
+        one, other = 1 + one[chosen], 1 + other[chosen]
+        rareness = np.sqrt(np.log((2 + len(places)) / (one + other))) / 2
+        contrast = np.abs(np.log(one / one.sum()) - np.log(other / other.sum()))
+        self.scale_ = (rareness * (1 + contrast) / 2).round(3)
+        return self._scaled(values[:, chosen])
 
     def __getstate__(self) -> dict[str, Any]:
         """Save the terms as one string: unpickling 147,000 of them one by one would take most of the time of a load."""
@@ -115,28 +122,53 @@ class MessageVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        if isinstance(state.get("vocabulary_"), str):  # an older Hamlet saved it as it is
+        if "vocabulary_" in state:
             terms = state["vocabulary_"].split("\n")
             state = {**state, "vocabulary_": {term: column for column, term in enumerate(terms)}}
         super().__setstate__(state)
 
     def _minimum(self, term: str) -> int:
         if term.startswith("~"):
-            return self.min_grams
-        return self.min_pairs if " " in term and not term.startswith(("[", "(")) else self.min_words
+            return self.min_ngrams
+        return self.min_pairs if " " in term and not term.startswith("[") else self.min_words
 
     def transform(self, texts: Iterable[str]) -> sparse.csr_matrix:
-        """Return a matrix of shape (messages, terms), dtype float64."""
-        columns: list[int] = []
-        values: list[float] = []
-        ends = [0]
-        for text in texts:
-            for term, value in term_values(text).items():
-                column = self.vocabulary_.get(term)
-                if column is not None:
-                    columns.append(column)
-                    values.append(value)
-            ends.append(len(columns))
-        where = np.array(columns, dtype=np.int32)
-        scaled = np.array(values) * self.scale_[where]
-        return sparse.csr_matrix((scaled, where, np.array(ends)), shape=(len(ends) - 1, len(self.vocabulary_)))
+        """Return a matrix of shape (messages, terms), dtype float64; raises NotFittedError, ValueError as fit does."""
+        check_is_fitted(self)
+        return self._scaled(_matrix(texts, self.vocabulary_.get, len(self.vocabulary_)))
+
+    def _scaled(self, values: sparse.csr_matrix) -> sparse.csr_matrix:
+        values.data *= self.scale_[values.indices]
+        return values
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the term of each column, shape (terms,); raises NotFittedError."""
+        check_is_fitted(self)
+        return np.array(list(self.vocabulary_), dtype=object)
+
+    def __sklearn_tags__(self) -> Any:
+        """Say that it takes texts, one a message, and needs to know their classes."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.target_tags.required = True
+        return tags
+
+
+def _matrix(
+    texts: Iterable[str], column_of: Callable[[str], int | None], width: int | None = None
+) -> sparse.csr_matrix:
+    """Return the value of each term in the column that is its own; a term that has none is left out."""
+    if isinstance(texts, str):
+        raise ValueError("Iterable over texts expected, one string received: put it into a list.")
+    columns, values, ends = array("i"), array("d"), [0]
+    for text in texts:
+        for term, value in term_values(text).items():
+            column = column_of(term)
+            if column is not None:
+                columns.append(column)
+                values.append(value)
+        ends.append(len(columns))
+    where = np.array(columns, dtype=np.int32)
+    width = int(where.max(initial=-1)) + 1 if width is None else width
+    return sparse.csr_matrix((np.array(values), where, np.array(ends)), shape=(len(ends) - 1, width))

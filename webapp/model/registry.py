@@ -1,14 +1,14 @@
-"""The versions in saved_models/, which one is served, and which one is tried beside it.
+"""The versions in saved_models/, and which one is served.
 
-`saved_models/current` and `saved_models/challenger` are small files with the name of a version. They are replaced
-atomically, and every worker looks at them twice a second, so a switch needs no restart.
+`saved_models/current` is a small file with the name of a version. It is replaced atomically, and every worker looks at
+it twice a second, so a switch needs no restart.
 """
 
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
@@ -16,9 +16,10 @@ from webapp.config import FLASK
 from webapp.errors import ModelUnusable, NotFound
 from webapp.model import artifact
 from webapp.model.labels import SPAM_OR_HAM, Labels
-from webapp.model.spam_model import SpamModel
+from webapp.model.scoring import SpamModel
+from webapp.model.try_load import try_load
 
-LOOK_EVERY_S = 0.5
+REFRESH_S = 0.5
 NONE_CHOSEN = (
     f"No model has been chosen yet. Train one ({FLASK} train FILE), "
     f"or choose one ({FLASK} models list, then {FLASK} models use VERSION)."
@@ -27,25 +28,28 @@ NONE_CHOSEN = (
 logger = logging.getLogger(__name__)
 
 
-class _Role:
-    """A file that names a version, and that version as this process has loaded it.
+class Slot:
+    """A small file that names a version, and that version as this process has loaded it.
 
-    `if_missing` says what to do where there is no file; None if there need not be one.
+    `if_missing` says what to do where there is no file; None if there need not be one. `mark` is how lists show it.
     """
 
-    def __init__(self, folder: Path, name: str, load: Callable[[str], SpamModel], if_missing: str | None = None):
+    def __init__(
+        self, folder: Path, name: str, load: Callable[[str], SpamModel], mark: str, if_missing: str | None = None
+    ):
         self.folder = folder
+        self.mark = mark
         self._load = load
         self.if_missing = if_missing
         self.file = folder / name
         self.model: SpamModel | None = None
         self.error: ModelUnusable | None = None
         self.labels: dict[str, Labels] = {}  # of each version that was ever loaded
-        self._seen: str | None = None  # what the file said when we looked last
-        self._look_again_at = 0.0
-        self._looking = threading.Lock()
+        self._seen: str | None = None  # what the file said when it was read last
+        self._refresh_at = 0.0
+        self._refreshing = threading.Lock()
 
-    def named(self) -> str | None:
+    def read(self) -> str | None:
         """Return the name in the file, None if there is none and need not be; raises ModelUnusable."""
         try:
             return self.file.read_text().strip()
@@ -56,33 +60,33 @@ class _Role:
                 raise ModelUnusable(self.if_missing) from error
             return None
 
-    def name(self, version: str | None) -> None:
+    def write(self, version: str | None) -> None:
         """Write another version into the file, or remove it."""
         if version is None:
             self.file.unlink(missing_ok=True)
         else:
-            new = self.folder / f".{self.file.name}.{os.getpid()}"
+            new = self.folder / f".{self.file.name}.{os.getpid()}.{threading.get_ident()}"
             new.write_text(version + "\n")
             new.replace(self.file)
-        self._look_again_at = 0.0
+        self._refresh_at = 0.0
 
-    def look(self, wait: bool) -> None:
-        """See, if it is time, whether the file names another version, and load that.
+    def refresh(self, wait: bool) -> None:
+        """Load another version if the file names one; does nothing for half a second after the last time.
 
-        One thread does, while the others go on with the old one, or wait. A version that cannot be loaded is refused,
-        loudly, and the old one stays.
+        One thread does it, while the others go on with the old one, or wait. A version that cannot be loaded is
+        refused, loudly, and the old one stays.
         """
-        if time.monotonic() >= self._look_again_at and self._looking.acquire(blocking=wait):
+        if time.monotonic() >= self._refresh_at and self._refreshing.acquire(blocking=wait):
             try:
-                if time.monotonic() >= self._look_again_at:  # else another thread looked while this one waited
-                    self._look()
+                if time.monotonic() >= self._refresh_at:  # else another thread did while this one waited
+                    self._refresh()
             finally:
-                self._look_again_at = time.monotonic() + LOOK_EVERY_S
-                self._looking.release()
+                self._refresh_at = time.monotonic() + REFRESH_S
+                self._refreshing.release()
 
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         try:
-            version = self.named()
+            version = self.read()
             if version == self._seen and self.error is None:
                 return
             self.model = self._load(version) if version else None
@@ -96,13 +100,24 @@ class _Role:
 
 
 class ModelRegistry:
-    """Knows the saved versions, and holds the current model and its challenger, loaded once per process."""
+    """Knows the saved versions, and holds the current model, loaded once per process. Extras may add slots."""
 
     def __init__(self, folder: Path):
         self.folder = folder
         self.around_use: list[Callable[[str, str, str, str], AbstractContextManager[None]]] = []
-        self._current = _Role(folder, "current", self._load, NONE_CHOSEN)
-        self._challenger = _Role(folder, "challenger", self._load)
+        self.in_use: list[Callable[[], Iterable[str]]] = []  # each names versions that must not go, for its work
+        self.slots: list[Slot] = []
+        self._current = self.add_slot("current", "*", NONE_CHOSEN)
+
+    def add_slot(self, name: str, mark: str, if_missing: str | None = None) -> Slot:
+        """Hold one more version: that which the file `name` names."""
+        slot = Slot(self.folder, name, self._load, mark, if_missing)
+        self.slots.append(slot)
+        return slot
+
+    def named(self, name: str) -> str | None:
+        """Return the version that the slot `name` names; None where it names none, or no extra has added it."""
+        return next((slot.read() for slot in self.slots if slot.file.name == name), None)
 
     def versions(self) -> list[str]:
         """Return the names of all versions, oldest first."""
@@ -112,11 +127,7 @@ class ModelRegistry:
 
     def current_version(self) -> str:
         """Return the name in `current`; raises ModelUnusable."""
-        return self._current.named() or ""
-
-    def challenger_version(self) -> str | None:
-        """Return the name in `challenger`, None where no version is being tried; raises ModelUnusable."""
-        return self._challenger.named()
+        return self._current.read() or ""
 
     def use(self, version: str, who: str = "", why: str = "", kind: str = "use") -> None:
         """Serve a version from now on; raises NotFound, ModelUnusable or what a hook raises: then nothing changes.
@@ -124,17 +135,11 @@ class ModelRegistry:
         Each hook of `around_use` is called with kind, version, who and why, and gives a context manager: the switch
         happens inside, and not if it cannot be entered.
         """
-        self._check(version)
+        self.check_loadable(version)
         with ExitStack() as stack:
             for hook in self.around_use:
                 stack.enter_context(hook(kind, version, who, why))
-            self._current.name(version)
-
-    def challenge(self, version: str | None) -> None:
-        """Try a version in the shadow of the current one from now on, or none; raises NotFound or ModelUnusable."""
-        if version is not None:
-            self._check(version)
-        self._challenger.name(version)
+            self._current.write(version)
 
     def current(self) -> SpamModel:
         """Return the served model; raises ModelUnusable.
@@ -142,11 +147,11 @@ class ModelRegistry:
         A new version is loaded by one thread while the others go on with the old one. One that cannot be loaded is
         refused, loudly, and the old one stays; `check` says so.
         """
-        role = self._current
-        role.look(wait=role.model is None)
-        if role.model is None:
-            raise role.error or ModelUnusable("The model is being loaded. Please try again in a moment.")
-        return role.model
+        slot = self._current
+        slot.refresh(wait=slot.model is None)
+        if slot.model is None:
+            raise slot.error or ModelUnusable("The model is being loaded. Please try again in a moment.")
+        return slot.model
 
     def labels(self, version: str = "") -> Labels:
         """Return the served model's words for the labels; ham and spam where none can be served.
@@ -158,12 +163,6 @@ class ModelRegistry:
         except ModelUnusable:
             served = SPAM_OR_HAM
         return self._current.labels.get(version, served)
-
-    def challenger(self) -> SpamModel | None:
-        """Return the model that is tried, None if there is none or it cannot be loaded: no verdict waits for it."""
-        role = self._challenger
-        role.look(wait=False)
-        return None if role.error else role.model
 
     def check(self) -> None:
         """Raise ModelUnusable unless the current version is the one that is served, and its files are as its card says.
@@ -178,7 +177,7 @@ class ModelRegistry:
 
     def _load(self, version: str) -> SpamModel:
         """Load a version, or take it over where this process has it already, as when a challenger is promoted."""
-        for model in (self._current.model, self._challenger.model):
+        for model in (slot.model for slot in self.slots):
             if model and model.version == version:
                 artifact.verify(self.folder, version)
                 return model
@@ -189,6 +188,8 @@ class ModelRegistry:
         if version not in self.versions():
             raise NotFound(f"There is no model {version}. See them with: {FLASK} models list")
 
-    def _check(self, version: str) -> None:
+    def check_loadable(self, version: str) -> None:
+        """Raise NotFound or ModelUnusable unless a server that starts now could serve a version."""
         self.must_exist(version)
         artifact.verify(self.folder, version)
+        try_load(self.folder, version)

@@ -1,10 +1,18 @@
-"""Step 1, train: fit on one part, measure on the other, then fit on all."""
+"""Step 1, train: fit on one part of the messages, measure on the other, then fit on all.
+
+    make_pipeline   the model: what it looks at, and what learns
+    fit             one fit
+    train           the whole way, from labelled files to a fitted Pipeline and the card that describes it
+    evaluate        measure a saved model on other files
+
+Somebody's own Pipeline takes the place of make_pipeline: see recipe.py.
+"""
 
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -13,31 +21,23 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
 from webapp.errors import BadData
-from webapp.model.card import Card, Counts, DataFile, Kept, Split
-from webapp.model.datasets import APART, TRAIN_BUCKETS, Dataset, Example, drop_copies, split
+from webapp.model.calibration import Calibration, has_kinds, leave_kinds_out
+from webapp.model.card import Card, DataFile, Kept
+from webapp.model.data import APART, TRAIN_BUCKETS, Dataset, Example, drop_copies, fingerprints, split
 from webapp.model.evaluation import Metrics, measure
 from webapp.model.features import MessageVectorizer
+from webapp.model.importing import unwrap
 from webapp.model.labels import SPAM_OR_HAM, Labels
-from webapp.model.pipeline_model import as_model
-from webapp.model.reference import Reference, observe, summarise
-from webapp.model.spam_model import SpamModel
+from webapp.model.scoring import SpamModel, make_model
+from webapp.model.tokenizer import tokenize
 
 FEWEST = 10  # messages of each label in each part: with fewer, no figure means anything
-REFERENCE_SIZE = 1000  # messages: more would tell drift little more, and its file stays small
+REVIEW_WEIGHT = 3.0  # how much a reviewed message counts; docs/lifecycle.md says why
 THRESHOLD = 0.5  # from here upwards spam is likelier than ham
+SHORT = 400  # characters
 
 Progress = Callable[[str], None]
 Fit = Callable[[Sequence[Example], Mapping[str, float]], Pipeline]
-
-
-class Training(NamedTuple):
-    """What came out of a training run."""
-
-    pipeline: Pipeline  # fitted on all messages, but for those that are kept apart
-    card: Card  # everything about it but its files
-    held_out: list[Example]
-    held_out_probability: list[float]  # by the model that was fitted on the training part alone
-    reference: Reference  # what live traffic is compared with later, of held-out messages
 
 
 def make_pipeline() -> Pipeline:
@@ -51,6 +51,16 @@ def make_pipeline() -> Pipeline:
     )
 
 
+class Training(NamedTuple):
+    """What came out of a training run."""
+
+    pipeline: Pipeline  # fitted on all messages, but for those that are kept apart
+    card: Card  # everything about it but its files
+    held_out: list[Example]
+    held_out_probability: list[float]  # by the model that was fitted on the training part alone
+    learnt: str  # data.fingerprints of all that the model was fitted on
+
+
 def fit(
     examples: Sequence[Example], weights: Mapping[str, float], make: Callable[[], Pipeline] = make_pipeline
 ) -> Pipeline:
@@ -59,17 +69,48 @@ def fit(
     What it learns to tell apart is called "spam" and "ham", whatever the words in the files.
     """
     pipeline = make()
-    counts = [weights.get(example.source, 1.0) for example in examples]
-    last, classifier = pipeline.steps[-1]
+    if make is make_pipeline:
+        examples = [*examples, *hide_in_ham(examples)]
+    last, classifier = getattr(pipeline, "estimator", pipeline).steps[-1]  # it may be a search for the best parameters
     options = {}
     if has_fit_parameter(classifier, "sample_weight"):
-        options[f"{last}__sample_weight"] = counts
+        options[f"{last}__sample_weight"] = [weights.get(example.source, 1.0) for example in examples]
     elif weights:
         raise BadData(f"--weight: {type(classifier).__name__} cannot weigh messages")
+    texts = [example.text for example in examples]
+    labels = ["spam" if example.is_spam else "ham" for example in examples]
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)  # a fit that did not converge is no fit
-        labels = ["spam" if example.is_spam else "ham" for example in examples]
-        return pipeline.fit([example.text for example in examples], labels, **options)
+        for scores in ("Scoring failed", "One or more of the test scores"):
+            warnings.filterwarnings("ignore", scores)  # `unwrap` says so in one line
+        return unwrap(pipeline.fit(texts, labels, **options))
+
+
+OWN: Fit = fit
+
+
+def hide_in_ham(examples: Sequence[Example], seed: int = 0) -> list[Example]:
+    """Return half of the short spam once more, each with three friendly messages behind it.
+
+    From these the model learns that friendly words, however many, do not make up for a scam. Friendly is short ham of
+    words alone, as people write to each other: no link, number or amount.
+    """
+    random = np.random.default_rng(seed)
+    short = [example for example in examples if len(example.text) <= SHORT]
+    spam = [example for example in short if example.is_spam]
+    friendly = [
+        example.text
+        for example in short
+        if not example.is_spam and not any(token.startswith("[") for token in tokenize(example.text))
+    ]
+    if not friendly:
+        return []
+    chosen = random.choice(len(spam), len(spam) // 2, replace=False)
+    behind = random.integers(len(friendly), size=(len(chosen), 3))
+    return [
+        spam[i]._replace(text=" ".join([spam[i].text, *(friendly[j] for j in places)]))
+        for i, places in zip(chosen, behind, strict=True)
+    ]
 
 
 def train(
@@ -83,29 +124,41 @@ def train(
 ) -> Training:
     """Train on labelled files and measure on messages that the measured model never saw.
 
-    Copies are dropped first, over all files. `unseen` are files of other origin, only ever measured on. `weights` says
-    how much a message of a source counts in the fit (1 where it does not say). `progress` is told of each step as it
-    begins. `fit` makes the model, `fewest` is how many messages of each label each part must have. The words for
-    the labels are those of the files, the same in all. Raises BadData.
+    `unseen` are files of other origin, only ever measured on. `weights` says how much a message of a source counts in
+    the fit (1 where it does not say). `progress` is told of each step as it begins. `fit` makes the model, `fewest` is
+    how many messages of each label each part must have. Raises BadData.
     """
-    labels = datasets[0].labels if datasets else SPAM_OR_HAM
+    # Copies go first, over all files: one that is in both parts would be measured on after it was learnt.
     progress("dropping copies")
+    labels = datasets[0].labels if datasets else SPAM_OR_HAM
     examples = [example for dataset in datasets for example in dataset.examples]
     kept = drop_copies(examples)
     training_part, held_out = split(kept)
-    _check(training_part, "training part", fewest, labels)
-    _check(held_out, "held-out part", fewest, labels)
+    _check(training_part, held_out, fewest, labels)
     _check_weights(weights, kept)
     strangers = {dataset.name: drop_copies([*kept, *dataset.examples])[len(kept) :] for dataset in unseen}
     for name, unknown in strangers.items():
         if not unknown:
             raise BadData(f"{name}: holds no message that the training files do not hold too")
 
+    metrics = {}
+    calibration = None
+    progress("leaving kinds out")
+    if fit is OWN and has_kinds(training_part):
+        known, probability = leave_kinds_out(training_part, weights, fit)
+        calibration = Calibration.fit([example.is_spam for example in known], probability)
+        metrics["kinds left out"] = report(known, calibration.of(probability), threshold)
+
+    def fit_calibrated(chosen: Sequence[Example]) -> Pipeline:
+        pipeline = fit(chosen, weights)
+        return calibration.build_into(pipeline) if calibration else pipeline
+
+    # Every figure comes from a model that was fitted on the training part alone.
     progress("fitting on the training part")
-    measured = as_model(fit(training_part, weights), "training part", threshold, labels)
+    measured = make_model(fit_calibrated(training_part), "training part", threshold, labels)
     progress("measuring on the held-out part")
     probability = predict(measured, held_out)
-    metrics = {"held_out": report(held_out, probability, threshold)}
+    metrics["held_out"] = report(held_out, probability, threshold)
     sources = sorted({example.source for example in held_out})
     for source in sources if len(sources) > 1 else []:
         chosen = [i for i, example in enumerate(held_out) if example.source == source]
@@ -114,40 +167,43 @@ def train(
         progress(f"measuring on {name}")
         metrics[f"unseen: {name}"] = report(unknown, predict(measured, unknown), threshold)
 
+    # What is saved has learnt from all messages, so it is no worse.
     progress("fitting on everything")
-    final = fit([example for example in kept if example.part != APART], weights)
+    final = fit_calibrated([example for example in kept if example.part != APART])
     card = Card(
         labels=(labels.ham, labels.spam),
         threshold=threshold,
         threshold_reason=(
-            labels.sentence("From here upwards spam is likelier than ham.")
+            f"From here upwards {labels.spam} is likelier than {labels.ham}."
             if threshold == THRESHOLD
             else "Chosen by whoever trained the model; for the shipped one docs/model.md says why."
         ),
         weights=dict(weights),
-        recipe={
-            name: json.loads(json.dumps(step.get_params(), default=repr))
-            for name, step in final.steps
-            if hasattr(step, "get_params")
-        },
-        data=[_describe(dataset) for dataset in datasets],
+        recipe=describe_steps(final),
+        data=[describe(dataset) for dataset in datasets],
         messages=Kept(**_count(kept), copies_dropped=len(examples) - len(kept)),
-        split=Split(
-            rule="int(sha256(norm(text)), 16) % 10, or, where that holds nothing out, // 10 % 10",
-            training_buckets=list(TRAIN_BUCKETS),
-            training_part=Counts(**_count(training_part)),
-            held_out_part=Counts(**_count(held_out)),
-            note="Measured on the held-out part, fitted on the training part; the saved model is fitted on both.",
-        ),
+        split={
+            "rule": "int(sha256(norm(text)), 16) % 10, or, where that holds nothing out, // 10 % 10",
+            "training_buckets": list(TRAIN_BUCKETS),
+            "training_part": _count(training_part),
+            "held_out_part": _count(held_out),
+            "note": "Measured on the held-out part, fitted on the training part; the saved model is fitted on both.",
+        },
         metrics=metrics,
     )
     progress("done")
-    return Training(final, card, held_out, probability, _reference(measured, held_out, probability))
+    learnt = fingerprints(example.text for example in kept if example.part != APART)
+    return Training(final, card, held_out, probability, learnt)
 
 
 def predict(model: SpamModel, examples: Sequence[Example]) -> list[float]:
     """Return the spam probability of each example."""
     return model.spam_probabilities([example.text for example in examples])
+
+
+def report(examples: Sequence[Example], probability: Sequence[float], threshold: float) -> Metrics:
+    """Measure the spam probabilities that a model gives to examples."""
+    return measure([example.is_spam for example in examples], probability, threshold)
 
 
 def evaluate(model: SpamModel, datasets: Sequence[Dataset]) -> Metrics:
@@ -158,14 +214,14 @@ def evaluate(model: SpamModel, datasets: Sequence[Dataset]) -> Metrics:
     return report(examples, predict(model, examples), model.threshold)
 
 
-def _check(examples: Sequence[Example], part: str, fewest: int, labels: Labels) -> None:
-    count = _count(examples)
-    for label in ("spam", "ham"):
-        if count[label] < fewest:
-            raise BadData(
-                f"Too few messages: the {part} has {count[label]} labelled {labels.word(label)}, but needs {fewest} "
-                "different ones. Add labelled messages of both kinds."
-            )
+def _check(training_part: Sequence[Example], held_out: Sequence[Example], fewest: int, labels: Labels) -> None:
+    first, second = _count(training_part), _count(held_out)
+    if min(first["ham"], first["spam"], second["ham"], second["spam"]) < fewest:
+        parts = (f"{count['ham']:,} {labels.ham} and {count['spam']:,} {labels.spam}" for count in (first, second))
+        raise BadData(
+            "Too few messages: the training part has {}, the held-out part {}; ".format(*parts)
+            + f"each needs {fewest} different ones of both. A hash chooses the part: have {4 * fewest} of each in all."
+        )
 
 
 def _check_weights(weights: Mapping[str, float], examples: Sequence[Example]) -> None:
@@ -182,30 +238,21 @@ def _count(examples: Sequence[Example]) -> dict[str, int]:
     return {"messages": len(examples), "spam": spam, "ham": len(examples) - spam}
 
 
-def report(examples: Sequence[Example], probability: Sequence[float], threshold: float) -> Metrics:
-    """Measure the spam probabilities that a model gives to examples."""
-    return measure([example.is_spam for example in examples], probability, threshold)
+def describe_steps(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
+    """Return the parameters of each step of a Pipeline, as a card can hold them."""
+    steps = {name: step.get_params() for name, step in pipeline.steps if hasattr(step, "get_params")}
+    found: dict[str, dict[str, Any]] = json.loads(json.dumps(steps, default=repr))
+    return found
 
 
-def _describe(dataset: Dataset) -> DataFile:
+def describe(dataset: Dataset) -> DataFile:
+    """Return what a card says of a file."""
     return DataFile(
         file=dataset.name,
         sha256=dataset.sha256,
         licence=dataset.licence,
         text_column=dataset.text_column,
         label_column=dataset.label_column,
+        zero_is_spam=dataset.zero_is_spam or None,
         **_count(dataset.examples),
     )
-
-
-def _reference(model: SpamModel, examples: Sequence[Example], probability: Sequence[float], seed: int = 0) -> Reference:
-    """Return what is kept of messages that the model never saw, for later comparison with live traffic (drift).
-
-    Messages that it was fitted on would not do: it knows all their words, and traffic would always look strange.
-    """
-    if not examples:
-        return Reference(messages=0, traits={}, called_spam=0, token_shares={})
-    size = min(len(examples), REFERENCE_SIZE)
-    chosen = np.random.default_rng(seed).choice(len(examples), size, replace=False).tolist()
-    observed = [observe(model, examples[i].text, probability[i]) for i in chosen]
-    return summarise(observed, [probability[i] >= model.threshold for i in chosen])

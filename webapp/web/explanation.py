@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from webapp.log.tables import TermContribution
-from webapp.model.reading import is_fact, token_spans
+from webapp.model.tokenizer import token_spans
 
 
 class Piece(NamedTuple):
@@ -19,7 +19,6 @@ class Share(NamedTuple):
     """A line of the table."""
 
     term: str
-    is_fact: bool  # something about the message, not a word of it
     towards: str
     contribution: float
     percent: int  # of what all shown terms weigh together
@@ -49,7 +48,6 @@ def shares(explanation: Sequence[TermContribution]) -> list[Share]:
     return [
         Share(
             term=_readable(item["term"]),
-            is_fact=is_fact(item["term"]),
             towards="spam" if item["contribution"] > 0 else "ham",
             contribution=item["contribution"],
             percent=round(100 * abs(item["contribution"]) / total),
@@ -61,4 +59,4 @@ def shares(explanation: Sequence[TermContribution]) -> list[Share]:
 def _readable(term: str) -> str:
     if term[:1] == "@" and term[1:].isalpha():  # a part of a host; "@" alone is a sign
         return f"{term[1:]} (in a link)"
-    return term.strip("[]()")
+    return term.strip("[]")

@@ -1,4 +1,4 @@
-"""Files of any size: the command, the upload page, and the one job that runs at a time."""
+"""Files of any size: the command, the upload page, and the one background runner."""
 
 import datetime as dt
 from pathlib import Path
@@ -6,19 +6,33 @@ from pathlib import Path
 import sqlalchemy as sa
 from flask_openapi3 import OpenAPI
 
-from webapp.extras.batch import folders, routes
-from webapp.extras.batch.commands import batch
-from webapp.extras.batch.job_command import job
+from webapp.config import environment
+from webapp.extras.batch import routes
+from webapp.extras.batch.commands import batch, batch_job, job
+from webapp.extras.batch.run import read_state
+from webapp.extras.batch.runner import Runner
 
 
 def init_app(app: OpenAPI) -> None:
-    """Add the batch pages and commands; purge the files of old jobs with the log."""
+    """Add the runner, the batch pages and commands; purge the files of old jobs with the log."""
+    instance_folder = Path(app.instance_path)
+    runner = app.extensions["runner"] = Runner(instance_folder, environment(app.config, instance_folder))
+    runner.kinds["batch"] = batch_job
 
-    def purge_jobs(connection: sa.Connection, before: dt.datetime) -> None:
-        folders.purge(connection, Path(app.instance_path), before)
+    def versions_of_interrupted_runs() -> set[str]:
+        states = (
+            read_state(runner.folder(job.id) / job.arguments["target"])
+            for job in runner.list_jobs()
+            if job.kind == "batch" and job.state != "done"
+        )
+        return {state.model_version for state in states if state}
+
+    def purge_jobs(_connection: sa.Connection, before: dt.datetime) -> None:
+        runner.remove_old(before)
 
     for command in (batch, job):
         routes.blueprint.cli.add_command(command)
     app.register_blueprint(routes.blueprint, cli_group=None)
     app.extensions["private_menu"].append(("batch.page", "Batch"))
+    app.extensions["inference"].registry.in_use.append(versions_of_interrupted_runs)
     app.extensions["purge_hooks"].append(purge_jobs)

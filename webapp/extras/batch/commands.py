@@ -1,11 +1,15 @@
-"""flask batch."""
+"""flask batch, and flask job: the same for the server, in a process of its own."""
 
+import os
+import signal
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from flask import current_app
 from flask.cli import with_appcontext
 
 from webapp.cli.command import INTERRUPTED, Clear, current_inference
@@ -13,6 +17,7 @@ from webapp.errors import BadData
 
 if TYPE_CHECKING:
     from webapp.extras.batch.run import Progress
+    from webapp.extras.batch.runner import Job, Report, Runner
 
 STEPS = 1000  # of the progress bar
 ROWS_WITH_ERRORS = 1
@@ -40,7 +45,7 @@ def batch(
     and error added.
 
     CSV, TSV, JSON Lines, plain or gzip'd, or Parquet; - is standard input or output. Without OUT, messages.csv becomes
-    messages.predictions.csv. Everything else in a row is passed on unchanged.
+    messages.predictions.csv. All other values in a row stay as they are; the text is written as UTF-8.
 
     Exit code: 0 all rows scored, 1 some could not be (see their column error), 2 not finished, 130 interrupted.
     """
@@ -65,11 +70,14 @@ def batch(
             workers=workers,
         )
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # pressed again, it must not end this with another exit code
         show.end()
         how = "" if is_pipe or to_pipe else " Go on with --resume."
         click.echo(f"Interrupted after {show.rows:,} rows.{how}", err=True)
         click.get_current_context().exit(INTERRUPTED)
     show.end()
+    for notice in summary.notices:
+        click.echo(notice, err=True)
     if summary.was_complete:
         click.echo(f"{target} is complete already.", err=True)
     else:
@@ -122,3 +130,52 @@ class _Show:
         """Leave the line of the bar."""
         if self._bar:
             self._bar.__exit__(None, None, None)
+
+
+@click.command(cls=Clear, hidden=True)
+@click.argument("job_id", metavar="ID")
+@with_appcontext
+def job(job_id: str) -> None:
+    """Run the job ID; the server calls this by itself."""
+    runner: Runner = current_app.extensions["runner"]
+    if hasattr(os, "nice"):
+        os.nice(10)  # people who wait for an answer come first
+    click.echo(f"Job {job_id}: {runner.run(job_id)}")
+
+
+def batch_job(job: "Job", folder: Path, report: "Report") -> dict[str, Any]:
+    """Score the file that somebody uploaded; go on where an earlier try stopped."""
+    from webapp.extras.batch.run import run_batch
+
+    first: tuple[float, float] | None = None  # when the first chunk was done, and how much of the file it was
+
+    def progress(now: "Progress") -> None:
+        nonlocal first
+        words = f"{now.done_rows:,} rows done"
+        if now.done_share is not None:
+            first = first or (time.monotonic(), now.done_share)
+            if (seen := now.done_share - first[1]) > 0:
+                words += f", {_duration((time.monotonic() - first[0]) / seen * (1 - now.done_share))} left"
+        report(now.done_share, words)
+
+    source, name = folder / job.arguments["source"], job.arguments["name"]
+    try:
+        summary = run_batch(
+            current_inference(),
+            source,
+            folder / job.arguments["target"],
+            text_column=job.arguments["text_column"],
+            log=True,
+            resume=True,  # begins where there is nothing to go on from
+            progress=progress,
+        )
+    except BadData as error:  # for people who know their file, not ours
+        raise BadData(str(error).replace(str(source), name)) from error
+    result = asdict(summary)
+    result["notices"] = [notice.replace(str(source), name) for notice in summary.notices]
+    return result
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"about {minutes} min" if minutes else f"about {max(1, round(seconds))} s"

@@ -23,20 +23,18 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from webapp.config import JOBS_KEPT_DAYS, MAX_UPLOAD
 from webapp.errors import BadData, HamletError, InvalidInput, JobRunning, LogUnavailable, NotReady
 from webapp.extras.access.routes import signed_in, signed_in_only
-from webapp.extras.batch import job_pages as jobs
-from webapp.extras.batch import jobs as store
-from webapp.extras.batch.batch_view import histogram, input_name, look, preview, shown_ago
-from webapp.extras.batch.folders import job_folder, remove_folder, remove_old
-from webapp.extras.batch.job_pages import engine, instance_folder
-from webapp.extras.batch.jobs import HOST, Job
+from webapp.extras.batch import job_routes as jobs
+from webapp.extras.batch.batch_view import check_upload, histogram, input_name, preview, shown_ago
+from webapp.extras.batch.job_routes import runner
+from webapp.extras.batch.runner import Job
 from webapp.inference import Inference
-from webapp.log.ids import new_id
 
 CONTENT_TYPES = {
     ".csv": "text/csv",
     ".tsv": "text/tab-separated-values",
     ".jsonl": "application/jsonl",
     ".gz": "application/gzip",
+    ".parquet": "application/vnd.apache.parquet",
 }
 
 blueprint = Blueprint("batch", __name__, url_prefix="/batch")
@@ -54,7 +52,7 @@ def _take_larger_files(endpoint: str | None, _values: dict[str, Any] | None) -> 
 @blueprint.get("")
 def page() -> str:
     """Show the form and the last runs."""
-    remove_old(engine(), instance_folder())
+    runner().remove_old()
     return _page()
 
 
@@ -65,7 +63,7 @@ def upload() -> ResponseReturnValue:
     try:
         if file is None or not file.filename:
             raise InvalidInput("Choose a file first.")
-        job_id = _start(file, file.filename[-200:], text_column or None)
+        job_id = _start(file, _printable(file.filename), text_column or None)
     except (InvalidInput, BadData, JobRunning) as error:
         return _refuse(error.status, error.title, str(error), text_column)
     return redirect(url_for(".run", job_id=job_id), 303)
@@ -81,23 +79,25 @@ def _too_large(_error: RequestEntityTooLarge) -> ResponseReturnValue:
     )
 
 
+def _printable(name: str) -> str:
+    """Return the end of a file's name without control characters, which no header may hold."""
+    return "".join(letter for letter in name[-200:] if letter.isprintable()) or "messages"
+
+
 def _start(file: FileStorage, name: str, text_column: str | None) -> str:
-    job_id = new_id()
-    folder = job_folder(instance_folder(), job_id)
     try:
-        folder.mkdir(mode=0o700, parents=True)
-        source = input_name(name)
-        file.save(folder / source)
-        target, text_column = look(folder / source, name, text_column)
-        arguments = {"name": name, "source": source, "target": target, "text_column": text_column}
-        jobs.start(job_id, "batch", arguments)
+        job_id, folder = runner().create()
+        try:
+            source = input_name(name)
+            file.save(folder / source)
+            target, column = check_upload(folder / source, name, text_column)
+            arguments = {"name": name, "source": source, "target": target, "text_column": text_column, "column": column}
+            return jobs.start("batch", arguments, job_id)
+        except (OSError, HamletError):
+            runner().discard(job_id)
+            raise
     except OSError as error:
-        remove_folder(instance_folder(), job_id)
         raise NotReady(f"The file cannot be stored: {error.strerror or error}.") from error
-    except HamletError:
-        remove_folder(instance_folder(), job_id)
-        raise
-    return job_id
 
 
 def _refuse(status: int, title: str, words: str, text_column: str = "") -> ResponseReturnValue:
@@ -107,11 +107,10 @@ def _refuse(status: int, title: str, words: str, text_column: str = "") -> Respo
 
 
 def _page(**more: str) -> str:
-    every = store.list_jobs(engine())
     return render_template(
         "batch/batch.html",
-        jobs=[job for job in every if job.kind == "batch"],
-        running=next((job for job in every if job.state == "running"), None),
+        jobs=[job for job in runner().list_jobs() if job.kind == "batch"],
+        running=runner().running(),
         limit=MAX_UPLOAD,
         days=JOBS_KEPT_DAYS,
         ago=shown_ago,
@@ -123,16 +122,14 @@ def _page(**more: str) -> str:
 def run(job_id: str) -> str:
     """Show how far a run is, or what came of it."""
     job = _job(job_id)
-    is_here = job.host == HOST
     done = job.state == "done" and job.result is not None
     return render_template(
         "batch/batch_run.html",
         job=job,
-        is_here=is_here,
         days=JOBS_KEPT_DAYS,
         ago=shown_ago,
         chart=histogram(job.result["histogram"]) if done and job.result else None,
-        preview=preview(_file(job, "target"), job.arguments["text_column"]) if done and is_here else None,
+        preview=preview(_file(job, "target"), job.arguments["column"]) if done else None,
     )
 
 
@@ -148,7 +145,6 @@ def download(job_id: str) -> ResponseReturnValue:
     job = _job(job_id)
     if job.state != "done":
         abort(404)
-    _must_be_here(job)
     path = _file(job, "target")
     stem = Path(job.arguments["name"]).name.split(".")[0]
     name = path.name.replace("result", f"{stem}-predictions", 1)
@@ -166,18 +162,14 @@ def cancel(job_id: str) -> ResponseReturnValue:
 @blueprint.post("/<job_id>/resume")
 def resume(job_id: str) -> ResponseReturnValue:
     """Let a run that was interrupted, cancelled or has failed go on where it stopped."""
-    job = _job(job_id)
-    _must_be_here(job)
-    if job.state != "running":  # the button was pressed twice
-        jobs.resume(job_id)
+    runner().resume(_job(job_id).id)
     return redirect(url_for(".run", job_id=job_id), 303)
 
 
 @blueprint.post("/<job_id>/delete")
 def delete(job_id: str) -> ResponseReturnValue:
     """Delete a run and its files; its predictions stay in the log."""
-    store.delete(engine(), _job(job_id).id)
-    remove_folder(instance_folder(), job_id)
+    runner().delete(_job(job_id).id)
     flash("The run and its files are deleted. Its predictions are still in the log.")
     return redirect(url_for(".page"), 303)
 
@@ -187,9 +179,4 @@ def _job(job_id: str) -> Job:
 
 
 def _file(job: Job, which: str) -> Path:
-    return job_folder(instance_folder(), job.id) / str(job.arguments[which])
-
-
-def _must_be_here(job: Job) -> None:
-    if job.host != HOST:
-        raise NotReady(f"The files of this run are on the host {job.host}, and {HOST} answered. Ask {job.host} for it.")
+    return runner().folder(job.id) / str(job.arguments[which])

@@ -1,10 +1,13 @@
 """From one version of the model to the next: shadow test, comparison, retraining, promotion and rollback."""
 
+from functools import partial
+
 from flask_openapi3 import OpenAPI
 
 from webapp.cli.models import models
-from webapp.extras.lifecycle import compare, retrain, routes, shadow, switch
-from webapp.extras.lifecycle.commands import retrain as retrain_command
+from webapp.extras.lifecycle import challenger, compare_routes, retrain_routes, routes
+from webapp.extras.lifecycle.commands import commands, retrain, retrain_job
+from webapp.extras.lifecycle.retraining import reviews_to_learn
 from webapp.extras.lifecycle.switching import record_use
 
 
@@ -12,10 +15,14 @@ def init_app(app: OpenAPI) -> None:
     """Add the pages and commands, write down each switch, and let the challenger score every message."""
     inference = app.extensions["inference"]
     inference.registry.around_use.append(record_use(app.extensions["engine"], inference))
-    inference.before_store.append(shadow.score_with(inference))
-    for command in switch.commands.commands.values():
+    challenger.slot(inference.registry)
+    inference.before_store.append(challenger.score_with(inference))
+    for command in commands.commands.values():
         models.add_command(command)
-    routes.blueprint.cli.add_command(retrain_command)
-    for page in (routes, compare, retrain):
+    routes.blueprint.cli.add_command(retrain)
+    for page in (routes, compare_routes, retrain_routes):
         app.register_blueprint(page.blueprint, cli_group=None)
+    app.extensions["reviews_to_learn"] = partial(reviews_to_learn, app.extensions["engine"])
+    if "runner" in app.extensions:  # the extra batch is there
+        app.extensions["runner"].kinds["retrain"] = retrain_job
     app.extensions["private_menu"].append(("models.page", "Models"))

@@ -4,18 +4,58 @@ Both see the same messages, so what counts is where just one of them is right: m
 wrong, say nothing about which is better, however many there are. Nothing here knows the log.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from scipy.stats import binomtest
-
-from webapp.model.datasets import Example
+from webapp.model.data import Example
 from webapp.model.evaluation import Proportion, proportion
-from webapp.model.spam_model import SpamModel
+from webapp.model.scoring import SpamModel
 
+TELLING = 20.0  # evidence from which one is called better: of equal versions 1 pair in 20 ever gets there, at most
 SHOWN_MESSAGES = 50
 SHOWN_TERMS = 20
-SURE = 0.05  # a p-value below it is no chance
+
+
+class Duel(NamedTuple):
+    """On how many messages only the first, and only the second, of two versions was right."""
+
+    only_first: int
+    only_second: int
+
+    @property
+    def messages(self) -> int:
+        """Return on how many just one was right."""
+        return sum(self)
+
+    @property
+    def evidence(self) -> float:
+        """Return how many times as likely these counts are if one version is better than if both are equally good.
+
+        It is the Bayes factor of a uniform share of wins against 1/2, 2^n / ((n + 1) C(n, k)). Between equally good
+        versions it is a martingale, so the chance that it ever reaches 20 is at most 1/20, however often one looks
+        (Ville 1939; Robbins 1970, Annals of Mathematical Statistics 41, p. 1397). A p-value has to be looked at once.
+        """
+        n, k = self.messages, self.only_first
+        choices = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+        return math.exp(min(n * math.log(2) - math.log(n + 1) - choices, 700))
+
+    @property
+    def better(self) -> str | None:
+        """Return "first" or "second", None where it cannot be told."""
+        if self.evidence < TELLING:
+            return None
+        return "first" if self.only_first > self.only_second else "second"
+
+    def sentence(self, first: str, second: str) -> str:
+        """Return what the counts say, in words, with the names of the two."""
+        if not self.messages:
+            return "There is no message on which just one of the two is right, so nothing tells them apart."
+        leader, times = (first, self.only_first) if self.only_first > self.only_second else (second, self.only_second)
+        counts = f"here just one of the two is right, that is {leader} {times:,} times of {self.messages:,}."
+        if self.better:
+            return f"{leader[0].upper()}{leader[1:]} is better: w{counts}"
+        return f"W{counts} That may be chance."
 
 
 class Differing(NamedTuple):
@@ -36,25 +76,15 @@ class ChangedTerm(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """What came out."""
+    """How two versions do on the same messages."""
 
     messages: int
     both_right: int
-    only_first_right: int
-    only_second_right: int
     neither_right: int
-    p_value: float  # exact McNemar: how often versions that are equally good differ so much by chance
+    duel: Duel
     first_accuracy: Proportion
     second_accuracy: Proportion
     differing: list[Differing]  # up to SHOWN_MESSAGES, the furthest apart first
-    terms: list[ChangedTerm]  # up to SHOWN_TERMS, the most changed first; none where a version has no weights
-
-    @property
-    def better(self) -> str | None:
-        """Return "first" or "second", None where it cannot be told."""
-        if self.p_value >= SURE:
-            return None
-        return "first" if self.only_first_right > self.only_second_right else "second"
 
 
 def compare(first: SpamModel, second: SpamModel, examples: Sequence[Example]) -> Comparison:
@@ -70,33 +100,20 @@ def compare(first: SpamModel, second: SpamModel, examples: Sequence[Example]) ->
         if right[0] != right[1]:
             differing.append(Differing(example.text, example.is_spam, *probabilities))
     differing.sort(key=lambda one: -abs(one.first_probability - one.second_probability))
-    both, only_first, only_second = counts[True, True], counts[True, False], counts[False, True]
+    both, duel = counts[True, True], Duel(counts[True, False], counts[False, True])
     return Comparison(
         messages=len(examples),
         both_right=both,
-        only_first_right=only_first,
-        only_second_right=only_second,
         neither_right=counts[False, False],
-        p_value=mcnemar(only_first, only_second),
-        first_accuracy=proportion(both + only_first, len(examples)),
-        second_accuracy=proportion(both + only_second, len(examples)),
+        duel=duel,
+        first_accuracy=proportion(both + duel.only_first, len(examples)),
+        second_accuracy=proportion(both + duel.only_second, len(examples)),
         differing=differing[:SHOWN_MESSAGES],
-        terms=changed_terms(first, second),
     )
 
 
-def mcnemar(only_first: int, only_second: int) -> float:
-    """Return the two-sided p-value of the exact McNemar test (McNemar 1947, Psychometrika 12, p. 153).
-
-    If both were equally good, each message that just one gets right would be a toss of a fair coin: a binomial test of
-    the two counts with p = 1/2. Exact, as the usual chi-squared is only near for 25 of them and more. 1 for none.
-    """
-    tosses = only_first + only_second
-    return float(binomtest(only_first, tosses).pvalue) if tosses else 1.0
-
-
 def changed_terms(first: SpamModel, second: SpamModel) -> list[ChangedTerm]:
-    """Return the terms whose weight changed most, the most changed first."""
+    """Return the terms whose weight changed most, up to SHOWN_TERMS; none where a version has no weights."""
     before, after = first.term_weights(), second.term_weights()
     if not (before and after):
         return []

@@ -1,246 +1,229 @@
-"""A new version of the served model, from what it was made of and from what people corrected since.
+"""Retrain: a new version of the served model, its weights corrected by what people said of messages since.
 
-Of the reviewed messages those of two buckets in ten, by a hash of their text, are kept apart: no version is ever fitted
-on them, so that any two can be compared on them. Why, and what the figures below come from: docs/lifecycle.md.
+Of the reviewed messages those of three buckets in ten, by a hash of their text, are kept apart: no version is ever
+fitted on them, so that any two can be compared on them. docs/lifecycle.md says why, and where the figures come from.
 """
 
 import datetime as dt
-from collections.abc import Callable, Sequence
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from webapp.config import PROJECT_SET
-from webapp.errors import BadData
+from webapp.errors import BadData, ModelUnusable
 from webapp.extras.lifecycle.comparison import Comparison, compare
-from webapp.extras.lifecycle.correction import correct
-from webapp.extras.review.fitted import fitted_by, note_fitted, reviewed_messages
+from webapp.extras.lifecycle.correction import fine_tune
+from webapp.extras.lifecycle.reviewed import EVER, Learnt
+from webapp.extras.review.fitted import ReviewedMessage, fitted_by, note_fitted, reviewed_messages
 from webapp.extras.review.samples import counted_members
+from webapp.log.tables import predictions, reviews
 from webapp.model import artifact, training
 from webapp.model.card import Card, Retraining, read_card
-from webapp.model.datasets import APART, Dataset, Example, bucket, copy_keys, drop_copies, read_labelled
-from webapp.model.evaluation import Metrics
-from webapp.model.pipeline_model import PipelineModel, as_model
-from webapp.model.recipe import fit_with
+from webapp.model.data import APART, Dataset, Example, bucket, drop_copies, read_labelled
+from webapp.model.labels import Labels
 from webapp.model.registry import ModelRegistry
-from webapp.model.spam_model import SpamModel
+from webapp.model.scoring import make_model
 
 REVIEWS = "reviews"  # the source of the reviewed messages, beside the files'
 FEWEST_NEW = 50  # reviews: fewer change little, and a version a day is more than anybody looks at
-APART_BUCKETS = (8, 9)  # of ten
-DOUBT = 0.2  # a p-value below which "worse" is no mere chance: a refusal costs less than a worse version
-WEIGHTS = {"anew": 3.0, "correction": 3.0}  # how much a reviewed message counts
+HOLDOUT_BUCKETS = (7, 8, 9)  # of ten
+DOUBT = 2.0  # evidence above which "worse" is no mere chance: a refusal costs less than a worse version
+SURE = 0.99  # a review that contradicts a verdict that was so sure is asked about once more before it teaches
+ANCHORS = 5_000  # messages of the log that hold the model where its training messages are not at hand
+ANCHOR_WEIGHT = 0.3  # of one of these
 
 Report = Callable[[float | None, str], None]
 
 
 class Retrained(NamedTuple):
-    """The new version, and how it does on messages that it was not fitted on."""
+    """The new version, and how it does on reviewed messages that neither it nor its parent has learnt."""
 
     version: str
-    how: str  # "anew" or "correction"
-    missing: list[str]  # files of the card that were not at hand: if any, it was a correction
+    reviews: int  # that it was corrected with
     new_reviews: int
+    unconfirmed: int  # reviews that contradict a very sure verdict and have not taught it
     without_text: int  # reviewed messages that could not be used, as the log kept no text
-    held_out: Metrics  # fitted without them, measured on them (as in every card)
-    random_sample: Metrics  # the version itself, on members of random samples that were kept apart
-    comparison: Comparison  # with the served version, on all messages that were kept apart
-    worse: bool
+    comparison: Comparison  # first the served version, then the new one
 
 
-class _Reviews(NamedTuple):
+class Reviews(NamedTuple):
     """The reviewed messages as they are to be used."""
 
-    examples: list[Example]  # the one that was reviewed last first
-    fitted: list[str]  # prediction ids of those that are not kept apart
-    sampled: set[str]  # the texts that belong to a random sample
-    new: int
+    to_learn: list[ReviewedMessage]
+    held_out: list[Example]  # kept apart, copies dropped; source "random" where it is of a random sample
+    unconfirmed: list[ReviewedMessage]  # that contradict a very sure verdict, and have been said once
+    new: int  # since the version was made
     without_text: int
     last: str  # id of the newest review
 
 
-def retrain(
-    engine: sa.Engine, registry: ModelRegistry, data_folder: Path | None, anyway: bool, progress: Report
-) -> Retrained:
-    """Save a new version, and serve it not.
+def retrain(engine: sa.Engine, registry: ModelRegistry, force: bool, progress: Report) -> Retrained:
+    """Correct the served version by the reviews and save the result, without serving it.
 
-    Where all files of the served version's card are at hand, in `data_folder` or in the project, it is fitted anew on
-    these and the reviews; else the weights of the served version are corrected. Raises BadData, with the reason, where
-    a file is not the one of the card, too few reviews are new, or the new version is worse (unless `anyway`), and
-    ModelUnusable or LogUnavailable; then nothing is saved.
+    Raises BadData, with the reason, where it has no weights to correct, too few reviews are new, or the new version is
+    worse (unless `force`), and ModelUnusable or LogUnavailable; then nothing is saved.
     """
     progress(0.0, "Reading the reviews")
     served = registry.current()
     card = read_card(registry.folder, served.version)
-    files, missing = _files(card, data_folder)
-    how = "correction" if missing else "anew"
-    reviews = _reviews(engine, served.version, card, files, how)
-    if reviews.new < FEWEST_NEW:
-        raise BadData(_too_few(reviews))
-    result = _fit(how, served, card, files, reviews, partial(_step, progress))
+    found = gather(engine, registry, served.version)
+    if found.new < FEWEST_NEW:
+        raise BadData(_too_few(found))
+    progress(0.1, "Correcting the served version")
+    examples = drop_copies(Example(one.text or "", one.true_label == "spam", REVIEWS) for one in found.to_learn)
+    pipeline = fine_tune(served, examples, _anchors(engine, card))
 
-    progress(0.8, "Comparing it with the served version")
-    new = as_model(result.pipeline, "the new version", served.threshold, served.labels)
-    apart = [example for example in drop_copies(reviews.examples) if example.part == APART]
-    compared = compare(served, new, apart)
-    sample = [example for example in apart if example.text in reviews.sampled]
-    sampled = training.report(sample, training.predict(new, sample), new.threshold)
-    worse = compared.only_first_right > compared.only_second_right and compared.p_value < DOUBT
-    if worse and not anyway:
+    progress(0.7, "Comparing it with the served version")
+    new = make_model(pipeline, "the new version", served.threshold, served.labels)
+    compared = compare(served, new, found.held_out)
+    if compared.duel.only_first > compared.duel.only_second and compared.duel.evidence > DOUBT and not force:
         raise BadData(_is_worse(compared))
-
-    fitted = {*reviews.fitted, *(fitted_by(engine, served.version) if how == "correction" else ())}
-    new_card = result.card.model_copy(
+    sample = [example for example in found.held_out if example.source == "random"]
+    measured = training.report(sample, training.predict(new, sample), new.threshold)
+    new_card = card.model_copy(
         update={
-            "pipeline": card.pipeline,
-            "data": card.data,
-            "weights": card.weights | {REVIEWS: WEIGHTS[how]},
-            "metrics": result.card.metrics | {"random_sample": sampled},
+            "metrics": {"held_out": measured} if sample else {},
             "retraining": Retraining(
                 parent=served.version,
-                how=how,
-                new_reviews=reviews.new,
-                reviews_fitted=len(reviews.fitted),
-                reviews_kept_apart=len(apart),
-                last_review=reviews.last,
-                only_parent_right=compared.only_first_right,
-                only_this_right=compared.only_second_right,
-                p_value=compared.p_value,
+                reviews=len(examples),
+                held_out=len(found.held_out),
+                last_review=found.last,
+                only_parent_right=compared.duel.only_first,
+                only_this_right=compared.duel.only_second,
             ),
         }
     )
-    # A corrected version's own held-out messages are too few to compare traffic with later.
-    kept = artifact.read_reference(registry.folder, served.version) if how == "correction" else None
+    fitted = {*(one.prediction_id for one in found.to_learn), *fitted_by(engine, served.version)}
     progress(0.9, "Saving it")
     version = artifact.save(
         registry.folder,
-        result.pipeline,
+        pipeline,
         new_card,
         card.model_file.format,
         dt.datetime.now(dt.UTC),
-        kept or result.reference,
+        artifact.read_learnt(registry.folder, served.version),
         announce=lambda version: note_fitted(engine, version, fitted),
     )
-    return Retrained(
-        version, how, missing, reviews.new, reviews.without_text, new_card.held_out, sampled, compared, worse
-    )
+    return Retrained(version, len(examples), found.new, len(found.unconfirmed), found.without_text, compared)
 
 
-def new_reviews(engine: sa.Engine, registry: ModelRegistry, version: str) -> int:
-    """Return how many reviews are new since a version was made, as `retrain` counts them; raises ModelUnusable."""
-    before = fitted_by(engine, version)
-    last = _last_review(read_card(registry.folder, version))
-    return sum(
-        one.prediction_id not in before and (one.review_id > last or bucket(one.text) not in APART_BUCKETS)
-        for one in reviewed_messages(engine)
-        if one.text is not None
-    )
+def gather(engine: sa.Engine, registry: ModelRegistry, version: str) -> Reviews:
+    """Decide what becomes of each reviewed message if a version is corrected.
 
-
-def _last_review(card: Card) -> str:
-    return card.retraining.last_review if card.retraining else ""
-
-
-def _step(progress: Report, step: str) -> None:
-    done = {"fitting on the training part": 0.1, "fitting on everything": 0.5}
-    progress(done.get(step), step.capitalize())
-
-
-def _files(card: Card, folder: Path | None) -> tuple[list[Dataset], list[str]]:
-    """Return the files of a card that are at hand, and the names of the others; raises BadData for another file."""
-    found, missing = [], []
-    for entry in card.data:
-        name = entry.file
-        path = folder / name if folder else None
-        if path is None or not path.exists():
-            path = PROJECT_SET if name == PROJECT_SET.name else None
-        if path is None:
-            missing.append(name)
-            continue
-        dataset = read_labelled(path, entry.text_column, entry.label_column, card.words)
-        dataset.licence = entry.licence
-        if dataset.sha256 == entry.sha256:
-            found.append(dataset)
-        elif path == PROJECT_SET:
-            missing.append(f"{name} as it was then")
-        else:
-            raise BadData(
-                f"{path} is not the file that model {card.model_version} was trained on: its SHA-256 is "
-                f"{dataset.sha256}, the card says {entry.sha256}. Put the right file there, or take this one away."
-            )
-    return found, missing
-
-
-def _reviews(engine: sa.Engine, version: str, card: Card, files: Sequence[Dataset], how: str) -> _Reviews:
-    """Decide what becomes of each reviewed message.
-
-    The served version has learnt those that it was fitted on, and copies of messages in the files. They are never kept
-    apart, and where its weights are what a correction starts from, nothing is measured on them.
+    What it has learnt, in a file or from reviews, is never kept apart. New are reviews since it was made or, if one was
+    retrained from it already, since the newest of these was.
     """
+    base = newest_child(registry, version) or version
+    retraining = read_card(registry.folder, base).retraining
+    before, last = fitted_by(engine, base), retraining.last_review if retraining else ""
+    learnt, unconfirmed = Learnt(engine, registry, [version]), _unconfirmed(engine)
+    in_sample = {row.prediction_id for row in counted_members(engine, *EVER)}
     found = reviewed_messages(engine)
-    usable = [(one, one.text) for one in found if one.text is not None]
-    before, last = fitted_by(engine, version), _last_review(card)
-    learnt = {key for file in files for example in file.examples for key in copy_keys(example.text)}
-    learnt |= {key for one, text in usable if one.prediction_id in before for key in copy_keys(text)}
-    until = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
-    in_sample = {row.prediction_id for row in counted_members(engine, dt.datetime(1970, 1, 1, tzinfo=dt.UTC), until)}
-    examples, fitted, new = [], [], 0
-    for one, text in usable:
-        if copy_keys(text) & learnt:
-            part = "train" if how == "correction" else ""
-        else:
-            part = APART if bucket(text) in APART_BUCKETS else ""
-        examples.append(Example(text, one.true_label == "spam", REVIEWS, part))
-        if part == APART:
+    to_learn, held_out, waiting, new, without_text = [], [], [], 0, 0
+    for one in found:
+        if one.text is None:
+            without_text += 1
+        elif bucket(one.text) in HOLDOUT_BUCKETS and one.text not in learnt:
+            source = "random" if one.prediction_id in in_sample else REVIEWS
+            held_out.append(Example(one.text, one.true_label == "spam", source))
             new += one.review_id > last
+        elif one.prediction_id in unconfirmed:
+            waiting.append(one)
         else:
+            to_learn.append(one)
             new += one.prediction_id not in before
-            fitted.append(one.prediction_id)
-    sampled = {text for one, text in usable if one.prediction_id in in_sample}
-    return _Reviews(examples, fitted, sampled, new, len(found) - len(usable), found[0].review_id if found else "")
+    newest = found[0].review_id if found else ""
+    return Reviews(to_learn, drop_copies(held_out), waiting, new, without_text, newest)
 
 
-def _fit(
-    how: str,
-    served: SpamModel,
-    card: Card,
-    files: Sequence[Dataset],
-    reviews: _Reviews,
-    progress: Callable[[str], None],
-) -> training.Training:
-    # First, as what people say of a message counts, not its copy in a file.
-    datasets = [Dataset(REVIEWS, "", reviews.examples, labels=served.labels), *files]
-    if how == "correction":
-        for file in files:
-            file.examples = [example._replace(part="train") for example in file.examples]  # learnt long ago
-    sources = {example.source for dataset in datasets for example in dataset.examples}
-    weights = card.weights | {REVIEWS: WEIGHTS[how]}
-    weights = {source: weight for source, weight in weights.items() if source in sources}
-    if how == "anew":
-        fit = fit_with(card.pipeline) if card.pipeline else training.fit
-        return training.train(datasets, (), weights, served.threshold, progress, fit)
-    if isinstance(served, PipelineModel):
-        raise BadData(
-            "The served model is a Pipeline of your own, which can only be fitted anew: give the files of its card "
-            "with --data FOLDER."
+def newest_child(registry: ModelRegistry, version: str) -> str | None:
+    """Return the newest version that was retrained from this one, None if there is none."""
+    children = (name for name in registry.versions() if _parent(registry, name) == version)
+    return max(children, default=None)
+
+
+def _parent(registry: ModelRegistry, version: str) -> str | None:
+    try:
+        retraining = read_card(registry.folder, version).retraining
+    except ModelUnusable:
+        return None
+    return retraining.parent if retraining else None
+
+
+def reviews_to_learn(engine: sa.Engine, labels: Labels) -> tuple[Dataset, Callable[[str], None]]:
+    """Return the reviewed messages for `train --with-reviews`, and what notes which version has learnt them.
+
+    Those of the buckets that are kept apart are measured on and never learnt.
+    """
+    unconfirmed = _unconfirmed(engine)
+    found = [one for one in reviewed_messages(engine) if one.text and one.prediction_id not in unconfirmed]
+    parts = [APART if bucket(one.text or "") in HOLDOUT_BUCKETS else "" for one in found]
+    examples = [
+        Example(one.text or "", one.true_label == "spam", REVIEWS, part) for one, part in zip(found, parts, strict=True)
+    ]
+    fitted = [one.prediction_id for one, part in zip(found, parts, strict=True) if part != APART]
+    return Dataset(REVIEWS, "", examples, labels=labels), lambda version: note_fitted(engine, version, fitted)
+
+
+def _unconfirmed(engine: sa.Engine) -> set[str]:
+    """Return the predictions whose one review contradicts a verdict that was very sure."""
+    shown = predictions.c
+    sure = sa.case((shown.label == "spam", shown.spam_probability), else_=1 - shown.spam_probability) >= SURE
+    query = (
+        sa.select(shown.id)
+        .join(reviews, reviews.c.prediction_id == shown.id)
+        .where(sure, reviews.c.true_label.in_(("spam", "ham")), reviews.c.true_label != shown.label)
+        .group_by(shown.id)
+        .having(sa.func.count() == 1)
+    )
+    with engine.connect() as connection:
+        return set(connection.execute(query).scalars())
+
+
+def _anchors(engine: sa.Engine, card: Card) -> dict[str, float]:
+    """Return texts that hold the model where it was, with how much each counts.
+
+    They are the project's own messages if its card names these, else the newest of the log that nobody reviewed.
+    """
+    if any(entry.file == PROJECT_SET.name for entry in card.data):
+        return {one.text: card.weights.get(one.source, 1.0) for one in drop_copies(read_labelled(PROJECT_SET).examples)}
+    shown = predictions.c
+    unreviewed = ~sa.exists().where(reviews.c.prediction_id == shown.id)
+    newest = sa.select(shown.text).where(shown.text.is_not(None), unreviewed).order_by(shown.id.desc()).limit(ANCHORS)
+    with engine.connect() as connection:
+        return dict.fromkeys(connection.execute(newest).scalars(), ANCHOR_WEIGHT)
+
+
+def _too_few(found: Reviews) -> str:
+    words = f"{found.new} reviews are new since the served version was made or retrained; {FEWEST_NEW} are needed. "
+    if found.unconfirmed:
+        words += (
+            f"{len(found.unconfirmed):,} more contradict a verdict that was at least 99 % sure: look at these once "
+            "more on the page Models. "
         )
-    fit = partial(correct, served.pipeline, learnt=sources - {REVIEWS})
-    return training.train(datasets, (), weights, served.threshold, progress, fit, fewest=0)
-
-
-def _too_few(reviews: _Reviews) -> str:
-    words = f"Only {reviews.new} reviews are new since the served version was made; {FEWEST_NEW} are needed. "
-    if reviews.without_text:
-        words += f"{reviews.without_text:,} more cannot be used, as the log keeps no texts (HAMLET_STORE_TEXT). "
+    if found.without_text:
+        words += f"{found.without_text:,} more cannot be used, as the log keeps no texts (HAMLET_STORE_TEXT). "
     return words + "Review more messages on the page Review, then try again."
 
 
 def _is_worse(compared: Comparison) -> str:
     return (
-        f"The new version is worse, so nothing was saved: of the {compared.messages:,} reviewed messages that neither "
-        f"was fitted on, {compared.only_first_right} are right with the served version only, and "
-        f"{compared.only_second_right} with the new one only (p = {compared.p_value:.2g}). "
-        "Review more messages, or save it all the same with --anyway."
+        f"The new version is worse, so nothing was saved: of {compared.messages:,} reviewed messages that were kept "
+        f"apart, {compared.duel.only_first} are right with the served version only, and {compared.duel.only_second} "
+        "with the new one only. Review more messages, or save it all the same with --anyway."
     )
+
+
+def told(result: Retrained) -> str:
+    """Return what is known of a new version, in words: the same for the command and on the page."""
+    words = f"The served version was corrected with {result.reviews:,} reviews. "
+    found = result.comparison
+    if not found.messages:
+        return words + "No reviewed message was kept apart, so how good it is is not known yet."
+    right = found.both_right + found.duel.only_second
+    words += (
+        f"Of {found.messages:,} that were kept apart, the new one gets {right:,} right, "
+        f"the served one {found.both_right + found.duel.only_first:,}. "
+    )
+    return words + found.duel.sentence("the served version", "the new one")

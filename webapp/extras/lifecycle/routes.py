@@ -9,9 +9,11 @@ from webapp import config
 from webapp.errors import HamletError, InvalidInput, ModelUnusable, NotFound
 from webapp.extras.access.routes import reviewer_id, signed_in_only
 from webapp.extras.batch.batch_view import shown_ago
-from webapp.extras.batch.job_pages import engine, running_job
-from webapp.extras.lifecycle import challenging, switching
-from webapp.extras.lifecycle.models_view import advice, retrainings, saved_versions, state_of, what_happened
+from webapp.extras.batch.job_routes import engine, runner
+from webapp.extras.lifecycle import retraining, switching
+from webapp.extras.lifecycle.trial import shadow_report
+from webapp.extras.lifecycle.view import STEPS, advice, events_of, numbers, saved_versions, state_of
+from webapp.extras.review.reviews import give_review
 from webapp.inference import Inference
 from webapp.model import writable
 
@@ -20,11 +22,12 @@ blueprint.before_request(signed_in_only)
 
 WHY_LENGTH = 200  # characters that are kept of a reason
 EVENTS = 50  # of the audit list that are shown
+RETRAININGS = 3  # the newest, that are shown
 
 
 @blueprint.get("")
 def page() -> str:
-    """Show the state of things, what to do next, all versions, and what happened."""
+    """Show the state of things, what to do next, all versions, and their history."""
     return models_page()
 
 
@@ -33,22 +36,25 @@ def models_page(error: str | None = None) -> str:
     registry = _inference().registry
     history = switching.history(engine())
     state = state_of(engine(), registry, history, reviewer_id())
-    versions = saved_versions(engine(), registry, state)
+    named = numbers(registry, history)
+    versions = saved_versions(engine(), registry, state, named)
     trial = next((version for version in versions if version.role == "challenger"), None)
-    record, running = challenging.record(engine(), trial.name) if trial else None, running_job()
-    words, step = advice(state, record, is_training=running is not None and running.kind == "retrain")
+    report, running = shadow_report(engine(), registry, trial.name) if trial else None, runner().running()
+    words, step = advice(state, report, is_training=running is not None and running.kind == "retrain")
     return render_template(
         "lifecycle/models.html",
         advice=words,
+        steps=STEPS,
         step=step,
         state=state,
         versions=versions,
+        numbers=named,
         usable=[version.name for version in versions if not version.fault],
         trial=trial,
-        record=record,
+        report=report,
         running=running,
-        retrainings=retrainings(engine()),
-        events=what_happened(history, reviewer_id())[:EVENTS],
+        retrainings=[job for job in runner().list_jobs() if job.kind == "retrain"][:RETRAININGS],
+        events=events_of(history, reviewer_id())[:EVENTS],
         error=error,
         warning=writable.warning(registry.folder),
         signed=config.MODEL_KEY is not None,
@@ -82,8 +88,21 @@ def stop() -> ResponseReturnValue:
     """Try no version any longer."""
     return _switch(
         lambda why: switching.challenge(engine(), _inference().registry, None, reviewer_id(), why),
-        "The trial is over. What was found out stays in the log.",
+        "The shadow test is over. What was found out stays in the log.",
     )
+
+
+@blueprint.post("/confirm")
+def confirm() -> ResponseReturnValue:
+    """Store once more what people said of messages on which the model was very sure of the contrary."""
+    chosen = set(request.form.getlist("id"))
+    registry = _inference().registry
+    waiting = retraining.gather(engine(), registry, registry.current_version()).unconfirmed
+    confirmed = [one for one in waiting if one.prediction_id in chosen]
+    for one in confirmed:
+        give_review(engine(), one.prediction_id, reviewer_id(), one.true_label, "confirm")
+    flash(f"{len(confirmed)} of {len(waiting)} confirmed: the next version learns them.")
+    return redirect(url_for(".page", _anchor="retrain"), 303)
 
 
 @blueprint.post("/rollback")
@@ -92,8 +111,8 @@ def rollback() -> ResponseReturnValue:
     version = request.form.get("version", "")
 
     def back(why: str) -> None:
-        if switching.before_this(switching.history(engine())[::-1]) != version:
-            raise InvalidInput("Somebody has switched versions meanwhile. See below what happened, and choose again.")
+        if switching.rollback_target(switching.history(engine())) != version:
+            raise InvalidInput("Somebody has switched versions meanwhile. See the history below, and choose again.")
         switching.rollback(engine(), _inference().registry, reviewer_id(), why)
 
     return _switch(back, f"Rolled back: version {version} is served again.")

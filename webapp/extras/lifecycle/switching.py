@@ -1,6 +1,7 @@
 """Which version is served, and which is tried: every change is verified, written down, and can be taken back."""
 
 import datetime as dt
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import NamedTuple
@@ -8,6 +9,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from webapp.errors import InvalidInput, ModelUnusable, NotFound
+from webapp.extras.lifecycle.challenger import slot
 from webapp.inference import Inference
 from webapp.log.database import write_transaction
 from webapp.log.ids import new_id
@@ -38,8 +40,8 @@ def record_use(engine: sa.Engine, inference: Inference) -> Callable[..., Abstrac
             if before != version:
                 _note(connection, kind, before, version, who, why)
             yield  # last: what cannot be written down does not happen
-            if registry.challenger_version() == version:
-                registry.challenge(None)  # what is served is not tried any longer
+            if registry.named("challenger") == version:
+                slot(registry).write(None)  # what is served is not tried any longer
 
     return recorded
 
@@ -49,7 +51,7 @@ def rollback(engine: sa.Engine, registry: ModelRegistry, who: str, why: str = ""
 
     Rolling back again goes one further back. Raises NotFound where there is none before it, and as ModelRegistry.use.
     """
-    version = before_this(history(engine)[::-1])
+    version = rollback_target(history(engine))
     if version is None:
         raise NotFound("No other version was served before this one, so there is none to go back to.")
     registry.use(version, who, why, kind="rollback")
@@ -63,23 +65,25 @@ def challenge(engine: sa.Engine, registry: ModelRegistry, version: str | None, w
     """
     if version is not None and version == _served(registry):
         raise InvalidInput(f"{version} is served: there is nothing to try it beside.")
+    if version is not None:
+        registry.check_loadable(version)
     with write_transaction(engine) as connection:
-        before = registry.challenger_version()
+        before = registry.named("challenger")
         if before != version:
             _note(connection, "challenge", before, version, who, why)
-        registry.challenge(version)
+        slot(registry).write(version)
 
 
 def history(engine: sa.Engine) -> Sequence[Switch]:
     """Return all switches, newest first; raises LogUnavailable."""
     with engine.connect() as connection:
-        return _history(connection)[::-1]
+        return [Switch(*row) for row in connection.execute(sa.select(switches).order_by(switches.c.id.desc()))]
 
 
-def before_this(oldest_first: Sequence[Switch]) -> str | None:
+def rollback_target(newest_first: Sequence[Switch]) -> str | None:
     """Return the version that a rollback goes to: each use goes one step on, each rollback one back."""
     behind: list[str | None] = []
-    for switch in oldest_first:
+    for switch in newest_first[::-1]:
         if switch.kind == "use":
             behind.append(switch.from_version)
         elif switch.kind == "rollback" and behind:
@@ -87,8 +91,30 @@ def before_this(oldest_first: Sequence[Switch]) -> str | None:
     return behind[-1] if behind else None
 
 
-def _history(connection: sa.Connection) -> list[Switch]:
-    return [Switch(*row) for row in connection.execute(sa.select(switches).order_by(switches.c.id))]
+def prunable_versions(engine: sa.Engine, registry: ModelRegistry, keep: int) -> list[str]:
+    """Return the versions beside the newest `keep`, without those that are served, tried, or what rollback goes to.
+
+    Oldest first. Raises LogUnavailable; ModelUnusable or NotFound where it is not known which version is served.
+    """
+    served = registry.current_version()
+    registry.must_exist(served)
+    needed = {served, registry.named("challenger"), rollback_target(history(engine))}
+    needed |= {version for ask in registry.in_use for version in ask()}
+    versions = registry.versions()
+    return [version for version in versions[: max(len(versions) - keep, 0)] if version not in needed]
+
+
+def prune(engine: sa.Engine, registry: ModelRegistry, versions: Sequence[str]) -> list[str]:
+    """Delete those of the versions that are still prunable; return them. Raises as `prunable_versions`."""
+    deleted = []
+    with write_transaction(engine):  # no switch meanwhile
+        for version in prunable_versions(engine, registry, keep=0):
+            if version in versions:
+                gone = registry.folder / f".{version}.deleted"
+                (registry.folder / version).rename(gone)  # at once: nobody ever sees half of a version
+                shutil.rmtree(gone)
+                deleted.append(version)
+    return deleted
 
 
 def _note(connection: sa.Connection, kind: str, before: str | None, after: str | None, who: str, why: str) -> None:

@@ -9,6 +9,9 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from webapp.cli.command import Clear, current_inference
+from webapp.cli.report import metric_names
+from webapp.extras.monitor.charts import figure, interval
+from webapp.extras.monitor.service import QUANTILES
 from webapp.extras.monitor.span import RANGES, span
 from webapp.model.labels import Labels
 
@@ -43,25 +46,21 @@ def _text(figures: Mapping[str, Any], labels: Labels) -> str:
         figures[name] for name in ("accuracy", "drift", "latency", "errors", "traffic")
     )
     lines = [figures["verdict"]["sentence"], *(f"To do: {one['do']}" for one in figures["verdict"]["findings"]), ""]
-    for name in ("accuracy", "spam_caught", "ham_blocked", "precision"):
-        lines.append(f"{labels.sentence(name.replace('_', ' ')):18} {_share(accuracy[name])}")
-    lines.append(f"{'reviewed':18} {accuracy['reviewed']:,} of a random sample")
-    for test in drift["tests"]:
-        lines.append(f"{'drift':18} {labels.sentence(test['name'].replace('_', ' '))}: {test['state']}")
-    milliseconds = ", ".join(f"{name} {latency[name]} ms" for name in ("p50", "p95", "p99")) if latency["n"] else "-"
+    words = metric_names(labels)
+    for name in ("accuracy", "recall", "false_positive_rate", "precision"):
+        share, known = accuracy[name], "not known: nobody has reviewed a random sample of this range"
+        if share["value"] is not None:
+            known = f"{figure(share['value'], '%')}   95 % interval {interval(share)}"
+        lines.append(f"{words[name]:18} {known}")
+    lines.append(f"{'reviewed':18} {accuracy['reviewed']:,} of a random sample, {accuracy['unsure']:,} unsure")
+    lines += [f"{'drift':18} {what}" for what in (drift["state"], *(one["sentence"] for one in drift["changes"]))]
+    milliseconds = ", ".join(f"{name} {figure(latency[name], 'ms')}" for name in QUANTILES)
     lines.append(f"{'latency':18} {milliseconds}")
     lines.append(f"{'errors':18} {errors['failed']:,} failed, {errors['refused']:,} refused")
     lines.append(
         f"{'traffic':18} {traffic['predictions']:,} predictions, {traffic['called_spam']:,} called {labels.spam}"
     )
     return "\n".join(lines)
-
-
-def _share(share: Mapping[str, Any]) -> str:
-    if share["value"] is None:
-        return "not known: nobody has reviewed a random sample of this range"
-    low, high = f"{100 * share['low']:.1f}", f"{100 * share['high']:.1f}"
-    return f"{100 * share['value']:.1f} %   95 % interval {low} to {high} %"
 
 
 @click.command("recount", cls=Clear)

@@ -6,10 +6,9 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from webapp.errors import InvalidInput
-from webapp.extras.monitor.rollups import PREDICTIONS, count
 from webapp.log.database import write_transaction
-from webapp.log.ids import new_id
-from webapp.log.tables import drift_references
+from webapp.log.ids import first_id, new_id
+from webapp.log.tables import drift_references, predictions
 
 FEWEST = 100  # messages; fewer would make a poor yardstick
 
@@ -24,18 +23,20 @@ class DeclaredReference(NamedTuple):
 
 
 def declare_reference(engine: sa.Engine, since: dt.datetime, until: dt.datetime) -> int:
-    """Declare a range of whole hours normal and return how many predictions it has.
+    """Declare a range, or what there is of it up to now, normal and return how many predictions it has.
 
     Raises InvalidInput where it has too few, and LogUnavailable.
     """
-    messages = count(engine, PREDICTIONS, (), since, until)[()]
-    if messages < FEWEST:
-        raise InvalidInput(
-            f"This range has {messages} predictions: too few to compare others with. Choose one with at least {FEWEST}."
-        )
     now = dt.datetime.now(dt.UTC)
     row = DeclaredReference(new_id(), now, since, min(until, now))
+    within = predictions.c.id >= first_id(row.since), predictions.c.id < first_id(row.until)
     with write_transaction(engine) as connection:
+        messages: int = connection.execute(sa.select(sa.func.count(predictions.c.id)).where(*within)).scalar_one()
+        if messages < FEWEST:
+            raise InvalidInput(
+                f"This range has {messages} predictions: too few to compare others with. Choose one with at least "
+                f"{FEWEST}."
+            )
         connection.execute(sa.insert(drift_references), row._asdict())
     return messages
 

@@ -1,25 +1,25 @@
 """All figures of a span of time, each beside what it was before and at training, and what they add up to."""
 
 import datetime as dt
-from collections import Counter, defaultdict
 from typing import Any
 
 import sqlalchemy as sa
+from scipy.stats import fisher_exact
 
 from webapp.errors import HamletError
 from webapp.extras.monitor import service
 from webapp.extras.monitor.change import drift_report
-from webapp.extras.monitor.rollups import PREDICTIONS, count
 from webapp.extras.monitor.span import Span, span
 from webapp.extras.monitor.verdict import verdict
-from webapp.extras.review.accuracy import Reviewed, Share, accuracy
-from webapp.extras.review.samples import Sample, all_samples, counted_members, other_reviews
-from webapp.extras.stream.consumers import consumers
-from webapp.log.ids import first_id
+from webapp.extras.review.accuracy import ReviewedPrediction, Share, accuracy
+from webapp.extras.review.samples import other_reviews, reached_members
 from webapp.model.card import Card, read_card
-from webapp.model.evaluation import Estimate, Metrics
+from webapp.model.evaluation import Estimate, Metrics, effective_n
 from webapp.model.labels import Labels
 from webapp.model.registry import ModelRegistry
+
+SURE = 0.025  # one-sided: how often a model that is as good as at training may be called worse
+COMPARED = ("accuracy", "recall", "false_positive_rate", "precision")
 
 
 def report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict[str, Any]:
@@ -46,52 +46,50 @@ def report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict[str, 
         | {"before": _only(service.errors(engine, span.before), "requests", "refused", "failed", "share_failed")},
         "traffic": service.traffic(now, span)
         | {"before": _only(service.traffic(before, span.before), "predictions", "share_called_spam")},
-        "stream": consumers(engine, dt.datetime.now(dt.UTC)),
+        "stream": service.consumers(engine, dt.datetime.now(dt.UTC)),
     }
     return _in_words_of(registry.labels(), {"verdict": verdict(figures), **figures})
 
 
 def _in_words_of(labels: Labels, figures: dict[str, Any]) -> dict[str, Any]:
-    """Let the sentences say the served model's words for spam and ham; names of figures stay."""
-    told, tests = figures["verdict"], figures["drift"]["tests"]
-    told["sentence"] = labels.sentence(told["sentence"])
-    for finding in told["findings"]:
-        finding["what"] = labels.sentence(finding["what"])
-    for test in tests:
-        test["explanation"] = labels.sentence(test["explanation"])
+    """Put the served model's word for what is looked for into the sentences; names of figures stay."""
+    told, drift = figures["verdict"], figures["drift"]
+    for rows, key in (
+        ([told], "sentence"),
+        (told["findings"], "what"),
+        (drift["tests"], "explanation"),
+        (drift["changes"], "sentence"),
+    ):
+        for row in rows:
+            row[key] = row[key].replace("{positive}", labels.spam)
     return figures
 
 
 def live_accuracy(engine: sa.Engine, model_version: str) -> Share:
     """Return how often a version was right, of what it ever served: on the reviewed random samples alone."""
-    return accuracy(_reviewed(engine, span(engine, "all", model_version)))["accuracy"]
+    chosen = span(engine, "all", model_version)
+    return accuracy(reached_members(engine, chosen.since, chosen.until, model_version))["accuracy"]
 
 
-def _only(figures: dict[str, Any], *names: str) -> dict[str, Any]:
+def _only(figures: Any, *names: str) -> dict[str, Any]:
     return {name: figures[name] for name in names}
 
 
 def _accuracy(engine: sa.Engine, span: Span, card: Card | None) -> dict[str, Any]:
-    before = accuracy(_reviewed(engine, span.before))
+    members = reached_members(engine, span.since, span.until, span.model_version)
+    of_current = [one for one in members if card and one.model_version == card.model_version]
+    before = accuracy(reached_members(engine, span.before.since, span.before.until, span.model_version))
     at_training = card.held_out if card else Metrics()
-    names = ("accuracy", "spam_caught", "ham_blocked", "precision")
-    others: dict[str, list[bool]] = defaultdict(list)
-    for row in other_reviews(engine, span.since, span.until, span.model_version):
-        others[row.queue or "other"].append(row.label == row.true_label)
     return {
-        **accuracy(_reviewed(engine, span)),
-        "before": {name: before[name] for name in names},  # type: ignore[literal-required]
-        "at_training": {
-            "accuracy": _figure(at_training.accuracy),
-            "spam_caught": _figure(at_training.recall),
-            "ham_blocked": _figure(at_training.false_positive_rate),
-            "precision": _figure(at_training.precision),
-            "brier": _figure(at_training.brier),
-            "expected_calibration_error": at_training.expected_calibration_error,
-        },
+        **accuracy(members),
+        "of_current": accuracy(of_current)["accuracy"],
+        "before": _only(before, *COMPARED),
+        "at_training": {name: _figure(getattr(at_training, name)) for name in (*COMPARED, "brier")}
+        | {"expected_calibration_error": at_training.expected_calibration_error},
+        "worse_than_at_training": _is_worse_than_at_training(of_current, at_training),
         "other_queues": {
             queue: {"n": len(right), "value": round(sum(right) / len(right), 4), "biased": True}
-            for queue, right in sorted(others.items())
+            for queue, right in other_reviews(engine, span.since, span.until, span.model_version).items()
         },
     }
 
@@ -100,34 +98,21 @@ def _figure(estimate: Estimate) -> dict[str, Any] | None:
     return None if estimate.value is None else estimate.model_dump()
 
 
-def _reviewed(engine: sa.Engine, span: Span) -> list[Reviewed]:
-    """Return the reviewed members of random samples, each with the number of predictions that it stands for.
+def _is_worse_than_at_training(members: list[ReviewedPrediction], at_training: Metrics) -> bool:
+    then, known = at_training.accuracy, [one for one in members if one.true_label != "unsure"]
+    if not known or then.value is None:
+        return False
+    weights = [one.weight for one in known]
+    n = round(effective_n(weights))  # unequal weights count as fewer reviews
+    right = sum(one.weight for one in known if one.is_right) / sum(weights)
+    return is_worse(round(right * n), n, round(then.value * then.n), then.n)
 
-    Where the periods of samples overlap, a message may have come into any of them. So its weight is 1 over the sum of
-    the rates at which those samples took messages (the single-frame estimator: Bankier 1986, JASA 81; Kalton &
-    Anderson 1986, JRSS A 149). With one sample all weights are equal.
+
+def is_worse(right: int, n: int, right_then: int, n_then: int) -> bool:
+    """Return whether `right` of n reviewed messages is less than it was of held-out ones at training.
+
+    Both are uncertain, so it is Fisher's exact test of the two counts, one-sided at SURE: whatever the numbers, a model
+    that is as good as then is called worse in at most 2.5 % of cases.
     """
-    rows = counted_members(engine, span.since, span.until, span.model_version)
-    reviewed = Counter(row.sample_id for row in rows)
-    rates = [
-        (first_id(sample.since), first_id(sample.until), reviewed[sample.id] / _traffic(engine, span, sample))
-        for sample in all_samples(engine)
-        if reviewed[sample.id]
-    ]
-    return [
-        Reviewed(
-            is_spam=row.true_label == "spam",
-            called_spam=row.label == "spam",
-            spam_probability=row.spam_probability,
-            weight=1 / sum(rate for first, end, rate in rates if first <= row.prediction_id < end),
-            created_at=row.created_at,
-        )
-        for row in rows
-    ]
-
-
-def _traffic(engine: sa.Engine, span: Span, sample: Sample) -> int:
-    """Return how many predictions of the span are from the time that a sample was drawn from, by whole hours."""
-    since, until = max(sample.since, span.since), min(sample.until, span.until)
-    first_hour = since.replace(minute=0, second=0, microsecond=0)
-    return count(engine, PREDICTIONS, (), first_hour, until, span.model_version)[()]
+    table = [[right, n - right], [right_then, n_then - right_then]]
+    return bool(fisher_exact(table, alternative="less").pvalue < SURE)

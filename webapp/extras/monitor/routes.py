@@ -7,12 +7,12 @@ from flask import Blueprint, current_app, flash, redirect, render_template, requ
 from flask.typing import ResponseReturnValue
 
 from webapp.extras.access.routes import signed_in_only
-from webapp.extras.monitor.charts import Chart, Series, chart, figure, label, sparkline
+from webapp.extras.monitor.charts import Chart, Series, chart, figure, interval, sparkline, time_label
 from webapp.extras.monitor.references import declare_reference
 from webapp.extras.monitor.report import report
 from webapp.extras.monitor.span import RANGES, Span, span
 from webapp.inference import Inference
-from webapp.web.words import word, worded
+from webapp.web.words import labels, word
 
 blueprint = Blueprint("monitor", __name__)
 blueprint.before_request(signed_in_only)
@@ -68,41 +68,46 @@ def _cards(report: Report) -> list[Card]:
     accuracy, drift, latency, errors, traffic = (
         report[name] for name in ("accuracy", "drift", "latency", "errors", "traffic")
     )
-    right, before = accuracy["accuracy"], accuracy["before"]["accuracy"]
-    at_training = accuracy["at_training"]["accuracy"]
-    drifted = [test for test in drift["tests"] if test["state"] == "drifted"]
+    right = accuracy["accuracy"]
+    slowest = "p99" if latency["p99"] is not None else "p50"
+    spam_share = f"called {word('spam')}"
     return [
         Card(
             "Accuracy",
             "Of a random sample of the messages, reviewed by people: the share that the model called right.",
-            figure(right["value"], "%"),
-            f"{_interval(right)} on {accuracy['reviewed']:,} reviews"
-            if right["value"] is not None
-            else "no reviews yet",
-            f"{figure(before['value'], '%')} in the range before, "
-            f"{figure((at_training or {}).get('value'), '%')} at training",
+            figure(right["value"], "%") if right["n"] else "Not known",
+            f"{interval(right)} on {right['n']:,} reviews" if right["n"] else "no reviews yet",
+            _then(
+                ("in the range before", accuracy["before"]["accuracy"]["value"], "%"),
+                ("at training", (accuracy["at_training"]["accuracy"] or {}).get("value"), "%"),
+            ),
             sparkline([moment["value"] for moment in accuracy["over_time"]]),
             "accuracy" in concerned,
         ),
         Card(
             "Drift",
-            "Whether the messages of this range are of another kind than those of the reference. "
+            "Whether the messages are of another kind than those that were declared normal. "
             "A drifted model is not a wrong one, but its old figures may no longer hold.",
             {"drifted": "Drifted", "no drift seen": "None seen"}.get(drift["state"], "Not known"),
-            ", ".join(worded(test["name"].replace("_", " ")) for test in drifted)
-            or (f"{drift['messages']:,} messages compared" if drift["messages"] else "nothing to compare"),
-            f"{figure(traffic['before']['share_called_spam'], '%')} called {word('spam')} in the range before, "
-            f"{figure(traffic['share_called_spam'], '%')} now",
+            f"{drift['messages']:,} messages compared" if drift["reference"] else drift["state"],
+            _then(
+                (f"{spam_share} in the range before", traffic["before"]["share_called_spam"], "%"),
+                (f"{spam_share} now", traffic["share_called_spam"], "%"),
+            ),
             sparkline([_share(point["spam"], point["spam"] + point["ham"]) for point in traffic["over_time"]]),
             "drift" in concerned,
         ),
         Card(
             "Latency",
             "How long it takes to check and score one message. p99: 99 of 100 take no longer.",
-            figure(latency["p99"], "ms"),
-            f"p99; half take {figure(latency['p50'], 'ms')} or less" if latency["n"] else "no predictions yet",
-            f"{figure(latency['before']['p99'], 'ms')} in the range before",
-            sparkline([point["p99"] for point in latency["over_time"]]),
+            figure(latency[slowest], "ms"),
+            ("p99; half take {} or less" if slowest == "p99" else "half take {} or less").format(
+                figure(latency["p50"], "ms")
+            )
+            if latency["n"]
+            else "no predictions yet",
+            _then(("in the range before", latency["before"][slowest], "ms")),
+            sparkline([point[slowest] for point in latency["over_time"]]),
             "latency" in concerned,
         ),
         Card(
@@ -110,15 +115,16 @@ def _cards(report: Report) -> list[Card]:
             "Failed: Hamlet's own fault (status 500 and above). Refused: a request that could not be used.",
             f"{errors['failed']:,}",
             f"failed, {errors['refused']:,} refused, of {errors['requests']:,} requests",
-            f"{errors['before']['failed']:,} failed, {errors['before']['refused']:,} refused in the range before",
+            _then(("failed in the range before", errors["before"]["failed"] if errors["before"]["requests"] else None)),
             sparkline([point["failed"] + point["refused"] for point in errors["over_time"]]),
             "errors" in concerned,
         ),
     ]
 
 
-def _interval(share: Mapping[str, Any]) -> str:
-    return f"{figure(share['low'], '%')} to {figure(share['high'], '%')}"
+def _then(*known: tuple[Any, ...]) -> str:
+    """Return the figures (what, value, unit) that there are, in one line."""
+    return ", ".join(f"{figure(value, *unit)} {what}" for what, value, *unit in known if value is not None)
 
 
 def _share(part: int, whole: int) -> float | None:
@@ -129,14 +135,14 @@ def _charts(report: Report, by_hour: bool) -> dict[str, Chart]:
     accuracy, latency, errors, traffic = (report[name] for name in ("accuracy", "latency", "errors", "traffic"))
 
     def over_time(points: Sequence[Report]) -> list[dict[str, Any]]:
-        return [{**point, "label": label(point["at"], by_hour)} for point in points]
+        return [{**point, "label": time_label(point["at"], by_hour)} for point in points]
 
     sources = [Series(name, name, f"shade{i % 5}") for i, name in enumerate(traffic["by_source"])]
     return {
         "accuracy": chart(
             "Accuracy over time",
             [
-                {**point, "label": label(point["start"], accuracy["over_time_by"] == "hour")}
+                {**point, "label": time_label(point["start"], accuracy["over_time_by"] == "hour")}
                 for point in accuracy["over_time"]
             ],
             lines=[Series("value", "right", "accent")],
@@ -157,25 +163,25 @@ def _charts(report: Report, by_hour: bool) -> dict[str, Chart]:
             ]
             if accuracy["reviewed"]
             else [],
-            along=worded("spam probability"),
-            lines=[Series("said", "said", "muted"), Series("value", worded("is spam"), "accent")],
+            along=f"{labels().spam} probability",
+            lines=[Series("said", "said", "muted"), Series("value", "is", "accent")],
             band=("low", "high"),
             unit="%",
             highest=1,
-            help=worded("Of the reviewed messages that got a spam probability of 80 % or so, as many should be spam: ")
-            + "the nearer the lines, the better.",
+            help=f"Of the reviewed messages that got a {labels().spam} probability of 80 % or so, as many should be "
+            f"{labels().spam}: the nearer the lines, the better.",
         ),
         "traffic": chart(
             "Predictions by label",
             over_time(traffic["over_time"]),
             bars=[Series(label, word(label), label) for label in ("ham", "spam")],
-            help=worded("How many messages were called ham and spam."),
+            help=f"How many messages were called {labels().ham} and {labels().spam}.",
         ),
         "sources": chart(
             "Predictions by source",
             over_time(traffic["over_time"]),
             bars=sources,
-            help="Through which door they came: the form, the API, a command.",
+            help="How they came: through the form, the API, a file, a stream or a command.",
         ),
         "latency": chart(
             "Latency over time",

@@ -1,4 +1,4 @@
-"""Latency, errors and traffic of a span of time, from the log's sums by the hour."""
+"""Latency, errors and traffic of a span of time, from the log's sums by the hour; and who reads streams just now."""
 
 import datetime as dt
 from collections import Counter, defaultdict
@@ -7,10 +7,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from webapp.extras.monitor.rollups import FAILURES, PREDICTIONS, bucket_ms, count
+from webapp.extras.monitor.rollups import ANSWERED, PREDICTIONS, REQUESTS, bucket_ms, count
 from webapp.extras.monitor.span import Span
+from webapp.log.tables import stream_consumers
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+FEWEST = {"p50": 1, "p95": 20, "p99": 100}  # predictions; with fewer it would be the slowest one alone
+EDGES = [0.0, *(round(digit * 10.0**power, 2) for power in range(-2, 5) for digit in (1, 2, 5))]  # ms, of the histogram
+SILENT_AFTER = dt.timedelta(seconds=30)  # a consumer of a stream reports every 5 s
+FORGOTTEN_AFTER = dt.timedelta(days=1)
 
 Predictions = Mapping[tuple[Any, ...], int]  # how many by step of the span, label, source and latency bucket
 
@@ -48,15 +53,14 @@ def traffic(counts: Predictions, span: Span) -> dict[str, Any]:
 def latency(counts: Predictions, span: Span) -> dict[str, Any]:
     """Return quantiles of the milliseconds that checking and scoring took: in all, by source, and for each step.
 
-    Latencies are kept in buckets, so the figures are right to 5 %.
+    Latencies are kept to two digits, so the figures are right to 5 %.
     """
     in_all: Counter[int] = Counter()
     by_source: dict[str, Counter[int]] = defaultdict(Counter)
     steps: dict[dt.datetime, Counter[int]] = {step: Counter() for step in span.steps()}
     for (step, _, source, bucket), number in counts.items():
-        in_all[bucket] += number
-        by_source[source][bucket] += number
-        steps[step][bucket] += number
+        for buckets in (in_all, by_source[source], steps[step]):
+            buckets[bucket] += number
     return {
         "unit": "ms",
         "n": in_all.total(),
@@ -67,51 +71,48 @@ def latency(counts: Predictions, span: Span) -> dict[str, Any]:
     }
 
 
-def quantiles(buckets: Mapping[int, int]) -> dict[str, float | None]:
+def quantiles(buckets: Counter[int]) -> dict[str, float | None]:
     """Return p50, p95 and p99 in milliseconds: the smallest latency that so great a share does not exceed."""
-    total, ordered = sum(buckets.values()), sorted(buckets.items())
-    found: dict[str, float | None] = {}
-    for name, share in QUANTILES.items():
-        so_far = 0
-        found[name] = None
-        for bucket, number in ordered:
-            so_far += number
-            if so_far >= share * total:
+    found: dict[str, float | None] = dict.fromkeys(QUANTILES)
+    so_far = 0
+    for bucket, number in sorted(buckets.items()):
+        so_far += number
+        for name, share in QUANTILES.items():
+            if found[name] is None and so_far >= share * buckets.total() >= share * FEWEST[name]:
                 found[name] = bucket_ms(bucket)
-                break
     return found
 
 
 def histogram(buckets: Mapping[int, int]) -> list[dict[str, float]]:
     """Return how many latencies fell between 0.05, 0.1, 0.2, 0.5, 1, ... ms; empty ends are left out."""
-    edges = [0.0, *(round(digit * 10.0**power, 2) for power in range(-2, 5) for digit in (1, 2, 5))]
     bars = [
         {"from": low, "to": high, "count": sum(n for b, n in buckets.items() if low <= bucket_ms(b) < high)}
-        for low, high in zip(edges, edges[1:], strict=False)
+        for low, high in zip(EDGES, EDGES[1:], strict=False)
     ]
     filled = [i for i, bar in enumerate(bars) if bar["count"]]
     return bars[filled[0] : filled[-1] + 1] if filled else []
 
 
 def errors(engine: sa.Engine, span: Span) -> dict[str, Any]:
-    """Return how many requests were refused (4xx) or failed (5xx), their share of all, and each kind.
+    """Return how many requests of form and API were refused (4xx) or failed (5xx), their share of all, and each kind.
 
-    Failures belong to no model version. Those that the database itself caused are not in it: see the server's output.
+    Rows of files and streams are no requests. Failures belong to no model version. Those that the database itself
+    caused are not in it: see the server's output.
     """
-    answered = count(engine, PREDICTIONS, (), span.since, span.until)[()]
     kinds: Counter[tuple[str, int, str]] = Counter()
     steps: dict[dt.datetime, Counter[str]] = {step: Counter() for step in span.steps()}
-    counts = count(engine, FAILURES, (span.step, "source", "status", "what"), span.since, span.until)
+    counts = count(engine, REQUESTS, (span.step, "source", "status", "what"), span.since, span.until)
     for (step, source, status, what), number in counts.items():
-        kinds[source, status, what] += number
-        steps[step]["failed" if status >= 500 else "refused"] += number
-    failed = sum(number for (_, status, _), number in kinds.items() if status >= 500)
-    requests = answered + kinds.total()
+        if status != ANSWERED:
+            kinds[source, status, what] += number
+            steps[step]["failed" if status >= 500 else "refused"] += number
+    requests, failed = counts.total(), sum(number for (_, status, _), number in kinds.items() if status >= 500)
+    refused = kinds.total() - failed
     return {
         "requests": requests,
-        "refused": kinds.total() - failed,
+        "refused": refused,
         "failed": failed,
-        "share_refused": round((kinds.total() - failed) / requests, 4) if requests else None,
+        "share_refused": round(refused / requests, 4) if requests else None,
         "share_failed": round(failed / requests, 4) if requests else None,
         "by_kind": [
             {"source": source, "status": status, "what": what, "count": number}
@@ -121,3 +122,14 @@ def errors(engine: sa.Engine, span: Span) -> dict[str, Any]:
             {"at": step.isoformat(), "refused": of["refused"], "failed": of["failed"]} for step, of in steps.items()
         ],
     }
+
+
+def consumers(engine: sa.Engine, now: dt.datetime) -> list[dict[str, Any]]:
+    """Return the consumers of streams that were seen within a day, by name, each with whether it has fallen silent."""
+    seen_at = stream_consumers.c.seen_at
+    query = sa.select(stream_consumers).where(seen_at >= now - FORGOTTEN_AFTER).order_by(stream_consumers.c.name)
+    with engine.connect() as connection:
+        rows = connection.execute(query).mappings().all()
+    return [
+        {**row, "seen_at": row["seen_at"].isoformat(), "silent": now - row["seen_at"] > SILENT_AFTER} for row in rows
+    ]

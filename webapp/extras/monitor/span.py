@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from webapp.errors import InvalidInput
 from webapp.extras.monitor.rollups import HOUR
 from webapp.log.ids import moment_of
-from webapp.log.tables import predictions
+from webapp.log.tables import failures, predictions
 
 RANGES = {"24h": dt.timedelta(hours=24), "7d": dt.timedelta(days=7), "30d": dt.timedelta(days=30), "all": None}
 
@@ -44,18 +44,18 @@ class Span(NamedTuple):
 
 
 def span(engine: sa.Engine, name: str, model_version: str | None = None, now: dt.datetime | None = None) -> Span:
-    """Return the span with a name of RANGES that ends with the current hour; raises InvalidInput."""
+    """Return the span with a name of RANGES that ends with the current hour; raises InvalidInput.
+
+    It does not begin before the log: a chart of seven days of which six are empty would look broken.
+    """
     if name not in RANGES:
         message = f"must be one of {', '.join(RANGES)}"
         raise InvalidInput(f"range {message}.", [{"field": "range", "message": message}])
     until = (now or dt.datetime.now(dt.UTC)).replace(minute=0, second=0, microsecond=0) + HOUR
+    with engine.connect() as connection:
+        firsts = [connection.execute(sa.select(sa.func.min(table.c.id))).scalar() for table in (predictions, failures)]
+    first = min((one for one in firsts if one), default=None)
+    begin = moment_of(first).replace(minute=0, second=0, microsecond=0) if first else until - HOUR
     length = RANGES[name]
-    if length is None:
-        with engine.connect() as connection:
-            first = connection.execute(sa.select(sa.func.min(predictions.c.id))).scalar()
-        since = (
-            min(moment_of(first).replace(minute=0, second=0, microsecond=0), until - HOUR) if first else until - HOUR
-        )
-    else:
-        since = until - length
-    return Span(name, since, until, model_version)
+    since = begin if length is None else max(begin, until - length)
+    return Span(name, min(since, until - HOUR), until, model_version)

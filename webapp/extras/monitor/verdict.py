@@ -3,9 +3,11 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from webapp.extras.monitor.charts import figure, interval
+
 FEWEST_REVIEWS = 30  # below, the interval is too wide to say anything reassuring
-FEWEST_TO_ALARM = 10  # below, one wrong verdict would be an alarm
 SLOW_MS = 50.0  # p99; a person notices nothing below, and scoring takes well under one
+FEWEST_TO_BE_SLOW = 500  # predictions: of fewer, p99 is the first ones after a start
 FAILED_SHARE = 0.01
 REFUSED_SHARE = 0.2
 
@@ -23,44 +25,48 @@ class Finding(NamedTuple):
 def verdict(report: Report) -> dict[str, Any]:
     """Return the state (healthy, attention or unknown), one sentence, and the findings."""
     found = list(_findings(report))
-    state = "attention" if found else "healthy" if _is_known(report) else "unknown"
+    is_known = report["accuracy"]["reviewed"] >= FEWEST_REVIEWS
+    state = "attention" if found else "healthy" if is_known else "unknown"
     return {"state": state, "sentence": _sentence(state, found, report), "findings": [one._asdict() for one in found]}
 
 
 def _findings(report: Report) -> Iterator[Finding]:
     if report["model_problem"]:
         yield Finding("model", "The model cannot be used.", report["model_problem"])
-    right, at_training = report["accuracy"]["accuracy"], report["accuracy"]["at_training"]["accuracy"]
-    enough = report["accuracy"]["reviewed"] >= FEWEST_TO_ALARM
-    if enough and at_training and right["high"] < at_training["value"]:
+    accuracy = report["accuracy"]
+    if accuracy["worse_than_at_training"]:
+        now, then = accuracy["of_current"], accuracy["at_training"]["accuracy"]
         yield Finding(
             "accuracy",
-            f"The model is right less often than at training: {_share(right['value'])} "
-            f"({_interval(right)}) against {_share(at_training['value'])}.",
+            f"The model is right less often than at training: {figure(now['value'], '%')} ({interval(now)}) against "
+            f"{figure(then['value'], '%')}.",
             "Look on /review at what it gets wrong, and train anew with messages of that kind.",
         )
-    drifted = [test["name"] for test in report["drift"]["tests"] if test["state"] == "drifted"]
-    if drifted:
+    drift = report["drift"]
+    if drift["state"] == "drifted":
+        what = drift["changes"][0]["sentence"] if drift["changes"] else "The probabilities are other ones"
         yield Finding(
             "drift",
-            f"The messages are not like the reference: {', '.join(drifted).replace('_', ' ')}.",
-            "See below which words became more frequent. If the new kind of message is here to stay, review some of it "
-            "and train anew; if it is right as it is, declare this range normal.",
+            f"The messages are not like those that were declared normal. {what}.",
+            ("See below which words became more frequent. " if drift["changed_terms"] else "")
+            + "If the new kind of message is here to stay, review some of it and train anew; if it is right as it is, "
+            "declare this range normal.",
         )
     errors, slow = report["errors"], report["latency"]["p99"]
     if (errors["share_failed"] or 0) >= FAILED_SHARE:
         yield Finding(
             "errors",
-            f"{_share(errors['share_failed'])} of the requests failed: {errors['failed']:,} of {errors['requests']:,}.",
+            f"{figure(errors['share_failed'], '%')} of the requests failed: {errors['failed']:,} of "
+            f"{errors['requests']:,}.",
             "See the list of errors below, and the server's own output around these times.",
         )
     if (errors["share_refused"] or 0) >= REFUSED_SHARE:
         yield Finding(
             "errors",
-            f"{_share(errors['share_refused'])} of the requests were refused.",
-            "Somebody's program sends what cannot be used: the list of errors below says through which door and why.",
+            f"{figure(errors['share_refused'], '%')} of the requests were refused.",
+            "Somebody's program sends what cannot be used: the list of errors below says through what and why.",
         )
-    if slow is not None and slow >= SLOW_MS:
+    if slow is not None and slow >= SLOW_MS and report["latency"]["n"] >= FEWEST_TO_BE_SLOW:
         yield Finding(
             "latency",
             f"One prediction in a hundred takes {slow:,.0f} ms or more.",
@@ -68,37 +74,26 @@ def _findings(report: Report) -> Iterator[Finding]:
         )
 
 
-def _is_known(report: Report) -> bool:
-    reviewed: int = report["accuracy"]["reviewed"]
-    return reviewed >= FEWEST_REVIEWS
-
-
 def _sentence(state: str, found: list[Finding], report: Report) -> str:
     if state == "attention":
         return "Needs attention: " + " ".join(finding.what for finding in found)
-    predictions, right = report["traffic"]["predictions"], report["accuracy"]["accuracy"]
-    if not predictions:
+    if not report["traffic"]["predictions"]:
         return "Nothing to say yet: there was no prediction in this range."
-    drift = report["drift"]["state"]
-    rest = (
-        f"{drift if drift == 'no drift seen' else 'drift not known yet'}, p99 {report['latency']['p99']:g} ms, "
-        f"{'no errors' if not report['errors']['failed'] else str(report['errors']['failed']) + ' errors'}"
+    drift, latency, failed = report["drift"]["state"], report["latency"], report["errors"]["failed"]
+    name = "p99" if latency["p99"] is not None else "p50"
+    rest = ", ".join(
+        [
+            drift if drift == "no drift seen" else "drift not known yet",
+            f"{name} {latency[name]:g} ms",
+            f"{failed:,} errors" if failed else "no errors",
+        ]
     )
+    reviewed, right = report["accuracy"]["reviewed"], report["accuracy"]["accuracy"]
     if state == "unknown":
-        reviewed = report["accuracy"]["reviewed"]
         return (
             f"Nothing alarming, but how accurate the model is on this traffic nobody knows yet: "
             f"{reviewed} of at least {FEWEST_REVIEWS} messages of a random sample are reviewed. Otherwise: {rest}."
         )
     return (
-        f"Healthy: {_share(right['value'])} right on {report['accuracy']['reviewed']:,} reviewed messages "
-        f"({_interval(right)}), {rest}."
+        f"Healthy: {figure(right['value'], '%')} right on {reviewed:,} reviewed messages ({interval(right)}), {rest}."
     )
-
-
-def _share(value: float) -> str:
-    return f"{100 * value:.1f} %"
-
-
-def _interval(share: Mapping[str, float]) -> str:
-    return f"{100 * share['low']:.1f} to {_share(share['high'])}"

@@ -1,25 +1,27 @@
-"""What Prometheus asks for: counts of requests, predictions and failures, over all workers of a server."""
+"""What Prometheus asks for: counts of requests, predictions and failures, over all workers of a server.
+
+Define a metric of your own anywhere, as prometheus_client's documentation shows, and it is in /metrics too.
+"""
 
 import time
 
 from flask import Response, g, request
 from flask_openapi3 import OpenAPI
 
-from webapp.extras.prometheus import routes
-from webapp.extras.prometheus.metrics import Metrics
-
 
 def init_app(app: OpenAPI) -> None:
     """Count each request, prediction and failure, and add /metrics."""
-    metrics = app.extensions["metrics"] = Metrics()
+    # Here, as gunicorn.conf.py must name the folder of the workers before prometheus_client is imported.
+    from webapp.extras.prometheus import metrics, routes
+
     inference = app.extensions["inference"]
     inference.after_store.append(metrics.count_predictions)
     inference.failed.append(metrics.count_failure)
 
     @app.after_request
     def count(response: Response) -> Response:
-        rule = request.url_rule
-        route = rule.rule if rule else "unknown"  # never the path: anybody can think of more of them
+        # By the route: a path would be kept for good, and anybody can think of more of them.
+        route = request.url_rule.rule if request.url_rule else "unknown"
         metrics.count_request(route, request.method, response.status_code, time.perf_counter() - g.started)
         return response
 

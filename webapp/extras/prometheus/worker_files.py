@@ -1,30 +1,27 @@
 """The folder in which gunicorn's workers keep their counts, so that whichever answers /metrics can add them up.
 
-prometheus_client gives each process a counter_PID.db and a histogram_PID.db, which are mapped into its memory: to
-count costs no system call, and what was counted survives the death of the process. What it leaves to us is here: when
-to begin anew, what becomes of the files of the dead, and that no count can do harm.
+It is prometheus_client's own set-up for several processes: each maps a file per kind of metric into its memory, so to
+count costs no system call, and what was counted survives the death of the process. The folder is in memory (tmpfs)
+where there is one: a process that writes to a mapped file on a full disk is killed (SIGBUS).
 """
 
+import hashlib
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
-
-from prometheus_client.mmap_dict import MmapedDict
 
 with suppress(ImportError):
     import fcntl  # Windows has neither this nor gunicorn
 
-KINDS = ("counter", "histogram")
-RESERVED = 256 * 1024  # bytes for each file; some 1,300 series, and there are a few hundred
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # the variable by which prometheus_client knows the folder
+MEMORY = Path("/dev/shm")  # noqa: S108  the folder in it is made for its owner alone, and refused if it is another's
 
 _in_use: IO[bytes] | None = None
 
 
-def open_folder(instance_folder: Path) -> Path:
+def open_folder(instance_folder: Path, memory: Path = MEMORY) -> Path:
     """Make the folder of a server's counts and return it, empty unless processes that count in it are alive.
 
     Every process of the server holds a lock on it until it ends, however it ends. So counts begin anew at a start, but
@@ -33,7 +30,12 @@ def open_folder(instance_folder: Path) -> Path:
     global _in_use
     instance_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = instance_folder / "metrics"
+    if memory.is_dir() and os.access(memory, os.W_OK):
+        name = hashlib.sha256(str(instance_folder.resolve()).encode()).hexdigest()[:16]
+        folder = memory / f"hamlet-{os.getuid()}-{name}"
     folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        raise PermissionError(f"{folder} belongs to somebody else")
     lock = (folder / "in_use").open("wb")
     with suppress(BlockingIOError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -45,54 +47,16 @@ def open_folder(instance_folder: Path) -> Path:
     return folder
 
 
-def reserve(folder: Path) -> None:
-    """Make this process's files at their full size; raises OSError when the disk has no room.
-
-    prometheus_client would leave it to the disk to find room later. If there is none then, the process is killed
-    (SIGBUS) for writing to its own memory.
-    """
-    for kind in KINDS:
-        path = folder / f"{kind}_{os.getpid()}.db"
-        if not path.exists():
-            _blank(path).replace(path)  # at once: a reader must not see half of it
+def remove_folder() -> None:
+    """Remove the folder, unless another server counts in it too: memory is not for keeps."""
+    if _in_use:
+        with suppress(OSError):
+            fcntl.flock(_in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(os.environ[VARIABLE])
 
 
-def bury(folder: Path, pid: int) -> None:
-    """Add the counts of a dead process to those of all the dead, so that its files do not pile up.
+def forget_worker(pid: int) -> None:
+    """Drop what holds of a living worker alone ("live" gauges); its other counts stay."""
+    from prometheus_client.multiprocess import mark_process_dead
 
-    While somebody is reading they stay where they are, and are read all the same. Raises OSError.
-    """
-    with (folder / "reading").open("wb") as lock, suppress(BlockingIOError):
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for kind in KINDS:
-            dead, all_dead = folder / f"{kind}_{pid}.db", folder / f"{kind}_dead.db"
-            if not dead.exists():
-                continue
-            new = _blank(all_dead)
-            if all_dead.exists():
-                shutil.copyfile(all_dead, new)
-            sums = MmapedDict(str(new))
-            for key, value, _, _ in MmapedDict.read_all_values_from_file(str(dead)):
-                sums.write_value(key, sums.read_value(key)[0] + value, 0.0)
-            sums.close()
-            new.replace(all_dead)
-            dead.unlink()
-
-
-@contextmanager
-def reading(folder: Path) -> Iterator[None]:
-    """Keep the files as they are, so that no count is read twice or not at all; raises OSError."""
-    with (folder / "reading").open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_SH)
-        yield
-
-
-def _blank(path: Path) -> Path:
-    """Write an empty file of counts beside a path, every byte of it for real, and return where."""
-    new = path.with_suffix(".new")
-    try:
-        new.write_bytes(bytes(RESERVED))
-    except OSError:
-        new.unlink(missing_ok=True)
-        raise
-    return new
+    mark_process_dead(pid)

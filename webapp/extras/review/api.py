@@ -12,7 +12,7 @@ from webapp.api.schemas import PredictionPath
 from webapp.errors import InvalidInput
 from webapp.extras.access.keys import SECURITY, api_key_required
 from webapp.extras.review.listing import Filters, list_predictions
-from webapp.extras.review.reviews import give_review, is_disagreement, reviews_of
+from webapp.extras.review.reviews import give_review, reviews_of
 from webapp.extras.review.schemas import (
     GivenReview,
     ListedPrediction,
@@ -67,12 +67,11 @@ def list_all(query: ListQuery) -> Response:
     responses=responses(GivenReview, 401, 404, *WITH_BODY),
 )
 def review(path: PredictionPath, body: ReviewRequest) -> Response:
-    """Store the true label of a prediction. A key has one verdict on each; a new one replaces it."""
-    engine = current_app.extensions["engine"]
+    """Store the true label of a prediction. The newest review of each counts; the same said again changes nothing."""
     true_label = _meant("true_label", body.true_label, UNSURE)
-    row = give_review(engine, path.prediction_id, f"key:{g.api_key_name}", true_label, "api")
-    disagreement = is_disagreement(engine, path.prediction_id)
-    return jsonify(_pick(row, GivenReview) | {"disagreement": disagreement})
+    reviewer = f"key:{g.api_key_name}"
+    row = give_review(current_app.extensions["engine"], path.prediction_id, reviewer, true_label, "api")
+    return jsonify(_pick(row, GivenReview))
 
 
 def _labels() -> Labels:
@@ -93,8 +92,6 @@ def _meant(field: str, word: str, *others: str) -> str:
 def _pick(row: Mapping[str, Any], shape: Any) -> dict[str, Any]:
     """Return what the documented shape has of a row, as JSON has it."""
     picked = {name: row[name] for name in shape.model_fields if name in row}
-    if "overruled" in picked:
-        picked["overruled"] = bool(picked["overruled"])
     for name in ("label", "true_label"):
         if picked.get(name):
             picked[name] = _labels().word(picked[name])

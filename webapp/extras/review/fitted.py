@@ -9,13 +9,12 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from webapp.extras.review.reviews import has_label, one_label
 from webapp.log.database import write_transaction
 from webapp.log.tables import fitted_reviews, predictions, reviews
 
 
 class ReviewedMessage(NamedTuple):
-    """A message of the log whose reviewers agree."""
+    """A message of the log whose truth is known."""
 
     prediction_id: str
     review_id: str  # of the newest review: it grows with time
@@ -24,19 +23,13 @@ class ReviewedMessage(NamedTuple):
 
 
 def reviewed_messages(engine: sa.Engine) -> list[ReviewedMessage]:
-    """Return the messages whose truth is known, the one that was reviewed last first: of all queues, none disputed."""
-    newest = sa.func.max(reviews.c.id).label("review_id")
-    agreed = (
-        sa.select(reviews.c.prediction_id, newest, sa.func.min(reviews.c.true_label).label("true_label"))
-        .where(has_label)
-        .group_by(reviews.c.prediction_id)
-        .having(one_label)
-        .subquery()
-    )
+    """Return the messages whose truth is known, whichever queue they came from, the one reviewed last first."""
+    newest = sa.select(sa.func.max(reviews.c.id)).group_by(reviews.c.prediction_id)
     query = (
-        sa.select(predictions.c.id, agreed.c.review_id, predictions.c.text, agreed.c.true_label)
-        .join(agreed, agreed.c.prediction_id == predictions.c.id)
-        .order_by(agreed.c.review_id.desc())
+        sa.select(predictions.c.id, reviews.c.id, predictions.c.text, reviews.c.true_label)
+        .join(reviews, reviews.c.prediction_id == predictions.c.id)
+        .where(reviews.c.id.in_(newest), reviews.c.true_label != "unsure")
+        .order_by(reviews.c.id.desc())
     )
     with engine.connect() as connection:
         return [ReviewedMessage(*row) for row in connection.execute(query)]
@@ -58,9 +51,7 @@ def note_fitted(engine: sa.Engine, model_version: str, prediction_ids: Iterable[
             connection.execute(sa.insert(fitted_reviews), rows)
 
 
-def is_fitted(
-    prediction_id: sa.ColumnElement[str], model_version: sa.ColumnElement[str] | str
-) -> sa.ColumnElement[bool]:
+def is_fitted(prediction_id: sa.ColumnElement[str], model_version: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
     """Return, as SQL, whether a version was fitted on the review of a prediction."""
     return sa.exists().where(
         fitted_reviews.c.model_version == model_version, fitted_reviews.c.prediction_id == prediction_id

@@ -5,14 +5,13 @@ hardly any row would still read the whole log to fill a page, so a page looks at
 """
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from webapp.extras.review.reviews import is_reviewed, truth_of
 from webapp.log.ids import first_id, moment_of
-from webapp.log.tables import predictions, reviews
+from webapp.log.tables import Row, predictions, reviews
 
 LOOKS_AT = 20_000
 
@@ -35,7 +34,7 @@ class Page(NamedTuple):
     `looked_back_to` is the time down to which this page looked before it gave up filling itself, else None.
     """
 
-    rows: Sequence[Mapping[str, Any]]
+    rows: list[Row]
     before: str | None
     looked_back_to: dt.datetime | None
 
@@ -44,43 +43,33 @@ def list_predictions(engine: sa.Engine, filters: Filters, before: str | None = N
     """Return the predictions that pass the filters and come before an id, newest first."""
     # What is reviewed is little of much: then the reviews are looked through, not the log.
     key = reviews.c.prediction_id if filters.reviewed else predictions.c.id
-    within = _range(key, filters, before)
-    last = sa.select(key).distinct().where(*within).order_by(key.desc()).offset(LOOKS_AT - 1).limit(1)
-    with engine.connect() as connection:
-        bound: str | None = connection.execute(last).scalar()  # the last one that this page looks at
-        if bound:
-            within.append(key >= bound)
-        rows = connection.execute(
-            sa.select(predictions, truth_of(predictions.c.id).label("true_label"))
-            .where(*([predictions.c.id.in_(sa.select(key).where(*within))] if filters.reviewed else within))
-            .where(*_conditions(filters))
-            .order_by(predictions.c.id.desc())
-            .limit(limit + 1)
-        ).mappings()
-        found = [dict(row) for row in rows]
-    if len(found) > limit:
-        return Page(found[:limit], found[limit - 1]["id"], None)
-    return Page(found, bound, moment_of(bound) if bound else None)
-
-
-def _range(key: sa.ColumnElement[str], filters: Filters, before: str | None) -> list[sa.ColumnElement[bool]]:
-    """Return the conditions on the id: a time is an id too."""
-    return [
+    within = [
         *([key < before] if before else []),
         *([key >= first_id(filters.since)] if filters.since else []),
         *([key < first_id(filters.until)] if filters.until else []),
     ]
-
-
-def _conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
-    """Return the conditions on everything else."""
-    conditions = [
+    passes = [
         predictions.c[name] == value
         for name in ("label", "source", "model_version")
         if (value := getattr(filters, name)) is not None
     ]
     if filters.text:
-        conditions.append(predictions.c.text.icontains(filters.text, autoescape=True))  # % and _ mean themselves
+        passes.append(predictions.c.text.icontains(filters.text, autoescape=True))  # % and _ mean themselves
     if filters.reviewed is False:
-        conditions.append(~is_reviewed(predictions.c.id))
-    return conditions
+        passes.append(~is_reviewed(predictions.c.id))
+    last = sa.select(key).distinct().where(*within).order_by(key.desc()).offset(LOOKS_AT - 1).limit(1)
+    with engine.connect() as connection:
+        bound: str | None = connection.execute(last).scalar()  # the last one that this page looks at
+        if bound:
+            within.append(key >= bound)
+        found = connection.execute(
+            sa.select(predictions, truth_of(predictions.c.id).label("true_label"))
+            .where(*([predictions.c.id.in_(sa.select(key).where(*within))] if filters.reviewed else within))
+            .where(*passes)
+            .order_by(predictions.c.id.desc())
+            .limit(limit + 1)
+        )
+        rows = [dict(row) for row in found.mappings()]
+    if len(rows) > limit:
+        return Page(rows[:limit], rows[limit - 1]["id"], None)
+    return Page(rows, bound, moment_of(bound) if bound else None)

@@ -1,7 +1,7 @@
 """Random samples of the log, fixed once drawn: what the accuracy figure comes from.
 
 A sample's members are in random order and are reviewed in that order, so that whoever stops half-way has reviewed a
-random sample too, only a smaller one.
+random sample too, only a smaller one. Samples may overlap: see `reached_members`.
 """
 
 import datetime as dt
@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from webapp.errors import InvalidInput
+from webapp.extras.review.accuracy import ReviewedPrediction
 from webapp.extras.review.fitted import is_fitted
-from webapp.extras.review.reviews import is_disputed, is_reviewed, truth_of
+from webapp.extras.review.reviews import newest_verdict
 from webapp.extras.review.sampling import fair_sample
 from webapp.log.database import write_transaction
 from webapp.log.ids import first_id, moment_of, new_id
@@ -25,35 +26,22 @@ LARGEST = 10_000  # members; that many reviews give the accuracy to within one p
 
 
 class Sample(NamedTuple):
-    """A row of the table samples: the predictions of since <= time < until were drawn from."""
+    """A row of the table samples: drawn from the predictions of since <= time < until."""
 
     id: str
     created_at: dt.datetime
     seed: int
     since: dt.datetime
     until: dt.datetime
+    rate: float  # the share of these predictions that was drawn
 
 
 class Progress(NamedTuple):
-    """How far the review of a sample is; `unsure` and `disagreements` are reviewed, but have no truth."""
+    """How far the review of a sample is; `unsure` ones are reviewed, but have no truth."""
 
     reviewed: int
     unsure: int
-    disagreements: int
     total: int
-
-
-class ReviewedPrediction(NamedTuple):
-    """A prediction whose truth is known, and was not learnt; `sample_id` if it counts for accuracy, else `queue`."""
-
-    prediction_id: str
-    created_at: dt.datetime
-    label: str
-    spam_probability: float
-    model_version: str
-    true_label: str
-    sample_id: str | None
-    queue: str | None
 
 
 def draw(engine: sa.Engine, since: dt.datetime, until: dt.datetime, size: int, seed: int) -> str:
@@ -66,19 +54,22 @@ def draw(engine: sa.Engine, since: dt.datetime, until: dt.datetime, size: int, s
         raise InvalidInput(f"A sample has from 1 to {LARGEST:,} messages.")
     with engine.connect() as connection:
         oldest: str | None = connection.execute(sa.select(sa.func.min(predictions.c.id))).scalar()
-    begin = max(since, moment_of(oldest)) if oldest else until  # a range of ten years may begin before the log
-    days = [(start, end, _count(engine, start, end)) for start, end in _days(begin, until)]
-    if not sum(count for _, _, count in days):
+        begin = max(since, moment_of(oldest)) if oldest else until  # a range of ten years may begin before the log
+        days = list(_days(begin, until))
+        counts = [
+            connection.execute(sa.select(sa.func.count(predictions.c.id)).where(_between(start, end))).scalar_one()
+            for start, end in days
+        ]
+    if not sum(counts):
         raise InvalidInput(f"There are no predictions from {since:%d %B %Y %H:%M} to {until:%d %B %Y %H:%M} UTC.")
-    parts = shares(size, [count for _, _, count in days])
     members = [
         id_
-        for (start, end, _), part in zip(days, parts, strict=True)
+        for (start, end), part in zip(days, allocate(size, counts), strict=True)
         if part
         for id_ in fair_sample(engine, start, end, part, str(seed))
     ]
     members.sort(key=lambda id_: hashlib.sha256(f"order:{seed}:{id_}".encode()).digest())
-    sample = Sample(new_id(), dt.datetime.now(dt.UTC), seed, since, until)
+    sample = Sample(new_id(), dt.datetime.now(dt.UTC), seed, since, until, len(members) / sum(counts))
     with write_transaction(engine) as connection:
         connection.execute(sa.insert(samples), sample._asdict())
         connection.execute(
@@ -96,8 +87,8 @@ def _days(since: dt.datetime, until: dt.datetime) -> Iterator[tuple[dt.datetime,
         start = midnight
 
 
-def shares(size: int, counts: list[int]) -> list[int]:
-    """Share out `size` in proportion to `counts`, in whole numbers, by the method of largest remainders.
+def allocate(size: int, counts: list[int]) -> list[int]:
+    """Divide `size` in proportion to `counts`, in whole numbers, by the method of largest remainders.
 
     Each part is rounded down, and what is left goes to the parts that lost most by it (Hare and Niemeyer). No part is
     larger than its count; where `size` is more than there is, each part is its count.
@@ -111,108 +102,125 @@ def shares(size: int, counts: list[int]) -> list[int]:
     return parts
 
 
-def _count(engine: sa.Engine, since: dt.datetime, until: dt.datetime) -> int:
-    """Return how many predictions there are of since <= time < until."""
-    with engine.connect() as connection:
-        return connection.execute(sa.select(sa.func.count(predictions.c.id)).where(_between(since, until))).scalar_one()
-
-
 def _between(since: dt.datetime, until: dt.datetime) -> sa.ColumnElement[bool]:
     return (predictions.c.id >= first_id(since)) & (predictions.c.id < first_id(until))
 
 
-def all_samples(engine: sa.Engine) -> list[Sample]:
-    """Return the samples, newest first."""
+def newest_sample(engine: sa.Engine) -> Sample | None:
+    """Return the sample that was drawn last: the one that is being reviewed."""
     with engine.connect() as connection:
-        return [Sample(*row) for row in connection.execute(sa.select(samples).order_by(samples.c.id.desc()))]
+        row = connection.execute(sa.select(samples).order_by(samples.c.id.desc()).limit(1)).first()
+    return Sample(*row) if row else None
 
 
 def progress(engine: sa.Engine, sample_id: str) -> Progress:
     """Return how far the review of a sample is."""
-    member = sample_members.c.prediction_id
-    states = (
-        sa.select(
-            is_reviewed(member).label("reviewed"),
-            truth_of(member).is_not(None).label("known"),
-            is_disputed(member).label("disputed"),
-        )
-        .where(sample_members.c.sample_id == sample_id)
-        .subquery()
-    )
+    verdict = newest_verdict(sample_members.c.prediction_id)
     with engine.connect() as connection:
-        rows = connection.execute(sa.select(states)).all()
-    reviewed = [row for row in rows if row.reviewed]
-    disputed = sum(row.disputed for row in reviewed)
-    known = sum(row.known for row in reviewed)
-    return Progress(len(reviewed), len(reviewed) - known - disputed, disputed, len(rows))
+        verdicts = connection.execute(sa.select(verdict).where(sample_members.c.sample_id == sample_id)).scalars().all()
+    return Progress(sum(one is not None for one in verdicts), verdicts.count("unsure"), len(verdicts))
 
 
 def counted_members(
     engine: sa.Engine, since: dt.datetime, until: dt.datetime, model_version: str | None = None
 ) -> list[ReviewedPrediction]:
-    """Return the sample members of a range that the accuracy figure may be computed from.
+    """Return those of `reached_members` whose truth is known."""
+    reached = reached_members(engine, since, until, model_version)
+    return [one for one in reached if one.true_label != "unsure"]
+
+
+def reached_members(
+    engine: sa.Engine, since: dt.datetime, until: dt.datetime, model_version: str | None = None
+) -> list[ReviewedPrediction]:
+    """Return the members of random samples in a range that the accuracy figure may be computed from, each one once.
 
     Of each sample those count that were reached in its order: from the first up to the furthest one reviewed through
     the queue "random", unless a message before it was skipped. So neither a member that somebody came across in
-    another queue, nor leaving out the difficult ones, can bias the figure. A member of two samples counts once.
+    another queue, nor leaving out the difficult ones, can bias the figure. Those that a reviewer was unsure of are
+    among them. What a version was fitted on is not.
+
+    A member stands for 1 / p messages, where p is the probability that any of the samples reached it: 1 minus the
+    product of 1 - rate over the samples of its time (Horvitz & Thompson 1952, JASA 47). The rate of a sample is that
+    of all its members that were reached, whatever range is asked for and whichever of them count.
     """
-    member = sample_members.c.prediction_id
-    in_order = sa.exists().where(reviews.c.prediction_id == member, reviews.c.queue == "random")
+    member, shown = sample_members.c.prediction_id, predictions.c
     query = (
         sa.select(
-            *_shown(member),
+            shown.id,
+            shown.created_at,
+            shown.label,
+            shown.spam_probability,
+            shown.model_version,
+            newest_verdict(member).label("true_label"),
             sample_members.c.sample_id,
-            is_reviewed(member).label("reviewed"),
-            in_order.label("in_order"),
+            sa.exists().where(reviews.c.prediction_id == member, reviews.c.queue == "random").label("in_order"),
+            is_fitted(member, shown.model_version).label("is_fitted"),
         )
+        .join(sample_members, member == shown.id)
         .join(samples, samples.c.id == sample_members.c.sample_id)
-        .join(predictions, predictions.c.id == member)
         .where(samples.c.since < until, samples.c.until > since)
         .order_by(sample_members.c.sample_id.desc(), sample_members.c.position)
     )
-    found: dict[str, ReviewedPrediction] = {}
+    found: dict[str, sa.Row[Any]] = {}
+    rates: list[tuple[str, str, float]] = []
     with engine.connect() as connection:
-        for _, members in groupby(connection.execute(query), key=lambda row: row.sample_id):
-            reached = list(takewhile(lambda row: row.reviewed, members))
+        by_id = {row.id: Sample(*row) for row in connection.execute(sa.select(samples))}
+        for sample_id, rows in groupby(connection.execute(query), key=lambda row: row.sample_id):
+            members = list(rows)
+            reached = list(takewhile(lambda row: row.true_label, members))
             while reached and not reached[-1].in_order:
                 reached.pop()
-            for row in reached:
-                if since <= row.created_at < until and row.true_label and model_version in (None, row.model_version):
-                    found.setdefault(row.id, ReviewedPrediction(*row[:6], sample_id=row.sample_id, queue=None))
-    return list(found.values())
+            sample = by_id[sample_id]
+            rates.append((first_id(sample.since), first_id(sample.until), sample.rate * len(reached) / len(members)))
+            found |= {row.id: row for row in reached}
+    return [
+        ReviewedPrediction(
+            row.id,
+            row.created_at,
+            row.label,
+            row.spam_probability,
+            row.model_version,
+            row.true_label,
+            weight=1 / _chance(row.id, rates),
+        )
+        for row in found.values()
+        if since <= row.created_at < until and not row.is_fitted and model_version in (None, row.model_version)
+    ]
+
+
+def _chance(prediction_id: str, rates: list[tuple[str, str, float]]) -> float:
+    """Return the probability that a prediction was reached by any of the samples (first id, end id, rate)."""
+    missed = 1.0
+    for first, end, rate in rates:
+        if first <= prediction_id < end:
+            missed *= 1 - rate
+    return 1 - missed
 
 
 def other_reviews(
     engine: sa.Engine, since: dt.datetime, until: dt.datetime, model_version: str | None = None
-) -> list[ReviewedPrediction]:
-    """Return the newest other predictions of a range whose truth is known, with the queue of their newest review.
+) -> dict[str, list[bool]]:
+    """Return, by the queue of the newest review, whether the verdict on each of the newest other predictions was right.
 
     They were looked at for a reason, such as being uncertain or reported, so a figure over them is biased. Only the
-    newest OTHERS reviewed predictions are considered.
+    newest OTHERS reviewed predictions of the range are considered.
     """
-    counted = {row.prediction_id for row in counted_members(engine, since, until, model_version)}
-    of_this = (reviews.c.prediction_id == predictions.c.id, reviews.c.true_label != "unsure", reviews.c.overruled == 0)
-    queue = sa.select(reviews.c.queue).where(*of_this).order_by(reviews.c.id.desc()).limit(1).scalar_subquery()
-    reviewed = (
-        sa.select(reviews.c.prediction_id)
-        .where(reviews.c.prediction_id >= first_id(since), reviews.c.prediction_id < first_id(until))
-        .distinct()
-        .order_by(reviews.c.prediction_id.desc())
-        .limit(OTHERS)
-    )
-    query = sa.select(*_shown(predictions.c.id), queue.label("queue")).where(predictions.c.id.in_(reviewed))
-    if model_version:
-        query = query.where(predictions.c.model_version == model_version)
-    with engine.connect() as connection:
-        return [
-            ReviewedPrediction(*row[:6], sample_id=None, queue=row.queue)
-            for row in connection.execute(query)
-            if row.true_label and row.id not in counted
-        ]
-
-
-def _shown(prediction_id: sa.ColumnElement[str]) -> list[sa.ColumnElement[Any]]:
+    counted = {row.prediction_id for row in reached_members(engine, since, until, model_version)}
     shown = predictions.c
-    # What a version was fitted on has no truth here: it says nothing about that version.
-    truth = sa.case((~is_fitted(prediction_id, shown.model_version), truth_of(prediction_id))).label("true_label")
-    return [shown.id, shown.created_at, shown.label, shown.spam_probability, shown.model_version, truth]
+    newest = sa.select(sa.func.max(reviews.c.id)).where(
+        reviews.c.prediction_id >= first_id(since), reviews.c.prediction_id < first_id(until)
+    )
+    newest = newest.group_by(reviews.c.prediction_id).order_by(reviews.c.prediction_id.desc()).limit(OTHERS)
+    query = (
+        sa.select(shown.id, shown.label, reviews.c.true_label, reviews.c.queue)
+        .join(reviews, reviews.c.prediction_id == shown.id)
+        .where(reviews.c.id.in_(newest), reviews.c.true_label != "unsure", ~is_fitted(shown.id, shown.model_version))
+    )
+    if model_version:
+        query = query.where(shown.model_version == model_version)
+    found: dict[str, list[bool]] = {}
+    with engine.connect() as connection:
+        for row in connection.execute(query.order_by(reviews.c.queue)):
+            if row.id not in counted:
+                found.setdefault(row.queue, []).append(row.label == row.true_label)
+    return found

@@ -14,7 +14,6 @@ REVIEW = {
     "reviewer": "key:helpdesk",
     "true_label": "ham",
     "queue": "api",
-    "overruled": False,
 }
 LISTED = STORED | {"true_label": "ham", "reviews": [REVIEW]}
 
@@ -56,24 +55,20 @@ class Review(BaseModel):
     created_at: dt.datetime
     reviewer: str = Field(description="Who said it: web:SESSION, key:NAME or import.")
     true_label: str = Field(description=TRUE_LABEL)
-    queue: str = Field(
-        description="Why it was looked at: random, uncertain, reported, challenger, disagreements, all, api or import."
-    )
-    overruled: bool = Field(description="Somebody settled a disagreement the other way; it no longer counts.")
+    queue: str = Field(description="Why it was looked at: random, uncertain, reported, challenger, all, api or import.")
 
 
 class GivenReview(Review):
-    model_config = with_example({"prediction_id": PREDICTION["id"], **REVIEW, "disagreement": False})
+    model_config = with_example({"prediction_id": PREDICTION["id"], **REVIEW})
 
     prediction_id: str
-    disagreement: bool = Field(description="Whether reviewers now contradict each other; see the page /review.")
 
 
 class ListedPrediction(StoredPrediction):
     model_config = with_example(LISTED)
 
     true_label: str | None = Field(
-        description=f"What its reviewers agree on; null without a review, or where they disagree or are unsure. {LABEL}"
+        description=f"What the newest review says; null without one, or where that is unsure. {LABEL}"
     )
     reviews: list[Review] = Field(description="Oldest first.")
 

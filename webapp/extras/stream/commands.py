@@ -5,17 +5,21 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import click
 from flask.cli import with_appcontext
+from pydantic_core import to_json
 
 from webapp.cli.command import Clear, current_inference
 from webapp.config import pip_install
-from webapp.errors import BadData
+from webapp.errors import BadData, HamletError
 
 NOT_DRAINED = 1  # exit code
+CHUNK = 5_000  # rows of a file after which it is known how far it came
+PATIENCE_S = 300  # with a broker that takes no rows of a file
 
 _brokers = click.option("--brokers", required=True, metavar="HOST:PORT,...", help="Where the Kafka cluster is.")
 _config = click.option(
@@ -51,22 +55,23 @@ def stream(
 ) -> None:
     """Score the records of a Kafka topic as they come, until told to stop by SIGTERM or Ctrl-C.
 
-    A record's value is JSON, {"text": ...}, or the message in UTF-8. Its prediction goes to the topic OUT, as JSON like
-    that of the API, under the same key and with the same headers. Start it as often as the topic has partitions.
+    A record's value is JSON, {"text": ...} or a string, or the message in UTF-8. Its prediction goes to the topic OUT,
+    as JSON like that of the API, under the same key and with the same headers. Start it as often as the topic has
+    partitions.
     """
     _need_client()
     from flask import current_app
 
+    from webapp.extras.stream.client import Options, read_properties
     from webapp.extras.stream.loop import Stream
-    from webapp.extras.stream.settings import Options, read_properties
     from webapp.extras.stream.status import Status
 
     dead_letter = dead_letter or f"{topic_in}.dead-letter"
     if len({topic_in, topic_out, dead_letter}) < 3:
         raise BadData("--in, --out and --dead-letter must be three different topics")
-    properties = read_properties(config) if config else {}
+    properties = read_properties(config)
     inference = current_inference()
-    status = Status(current_app.extensions["engine"], current_app.extensions["metrics"], topic_in, group)
+    status = Status(current_app.extensions["engine"], topic_in, group)
     if metrics_port:
         status.serve(metrics_port)
     consumer = Stream(inference, Options(brokers, topic_in, topic_out, dead_letter, group, properties), status, _say)
@@ -95,18 +100,24 @@ def stream_file(file: Path, brokers: str, topic: str, text_column: str | None, s
     that cannot be read are sent empty, and so end as dead letters.
     """
     _need_client()
-    from webapp.extras.stream.file import send_texts
-    from webapp.extras.stream.settings import read_properties
+    from webapp.extras.stream.client import deliver, make_producer, read_properties
+    from webapp.extras.stream.handler import Outgoing, Record
 
-    properties = read_properties(config) if config else {}
+    producer = make_producer(brokers, read_properties(config))
+    rows = ((row, text) for row, text in _texts(file, text_column) if row > skip)
     done, sent, refused = skip, 0, 0
     try:
-        rows = ((row, text) for row, text in _texts(file, text_column) if row > skip)
-        for last, count, too_large in send_texts(rows, file.name, topic, brokers, properties, _say):
-            done, sent, refused = last, sent + count, refused + len(too_large)
-            for row in too_large:
+        while chunk := list(islice(rows, CHUNK)):
+            outgoing = []
+            for row, text in chunk:
+                key, headers = str(row).encode(), [("hamlet-file", file.name.encode())]
+                value, record = to_json({"text": text}), Record(topic, 0, row, 0, None, None, [])
+                outgoing.append(Outgoing("prediction", topic, value, key, [*headers], record))
+            delivered = deliver(producer, outgoing, lambda _refused: None, lambda seconds: seconds > PATIENCE_S)
+            for row in sorted({row for row, _ in chunk} - {one.record.offset for one in delivered}):
                 _say(f"Row {row} is too large for {topic}.")
-    except (KeyboardInterrupt, BadData):
+            done, sent, refused = chunk[-1][0], sent + len(delivered), refused + len(chunk) - len(delivered)
+    except (KeyboardInterrupt, HamletError):
         _say(f"The first {done:,} rows are on {topic}; go on behind them with --skip {done}.")
         raise
     click.echo(f"{sent:,} records sent to {topic}.")
@@ -116,12 +127,16 @@ def stream_file(file: Path, brokers: str, topic: str, text_column: str | None, s
 
 def _texts(file: Path, text_column: str | None) -> Iterator[tuple[int, str]]:
     """Yield each row's number, from 1, and its text, empty where it cannot be read; raises BadData."""
-    from webapp.extras.batch.formats import open_rows
+    from webapp.model.files import open_table
 
-    with closing(open_rows(file, text_column)[1]) as rows:
-        records = (record for chunk in rows.chunks() for record in chunk.records if record.is_row)
-        for row, record in enumerate(records, start=1):
-            yield row, record.text or ""
+    with closing(open_table(file, text_column)) as table:
+        text_at = table.find_text(text_column)
+        _say(table.about(text_at))
+        for number, row in enumerate(table.read([text_at]), start=1):
+            text = None if row.error else row.values[0]
+            yield number, text if isinstance(text, str) else ""
+        for notice in table.notices():
+            _say(notice)
 
 
 def _need_client() -> None:

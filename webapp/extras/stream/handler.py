@@ -1,7 +1,7 @@
 """What becomes of the records of a stream: pure functions that can be tried without a broker.
 
-A record's value is JSON, {"text": ...} with whatever else, or the message itself in UTF-8. What begins with a brace
-must be JSON. A record that cannot be used becomes a dead letter: the same record on another topic, with the reason.
+A record's value is JSON, {"text": ...} with whatever else or a string, or the message itself in UTF-8. A record that
+cannot be used becomes a dead letter: the same record on another topic, with the reason.
 """
 
 import json
@@ -43,10 +43,10 @@ class Outgoing(NamedTuple):
     record: Record
 
 
-def origin(record: Record, cluster: str) -> str:
+def idempotency_key(record: Record, cluster: str) -> str:
     """Return the name under which the log knows a record for good.
 
-    A topic that was deleted and made anew begins at offset 0 again, and another cluster may have a topic of the same
+    A topic that was deleted and made again begins at offset 0 again, and another cluster may have a topic of the same
     name: so the time of the record and the cluster are part of it.
     """
     return f"stream {record.topic}/{record.partition}/{record.offset}@{cluster}/{record.timestamp}"
@@ -55,7 +55,7 @@ def origin(record: Record, cluster: str) -> str:
 def read(
     records: Iterable[Record], cluster: str, dead_letter_topic: str
 ) -> tuple[dict[str, str], dict[str, Record], list[Outgoing]]:
-    """Return the texts by origin, their records by origin, and a dead letter for each record that cannot be used."""
+    """Return the texts by key, their records by key, and a dead letter for each record that cannot be used."""
     texts: dict[str, str] = {}
     usable: dict[str, Record] = {}
     dead_letters = []
@@ -65,29 +65,37 @@ def read(
         except InvalidInput as error:
             dead_letters.append(dead_letter(record, dead_letter_topic, str(error)))
         else:
-            name = origin(record, cluster)
-            texts[name], usable[name] = text, record
+            key = idempotency_key(record, cluster)
+            texts[key], usable[key] = text, record
     return texts, usable, dead_letters
 
 
 def read_text(value: bytes | None) -> str:
-    """Return the message in a record's value; raises InvalidInput."""
+    """Return the message in a record's value; raises InvalidInput.
+
+    What begins with a brace must be JSON, as half of an object is no message. Of other JSON a string stands for its
+    content, as every client's JSON serialiser writes it; an array, null or a lone number is none.
+    """
     if value is None:
         raise InvalidInput("The record has no value.")
     try:
         text = value.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidInput("The value is not UTF-8.") from error
-    if text.lstrip().startswith("{"):
-        try:
-            content = json.loads(text)
-        except (ValueError, RecursionError) as error:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        if text.lstrip().startswith("{"):
             raise InvalidInput("The value begins with a brace, but is not valid JSON.") from error
-        text = content.get("text")
-        if not isinstance(text, str):
+        content = text
+    if isinstance(content, dict):
+        content = content.get("text")
+        if not isinstance(content, str):
             raise InvalidInput('The JSON has no "text", or it is not a string.')
-    check_text(text)
-    return text
+    if not isinstance(content, str):
+        raise InvalidInput('The JSON is neither a string nor an object with "text".')
+    check_text(content)
+    return content
 
 
 def prediction(record: Record, row: Row, labels: Labels, topic: str) -> Outgoing:
@@ -97,24 +105,20 @@ def prediction(record: Record, row: Row, labels: Labels, topic: str) -> Outgoing
 
 def dead_letter(record: Record, topic: str, reason: str) -> Outgoing:
     """Return the record as it was, with headers that say what is wrong with it and where it was."""
-    return Outgoing("dead letter", topic, record.value, record.key, record.headers + _why(record, reason), record)
+    facts = {"reason": reason, "topic": record.topic, "partition": record.partition, "offset": record.offset}
+    why = [(f"hamlet-{name}", str(fact).encode()) for name, fact in facts.items()]
+    return Outgoing("dead letter", topic, record.value, record.key, [*record.headers, *why], record)
 
 
-def smaller(refused: Outgoing, dead_letter_topic: str) -> Outgoing:
-    """Return what to send in place of what the broker refused as too large: the same if there is nothing smaller."""
+def smaller(refused: Outgoing, dead_letter_topic: str) -> Outgoing | None:
+    """Return what to send in place of what the broker refused as too large, None if there is nothing smaller."""
     record = refused.record
     if refused.kind == "prediction":
         return dead_letter(record, dead_letter_topic, "The broker refuses the prediction, with this key, as too large.")
-    if refused.kind == "dead letter":
-        sizes = f"{len(record.value or b'')} bytes of value, {len(record.key or b'')} of key, and the headers"
-        why = [header for header in refused.headers if header[0].startswith("hamlet-")]
-        short_key = record.key and record.key[:SHORTENED]
-        headers = [*why, ("hamlet-truncated", f"too large for this topic: it had {sizes}".encode())]
-        value = record.value and record.value[:SHORTENED]
-        return Outgoing("shortened dead letter", dead_letter_topic, value, short_key, headers, record)
-    return refused
-
-
-def _why(record: Record, reason: str) -> Headers:
-    facts = {"reason": reason, "topic": record.topic, "partition": record.partition, "offset": record.offset}
-    return [(f"hamlet-{name}", str(fact).encode()) for name, fact in facts.items()]
+    if refused.kind == "shortened dead letter":
+        return None
+    sizes = f"{len(record.value or b'')} bytes of value, {len(record.key or b'')} of key, and the headers"
+    why = [header for header in refused.headers if header[0].startswith("hamlet-")]
+    headers: Headers = [*why, ("hamlet-truncated", f"too large for this topic: it had {sizes}".encode())]
+    value, key = (part and part[:SHORTENED] for part in (record.value, record.key))
+    return Outgoing("shortened dead letter", dead_letter_topic, value, key, headers, record)

@@ -1,20 +1,17 @@
 """What a consumer tells of itself: counts for Prometheus, and a row for the monitor page."""
 
 import datetime as dt
-import json
 import os
 import socket
 import time
 from collections import Counter as Tally
 from contextlib import suppress
-from typing import Any
 
 import sqlalchemy as sa
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from webapp.config import HOST
 from webapp.errors import BadData, LogUnavailable
-from webapp.extras.prometheus.metrics import Metrics
 from webapp.extras.stream.consumers import ConsumerRow, forget_consumer, report_consumer
 
 REPORT_EVERY_S = 5
@@ -24,11 +21,11 @@ BATCH_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 class Status:
     """Counts, and reports to the log every few seconds."""
 
-    def __init__(self, engine: sa.Engine, metrics: Metrics, topic: str, group: str):
+    def __init__(self, engine: sa.Engine, topic: str, group: str):
         self.name = f"{socket.gethostname()}-{os.getpid()}"
         self._engine, self._topic, self._group = engine, topic, group
         self._registry = CollectorRegistry()
-        self._registry.register(metrics.registry)  # what every process of Hamlet counts
+        self._registry.register(REGISTRY)  # what every process of Hamlet counts
         self._lag: dict[int, int] = {}
         self._total: Tally[str] = Tally()
         self._reported_at, self._reported = time.monotonic(), 0
@@ -67,17 +64,12 @@ class Status:
         self._troubles.labels(kind).inc()
         self._total["troubles"] += 1
 
-    def read_lag(self, statistics: dict[str, Any]) -> None:
-        """Take the lag of each partition that this consumer has now from librdkafka's statistics."""
-        partitions = statistics["topics"].get(self._topic, {}).get("partitions", {})
-        self._lag = {
-            int(number): max(0, one["hi_offset"] - max(one["committed_offset"], one["lo_offset"], 0))
-            for number, one in partitions.items()
-            if number != "-1" and one["fetch_state"] != "none" and one["hi_offset"] >= 0
-        }
+    def set_lag(self, lag: dict[int, int]) -> None:
+        """Note how many records are left on each partition that this consumer has now."""
+        self._lag = lag
         self._lags.clear()
-        for number, lag in self._lag.items():
-            self._lags.labels(self._topic, number).set(lag)
+        for number, records in lag.items():
+            self._lags.labels(self._topic, number).set(records)
 
     def report(self) -> None:
         """Write to the log how things stand, if it is time to; where it cannot be, the monitor page does without."""
@@ -105,14 +97,3 @@ class Status:
         """Take this consumer off the monitor page."""
         with suppress(LogUnavailable):
             forget_consumer(self._engine, self.name)
-
-
-def is_any_broker_up(statistics: dict[str, Any]) -> bool:
-    """Return whether librdkafka has a connection on which a broker has answered."""
-    return any(broker["state"] == "UP" for broker in statistics["brokers"].values())
-
-
-def read_statistics(text: str) -> dict[str, Any]:
-    """Return librdkafka's statistics."""
-    statistics: dict[str, Any] = json.loads(text)
-    return statistics

@@ -15,12 +15,10 @@ from webapp.errors import BadData
 from webapp.extras.monitor.rollups import recount
 from webapp.log.database import snapshot
 from webapp.log.tables import (
-    claims,
     create_tables,
     failed_sign_ins,
-    hourly_failures,
     hourly_predictions,
-    jobs,
+    hourly_requests,
     metadata,
     rolled_up,
     schema_version,
@@ -31,8 +29,8 @@ from webapp.log.tables import (
 CHUNK_ROWS = 1_000  # in memory at once, and in one transaction
 # What is forgotten within days at most and belongs to one host or process, and sums that are made anew from the log.
 NOT_COPIED = (
-    *(claims, failed_sign_ins, sign_ins, jobs, stream_consumers),
-    *(hourly_predictions, hourly_failures, rolled_up, schema_version),
+    *(failed_sign_ins, sign_ins, stream_consumers),
+    *(hourly_predictions, hourly_requests, rolled_up, schema_version),
 )
 
 

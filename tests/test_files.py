@@ -1,0 +1,398 @@
+"""The one reader of files: every form that people have messages in, and the one right value of each."""
+
+import csv
+import gzip
+import io
+import json
+from contextlib import closing
+
+import pytest
+from conftest import need_module
+
+from webapp.errors import BadData
+from webapp.model import data, lines
+from webapp.model.data import Example, contradictions, drop_copies, read_labelled
+from webapp.model.files import open_table
+
+HAM = ["Could you look at the soup next week?", "See you at 18:30, bring milk; and rice", "I'll be home late – sorry"]
+SPAM = ["WIN £500 now!", "Congratulations! Claim your prize, reply YES", "URGENT: call 09061701461 | free"]
+ROWS = [pair for pairs in zip([("ham", t) for t in HAM], [("spam", t) for t in SPAM], strict=True) for pair in pairs]
+LABELLED = [(text, label == "spam") for label, text in ROWS]
+
+
+def table(rows=ROWS, header=("label", "text"), delimiter=",", end="\n"):
+    buffer = io.StringIO()
+    csv.writer(buffer, delimiter=delimiter, lineterminator=end).writerows([header, *rows] if header else rows)
+    return buffer.getvalue()
+
+
+def with_labels(ham, spam):
+    return table([(spam if label == "spam" else ham, text) for label, text in ROWS])
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content, name="in.csv"):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+@pytest.fixture
+def read(write):
+    """Read content as labelled messages; return ((text, is_spam) of each, what was said)."""
+
+    def read(content, name="in.csv", **options):
+        dataset = read_labelled(write(content, name), **options)
+        return [(one.text, one.is_spam) for one in dataset.examples], "\n".join(dataset.notices)
+
+    return read
+
+
+def texts(path, text_column=None):
+    """Return the texts of a file, or what is wrong with a row, as batch reads it."""
+    with closing(open_table(path, text_column)) as opened:
+        return [row.error or row.values[0] for row in opened.read([opened.find_text(text_column)])]
+
+
+# --- Encodings, delimiters, headers ---
+
+TSV = "".join(f"{label}\t{text}\n" for label, text in ROWS)
+FORMS = {
+    "plain": table(),
+    "Windows line ends": table(end="\r\n"),
+    "byte order mark": "\ufeff" + table(),
+    "everything quoted": "\ufeff" + "".join(f'"{a}","{b}"\r\n' for a, b in [("label", "text"), *ROWS]),
+    "UTF-16": table(delimiter="\t").encode("utf-16"),
+    "UTF-16 of the other kind": b"\xfe\xff" + TSV.encode("utf-16-be"),
+    "Windows-1252": table().encode("cp1252"),
+    "semicolons": table(delimiter=";"),
+    "pipes": table(delimiter="|"),
+    "sep line": "\ufeffsep=;\r\n" + table(delimiter=";", end="\r\n"),
+    "TSV": table(delimiter="\t"),
+    "UCI": TSV,
+    "UCI in capitals": TSV.replace("ham\t", "HAM\t"),
+    "UCI with an index": "".join(f'{at},{label},"{text}"\n' for at, (label, text) in enumerate(ROWS)),
+    "text first": table([(text, label) for label, text in ROWS], header=("Message", "Category")),
+    "columns numbered by pandas": table(header=("0", "1")),
+    "index without name": table([(at, *row) for at, row in enumerate(ROWS)], header=("", "label", "text")),
+    "Kaggle": table([(*row, "", "", "") for row in ROWS], header=("v1", "v2", "", "", "")),
+    "text and spam": table([(text, int(label == "spam")) for label, text in ROWS], header=("text", "spam")),
+    "target": table(
+        [(int(label == "spam"), text, 3) for label, text in ROWS], header=("target", "transformed_text", "n")
+    ),
+    "Enron": table(
+        [(at, text[:9], text, label, "2001-05-01") for at, (label, text) in enumerate(ROWS)],
+        header=("Message ID", "Subject", "Message", "Spam/Ham", "Date"),
+    ),
+    "Body": table(header=("Label ", " Body")),
+    "empty rows": "\n\nlabel,text\n\n,\n" + table(header=None).replace("\n", "\n\n , \n"),
+    "JSON Lines": "\ufeff" + "\n\n".join(json.dumps({"label": a, "text": b}) for a, b in ROWS),
+    "Not Spam, Spam": with_labels("Not Spam", "Spam"),
+    "not-spam": with_labels("not-spam", "SPAM"),
+    "0 and 1": with_labels("0", "1"),
+    "0.0 and 1.0": with_labels("0.0", "1.0"),
+    "False and True": with_labels("False", "True"),
+    "capitals and blanks": with_labels(" HAM ", "Spam "),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_gives_the_same_messages(read, form):
+    assert read(FORMS[form])[0] == LABELLED
+    content = FORMS[form]
+    assert read(gzip.compress(content if isinstance(content, bytes) else content.encode()), "data")[0] == LABELLED
+
+
+@pytest.mark.parametrize(
+    "form", [form for form in FORMS if form not in ("UCI", "UCI in capitals", "UCI with an index")]
+)
+def test_batch_takes_the_same_files(write, form):
+    assert texts(write(FORMS[form])) == [text for text, _ in LABELLED]
+
+
+def test_what_is_taken_for_the_header_is_said(read, write):
+    assert read(table())[1].endswith('in.csv: CSV, messages in "text", labels in "label"')
+    assert read(TSV)[1].endswith('TSV, messages in "text", labels in "label", no header line')
+    path = write("See you soon\nWin cash now\n")
+    with closing(open_table(path)) as opened:
+        said = opened.about(opened.find_text(None))
+    assert said.endswith('CSV, messages in "See you soon"; if that is a message, write a first line with text in it')
+
+
+def test_two_members_of_gzip_are_one_file(read):
+    content = table().encode()
+    assert read(gzip.compress(content[:100]) + gzip.compress(content[100:]))[0] == LABELLED
+
+
+def test_bytes_that_are_no_utf8_concern_their_line_alone(read):
+    good = "".join(f"ham,see you at {number} for €500 \U0001f600\n" for number in range(120))
+    found, said = read(b"label,text\n" + good.encode() + b"spam,caf\xe9 for \x80500\n")
+    assert found[0] == ("see you at 0 for €500 \U0001f600", False)
+    assert found[-1] == ("café for €500", True)
+    assert "in.csv: line 122 not UTF-8, read as Windows-1252" in said
+    said = read(b"label,text\n" + b"spam,win \xa3500\n" * 9)[1]
+    assert "lines 2, 3, 4, 5, 6 and 4 more not UTF-8" in said
+
+
+# --- Quotation marks ---
+
+
+def test_quotation_marks_in_a_tsv_are_text(read):
+    rows = [("label", "text"), *ROWS, ("ham", '"Could you come at nine?'), *ROWS, ("spam", '"OFFER ENDS" soon'), *ROWS]
+    found, _ = read("".join(f"{label}\t{text}\n" for label, text in rows))
+    assert [text for text, _ in found] == [text for _, text in rows[1:]]
+
+
+SWALLOWED = {
+    "never closed": 'ham,"Could you come?\nspam,win\nham,ok\n',
+    "closed rows later": 'ham,"Could you come?\nspam,win\nham,ok\nspam,call now"\nham,bye\n',
+    "closed by another stray one": 'ham,"Could you come?\nspam,win\nspam,"OFFER ends\nham,bye\n',
+}
+
+
+@pytest.mark.parametrize("kind", SWALLOWED)
+def test_a_mark_that_swallows_rows_is_refused_with_its_line(read, write, kind):
+    content = table() + SWALLOWED[kind]
+    with pytest.raises(BadData, match=r"in.csv, line 8: The row has a quotation mark that is not closed"):
+        read(content)
+    found = ["bad" if "quotation mark" in text else text for text in texts(write(content))]
+    assert (
+        found[6:]
+        == {
+            "never closed": ["bad", "win", "ok"],
+            "closed rows later": ["bad", "win", "ok", 'call now"', "bye"],
+            "closed by another stray one": ["bad", "win", "bad", "bye"],
+        }[kind]
+    )
+
+
+def test_ids_tell_swallowed_rows_too(write):
+    found = texts(write('id,text\n7,a\n8,"b\n9,c\n10,d"\n11,e\n'))
+    assert "swallows" in found[1]
+    assert [found[0], *found[2:]] == ["a", "c", 'd"', "e"]
+
+
+def test_line_breaks_in_a_cell_are_no_rows(read, write):
+    letter = "Dear Jo,\r\nhow are you, today?\r\n\r\nYours, Al"
+    found, _ = read(table([*ROWS, ("ham", letter), ("spam", 'He said "win"\n2, or 3, or 4\nhelp')]))
+    assert [text for text, _ in found[-2:]] == [letter, 'He said "win"\n2, or 3, or 4\nhelp']
+    path = write('"id\nnumber",text\n1,"a\n\nb, c"\n')
+    assert texts(path) == ["a\n\nb, c"]
+
+
+@pytest.mark.parametrize("header", [("label", "text", "source"), ("text", "label", "source"), ("id", "text", "label")])
+def test_long_mails_in_quotation_marks_stay_whole(write, header):
+    """As in public collections of mails: commas, quotations and last lines that end in the other columns."""
+    mails = [
+        f'Dear {number}, all\n\nthanks , bye\n"As I, or you, said", he said\n> no, never, he wrote\nYours, X{number}'
+        for number in range(60)
+    ]
+    columns = {"label": "ham", "source": "mails", "text": ""}
+    rows = [[columns.get(name, str(at)) or mail for name in header] for at, mail in enumerate(mails)]
+    assert texts(write(table(rows, header=header))) == mails
+
+
+def test_a_line_of_a_mail_that_ends_as_rows_do_is_no_row(read):
+    mail = 'Stories:\n"Fritz, after the machine made a mistake",mails\nFritz,again,mails\nBye'
+    rows = [*(("ham", f"see you at {number}") for number in range(30)), ("ham", mail)]
+    quoted = [f'{label},"{text.replace(chr(34), 2 * chr(34))}",mails\n' for label, text in rows]
+    found, _ = read("label,text,source\n" + "".join(quoted))
+    assert found[-1] == (mail, False)
+
+
+def test_marks_escaped_by_a_backslash_are_refused_and_not_cut(read):
+    with pytest.raises(BadData, match=r"line 2: The row has 3 fields where the header has 2. \(Within quotation marks"):
+        read('label,text\nham,"He said \\"hi\\", then left"\n')
+
+
+# --- Labels ---
+
+
+def test_0_may_be_spam(read):
+    inverted = with_labels("1", "0")
+    assert read(inverted)[0] == [(text, not is_spam) for text, is_spam in LABELLED]
+    assert read(inverted, labels=("spam", "ham"))[0] == LABELLED
+    assert read(table(), labels=("spam", "ham"))[0] == LABELLED  # words stay what they are
+
+
+@pytest.mark.parametrize(
+    ("ham", "spam", "choice"),
+    [
+        ("legit", "spam", "--labels=legit,spam"),
+        ("-1", "1", "--labels=-1,1"),
+        ("no", "yes", "--labels=no,yes or --labels=yes,no"),
+        ("Safe Email", "Phishing Email", "--labels=phishing email,safe email or --labels=safe email,phishing email"),
+        ("1", "2", "--labels="),
+    ],
+)
+def test_other_labels_are_named_and_can_be_given(read, ham, spam, choice):
+    with pytest.raises(BadData, match="Say which is looked for, the second one here") as caught:
+        read(with_labels(ham, spam))
+    assert choice in str(caught.value)
+    assert read(with_labels(ham, spam), labels=(ham.lower(), spam.lower()))[0] == LABELLED
+
+
+def test_a_typo_in_a_label_is_named_with_its_line(read):
+    with pytest.raises(BadData, match=r"line 9: label 'sapm' is unknown. The labels are ham 4, spam 3, sapm 1"):
+        read(table([*ROWS, ("ham", "x"), ("sapm", "y")]))
+
+
+def test_control_characters_of_a_file_never_reach_the_terminal(read):
+    for content in (
+        table([*ROWS, ("\x1b[31mspam", "y")]),
+        table(header=("\x1b[31m", "t")),
+        table(header=("a\x07", "A\x07")),
+    ):
+        with pytest.raises(BadData) as caught:
+            read(content)
+        assert str(caught.value).isprintable()
+
+
+def test_what_is_left_out_or_cut_is_counted_and_said(read):
+    mails = [("ham", "x" * 10_000 + str(number)) for number in range(3)]
+    rows = [*ROWS, ("", "whose"), ("ham", " "), ("spam", ""), ("ham", "nul\x00nul"), *mails]
+    found, said = read(table(rows))
+    assert len(found) == len(ROWS) + 3
+    assert "in.csv: 3 texts have more than 10,000 characters and were cut there" in said
+    assert "in.csv: 1 row has no label, left out (first in line 8)" in said
+    assert "in.csv: 2 rows have no text, left out (first in line 9)" in said
+    assert "in.csv: 1 row has a NUL character, left out (first in line 11)" in said
+
+
+def test_a_matrix_of_word_counts_is_no_file_of_messages(read):
+    rows = [(f"Email {at}", at % 3, at % 5, at % 2) for at in range(20)]
+    with pytest.raises(BadData, match='the column "text" holds numbers, no messages'):
+        read(table(rows, header=("Email No.", "the", "text", "label")))
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (table(header=("text", "Text ")), "line 1: The header names the column text twice"),
+        (table([row[:1] for row in ROWS]), "line 2: The row has 1 fields where the header has 2"),
+        (table(header=("kind", "text")), "no column label or v1.* among kind, text; name it with --label-column"),
+        (table(header=("label", "words")), "no column text or message.* among label, words; name it with --text-col"),
+        ("", "is empty"),
+        (b"PK\x03\x04\x14\x00\x06\x00[Content_Types].xml", "is an Excel file: save it as CSV"),
+        (b"PK\x03\x04\x14\x00\x06\x00in.csv", "is a ZIP archive: unpack it first"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is an Excel file: save it as CSV"),
+        (b"\x80\x04\x95.\x00", "is a Python pickle"),
+        (table().encode("utf-16-le"), "is no text file; if it is UTF-16, save it as UTF-8"),
+        (json.dumps([{"label": "ham", "text": "x"}]), "one JSON array; make it one object a line"),
+        (json.dumps({"label": {"0": "ham"}, "text": {"0": "x"}}), "to_json"),
+        (gzip.compress(table().encode() * 99)[:99], "cannot be read to its end"),
+        ("," * 500_001 + "text\n", "has 500,002 columns, and at most 1,000 are read"),
+    ],
+)
+def test_what_cannot_be_used_is_said(read, write, content, why):
+    with pytest.raises(BadData, match=why):
+        read(content, "in.data")
+
+
+def test_a_member_named_twice_is_no_value(write):
+    lines = ['{"text": "a", "n": 1}', '{"text": "b", "text": "c"}', '{"n": 2}', "[1]", '{"text": "d"}']
+    found = texts(write("\n".join(lines), "in.jsonl"))
+    assert (found[0], found[2], found[4]) == ("a", None, "d")
+    assert "names a member twice" in found[1]
+    assert "not a JSON object" in found[3]
+
+
+def test_a_column_that_is_named_is_taken(read):
+    rows = [("x", label, "note", text) for label, text in ROWS]
+    content = table(rows, header=("text", "Kind", "b;c", "My text"), delimiter=",")
+    assert read(content, text_column="my TEXT", label_column="kind")[0] == LABELLED
+
+
+def test_a_split_of_ones_own(write):
+    rows = [(*row, part) for row, part in zip(ROWS, ["train", "test", "Validation", "", "train", "test"], strict=True)]
+    found = read_labelled(write(table(rows, header=("label", "text", "split")))).examples
+    assert [one.part for one in found] == ["train", "test", "test", "", "train", "test"]
+
+
+# --- Parquet ---
+
+
+def parquet(tmp_path, columns):
+    pa = need_module("pyarrow", "pip install -r requirements-parquet.txt")
+    pq = need_module("pyarrow.parquet", "pip install -r requirements-parquet.txt")
+    path = tmp_path / "in.parquet"
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["string", "large_string", "string_view", "binary", "dictionary"])
+def test_parquet_has_many_types_for_text(tmp_path, kind):
+    pa = need_module("pyarrow", "pip install -r requirements-parquet.txt")
+    labels, texts_ = pa.array([label for label, _ in ROWS]), pa.array([text for _, text in ROWS])
+    converted = texts_.dictionary_encode() if kind == "dictionary" else texts_.cast(getattr(pa, kind)())
+    path = parquet(tmp_path, {"label": labels, "text": converted})
+    assert texts(path) == [text for _, text in ROWS]
+    assert [(one.text, one.is_spam) for one in read_labelled(path).examples] == LABELLED
+
+
+def test_parquet_with_a_categorical_label_or_a_number(tmp_path):
+    pa = need_module("pyarrow", "pip install -r requirements-parquet.txt")
+    labels = pa.array([label for label, _ in ROWS])
+    for kind in (labels.dictionary_encode(), [label == "spam" for label, _ in ROWS], [float(s) for _, s in LABELLED]):
+        path = parquet(tmp_path, {"text": [text for _, text in ROWS], "label": kind})
+        assert [(one.text, one.is_spam) for one in read_labelled(path).examples] == LABELLED
+
+
+def test_parquet_that_has_no_text(tmp_path):
+    pa = need_module("pyarrow", "pip install -r requirements-parquet.txt")
+    with pytest.raises(BadData, match="the column text holds no text"):
+        texts(parquet(tmp_path, {"text": [1, 2], "n": ["a", "b"]}))
+    assert texts(parquet(tmp_path, {"text": pa.array([None, None], pa.null())})) == [None, None]
+    assert texts(parquet(tmp_path, {"words": ["a", "b"], "n": [1, 2]})) == ["a", "b"]  # the only one it can be
+
+
+def test_a_little_parquet_that_unpacks_to_much_is_noticed(tmp_path):
+    path = parquet(tmp_path, {"text": ["x" * 100_000] * 1_000})
+    assert path.stat().st_size < 1_000_000
+    with closing(open_table(path)) as opened, pytest.raises(BadData, match="unpacks to more than 50 MB"):
+        opened.check_size(50 * 1024 * 1024)
+    with closing(open_table(path)) as opened:
+        opened.check_size(500 * 1024 * 1024)
+
+
+# --- Bounds ---
+
+
+def test_a_row_that_is_too_long_is_one_bad_row(write, monkeypatch):
+    monkeypatch.setattr(lines, "LONGEST_ROW", 1_000)
+    path = write("id,text\n1,a\n2," + "b" * 5_000 + '\n3,c\n4,"' + "d\n" * 900 + "5,e\n")
+    found = texts(path)
+    assert found[:3] == ["a", "The row has more than 1,000 characters and was left out.", "c"]
+    assert "not closed" in found[3]
+    assert found[-1] == "e"
+
+
+# --- Copies ---
+
+RUSSIAN = ["Приду в 18:30", "Ваш код 4821", "Скидка 50% до 31.12", "Такси в 7:15", "Баланс 120 р", "Встреча в 9:00"]
+
+
+def test_different_messages_of_other_scripts_are_no_copies():
+    both = [Example(text, False, "") for text in [*RUSSIAN, *HAM, *SPAM, "今天 18:30", "明天 18:30", "18:30", "4821"]]
+    assert len(drop_copies(both)) == len(both)
+    assert data.loose("Приду в 18:30") == ""
+    assert data.loose("Caf\xe9, d\xe9j\xe0 vu!") == "cafdjvu"  # a copy in a broken encoding is one still
+    assert len(drop_copies([Example("Win £500 now!", True, ""), Example("win Â£500 now", True, "")])) == 1
+
+
+def test_copies_with_the_other_label_are_counted():
+    rows = [("win cash", True), ("WIN CASH", False), ("hello you", False), ("Hello, you!", False), ("win, cash", True)]
+    examples = [Example(text, is_spam, "") for text, is_spam in rows]
+    assert contradictions(examples) == 1
+    kept = drop_copies(examples)
+    words = data.summary(examples, kept, data.SPAM_OR_HAM)
+    assert words == "2 messages (1 spam), 3 copies dropped, 1 of them with the other label: the first one counts."
+
+
+def test_texts_are_known_again_without_being_kept():
+    known = data.fingerprints(HAM)
+    assert data.are_known([HAM[0].upper() + " ", *SPAM, HAM[1]], known) == [True, False, False, False, True]
+    assert not any(word in known for word in ("soup", "milk"))

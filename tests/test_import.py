@@ -1,0 +1,314 @@
+"""Bring your own model: `flask models import` of what a tutorial has left, and what is said where it cannot be."""
+
+import csv
+import hashlib
+import json
+import os
+import pickle
+import re
+import sys
+
+import joblib
+import pytest
+import sklearn
+from conftest import PASSWORD, need_module
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
+from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.model_selection import GridSearchCV
+from sklearn.naive_bayes import ComplementNB, MultinomialNB
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.svm import LinearSVC
+
+from webapp.config import ROOT
+from webapp.errors import BadData
+from webapp.extras.lifecycle.correction import fine_tune
+from webapp.model import artifact, importing
+from webapp.model import registry as registry_module
+from webapp.model.data import Example
+from webapp.model.labels import Labels
+from webapp.model.scoring import make_model
+
+HOW_TO_GET_SKOPS = "pip install -r requirements-skops.txt"
+DATA = ROOT / "docs" / "examples" / "urgent.csv"
+URGENT = "Water is dripping onto the fuse box right now, please send someone immediately, come at once"
+with DATA.open(newline="") as _file:
+    ROWS = list(csv.DictReader(_file))
+TEXTS, WORDS = [row["text"] for row in ROWS], [row["label"] for row in ROWS]
+NUMBERS = [int(word == "urgent") for word in WORDS]
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch):
+    monkeypatch.setattr(registry_module, "REFRESH_S", 0)  # notice a switch at the next request
+
+
+@pytest.fixture
+def tutorial(tmp_path):
+    """The two files that a tutorial leaves: a naive Bayes classifier for 0 and 1, and its vectoriser."""
+    vectorizer = TfidfVectorizer()
+    model = MultinomialNB().fit(vectorizer.fit_transform(TEXTS), NUMBERS)
+    return dump(tmp_path / "model.pkl", model), dump(tmp_path / "vectorizer.pkl", vectorizer)
+
+
+@pytest.fixture
+def bring(flask):
+    """Import files: bring(path, "--yes", code=0) returns what the command said."""
+
+    def run(*words, code=0):
+        result = flask("models", "import", *words)
+        assert result.exit_code == code, result.output
+        assert "Traceback" not in result.output
+        return result.output
+
+    return run
+
+
+def dump(path, model):
+    path.write_bytes(pickle.dumps(model))
+    return path
+
+
+def newest(models):
+    return max(path.name for path in models.iterdir() if path.is_dir())
+
+
+def test_a_tutorials_files_are_served_in_three_commands(flask, models, client, tutorial, bring):
+    model, vectorizer = tutorial
+    said = bring(model, "--vectorizer", vectorizer, "--labels", "normal,urgent", "--yes")
+    version = newest(models)
+    assert f"models use {version}" in said
+    assert "How good it is is not known" in said
+    assert flask("models", "use", version).exit_code == 0
+    assert flask("predict", URGENT).output.startswith("urgent ")
+    answer = client.post("/api/v1/predict", json={"text": URGENT}).json
+    assert (answer["label"], answer["model_version"]) == ("urgent", version)
+    probability = make_pipeline(*map(load, (vectorizer, model))).predict_proba([URGENT])[0, 1]
+    assert answer["spam_probability"] == pytest.approx(probability)
+    assert answer["explanation"]
+    client.post("/login", data={"password": PASSWORD})
+    for page in ("/", "/review", "/monitor", "/models", "/models/compare"):
+        assert client.get(page).status_code == 200, page
+    assert "imported from model.pkl" in client.get("/models").text
+    shown = flask("models", "show", version).output
+    assert hashlib.sha256(model.read_bytes()).hexdigest() in shown
+    assert "how good it was then, is not known" in shown
+
+
+def load(path):
+    return pickle.loads(path.read_bytes())
+
+
+def test_measure_fills_the_figures_of_its_card(models, tutorial, bring):
+    model, vectorizer = tutorial
+    said = bring(model, "--vectorizer", vectorizer, "--labels", "normal,urgent", "--measure", DATA, "--yes")
+    assert "227 messages, 102 urgent" in said
+    card = artifact.read_card(models, newest(models))
+    assert card.held_out.messages == 227
+    assert [file.file for file in card.imported.measured_on] == ["urgent.csv"]
+    assert (card.imported.file, card.imported.vectorizer) == ("model.pkl", "vectorizer.pkl")
+
+
+class Planted:
+    """A pickle that leaves a trace when it is loaded."""
+
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.trace),)
+
+
+def test_nothing_is_run_without_yes(models, tmp_path, bring):
+    path = dump(tmp_path / "model.pkl", Planted(tmp_path / "trace"))
+    before = sorted(models.iterdir())
+    said = bring(path, code=2)
+    assert hashlib.sha256(path.read_bytes()).hexdigest() in said
+    assert "runs the code in it" in said
+    assert "--yes" in said
+    assert not (tmp_path / "trace").exists()
+    assert sorted(models.iterdir()) == before
+    bring(path, "--yes", code=2)  # no classifier; but it ran
+    assert (tmp_path / "trace").exists()
+
+
+def clean(text):
+    return text.lower()
+
+
+FOREIGN = {
+    "no vectoriser": (lambda: MultinomialNB().fit([[1], [2]], [0, 1]), "which takes numbers and not texts"),
+    "vectoriser alone": (lambda: TfidfVectorizer().fit(TEXTS), "It is the vectoriser: give it as --vectorizer FILE"),
+    "not fitted": (lambda: make_pipeline(TfidfVectorizer(), MultinomialNB()), "is not fitted"),
+    "no probabilities": (
+        lambda: make_pipeline(TfidfVectorizer(), LinearSVC()).fit(TEXTS, WORDS),
+        "CalibratedClassifier",
+    ),
+    "three classes": (
+        lambda: make_pipeline(TfidfVectorizer(), MultinomialNB()).fit(TEXTS, [i % 3 for i in range(227)]),
+        "tells 3 classes apart",
+    ),
+    "numbers": (lambda: Pipeline([("nb", MultinomialNB().fit([[1], [2]], [0, 1]))]), "list of str"),
+    "a dict": (lambda: {"model": 1}, "holds a dict, no classifier"),
+    "unclear labels": (
+        lambda: make_pipeline(TfidfVectorizer(), MultinomialNB()).fit(TEXTS, ["ab"[i] for i in NUMBERS]),
+        "--labels a,b or --labels b,a",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_what_cannot_be_served_gets_one_line_that_says_what_to_do(models, tmp_path, bring, what):
+    make, reason = FOREIGN[what]
+    said = bring(dump(tmp_path / "model.pkl", make()), "--yes", code=2)
+    assert reason in said
+    assert len(said.splitlines()) == 1
+    assert len(list(models.glob("2*"))) == 1
+
+
+def test_files_that_do_not_belong_together(tutorial, tmp_path, bring):
+    model, vectorizer = tutorial
+    other = dump(tmp_path / "other.pkl", CountVectorizer(min_df=5).fit(TEXTS))
+    assert "not the one that the model was trained with" in bring(model, "--vectorizer", other, "--yes", code=2)
+    assert "swap the two" in bring(vectorizer, "--vectorizer", model, "--yes", code=2)
+    assert "its labels ok and toxic" in bring(
+        dump(tmp_path / "words.pkl", make_pipeline(TfidfVectorizer(), MultinomialNB()).fit(TEXTS, WORDS)),
+        "--labels",
+        "ok,toxic",
+        "--yes",
+        code=2,
+    )
+
+
+def test_files_that_cannot_be_loaded(tmp_path, bring, monkeypatch):
+    assert "No such file" in bring(tmp_path / "nowhere.pkl", "--yes", code=2)
+    (tmp_path / "junk.pkl").write_bytes(b"hello")
+    assert "pickle.dump, joblib.dump or skops.io.dump" in bring(tmp_path / "junk.pkl", "--yes", code=2)
+    main = sys.modules["__main__"]
+    monkeypatch.setattr(main, "clean", clean, raising=False)
+    monkeypatch.setattr(clean, "__module__", "__main__")
+    path = dump(
+        tmp_path / "main.pkl", make_pipeline(TfidfVectorizer(preprocessor=clean), MultinomialNB()).fit(TEXTS, WORDS)
+    )
+    monkeypatch.delattr(main, "clean")
+    assert "Move it into a module, say my_text.py beside wsgi.py" in bring(path, "--yes", code=2)
+
+
+def test_another_scikit_learn_is_named_and_what_to_install(tmp_path, bring):
+    fitted = make_pipeline(TfidfVectorizer(), MultinomialNB()).fit(TEXTS, WORDS)
+    content = pickle.dumps(fitted).replace(sklearn.__version__.encode(), b"1.2.9"[: len(sklearn.__version__)])
+    (tmp_path / "old.pkl").write_bytes(content)
+    said = bring(tmp_path / "old.pkl", "--yes", code=2)
+    assert "saved with scikit-learn 1.2.9" in said
+    assert f"pip install scikit-learn=={sklearn.__version__}" in said
+
+
+def test_a_search_for_the_best_parameters_is_served_as_what_it_found(models, tmp_path, bring):
+    search = GridSearchCV(
+        make_pipeline(TfidfVectorizer(), LogisticRegression()), {"logisticregression__C": [1, 10]}, cv=3
+    )
+    joblib.dump(search.fit(TEXTS, WORDS), tmp_path / "grid.joblib")
+    bring(tmp_path / "grid.joblib", "--yes")
+    model = artifact.load(models, newest(models))
+    assert type(model.pipeline) is Pipeline
+    assert model.labels == Labels("normal", "urgent")
+
+
+def test_skops_needs_no_yes_and_no_foreign_type(models, tmp_path, bring):
+    skops = need_module("skops.io", HOW_TO_GET_SKOPS)
+    fitted = make_pipeline(TfidfVectorizer(), MultinomialNB()).fit(TEXTS, WORDS)
+    skops.dump(fitted, tmp_path / "model.skops")
+    bring(tmp_path / "model.skops")
+    version = newest(models)
+    assert artifact.read_card(models, version).model_file.format == "skops"
+    assert artifact.load(models, version).score(URGENT).spam_probability == pytest.approx(
+        fitted.predict_proba([URGENT])[0, 1]
+    )
+    skops.dump(
+        make_pipeline(TfidfVectorizer(preprocessor=clean), MultinomialNB()).fit(TEXTS, WORDS), tmp_path / "own.skops"
+    )
+    assert "types that Hamlet does not trust" in bring(tmp_path / "own.skops", code=2)
+
+
+def test_the_shipped_model_says_the_same_from_a_file_of_skops(models):
+    need_module("skops.io", HOW_TO_GET_SKOPS)
+    shipped = artifact.load(models, (models / "current").read_text().strip())
+    again = artifact.from_bytes(artifact.to_bytes(shipped.pipeline, "skops"), "skops")
+    texts = TEXTS[:20]
+    assert make_model(again, "again", 0.4).spam_probabilities(texts) == shipped.spam_probabilities(texts)
+
+
+def test_a_card_cannot_name_trusted_types(models, tmp_path):
+    skops = need_module("skops.io", HOW_TO_GET_SKOPS)
+    version = (models / "current").read_text().strip()
+    content = skops.dumps(make_pipeline(TfidfVectorizer(preprocessor=clean), MultinomialNB()).fit(TEXTS, WORDS))
+    (models / version / "model.skops").write_bytes(content)
+    path = models / version / "model_card.json"
+    card = json.loads(path.read_text())
+    card["model_file"] = {
+        "name": "model.skops",
+        "format": "skops",
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "bytes": len(content),
+        "trusted": ["test_import.clean"],
+    }
+    path.write_text(json.dumps(card | {"trusted": ["test_import.clean"]}))
+    with pytest.raises(artifact.ModelUnusable, match="does not trust: test_import.clean"):
+        artifact.load(models, version)
+
+
+# --- Corrected like Hamlet's own ---
+
+
+@pytest.mark.parametrize(
+    "pipeline",
+    [
+        make_pipeline(TfidfVectorizer(), MultinomialNB()),
+        make_pipeline(CountVectorizer(), ComplementNB()),
+        make_pipeline(TfidfVectorizer(), LogisticRegression()),
+        make_pipeline(HashingVectorizer(n_features=2**12), SGDClassifier(loss="log_loss", random_state=0)),
+    ],
+    ids=lambda pipeline: type(pipeline[-1]).__name__,
+)
+@pytest.mark.parametrize("classes", [(0, 1), ("urgent", "normal")], ids=str)
+def test_any_linear_model_can_be_corrected(pipeline, classes):
+    pipeline.fit(TEXTS, [classes[number] for number in NUMBERS] if classes == (0, 1) else WORDS)
+    model = make_model(pipeline, "v", 0.5, Labels("normal", "urgent"))
+    same = make_model(fine_tune(model, [], dict.fromkeys(TEXTS, 1.0)), "v", 0.5)
+    assert same.spam_probabilities(TEXTS) == pytest.approx(model.spam_probabilities(TEXTS), abs=1e-6)
+    wrong = [Example(text, False, "reviews") for text in TEXTS if "water" in text.lower()]
+    new = make_model(fine_tune(model, wrong, {}, weight=10), "v", 0.5)
+    before, after = (one.spam_probabilities([example.text for example in wrong]) for one in (model, new))
+    assert sum(after) < sum(before) / 2
+
+
+def test_what_is_no_sum_of_weights_says_what_to_do_instead():
+    forest = make_pipeline(TfidfVectorizer(), RandomForestClassifier(5, random_state=0)).fit(TEXTS, WORDS)
+    model = make_model(forest, "v", 0.5, Labels("normal", "urgent"))
+    with pytest.raises(BadData, match="A RandomForestClassifier is no sum of weights.*train FILES --with-reviews"):
+        fine_tune(model, [Example("hello", True, "reviews")], {})
+
+
+# --- The page of the docs ---
+
+
+def test_the_files_of_the_docs_are_served_by_its_commands(flask, models, tmp_path, monkeypatch):
+    """docs/own_model.md: its training script is run, and then its commands, in order."""
+    page = (ROOT / "docs" / "own_model.md").read_text()
+    script = re.search(r"```python\n(# train.py.*?)```", page, re.DOTALL)[1]
+    commands = re.findall(r"\.venv/bin/flask (models import .*|models use IMPORTED|predict .*)", page)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "messages.csv").write_text(
+        "label,text\n" + "".join(f'{w},"{t}"\n' for w, t in zip(WORDS, TEXTS, strict=True))
+    )
+    exec(compile(script, "train.py", "exec"), {})
+    assert [command.split()[0] for command in commands[:3]] == ["models", "models", "predict"]
+    for command in commands[:3]:
+        words = [word.strip('"') for word in re.findall(r'"[^"]*"|\S+', command.replace("IMPORTED", newest(models)))]
+        result = flask(*words)
+        assert result.exit_code == 0, result.output
+    assert result.output.startswith("urgent ")
+
+
+def test_importing_never_takes_long_to_say_no():
+    assert importing.VERSION_IN_PICKLE.search(pickle.dumps(MultinomialNB()))[1].decode() == sklearn.__version__

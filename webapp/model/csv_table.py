@@ -1,0 +1,185 @@
+"""CSV and TSV for the one reader: which delimiter, which header, and which quotation marks are none."""
+
+import csv
+import re
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+from webapp.errors import BadData
+from webapp.model import lines as limits
+from webapp.model.files import LABEL_COLUMNS, LABEL_WORDS, TEXT_COLUMNS, Row, Table, normalise
+from webapp.model.lines import Lines, Source, line_end, peek_lines, shown
+
+MOST_COLUMNS = 1_000  # a row with too few cells is filled up, so many columns make much of little
+FEW_VALUES, SEEN_LINES = 20, 5_000  # of a column, in the first lines: by these a row is known that a mark swallowed
+
+csv.field_size_limit(2 * limits.LONGEST_ROW)
+
+
+class CsvTable(Table):
+    """CSV or TSV, with a header, or in UCI's form without one."""
+
+    def __init__(self, source: Source, is_tsv: bool, wanted: str | None, words: Collection[str]):
+        super().__init__(source)
+        self._lines = lines = source.lines()
+        head = peek_lines(lines)
+        sep = re.fullmatch(r"sep=(.)\s*", head[0])  # as Excel writes it
+        if sep:
+            while not lines.next().startswith("sep="):
+                pass
+            head = head[1:] or [""]
+        self.delimiter = sep[1] if sep else "\t" if is_tsv and "\t" in head[0] else _delimiter(head, wanted)
+        self.format = "TSV" if self.delimiter == "\t" else "CSV"
+        self.line_end = line_end(head[0]) or "\n"
+        self._seen: list[set[str]] = []  # values of each column, as long as they are few
+        self._rows = 0  # that were looked at for that
+        first = [cells for cells in _parse(head, self.delimiter) if cells]
+        is_numbered = first[0] == [str(at) for at in range(len(first[0]))]  # by pandas
+        names = {name.strip().lower() for name in first[0]}
+        if not wanted and names.isdisjoint((*TEXT_COLUMNS, *LABEL_COLUMNS)):
+            self.by_content = _by_content(first[is_numbered:], words)
+        if self.by_content and not is_numbered:
+            names_of = {at: name for name, at in self.by_content.items()}
+            self.columns = [names_of.get(at, f"column {at + 1}") for at in range(len(first[0]))]
+            self.note = ", no header line"
+        else:
+            line, cells, error = next(self._records(), (1, [], "There is no header."))
+            if len(cells) > MOST_COLUMNS:
+                error = f"The header has {len(cells):,} columns, and at most {MOST_COLUMNS:,} are read."
+            self.columns = [name.strip() for name in cells]
+            lowered = [name.lower() for name in self.columns if name]
+            if twice := {name for name in lowered if lowered.count(name) > 1}:
+                error = f"The header names the column {shown(min(twice))} twice."
+            if error:
+                raise BadData(f"{self.name}, line {line}: {error}")
+        self._seen = [set() for _ in self.columns]
+
+    def read(self, positions: Sequence[int]) -> Iterator[Row]:
+        width = len(self.columns)
+        for line, cells, error in self._records():
+            if error is None and len(cells) == width:
+                yield Row(line, [cells[at] for at in positions], None, cells, sum(map(len, cells)) + width)
+                continue
+            if error is None:
+                error = f"The row has {len(cells)} fields where the header has {width}."
+                if "\\" in "".join(cells):
+                    error += ' (Within quotation marks one is written "", not \\".)'
+            if surplus := cells[width:]:
+                error += f" What is too much: {self.delimiter.join(surplus)}"
+            cells = (cells + [""] * width)[:width]
+            yield Row(line, (), error, cells, sum(map(len, cells)) + width + len(error))
+
+    def _records(self) -> Iterator[tuple[int, list[str], str | None]]:
+        """Yield the line of each record that is not empty, its cells, and what is wrong with it."""
+        lines = self._lines or self._source.lines()
+        feed = _Feed(lines)
+        reader = csv.reader(feed, delimiter=self.delimiter, quoting=_quoting(self.delimiter))
+        while True:
+            feed.begin()
+            cells, error = next(reader, None), None
+            taken, line = feed.taken, lines.number - len(feed.taken) + 1
+            if not taken:
+                return
+            if len(taken[0]) > limits.LONGEST_ROW:
+                cells, error = [], f"The row has more than {limits.LONGEST_ROW:,} characters and was left out."
+            elif cells is None or feed.broken_off or (len(taken) > 1 and self._swallows(cells, taken)):
+                error = "The row has a quotation mark that is not closed"
+                error += "." if cells is None or feed.broken_off else ", or that swallows the rows behind it."
+                lines.put_back(taken[1:])  # only its first line is the bad row, and the next one a new row
+                cells = taken[0].rstrip("\r\n").split(self.delimiter)
+            elif line < SEEN_LINES and len(cells) == len(self._seen):
+                self._rows += 1
+                for seen, cell in zip(self._seen, cells, strict=True):
+                    if len(seen) <= FEW_VALUES:
+                        seen.add(cell.strip().lower())
+            if error or any(map(str.strip, cells)):
+                yield line, cells, error
+
+    def _swallows(self, cells: Sequence[str], taken: Sequence[str]) -> bool:
+        """Return whether a record of several lines is no cell with line breaks, but rows between stray marks."""
+        try:
+            next(csv.reader(iter(taken), delimiter=self.delimiter, strict=True))
+        except csv.Error:  # something stands behind a closing mark
+            return True
+        for after, line in enumerate(taken[1:], start=1):
+            row = next(_parse([line.rstrip("\r\n")], self.delimiter), [])
+            if len(row) == len(self._seen):
+                # In the last line the record's own mark is closed: what stands before it may be another row's.
+                marked = next((at for at, cell in enumerate(row) if '"' in cell), None)
+                matches = self._matches(row[: marked if line is taken[-1] else None], cells, after)
+                if matches and all(matches):
+                    return True
+        return False
+
+    def _matches(self, row: Sequence[str], before: Sequence[str], after: int) -> list[bool]:
+        """Return for each telling column whether a line has what rows have there: a usual value, the next number."""
+        matches = []
+        for own, cell, seen in zip(before, row, self._seen, strict=False):
+            value = cell.strip().lower()
+            if seen <= LABEL_WORDS.keys() or (len(seen) <= FEW_VALUES and 2 * len(seen) <= self._rows):
+                matches.append(value in seen)
+            elif all(map(str.isdecimal, seen)):
+                matches.append(own.isdecimal() and value.isdecimal() and int(value) == int(own) + after)
+        return matches
+
+
+class _Feed:
+    """Gives lines to csv.reader and remembers those of the record that it is reading."""
+
+    def __init__(self, lines: Lines):
+        self._lines = lines
+        self.begin()
+
+    def begin(self) -> None:
+        self.taken: list[str] = []
+        self.size = 0
+        self.broken_off = False  # the reader wanted more lines than there are, or than a row may have
+
+    def __iter__(self) -> "_Feed":
+        return self
+
+    def __next__(self) -> str:
+        line = self._lines.next() if self.size <= limits.LONGEST_ROW else ""
+        if not line:
+            self.broken_off = bool(self.taken)
+            raise StopIteration
+        self.taken.append(line)
+        self.size += len(line)
+        return line
+
+
+def _quoting(delimiter: str) -> Any:
+    return csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL  # in TSV a quotation mark is text
+
+
+def _parse(lines: Sequence[str], delimiter: str) -> Iterator[list[str]]:
+    return csv.reader(iter(lines), delimiter=delimiter, quoting=_quoting(delimiter))
+
+
+def _delimiter(head: Sequence[str], wanted: str | None) -> str:
+    """Return the delimiter that gives columns with usual names, or else the most even rows."""
+
+    def fitness(delimiter: str) -> tuple[bool, float, int]:
+        rows = [row for row in _parse(head, delimiter) if row]
+        names = {name.strip().lower() for name in rows[0]}
+        known = not names.isdisjoint([wanted.strip().lower()] if wanted else (*TEXT_COLUMNS, *LABEL_COLUMNS))
+        return len(rows[0]) > 1 and known, sum(len(row) == len(rows[0]) for row in rows) / len(rows), len(rows[0])
+
+    found = [delimiter for delimiter in "\t,;|" if delimiter in head[0]]
+    return max(found, key=fitness, default=",")
+
+
+def _by_content(rows: Sequence[Sequence[str]], words: Collection[str]) -> dict[str, int]:
+    """Return where label and text are in rows without names, {} unless the first row and most others have a label."""
+    width = len(rows[0]) if rows else 0
+    even = [row for row in rows if len(row) == width]
+    labels = {}
+    for at in range(width):
+        values = [normalise(row[at]) for row in even]
+        if values[0] in words and sum(value in words for value in values) > 0.8 * len(values):
+            labels[at] = sum(value.isalpha() for value in values)  # of an index and 0 or 1, words are the labels
+    if not labels or width < 2:
+        return {}
+    label_at = max(labels, key=lambda at: labels[at])
+    text_at = max((at for at in range(width) if at != label_at), key=lambda at: sum(len(row[at]) for row in even))
+    return {"label": label_at, "text": text_at}

@@ -1,0 +1,217 @@
+"""The one reader of files: CSV, TSV, JSON Lines or Parquet, plain or gzip'd, from a path or a pipe, in constant memory.
+
+Text is UTF-8, or UTF-16 with its mark; a line with other bytes is taken for Windows-1252. Everything that reads a file
+goes through `open_table`, so that all commands take the same files and say the same of them.
+"""
+
+import codecs
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from webapp.errors import BadData
+from webapp.model import lines as limits
+from webapp.model.lines import FOREIGN, Lines, Source, peek_lines, shown
+
+ENDINGS = {
+    ".csv": "CSV",
+    ".tsv": "TSV",
+    ".tab": "TSV",
+    ".jsonl": "JSON Lines",
+    ".ndjson": "JSON Lines",
+    ".json": "JSON Lines",
+    ".parquet": "Parquet",
+}
+# Usual names of the columns, in any case; where a file has several of them, the first one here counts.
+TEXT_COLUMNS = ("text", "message", "content", "body", "sms", "v2", "msg", "comment", "email text", "transformed_text")
+LABEL_COLUMNS = ("label", "v1", "class", "category", "target", "spam", "is_spam", "spam/ham", "email type")
+ZERO_AND_ONE = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
+LABEL_WORDS = {"ham": False, "spam": True, "not spam": False, **ZERO_AND_ONE}  # which of them mean spam
+
+
+class Row(NamedTuple):
+    """One row: the values of the columns that were asked for, or what is wrong with it."""
+
+    line: int  # where it begins, from 1; in Parquet the row's number
+    values: Sequence[Any]
+    error: str | None  # then the values are not to be used
+    raw: Any  # the whole row, for whoever writes it again: cells, (object as text, object), or (Arrow batch, place)
+    size: int  # about how many characters it is written with
+
+
+class Table:
+    """A file with named columns; `read` goes through it once."""
+
+    format = ""
+    columns: Sequence[str] = ()  # as the file names them
+    by_content: Mapping[str, int] = {}  # where text and label are, in a file that does not name them
+    can_append = True  # whether output in this format can go on behind what was written before
+    note = ""  # what else people should know of what was taken for the header
+
+    def __init__(self, source: Source):
+        self.name, self.has_mark = source.name, source.has_mark
+        self._source = source
+        self._lines: Lines | None = None
+
+    def find(self, wanted: str | None, known: Sequence[str], option: str) -> int | None:
+        """Return the position of the wanted column, or of a usual one; raises BadData where the wanted is missing."""
+        lowered = [column.lower() for column in self.columns]
+        for name in [wanted.strip().lower()] if wanted else known:
+            if name in lowered:
+                return lowered.index(name)
+        if wanted:
+            raise self.no_column((wanted,), option)
+        return None
+
+    def no_column(self, known: Sequence[str], option: str) -> BadData:
+        """Return the error that says what to do."""
+        columns = ", ".join(shown(column) for column in self.columns[:10])
+        return BadData(f"{self.name}: no column {' or '.join(known)} among {columns}; name it with {option}")
+
+    def find_text(self, wanted: str | None) -> int:
+        """Return the position of the column with the messages; raises BadData."""
+        at = self.find(wanted, TEXT_COLUMNS, "--text-column")
+        at = self.by_content.get("text") if at is None else at
+        if at is None and len(self.columns) == 1:
+            at = 0
+            self.note = "; if that is a message, write a first line with text in it"
+        if at is None:
+            raise self.no_column(TEXT_COLUMNS, "--text-column")
+        return at
+
+    def find_label(self, wanted: str | None) -> int:
+        """Return the position of the column with the labels; raises BadData."""
+        at = self.find(wanted, LABEL_COLUMNS, "--label-column")
+        at = self.by_content.get("label") if at is None else at
+        if at is None:
+            raise self.no_column(LABEL_COLUMNS, "--label-column")
+        return at
+
+    def about(self, text_at: int, label_at: int | None = None) -> str:
+        """Return what it was taken for, in one line."""
+        label = "" if label_at is None else f', labels in "{shown(self.columns[label_at])}"'
+        return f'{self.name}: {self.format}, messages in "{shown(self.columns[text_at])}"{label}{self.note}'
+
+    def read(self, positions: Sequence[int]) -> Iterator[Row]:
+        """Yield each row with the values of the columns at these positions; raises BadData."""
+        raise NotImplementedError
+
+    def notices(self) -> list[str]:
+        """Return what is to be said of what was read so far."""
+        return self._lines.notice() if self._lines else []
+
+    def done(self) -> float | None:
+        """Return how much of it was read, 0 to 1; None for a pipe."""
+        return self._source.done()
+
+    def check_size(self, limit: int) -> None:
+        """Raise BadData if it unpacks to more bytes, or breaks off. It is spent then."""
+        self._source.check_size(limit)
+
+    def close(self) -> None:
+        """Close what was opened."""
+        self._source.close()
+
+
+def normalise(label: object) -> str:
+    """Return a label without regard to case, blanks and dashes: what counts as the same word."""
+    return " ".join(as_text(label).lower().replace("_", " ").replace("not-", "not ").split())
+
+
+def as_text(value: object) -> str:
+    """Return a value as text, "" for none."""
+    return "" if value is None else value if isinstance(value, str) else str(value)
+
+
+class JsonTable(Table):
+    """A file with one JSON object a line."""
+
+    format = "JSON Lines"
+
+    def __init__(self, source: Source):
+        super().__init__(source)
+        self._lines = source.lines()
+        head = peek_lines(self._lines)
+        if head[0].lstrip().startswith("["):
+            raise BadData(f"{self.name}: this is one JSON array; make it one object a line: jq -c '.[]'")
+        objects = (value for value, _ in map(_object, head) if value)
+        first = next(objects, None)
+        if first is None:
+            raise BadData(f"{self.name}: no JSON object in its first lines: JSON Lines have one in each")
+        if all(isinstance(value, dict) for value in first.values()):
+            raise BadData(f"{self.name}: this is one JSON object; in pandas: to_json(orient='records', lines=True)")
+        self.columns = [name for name in first if name == name.encode(errors="ignore").decode()]
+
+    def read(self, positions: Sequence[int]) -> Iterator[Row]:
+        names = [self.columns[at] for at in positions]
+        lines = self._lines or self._source.lines()
+        while line := lines.next():
+            if line.isspace():
+                continue
+            raw, number = line.strip(), lines.number
+            value, error = _object(raw)
+            if len(line) > limits.LONGEST_ROW:
+                value, error, raw = (
+                    None,
+                    f"The row has more than {limits.LONGEST_ROW:,} characters and was left out.",
+                    "{}",
+                )
+            if value is None:
+                members = {} if raw == "{}" else {"line": raw}
+                yield Row(number, (), error, (json.dumps(members, ensure_ascii=False), members), len(raw))
+            else:
+                yield Row(number, [value.get(name) for name in names], None, (raw, value), len(raw))
+
+
+def _object(line: str) -> tuple[dict[str, Any] | None, str | None]:
+    """Return the JSON object in a line, or what is wrong with it."""
+    try:
+        value = json.loads(line, object_pairs_hook=_members)
+    except (ValueError, RecursionError) as error:
+        return None, f"The row is not valid JSON ({error})."
+    return (value, None) if isinstance(value, dict) else (None, "The row is not a JSON object.")
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("it names a member twice")
+    return members
+
+
+def open_table(source: Path | BinaryIO, text_column: str | None = None, words: Collection[str] = LABEL_WORDS) -> Table:
+    """Open a file or pipe. `text_column`, and `words` for labels, help to understand it. Raises BadData."""
+    from webapp.model.csv_table import CsvTable
+
+    opened = Source(source)
+    try:
+        ending = ending_format(opened.path) if opened.path else None
+        if opened.head.startswith(b"PAR1") or (ending == "Parquet" and not opened.head.startswith(tuple(FOREIGN))):
+            return _parquet(opened)
+        first = opened.head.lstrip(codecs.BOM_UTF8 + b" \t\r\n")[:1]
+        if ending == "JSON Lines" or first == b"{" or (first == b"[" and ending is None):
+            return JsonTable(opened)
+        return CsvTable(opened, ending == "TSV", text_column, words)
+    except BadData:
+        opened.close()
+        raise
+
+
+def ending_format(path: Path) -> str | None:
+    """Return the format that a file's name tells, gzip'd or not."""
+    plain = path.with_suffix("") if path.suffix.lower() == ".gz" else path
+    return ENDINGS.get(plain.suffix.lower())
+
+
+def _parquet(source: Source) -> Table:
+    if source.path is None:
+        raise BadData("Parquet cannot be read from a pipe, because its table of contents is at its end: give a file")
+    source.close()
+    try:
+        from webapp.model.parquet import ParquetTable
+    except ImportError as error:
+        raise BadData(
+            f"{source.name} is Parquet, which needs pyarrow: pip install -r requirements-parquet.txt"
+        ) from error
+    return ParquetTable(source, source.path)

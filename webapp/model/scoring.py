@@ -1,0 +1,347 @@
+"""Step 3, serve: the spam probability of a message, and what each of its terms contributes.
+
+    SpamModel        any Pipeline: leave a term out and see what the probability becomes
+    ├── LinearModel  one whose log-odds are a sum over terms: the parts of the sum are the explanation
+    └── HamletModel  ours: the same sum, without a matrix
+
+`make_model` chooses.
+"""
+
+import math
+from collections.abc import Collection, Container, Iterable, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import ClassNamePrefixFeaturesOutMixin
+from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import BernoulliNB, ComplementNB
+from sklearn.pipeline import Pipeline
+
+from webapp.config import THREADS
+from webapp.errors import ModelUnusable
+from webapp.model.features import LONGEST_WORD, NGRAM_VALUE, MessageVectorizer, char_ngrams, pairs, token_value
+from webapp.model.labels import SPAM_OR_HAM, Labels
+from webapp.model.tokenizer import token_spans, tokenize
+
+PROBES = ["Hello, are you there?", "WIN a free prize now, call 0900 123456"]  # what a Pipeline must be able to score
+MOST_TERMS = 30  # are left out, one after the other, to explain a message
+MOST_CHARACTERS = 100_000  # are scored for that: of a long message fewer terms are left out
+AT_ONCE = 500  # messages, which bounds the memory where features are not sparse
+EXACT = 1e-9  # how well a sum of contributions must give the probability
+ROUNDING = 1e-6  # how far from a probability a float32 may be
+LEAST = 1e-9  # a forest may say exactly 0, which has no logarithm
+REMEMBERED_TOKENS = 50_000
+ORDINARY_WORDS = 15  # different words of an ordinary message: what a term adds to the log-odds depends on it
+
+# A challenger scores the text that the served model has just scored, and reading is the greater part of scoring.
+_tokenize_once = lru_cache(maxsize=2 * THREADS)(tokenize)
+
+
+class Score(NamedTuple):
+    """What the model says of one message."""
+
+    spam_probability: float  # 0 to 1
+    contributions: dict[str, float]  # term -> what it adds to the log-odds of spam, in the order of the message
+
+
+def make_model(pipeline: Pipeline, version: str, threshold: float, labels: Labels = SPAM_OR_HAM) -> "SpamModel":
+    """Return a fitted Pipeline as a model; raises ModelUnusable where it gives no probabilities of the two labels."""
+    if not isinstance(pipeline, Pipeline):
+        raise ModelUnusable(f"The model is no scikit-learn Pipeline, but a {type(pipeline).__name__}")
+    if not hasattr(pipeline, "predict_proba") or len(getattr(pipeline, "classes_", ())) != 2:
+        raise ModelUnusable("The Pipeline gives no probabilities of two classes")
+    if [type(step) for _, step in pipeline.steps] == [MessageVectorizer, LogisticRegression]:
+        return HamletModel(pipeline, version, threshold, labels)
+    terms = _linear_terms(pipeline)
+    model = (
+        LinearModel(pipeline, version, threshold, labels, terms)
+        if terms
+        else SpamModel(pipeline, version, threshold, labels)
+    )
+    try:
+        model.spam_probabilities(PROBES)
+    except ModelUnusable:
+        raise
+    except Exception as error:  # it may be somebody's own code
+        raise ModelUnusable(f"The Pipeline's predict_proba fails ({type(error).__name__}: {error})") from error
+    return model
+
+
+class SpamModel:
+    """Scores messages by `Pipeline.predict_proba`, and explains a score by leaving terms out."""
+
+    def __init__(self, pipeline: Pipeline, version: str, threshold: float, labels: Labels = SPAM_OR_HAM):
+        self.pipeline = pipeline
+        self.version = version
+        self.threshold = threshold
+        self.labels = labels
+        self.spam_index = _index_of_spam([str(name).lower() for name in pipeline.classes_], labels)
+        vocabulary = _vocabulary(pipeline)
+        self.knows_words = vocabulary is not None  # whether unknown_share says something
+        self._known_words = vocabulary or {}
+
+    def score(self, text: str) -> Score:
+        """Return the spam probability of a text, and how much lower the log-odds of spam are without each of its terms.
+
+        That is the weight of evidence of Robnik-Sikonja & Kononenko 2008 (IEEE TKDE 20(5)), the term left out instead
+        of averaged over. What terms do only in company is not in it, so the contributions do not add up to the
+        log-odds. Its cost is bounded: see MOST_TERMS.
+        """
+        spans = _spans_by_term(text)
+        terms = _longest(spans, min(MOST_TERMS, MOST_CHARACTERS // max(len(text), 1)))
+        probabilities = self._predict([text, *(_without(text, spans[term]) for term in terms)])
+        log_odds = np.log(np.maximum(probabilities, LEAST)) - np.log(np.maximum(1 - probabilities, LEAST))
+        contributions = dict(zip(terms, (log_odds[0] - log_odds[1:]).tolist(), strict=True))
+        return Score(float(probabilities[0]), contributions)
+
+    def spam_probabilities(self, texts: Sequence[str]) -> list[float]:
+        """Return the spam probability of each text, without explanations: many times as fast."""
+        found: list[float] = []
+        for start in range(0, len(texts), AT_ONCE):
+            found += self._predict(texts[start : start + AT_ONCE]).tolist()
+        return found
+
+    def label(self, spam_probability: float) -> str:
+        """Return "spam" from the threshold upwards, else "ham", whatever `labels` call them."""
+        return "spam" if spam_probability >= self.threshold else "ham"
+
+    def term_weights(self) -> dict[str, float]:
+        """Return what each term adds to the log-odds in an ordinary message; nothing where that cannot be said."""
+        return {}
+
+    def unknown_share(self, tokens: Iterable[str]) -> float:
+        """Return the share (0 to 1) of the distinct words among a message's tokens that the model has never learnt."""
+        words = [token for token in set(tokens) if token[0].isalpha()]
+        return sum(word not in self._known_words for word in words) / len(words) if words else 0.0
+
+    def _predict(self, texts: Sequence[str]) -> np.ndarray:
+        """Return the spam probability of each text, shape (texts,); raises ModelUnusable."""
+        return self._checked(self.pipeline.predict_proba(list(texts)), len(texts))
+
+    def _checked(self, found: Any, messages: int) -> np.ndarray:
+        """Return the spam probabilities in what predict_proba returned, shape (messages,); raises ModelUnusable."""
+        probabilities = np.asarray(found, dtype=float)
+        if probabilities.shape != (messages, 2):
+            shape = " x ".join(map(str, probabilities.shape))
+            raise ModelUnusable(f"The Pipeline's predict_proba returns {shape} numbers, not {messages} x 2")
+        in_range = (probabilities >= -ROUNDING) & (probabilities <= 1 + ROUNDING)  # false for NaN
+        if not in_range.all() or (np.abs(probabilities.sum(axis=1) - 1) > 1000 * ROUNDING).any():
+            raise ModelUnusable(
+                "The Pipeline's predict_proba returns pairs that are not from 0 to 1, or do not add up to 1"
+            )
+        return probabilities[:, self.spam_index].clip(0, 1)
+
+
+class LinearModel(SpamModel):
+    """Scores messages by a Pipeline whose log-odds of spam are an intercept plus a weight times the value of each term.
+
+    So are those of logistic regression (Hastie, Tibshirani, Friedman: The Elements of Statistical Learning, section
+    4.4) and of naive Bayes (McCallum & Nigam 1998, A Comparison of Event Models for Naive Bayes Text Classification).
+    """
+
+    def __init__(self, pipeline: Pipeline, version: str, threshold: float, labels: Labels, terms: "_LinearTerms"):
+        super().__init__(pipeline, version, threshold, labels)
+        self._features, self._classifier = pipeline[:-1], pipeline[-1]
+        sign = 1 if self.spam_index == 1 else -1
+        self.intercept = sign * terms.intercept
+        self._weights = sign * terms.weights
+        self._names = terms.names
+
+    def score(self, text: str) -> Score:
+        """Return the spam probability of a text and what each of its terms adds to the log-odds of spam.
+
+        The contributions and the intercept add up to the log-odds. Where they do not, as with a classifier that bends
+        its probabilities afterwards, terms are left out instead.
+        """
+        values = self._features.transform([text])
+        found = np.asarray(self._classifier.predict_proba(values))
+        probability = float(self._checked(found, 1)[0])
+        row = sparse.csr_matrix(values)
+        at_least = getattr(self._classifier, "binarize", None)  # BernoulliNB asks only which words are there
+        parts = (row.data if at_least is None else row.data > at_least) * self._weights[row.indices]
+        exact = EXACT if found.dtype == np.float64 else 10 * ROUNDING
+        if abs(_sigmoid(self.intercept + float(parts.sum())) - probability) > exact:
+            return super().score(text)
+        return Score(probability, self._by_term(text, row.indices, parts.tolist()))
+
+    def _by_term(self, text: str, columns: np.ndarray, parts: Sequence[float]) -> dict[str, float]:
+        """Add up by the names of the features; a word of the message counts as that, whatever is before its name."""
+        words = {token: 0.0 for _, _, tokens in token_spans(text) for token in tokens}
+        others: dict[str, float] = {}
+        for name, part in zip(self._names[columns], parts, strict=True):
+            word = name.rpartition("__")[2].lower()  # FeatureUnion puts the name of the step before it
+            if word in words:
+                words[word] += part
+            else:
+                others[name] = part
+        return {word: part for word, part in words.items() if part} | others
+
+
+class HamletModel(SpamModel):
+    """Scores messages as the Pipeline of training.py does, but by a sum over their terms instead of a matrix product.
+
+    It agrees with `Pipeline.predict_proba` to 1e-9, and is some ten times as fast.
+    """
+
+    def __init__(self, pipeline: Pipeline, version: str, threshold: float, labels: Labels = SPAM_OR_HAM):
+        super().__init__(pipeline, version, threshold, labels)
+        vectorizer, classifier = pipeline[0], pipeline[-1]
+        weights = (vectorizer.scale_ * classifier.coef_[0]).tolist()
+        self._term_weights: dict[str, float] = dict(zip(vectorizer.vocabulary_, weights, strict=True))
+        self._token_weights = _TokenWeights(self._term_weights)
+        self.intercept = float(classifier.intercept_[0])
+
+    def score(self, text: str) -> Score:
+        """Return the spam probability of a text and what each of its words adds to it.
+
+        A word's contribution holds its own weight, that of its groups of letters, and half of each pair of
+        neighbours that it stands in; so all contributions and the intercept add up to the log-odds.
+        """
+        tokens = _tokenize_once(text)
+        token_weights, weights = self._token_weights, self._term_weights
+        sums = {token: token_weights[token] for token in tokens}
+        for first, second in pairs(tokens):
+            weight = weights.get(f"{first} {second}")
+            if weight:
+                sums[first] += weight / 2
+                sums[second] += weight / 2
+        value = token_value(len(sums))
+        contributions = {token: value * total for token, total in sums.items()}
+        return Score(_sigmoid(self.intercept + sum(contributions.values())), contributions)
+
+    def spam_probabilities(self, texts: Sequence[str]) -> list[float]:
+        """Return the spam probability of each text, where nobody asks why."""
+        return [self.score(text).spam_probability for text in texts]
+
+    def term_weights(self) -> dict[str, float]:
+        """Return what each word and pair of words adds to the log-odds of spam in an ordinary message.
+
+        A word comes with its groups of letters, as in `score`. Meant for comparing versions: it takes a second.
+        """
+        value, token_weights = token_value(ORDINARY_WORDS), _TokenWeights(self._term_weights)
+        found = {}
+        for term, weight in self._term_weights.items():
+            if not term.startswith("~"):
+                is_pair = " " in term and not term.startswith("[")
+                found[term] = value * (weight if is_pair else token_weights[term])
+        return found
+
+
+class _TokenWeights(dict[str, float]):
+    """What a token weighs together with its n-grams: it depends on the token alone, and most come again and again."""
+
+    def __init__(self, weights: dict[str, float]):
+        super().__init__()
+        self._weights = weights
+
+    def __missing__(self, token: str) -> float:
+        weight = self._weights.get
+        ngrams = char_ngrams(token[:LONGEST_WORD])
+        total = weight(token, 0.0) + NGRAM_VALUE * sum(weight(ngram, 0.0) for ngram in ngrams)
+        if len(token) <= LONGEST_WORD:  # nobody shall fill the memory with words of 10,000 letters
+            if len(self) >= REMEMBERED_TOKENS:
+                self.clear()
+            self[token] = total
+        return total
+
+
+def _sigmoid(log_odds: float) -> float:  # scipy's takes 1 us more, for a single number
+    if log_odds >= 0:
+        return 1 / (1 + math.exp(-log_odds))
+    odds = math.exp(log_odds)  # math.exp(-log_odds) would overflow far below zero
+    return odds / (1 + odds)
+
+
+# --- What can be known of a Pipeline ---
+
+
+class _LinearTerms(NamedTuple):
+    """The log-odds of the second class: the intercept plus the values of the features times their weights."""
+
+    names: np.ndarray  # of the features, shape (features,)
+    weights: np.ndarray
+    intercept: float
+
+
+def _linear_terms(pipeline: Pipeline) -> _LinearTerms | None:
+    """Return the sum that a Pipeline's log-odds are; None where it is none, or its features have no names of terms."""
+    names, sums = _feature_names(pipeline), linear_terms(pipeline[-1])
+    return None if names is None or sums is None or sums[0].shape != names.shape else _LinearTerms(names, *sums)
+
+
+def linear_terms(classifier: Any) -> tuple[np.ndarray, float] | None:
+    """Return the weights and the intercept whose sum are the log-odds of a classifier's second class; None without."""
+    if hasattr(classifier, "feature_log_prob_"):
+        terms, constants = classifier.feature_log_prob_, classifier.class_log_prior_
+        if isinstance(classifier, ComplementNB):
+            constants = np.zeros(2)  # of two classes it takes no notice of the prior
+        if isinstance(classifier, BernoulliNB):  # a word that is not there counts too: as if all were not there, first
+            absent = np.log1p(-np.exp(terms))
+            terms, constants = terms - absent, constants + absent.sum(axis=1)
+        weights, intercept = terms[1] - terms[0], constants[1] - constants[0]
+    elif hasattr(classifier, "coef_") and hasattr(classifier, "intercept_"):
+        coefficients, intercept = classifier.coef_, np.ravel(classifier.intercept_)[0]
+        weights = np.ravel(coefficients.toarray() if sparse.issparse(coefficients) else coefficients)
+    else:
+        return None
+    return weights.astype(float), float(intercept)
+
+
+def _feature_names(pipeline: Pipeline) -> np.ndarray | None:
+    """Return the names of what the classifier gets, None where these are no terms: hashes, or components of many."""
+    names = None
+    for _, step in pipeline.steps[:-1]:
+        if isinstance(step, ClassNamePrefixFeaturesOutMixin) or (names is None and hasattr(step, "n_features_in_")):
+            return None
+        if hasattr(step, "get_feature_names_out"):
+            try:
+                names = step.get_feature_names_out() if names is None else step.get_feature_names_out(names)
+            except Exception:  # a part of a FeatureUnion that has no names, say, or somebody's own code
+                return None
+        elif names is not None and step != "passthrough":
+            return None
+    return names
+
+
+def _index_of_spam(classes: list[str], labels: Labels) -> int:
+    """Return which of the two classes means spam; raises ModelUnusable."""
+    for ham, spam in (SPAM_OR_HAM, labels, ("0", "1"), ("false", "true")):
+        if {ham, spam} == set(classes):
+            return classes.index(spam)
+    raise ModelUnusable(f"The Pipeline's classes are {' and '.join(classes)}, the labels {' and '.join(labels)}")
+
+
+def _vocabulary(pipeline: Pipeline) -> Container[str] | None:
+    """Return the words that a Pipeline has learnt, None where it keeps none, as with hashes or groups of letters."""
+    for _, step in pipeline.steps:
+        if hasattr(step, "vocabulary_") and getattr(step, "analyzer", "word") == "word":
+            vocabulary: Container[str] = step.vocabulary_
+            return vocabulary
+    return None
+
+
+# --- Leaving terms out ---
+
+
+def _spans_by_term(text: str) -> dict[str, list[tuple[int, int]]]:
+    """Return where in a text each term is, in the order of the message; a link, which counts as several, is one."""
+    spans: dict[str, list[tuple[int, int]]] = {}
+    for start, end, tokens in token_spans(text):
+        spans.setdefault(tokens[0], []).append((start, end))
+    return spans
+
+
+def _longest(terms: Collection[str], most: int) -> list[str]:
+    """Return so many of the terms, the longest ones, in their order: what is short is rarely telling."""
+    chosen = set(sorted(terms, key=len, reverse=True)[:most])
+    return [term for term in terms if term in chosen]
+
+
+def _without(text: str, spans: Iterable[tuple[int, int]]) -> str:
+    at, pieces = 0, []
+    for start, end in spans:
+        pieces.append(text[at:start])
+        at = end
+    return "".join([*pieces, text[at:]])
