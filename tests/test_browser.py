@@ -350,7 +350,7 @@ def test_every_review_page_is_accessible_and_fits(open_review, theme, width):
     if width == 390:  # one message at a time, under the thumb
         assert not page.locator(".item").first.is_visible()
         assert page.locator(".answers .spam").bounding_box()["height"] >= 60
-    for queue in ("Most uncertain", "Reported as wrong", "Disagreements", "All messages"):
+    for queue in ("Most uncertain", "Reported as wrong", "All messages"):
         follow(page, f"a:has-text('{queue}')")
         examine(queue)
     follow(page, ".item >> nth=3")
