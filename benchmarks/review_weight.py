@@ -28,7 +28,7 @@ from webapp.model.scoring import make_model  # noqa: E402
 
 SMS = ("uci_sms", "mendeley_sms", "india_sms")
 WEIGHTS = {"old_style": 0.1}  # as the shipped model's
-THRESHOLD = 0.4
+THRESHOLD = 0.7
 CORRECTIONS = {
     "reviews alone": {"own": False},
     "own set by what the model said (chosen)": {},

@@ -22,6 +22,7 @@ from sklearn.pipeline import Pipeline
 from webapp.config import MAX_TEXT_LENGTH, ROOT
 from webapp.errors import BadData, ModelUnusable
 from webapp.extras.lifecycle.challenger import slot
+from webapp.extras.review.routes import review_keys
 from webapp.extras.review.samples import draw
 from webapp.extras.stream.handler import Record, prediction
 from webapp.inference import to_response
@@ -32,7 +33,6 @@ from webapp.model.labels import Labels, read_labels
 from webapp.model.recipe import fit_with, load_recipe
 from webapp.model.scoring import MOST_CHARACTERS, MOST_TERMS, HamletModel, LinearModel, SpamModel, make_model
 from webapp.model.try_load import try_load
-from webapp.web import words
 from webapp.web.explanation import mark
 
 DATA = ROOT / "docs" / "examples" / "urgent.csv"
@@ -170,8 +170,8 @@ def test_keys_are_the_first_letters_where_these_are_free(urgent_app, monkeypatch
         (Labels("junk", "good"), "12U"),
         (Labels("норма", "срочно"), "12U"),
     ):
-        monkeypatch.setattr(words, "labels", lambda labels=labels: labels)
-        assert "".join(key for _, key in words.review_keys()) == keys
+        monkeypatch.setattr("webapp.web.words.labels", lambda labels=labels: labels)
+        assert "".join(key for _, key in review_keys()) == keys
 
 
 def test_the_api_answers_and_takes_the_words(urgent_app, client, key):

@@ -24,7 +24,7 @@ EXTRAS = {  # and which other extras each may import
     "prometheus": {"monitor"},
     "batch": {"access", "monitor"},
     "lifecycle": {"access", "batch", "monitor", "review"},
-    "stream": {"batch", "prometheus"},
+    "stream": {"prometheus"},
     "tools": {"monitor"},
 }
 STARTS = ("app", "__main__")  # they put the rest together, and nothing imports them

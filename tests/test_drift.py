@@ -213,19 +213,19 @@ def holding(*term_sets):
 
 
 def test_terms_are_ordered_by_the_z_of_their_share():
-    then = holding(*[{"hello", "one"}] * 300, *[{"hello", "two"}] * 700)
-    now = holding(*[{"hello", "one"}] * 120, *[{"hello", "two"}] * 70, *[{"rare", "prize"}] * 10)
+    then = holding(*[{"hello", "alpha"}] * 300, *[{"hello", "beta"}] * 700)
+    now = holding(*[{"hello", "alpha"}] * 120, *[{"hello", "beta"}] * 70, *[{"rare", "prize"}] * 10)
     changed = changed_terms(then, now)
     by_name = {term["term"]: term for term in changed}
-    assert by_name["one"]["z"] == pytest.approx(proportions_ztest([120, 300], [200, 1000])[0], abs=0.01)
-    assert (by_name["one"]["share_then"], by_name["one"]["share_now"]) == (0.3, 0.6)
-    assert by_name["one"]["examples"] == [0, 1]
-    assert by_name["two"]["z"] < 0
+    assert by_name["alpha"]["z"] == pytest.approx(proportions_ztest([120, 300], [200, 1000])[0], abs=0.01)
+    assert (by_name["alpha"]["share_then"], by_name["alpha"]["share_now"]) == (0.3, 0.6)
+    assert by_name["alpha"]["examples"] == [0, 1]
+    assert by_name["beta"]["z"] < 0
     assert [abs(term["z"]) for term in changed] == sorted((abs(term["z"]) for term in changed), reverse=True)
 
 
 def test_a_new_term_is_shown_and_a_rare_one_or_a_sign_is_not():
-    now = holding(*[{"hello", "prize", "?"}] * 60, {"hello", "once"}, *[{"hello"}] * 139)
+    now = holding(*[{"hello", "prize", "?"}] * 60, {"hello", "rarely"}, *[{"hello"}] * 139)
     assert [term["term"] for term in changed_terms(holding(*[{"hello"}] * 1000), now)] == ["prize"]
 
 

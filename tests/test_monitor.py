@@ -20,7 +20,7 @@ from webapp.extras.monitor.verdict import verdict
 from webapp.extras.review.queues import upcoming
 from webapp.extras.review.reviews import give_review
 from webapp.extras.review.samples import draw
-from webapp.extras.tools.demo import read_messages
+from webapp.extras.tools.commands import read_messages
 from webapp.log.ids import first_id
 from webapp.log.tables import predictions
 from webapp.model.data import copy_keys, read_labelled

@@ -221,7 +221,9 @@ def test_what_a_version_was_fitted_on_does_not_count_for_its_accuracy(app, revie
 def test_a_correction_moves_nothing_without_a_reason():
     examples = [Example(text, label == "spam", "file") for label, text in messages(200)]
     pipeline = training.fit(examples, {})
-    same = fine_tune(pipeline, [], {one.text: 1.0 for one in examples})  # held by what the model says
+    same = fine_tune(
+        make_model(pipeline, "v", 0.5), [], {one.text: 1.0 for one in examples}
+    )  # held by what the model says
     assert np.abs(same[-1].coef_ - pipeline[-1].coef_).max() < 1e-9
 
 
@@ -229,7 +231,7 @@ def test_a_correction_is_at_the_minimum_that_its_docstring_gives():
     examples = [Example(text, label == "spam", "file") for label, text in messages(60)]
     pipeline = training.fit(examples, {})
     added = [Example(text, is_spam, "reviews") for text, is_spam in odd(20)]
-    new = fine_tune(pipeline, added, {}, weight=3, prior_precision=0.5)
+    new = fine_tune(make_model(pipeline, "v", 0.5), added, {}, weight=3, prior_precision=0.5)
     values, truth = pipeline[0].transform([one.text for one in added]), np.array([one.is_spam for one in added])
     probability = new.predict_proba([one.text for one in added])[:, 1]
     change = new[-1].coef_[0] - pipeline[-1].coef_[0]
@@ -242,8 +244,8 @@ def test_a_correction_is_at_the_minimum_that_its_docstring_gives():
 def test_a_model_without_weights_says_what_to_do_instead():
     texts, labels = zip(*[(text, label) for label, text in messages(20)], strict=True)
     forest = make_pipeline(CountVectorizer(), RandomForestClassifier(5)).fit(texts, labels)
-    with pytest.raises(BadData, match="A RandomForestClassifier has no weights to correct.*--with-reviews"):
-        fine_tune(forest, [Example("hello", True, "reviews")], {})
+    with pytest.raises(BadData, match="A RandomForestClassifier is no sum of weights.*--with-reviews"):
+        fine_tune(make_model(forest, "v", 0.5), [Example("hello", True, "reviews")], {})
 
 
 def start_job(app):

@@ -1,11 +1,9 @@
 """The log's schema, said once: create_tables makes it, and each row goes in and comes out by these columns."""
 
 import datetime as dt
-import json
 from typing import Any, TypedDict
 
 import sqlalchemy as sa
-from pydantic_core import to_json
 
 from webapp.errors import LogUnavailable
 
@@ -32,19 +30,6 @@ class UTCDateTime(sa.TypeDecorator[dt.datetime]):
         return value and value.replace(tzinfo=dt.UTC)
 
 
-class JSONText(sa.TypeDecorator[Any]):
-    """A value kept as JSON in a text column, which every database has and every tool can read."""
-
-    impl = sa.Text
-    cache_ok = True
-
-    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
-        return None if value is None else to_json(value).decode()
-
-    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
-        return None if value is None else json.loads(value)
-
-
 metadata = sa.MetaData()
 # Marks a column that says nothing of the message's words. All others stay empty where HAMLET_STORE_TEXT is false: a
 # column that somebody adds does not give away by accident what was not to be kept.
@@ -62,7 +47,7 @@ predictions = sa.Table(
     sa.Column("spam_probability", sa.Double, nullable=False, info=PUBLIC),
     sa.Column("threshold", sa.Double, nullable=False, info=PUBLIC),
     sa.Column("model_version", sa.Text, nullable=False, info=PUBLIC),
-    sa.Column("explanation", JSONText),  # a list of TermContribution
+    sa.Column("explanation", sa.JSON(none_as_null=True)),  # a list of TermContribution
     sa.Column("latency_ms", sa.Double, nullable=False, info=PUBLIC),
     sa.Column("request_id", sa.Text, info=PUBLIC),
     sa.Column("sender_report", sa.Text, info=PUBLIC),  # right, wrong or unsure: what the sender said; not the truth

@@ -1,7 +1,7 @@
 """The reviewed messages that say how good a version is: those that it has not learnt.
 
-A version has learnt the messages of the files on its card (learnt.txt recognises them), the reviews that it was fitted on,
-or one that it descends from (noted in the log), and copies of these.
+A version has learnt the messages of the files on its card (learnt.txt recognises them), the reviews that it, or one
+that it descends from, was fitted on (noted in the log), and copies of these.
 """
 
 import datetime as dt

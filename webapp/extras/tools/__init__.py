@@ -3,8 +3,7 @@
 from flask_openapi3 import OpenAPI
 
 from webapp.cli.log import log
-from webapp.extras.tools.commands import copy_log, download_data
-from webapp.extras.tools.demo import demo
+from webapp.extras.tools.commands import copy_log, demo, download_data
 
 
 def init_app(app: OpenAPI) -> None:

@@ -1,6 +1,11 @@
-"""flask log copy, flask download-data."""
+"""flask demo, flask log copy, flask download-data."""
 
+import datetime as dt
+import json
 import shlex
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import click
@@ -8,7 +13,65 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from webapp.cli.command import Clear
-from webapp.config import FLASK
+from webapp.config import FLASK, HOST, PORT
+from webapp.errors import BadData
+
+# label,text,source: written for the demo, and no model is ever fitted on them. The kinds of spam and ham that are new
+# from the part "drift" on are ones that the shipped model often gets wrong.
+MESSAGES = Path(__file__).with_name("demo_messages.csv")
+
+
+@click.command(cls=Clear)
+@click.option("--url", default=f"http://{HOST}:{PORT}", show_default=True, help="Where the server runs.")
+@click.option("--later", is_flag=True, help="Send more of the new kinds: for the shadow test, once you have retrained.")
+@with_appcontext
+def demo(url: str, later: bool) -> None:
+    """Send ordinary messages to the running server and call them normal, then send new kinds of spam and ham.
+
+    They go into this server's log. No model has learnt any of them.
+    """
+    from webapp.extras.monitor.references import declare_reference
+
+    if later:
+        _send(url, "later", "More of the new kinds")
+        return
+    started = dt.datetime.now(dt.UTC)
+    _send(url, "ordinary", "Ordinary messages")
+    time.sleep(0.002)  # the declared range ends in the next millisecond, so that the last message is in it
+    messages = declare_reference(current_app.extensions["engine"], started, dt.datetime.now(dt.UTC))
+    click.echo(f"These {messages:,} messages are declared normal. Look at {url}/monitor now: all is calm.")
+    click.pause("Then press any key, and new kinds of messages arrive ...")
+    _send(url, "drift", "New kinds of messages")
+    click.echo(
+        f"Now {url}/monitor says that the traffic drifted, and how. Next:\n"
+        f"1. Draw a sample on {url}/review and label 60 messages: the model is wrong more often than it was.\n"
+        f"2. Retrain on {url}/models, and let the new version run in the shadow of the served one.\n"
+        f"3. Send more of the new kinds, and label those on which the two differ: {FLASK} demo --later"
+    )
+
+
+def read_messages(part: str) -> list[tuple[str, str]]:
+    """Return (label, text) of the messages of a part: ordinary, drift or later."""
+    from webapp.model.data import read_labelled
+
+    examples = read_labelled(MESSAGES).examples
+    return [("spam" if example.is_spam else "ham", example.text) for example in examples if example.source == part]
+
+
+def _send(url: str, part: str, what: str) -> None:
+    with click.progressbar(read_messages(part), label=what) as bar:
+        for _, text in bar:
+            body = json.dumps({"text": text}).encode()
+            # S310: a URL of whoever types the command, with no more rights than theirs
+            request = urllib.request.Request(f"{url}/api/v1/predict", body, {"Content-Type": "application/json"})  # noqa: S310
+            try:
+                with urllib.request.urlopen(request, timeout=30):  # noqa: S310
+                    pass
+            except urllib.error.HTTPError as error:
+                with error:
+                    raise BadData(f"{url} answered with status {error.code}: {error.read().decode()}") from error
+            except OSError as error:
+                raise BadData(f"{url} does not answer ({error}). Start the server first: make run") from error
 
 
 @click.command("copy", cls=Clear)
