@@ -441,7 +441,8 @@ def test_each_address_may_send_so_many_requests_a_minute(tmp_path, monkeypatch):
     assert client.get("/").status_code == 200
     assert client.post("/api/v1/predict", json={}, environ_base={"REMOTE_ADDR": "192.0.2.1"}).status_code == 422
     monkeypatch.setattr("webapp.clients.time.time", lambda: 120.0)
-    assert client.post("/api/v1/predict", json={"text": "hi"}).status_code == 200
+    large = {"texts": ["a" * 9_000] * 7}  # counts as several, but is let through where anything is
+    assert [client.post("/api/v1/predict/batch", json=large).status_code for _ in range(2)] == [200, 429]
     app.extensions["engine"].dispose()
 
 

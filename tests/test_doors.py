@@ -56,6 +56,7 @@ NEEDS = {
     "GET /models": SIGNED_IN,
     "GET /models/compare": SIGNED_IN,
     "POST /models/use": SIGNED_IN,
+    "POST /models/confirm": SIGNED_IN,
     "POST /models/challenge": SIGNED_IN,
     "POST /models/stop": SIGNED_IN,
     "POST /models/rollback": SIGNED_IN,

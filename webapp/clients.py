@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 PREFIX = re.compile(r"(/[\w.~-]+)+", re.ASCII)  # a path of this site alone, into which nothing can be smuggled
+COUNTED_BYTES = 16 * 1024  # a larger request counts as several: it is rows that fill the disk
 PORT = re.compile(r"(?:\[(.+)\]|([\d.]+))(?::\d+)?")  # [2001:db8::1]:443 and 192.0.2.1:443, as Azure and IIS write
 
 
@@ -67,12 +68,15 @@ class RequestLimit:
         self._minute = 0
         self._counts: dict[str, int] = {}
 
-    def seconds_to_wait(self, address: str | None) -> int:
-        """Count a request; return 0 if it may pass, else after how many seconds its sender may try again."""
+    def seconds_to_wait(self, address: str | None, size: int) -> int:
+        """Return 0 if a request of so many bytes may pass, which counts it, else when its sender may try again."""
         minute, second = divmod(time.time(), 60)
         with self._lock:
             if minute != self._minute:
                 self._minute, self._counts = int(minute), {}
             who = sender(address)
-            self._counts[who] = self._counts.get(who, 0) + 1
-            return 0 if self._counts[who] <= self._most else 60 - int(second)
+            count = self._counts.get(who, 0)
+            if count >= self._most:
+                return 60 - int(second)
+            self._counts[who] = count + 1 + size // COUNTED_BYTES
+            return 0

@@ -18,6 +18,7 @@ from werkzeug.utils import cached_property
 from werkzeug.wsgi import LimitedStream
 
 from webapp.clients import RequestLimit
+from webapp.config import MAX_BODY
 from webapp.errors import TITLES, HamletError, LogUnavailable, NotReady
 from webapp.inference import Inference
 
@@ -159,7 +160,8 @@ def _allow_origin(response: Response) -> Response:
 
 def _limit_requests(limit: RequestLimit) -> None:
     """Refuse whoever sends more than HAMLET_MAX_REQUESTS_PER_MINUTE: each such request leaves a row in the log."""
-    if request.method not in READING and (seconds := limit.seconds_to_wait(request.remote_addr)):
+    size = MAX_BODY if "Transfer-Encoding" in request.headers else request.content_length or 0
+    if request.method not in READING and (seconds := limit.seconds_to_wait(request.remote_addr, size)):
         raise TooManyRequests(f"Wait {seconds} seconds, then send the rest more slowly.", retry_after=seconds)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask_openapi3 import APIBlueprint, Info, OpenAPI
+from flask_openapi3 import APIBlueprint, Contact, Info, License, OpenAPI
 
 from webapp.api import docs, health, routes
 from webapp.api.schemas import Problem
@@ -11,7 +11,13 @@ from webapp.api.schemas import Problem
 def document(version: str) -> dict[str, Any]:
     """Return what the OpenAPI app needs to know to document the API."""
     return {
-        "info": Info(title="Hamlet", version=version, description=docs.DESCRIPTION),
+        "info": Info(
+            title="Hamlet",
+            version=version,
+            description=docs.DESCRIPTION,
+            contact=Contact(name="Whoever runs this Hamlet"),
+            license=License(name="MIT", identifier="MIT"),
+        ),
         "doc_ui": False,  # the page is ours: docs.py
         "validation_error_model": Problem,
         "validation_error_callback": routes.refuse,

@@ -7,7 +7,9 @@ from webapp.api.docs import responses
 from webapp.api.schemas import Health
 from webapp.inference import Inference
 
-blueprint = APIBlueprint("health", __name__, abp_tags=[Tag(name="health")])
+blueprint = APIBlueprint(
+    "health", __name__, abp_tags=[Tag(name="health", description="For load balancers and monitoring.")]
+)
 
 
 @blueprint.get("/healthz", summary="Is the process up?", responses=responses(Health))

@@ -20,7 +20,12 @@ from webapp.errors import InvalidInput
 from webapp.inference import Inference, to_response
 from webapp.log.queries import get_prediction
 
-blueprint = APIBlueprint("api", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="predictions")])
+blueprint = APIBlueprint(
+    "api",
+    __name__,
+    url_prefix="/api/v1",
+    abp_tags=[Tag(name="predictions", description="Score messages, and read what was stored.")],
+)
 
 
 @blueprint.before_request

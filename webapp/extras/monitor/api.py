@@ -14,7 +14,11 @@ from webapp.extras.monitor.span import span
 from webapp.inference import Inference
 
 blueprint = APIBlueprint(
-    "monitoring", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="monitoring")], abp_security=SECURITY
+    "monitoring",
+    __name__,
+    url_prefix="/api/v1",
+    abp_tags=[Tag(name="monitoring", description="The figures of the monitor page; with an API key.")],
+    abp_security=SECURITY,
 )
 blueprint.before_request(api_key_required)
 
@@ -25,7 +29,11 @@ class MonitoringQuery(BaseModel):
 
 
 class Monitoring(BaseModel):
-    model_config = with_example({"verdict": {"state": "healthy", "sentence": "Healthy: ...", "findings": []}})
+    model_config = with_example(
+        {"verdict": {"state": "healthy", "sentence": "Healthy: ...", "findings": []}, "range": {}, "stream": []}
+        | {"model_version": None, "model_problem": ""}
+        | {part: {} for part in ("accuracy", "drift", "latency", "errors", "traffic")}  # shortened
+    )
 
     verdict: dict[str, Any] = Field(description="state (healthy, attention or unknown), sentence, findings.")
     range: dict[str, str]

@@ -19,7 +19,9 @@ TEXT = {
     "content": {"text/plain": {"schema": {"type": "string"}, "example": EXAMPLE}},
 }
 
-blueprint = APIBlueprint("metrics", __name__, abp_tags=[Tag(name="health")])
+blueprint = APIBlueprint(
+    "metrics", __name__, abp_tags=[Tag(name="health", description="For load balancers and monitoring.")]
+)
 
 
 @blueprint.get("/metrics", summary="What has it done?", responses=responses(TEXT))

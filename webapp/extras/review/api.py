@@ -25,7 +25,11 @@ from webapp.inference import Inference
 from webapp.model.labels import UNSURE, Labels
 
 blueprint = APIBlueprint(
-    "reviews", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="reviews")], abp_security=SECURITY
+    "reviews",
+    __name__,
+    url_prefix="/api/v1",
+    abp_tags=[Tag(name="reviews", description="List the log, and say what messages really are; with an API key.")],
+    abp_security=SECURITY,
 )
 blueprint.before_request(api_key_required)
 blueprint.before_request(read_json)
