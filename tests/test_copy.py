@@ -175,7 +175,7 @@ def test_the_log_is_not_copied_onto_itself(app, flask, log):
     [
         ("postgresql://hamlet@127.0.0.1:1/hamlet", "connection"),
         ("mysql://hamlet@127.0.0.1/hamlet", "take sqlite or postgresql"),
-        ("nonsense", "Could not parse"),
+        ("nonsense", "cannot be read"),
     ],
 )
 def test_a_target_that_cannot_be_used_is_said_in_a_line(flask, url, words):

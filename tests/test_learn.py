@@ -32,7 +32,7 @@ class Reader:
                 self._do(words)
             else:
                 printed = self.terminal.run(words)
-                assert matches(expected, printed), f"$ {words}\n{printed}\n--- but the chapter shows\n{expected}"
+                assert matches(expected, printed), f"{chapter.name}: $ {words}\n{printed}\n--- shown is\n{expected}"
 
     def _do(self, words):
         if self._browser is None:
@@ -67,44 +67,45 @@ class Reader:
         self._get(path, urllib.parse.urlencode(fields).encode())
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+@pytest.fixture
+def folder(tmp_path):
     """A folder with a clone of this project in it, all installed."""
-    folder = tmp_path_factory.mktemp("learn")
-    clone = folder / "hamlet"
+    clone = tmp_path / "hamlet"
     for name in ("webapp", "templates", "static", "saved_models", "docs"):
         shutil.copytree(ROOT / name, clone / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("wsgi.py", "gunicorn.conf.py"):
         shutil.copy(ROOT / name, clone)
     (clone / ".venv").symlink_to(sys.prefix)
-    return folder
+    return tmp_path
 
 
-@pytest.fixture(scope="module")
-def beginner(folder):
-    """Reads chapters 1 to 3 one after the other, in a new folder beside the clone."""
+@pytest.fixture
+def open_terminal():
+    """Open a terminal, whose server is stopped afterwards."""
+    opened = []
+
+    def open_one(*where, **environment):
+        opened.append(Terminal(*where, **environment))
+        return opened[-1]
+
+    yield open_one
+    for terminal in opened:
+        terminal.stop()
+
+
+def test_from_a_notebook_to_a_log(folder, open_terminal):
+    """Chapters 1 to 3, one after the other, in a new folder beside the clone; then the five errors."""
     # Nothing is installed: what the chapters ask for is there already, and nothing else can be had.
-    reader = Reader(Terminal(folder, PIP_NO_INDEX="1", PIP_DISABLE_PIP_VERSION_CHECK="1"))
-    yield reader
-    reader.terminal.stop()
+    reader = Reader(open_terminal(folder, PIP_NO_INDEX="1", PIP_DISABLE_PIP_VERSION_CHECK="1"))
+    for chapter in (*CHAPTERS[:3], LEARN / "five_errors.md"):
+        reader.read(chapter)
 
 
-@pytest.fixture(scope="module")
-def user(folder):
-    """Reads chapters 4 to 6 one after the other, in the clone."""
-    reader = Reader(Terminal(folder / "hamlet", "8000", HAMLET_ADMIN_PASSWORD=PASSWORD))
-    yield reader
-    reader.terminal.stop()
-
-
-@pytest.mark.parametrize("chapter", [*CHAPTERS[:3], LEARN / "five_errors.md"], ids=lambda path: path.stem)
-def test_chapter(beginner, chapter):
-    beginner.read(chapter)
-
-
-@pytest.mark.parametrize("chapter", CHAPTERS[3:], ids=lambda path: path.stem)
-def test_chapter_with_hamlet(user, chapter):
-    user.read(chapter)
+def test_once_around_with_hamlet(folder, open_terminal):
+    """Chapters 4 to 6, one after the other, in the clone."""
+    reader = Reader(open_terminal(folder / "hamlet", "8000", HAMLET_ADMIN_PASSWORD=PASSWORD))
+    for chapter in CHAPTERS[3:]:
+        reader.read(chapter)
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)

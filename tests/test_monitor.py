@@ -188,7 +188,7 @@ def test_later_messages_are_compared_with_the_declared_range_and_it_is_no_part_o
     assert alarmed["drift"]["state"] == "drifted"
     assert alarmed["drift"]["messages"] == 168 + len(NEW)  # copies count once
     assert alarmed["verdict"]["findings"][0]["about"] == "drift"
-    assert alarmed["drift"]["changes"][0]["sentence"].startswith(("More", "Messages", "Spam"))
+    assert alarmed["drift"]["changes"][0]["sentence"].startswith(("More", "Messages", "Spam", "Probabilities"))
     terms = {one["term"]: one for one in alarmed["drift"]["changed_terms"]}
     assert terms["coins"]["share_now"] > 0.2
     assert "invest in" in terms["coins"]["examples"][0]

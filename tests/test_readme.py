@@ -183,13 +183,5 @@ def test_every_promise_names_tests_that_there_are():
         assert f"def {test}(" in (promises.parent / file).read_text()
 
 
-def test_every_dependency_has_its_reason():
-    reasons = (ROOT / "docs" / "dependencies.md").read_text()
-    for file in ROOT.glob("requirements*.txt"):
-        assert file.name in reasons or file.name == "requirements-dev.txt"
-        for name in re.findall(r"^([\w-]+)(?:\[\w+\])?==", file.read_text(), re.MULTILINE):
-            assert re.search(rf"\b{name}\b", reasons), name
-
-
 def test_a_fork_tests_itself():
     assert re.search(r"- run: \.ci/run$", (ROOT / ".github/workflows/ci.yml").read_text(), re.MULTILINE)

@@ -2,8 +2,8 @@
 
 Set one by an environment variable: HAMLET_STORE_TEXT=false, say; HOST and PORT have no prefix, as on every platform.
 Platforms give two more by names of their own: DATABASE_URL and WEB_CONCURRENCY count where ours are not set.
-The README holds the same list for users; a test compares the two. To add a setting, add a line to SETTINGS and use
-current_app.config["ITS_NAME"], or read("ITS_NAME") where there is no app yet.
+docs/reference.md holds the same list for users; a test compares the two. To add a setting, add a line to SETTINGS and
+use current_app.config["ITS_NAME"], or read("ITS_NAME") where there is no app yet.
 """
 
 import ipaddress

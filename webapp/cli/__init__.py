@@ -1,4 +1,4 @@
-"""The command line: `flask COMMAND`. One command per verb; each only reads, calls and prints.
+"""The command line: one command per verb; each only reads, calls and prints.
 
 The server imports this package too, so what only training or exporting needs (pandas, the metrics) is imported inside
 the commands.

@@ -112,7 +112,7 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts before the first table is made, and never after
     connection.execute("PRAGMA secure_delete = ON")
     # With a write-ahead log readers never wait for writers. A committed row survives the death of any process;
-    # synchronous = NORMAL means that a power cut may take the last moments (README, "The log").
+    # synchronous = NORMAL means that a power cut may take the last moments (docs/promises.md).
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
 

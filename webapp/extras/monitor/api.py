@@ -44,7 +44,7 @@ class Monitoring(BaseModel):
     latency: dict[str, Any] = Field(description="Milliseconds to check and score a message.")
     errors: dict[str, Any]
     traffic: dict[str, Any]
-    stream: list[dict[str, Any]] = Field(description="The consumers of Kafka topics, as they are now; see the README.")
+    stream: list[dict[str, Any]] = Field(description="The consumers of Kafka topics, as they are now.")
 
 
 @blueprint.get(
