@@ -31,8 +31,9 @@ audit: $(BIN)/.installed-dev  ## ask whether a known vulnerability is in anythin
 
 lock: $(BIN)/.installed-dev  ## after a change of requirements*.txt: write the lock files anew, other packages as they are
 	@$(LOCK) requirements.txt --output-file requirements.lock
-	@for part in postgres kafka parquet skops dev; do \
-		$(LOCK) requirements-$$part.txt --constraint requirements.lock --output-file requirements-$$part.lock || exit 1; \
+	@$(LOCK) requirements-dev.txt --constraint requirements.lock --output-file requirements-dev.lock
+	@for part in postgres kafka parquet skops; do \
+		$(LOCK) requirements-$$part.txt --constraint requirements-dev.lock --output-file requirements-$$part.lock || exit 1; \
 	done
 
 model: $(BIN)/.installed  ## train the shipped model anew from DATA=folder and say whether it is the same

@@ -299,7 +299,7 @@ def test_keys_do_nothing_while_typing_with_modifiers_or_when_turned_off(open_rev
     draw(page, 10)
     address = page.url
     page.keyboard.press("Alt+s")
-    page.click("summary:has-text('Samples')")
+    page.click("summary:has-text('Draw another sample')")
     page.focus("[name=size]")
     page.keyboard.press("h")
     page.uncheck("#keys")
@@ -345,7 +345,7 @@ def test_every_review_page_is_accessible_and_fits(open_review, theme, width):
     draw(page, 10)
     page.click("text=What did the model say?")
     page.click(".help summary")
-    page.click("summary:has-text('Samples')")
+    page.click("summary:has-text('Draw another sample')")
     examine("a message of the sample")
     if width == 390:  # one message at a time, under the thumb
         assert not page.locator(".item").first.is_visible()
