@@ -67,7 +67,11 @@ def seconds(work, text):
 
 
 def everywhere(pattern):
-    return lambda text: (all(True for _ in pattern.finditer(text)), pattern.match(text), pattern.fullmatch(text))
+    def work(text):
+        text = text.encode() if isinstance(pattern.pattern, bytes) else text
+        return all(True for _ in pattern.finditer(text)), pattern.match(text), pattern.fullmatch(text)
+
+    return work
 
 
 def main():

@@ -208,7 +208,7 @@ def test_a_search_for_the_best_parameters_is_served_as_what_it_found(models, tmp
         make_pipeline(TfidfVectorizer(), LogisticRegression()), {"logisticregression__C": [1, 10]}, cv=3
     )
     joblib.dump(search.fit(TEXTS, WORDS), tmp_path / "grid.joblib")
-    bring(tmp_path / "grid.joblib", "--yes")
+    bring(tmp_path / "grid.joblib", "--yes", "--labels", "normal,urgent")
     model = artifact.load(models, newest(models))
     assert type(model.pipeline) is Pipeline
     assert model.labels == Labels("normal", "urgent")
@@ -218,7 +218,7 @@ def test_skops_needs_no_yes_and_no_foreign_type(models, tmp_path, bring):
     skops = need_module("skops.io", HOW_TO_GET_SKOPS)
     fitted = make_pipeline(TfidfVectorizer(), MultinomialNB()).fit(TEXTS, WORDS)
     skops.dump(fitted, tmp_path / "model.skops")
-    bring(tmp_path / "model.skops")
+    bring(tmp_path / "model.skops", "--labels", "normal,urgent")
     version = newest(models)
     assert artifact.read_card(models, version).model_file.format == "skops"
     assert artifact.load(models, version).score(URGENT).spam_probability == pytest.approx(

@@ -28,7 +28,7 @@ def runner(tmp_path, monkeypatch):
 
     started = []
     monkeypatch.setattr(module.subprocess, "Popen", sleep)
-    runner = Runner(tmp_path, {})
+    runner = Runner(tmp_path, dict)
     runner.started = started
     yield runner
     for process in started:

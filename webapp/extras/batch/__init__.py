@@ -16,7 +16,7 @@ from webapp.extras.batch.runner import Runner
 def init_app(app: OpenAPI) -> None:
     """Add the runner, the batch pages and commands; purge the files of old jobs with the log."""
     instance_folder = Path(app.instance_path)
-    runner = app.extensions["runner"] = Runner(instance_folder, environment(app.config, instance_folder))
+    runner = app.extensions["runner"] = Runner(instance_folder, lambda: environment(app.config, instance_folder))
     runner.kinds["batch"] = batch_job
 
     def versions_of_interrupted_runs() -> set[str]:

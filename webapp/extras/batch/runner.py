@@ -70,9 +70,9 @@ class Job(NamedTuple):
 
 
 class Runner:
-    """The jobs of one instance folder; `settings` are environment variables that give a process the app's settings."""
+    """The jobs of one instance folder; `settings` gives the environment variables by which a process gets the app's."""
 
-    def __init__(self, instance_folder: Path, settings: Mapping[str, str]):
+    def __init__(self, instance_folder: Path, settings: Callable[[], Mapping[str, str]]):
         self.jobs = instance_folder / "jobs"
         self.kinds: dict[str, Work] = {}  # what each kind of job does; extras add theirs
         self._settings = settings
@@ -267,7 +267,7 @@ class Runner:
             process = subprocess.Popen(  # noqa: S603  no shell; the id is of a job of ours
                 [sys.executable, "-m", "flask", "--app", "wsgi", "job", job_id],
                 cwd=ROOT,
-                env={**ONE_CORE, **inherited, **self._settings},
+                env={**ONE_CORE, **inherited, **self._settings()},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
