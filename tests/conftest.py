@@ -347,7 +347,7 @@ class Server:
                     connection.execute(sa.delete(table))
             connection.execute(sa.update(rolled_up).values(before_id=""))
         engine.dispose()
-        for job in (self.instance_folder / "jobs").glob("*"):
+        for job in (self.instance_folder / "jobs").glob("*/"):
             shutil.rmtree(job)
         os.truncate(self._output, 0)
 
