@@ -28,7 +28,7 @@ from webapp import config
 from webapp.app import create_app
 from webapp.config import ROOT
 from webapp.log.database import open_database, write_transaction
-from webapp.log.tables import create_tables, metadata
+from webapp.log.tables import create_tables, metadata, rolled_up, schema_version
 from webapp.model import artifact, evaluation
 from webapp.model import registry as registry_module
 from webapp.model.registry import ModelRegistry
@@ -343,10 +343,11 @@ class Server:
         engine = open_database(self.database_url, self.instance_folder)
         with write_transaction(engine) as connection:
             for table in reversed(metadata.sorted_tables):
-                if table.name != "schema_version":
+                if table not in (schema_version, rolled_up):
                     connection.execute(sa.delete(table))
+            connection.execute(sa.update(rolled_up).values(before_id=""))
         engine.dispose()
-        for job in (self.instance_folder / "jobs").glob("*"):
+        for job in (self.instance_folder / "jobs").glob("*/"):
             shutil.rmtree(job)
         os.truncate(self._output, 0)
 

@@ -383,7 +383,7 @@ def test_reviews_move_the_accuracy_figure_on_a_page_that_is_accessible_and_fits(
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
         return page.inner_text(".cards .big >> nth=0")
 
-    assert look("without reviews") == "–"
+    assert look("without reviews") == "Not known"
     assert "your browser's zone is" in page.inner_text("main")
     page.goto(page.url.split("/monitor")[0] + "/review")
     draw(page, 10)
