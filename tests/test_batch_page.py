@@ -106,14 +106,14 @@ def test_a_file_comes_back_with_its_verdicts(app, signed_in):
 @pytest.mark.parametrize(
     ("name", "content", "kind"),
     [
-        ("a.tsv", b"id\tmessage\n1\tyou have won a prize call 09061701461 now\n2\tsee you at lunch\n", "text/tab-separated-values"),
+        ("a.tsv", b"id\tmessage\n1\tyou won! call 09061701461\n2\tsee you at lunch\n", "text/tab-separated-values"),
         (
             "a.jsonl",
-            b'{"id": 1, "text": "you have won a prize call 09061701461 now"}\n{"id": 2, "text": "see you at lunch"}\n',
+            b'{"id": 1, "text": "you won! call 09061701461"}\n{"id": 2, "text": "see you at lunch"}\n',
             "application/jsonl",
         ),
-        ("a.csv.gz", gzip.compress(b"text\nyou have won a prize call 09061701461 now\nsee you at lunch\n"), "application/gzip"),
-        ("a", b"id,words\n1,you have won a prize call 09061701461 now\n2,see you at lunch\n", "text/csv"),
+        ("a.csv.gz", gzip.compress(b"text\nyou won! call 09061701461\nsee you at lunch\n"), "application/gzip"),
+        ("a", b"id,words\n1,you won! call 09061701461\n2,see you at lunch\n", "text/csv"),
     ],
     ids=["TSV", "JSON Lines", "gzip'd", "by its first bytes"],
 )
@@ -122,7 +122,7 @@ def test_each_format_is_told_and_kept_and_the_column_can_be_named(signed_in, nam
     assert wait_until_over(signed_in, page) == "done"
     text = signed_in.get(page).text
     assert "2 rows, 1 spam" in text
-    assert "you have won a prize call 09061701461 now" in text
+    assert "you won! call 09061701461" in text
     assert "see you at lunch" in text
     download = fetch(signed_in, page)
     assert download.content_type.startswith(kind)
