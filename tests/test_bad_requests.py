@@ -54,8 +54,8 @@ def parts(count, name=b"a"):
 
 
 MULTIPART = b"Content-Type: multipart/form-data; boundary=b\r\n"
-FEW_BYTES = gzip.compress(BODY)
-BOMB = gzip.compress(b"[" * 50_000_000)
+FEW_BYTES = gzip.compress(BODY, mtime=0)
+BOMB = gzip.compress(b"[" * 50_000_000, mtime=0)
 
 # name: (request, statuses that are right)
 REQUESTS = {

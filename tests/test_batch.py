@@ -100,20 +100,20 @@ def test_json_lines_keep_what_is_nested(score):
 
 
 def test_the_format_is_told_from_the_first_bytes(score):
-    packed = gzip.compress(json.dumps({"sms": SPAM}).encode())
+    packed = gzip.compress(json.dumps({"sms": SPAM}).encode(), mtime=0)
     assert json.loads(score(packed, name="data", out="out")[1])["label"] == "spam"
     assert table(score(f"text\n{SPAM}\n", name="data", out="out2")[1])[0]["label"] == "spam"
     assert score(f"a\ttext\n1\t{SPAM}\n", name="data", out="out3")[1].startswith(b"a\ttext\tlabel\t")
 
 
 def test_gzip_in_and_out(score):
-    code, content, _ = score(gzip.compress(f"text\n{SPAM}\n".encode()), name="in.csv.gz", out="out.csv.gz")
+    code, content, _ = score(gzip.compress(f"text\n{SPAM}\n".encode(), mtime=0), name="in.csv.gz", out="out.csv.gz")
     assert code == 0
     assert table(gzip.decompress(content))[0]["label"] == "spam"
 
 
 def test_without_a_name_the_output_lies_beside_the_input(flask, tmp_path):
-    (tmp_path / "in.tsv.gz").write_bytes(gzip.compress(f"text\n{SPAM}\n".encode()))
+    (tmp_path / "in.tsv.gz").write_bytes(gzip.compress(f"text\n{SPAM}\n".encode(), mtime=0))
     assert flask("batch", tmp_path / "in.tsv.gz").exit_code == 0
     assert (tmp_path / "in.predictions.tsv.gz").exists()
 
@@ -224,7 +224,7 @@ def test_bad_json_lines(score):
         ("in.jsonl", b'[{"text": "hello"}]', "jq"),
         ("in.jsonl", b"text\nhello", "no JSON object"),
         ("in.json", b'{"text": {"0": "a"}, "label": {"0": "ham"}}', "orient='records'"),
-        ("in.csv.gz", gzip.compress(random.Random(0).randbytes(9999).hex().encode())[:5000], "complete"),
+        ("in.csv.gz", gzip.compress(random.Random(0).randbytes(9999).hex().encode(), mtime=0)[:5000], "complete"),
         ("in.parquet", b"PAR1", "Parquet"),
     ],
 )
@@ -445,7 +445,7 @@ def test_a_pipe_into_a_file_and_a_file_into_a_pipe(flask, tmp_path):
     assert table(target.read_bytes())[0]["label"] == "spam"
     assert flask("batch", target, "-").stdout.startswith("text,label,")
     assert "--resume" in flask("batch", "-", target, "--resume", input="text\n").output
-    broken = gzip.compress(f"text\n{SPAM}\n".encode() * 10)[:-9]
+    broken = gzip.compress(f"text\n{SPAM}\n".encode() * 10, mtime=0)[:-9]
     assert flask("batch", "-", tmp_path / "none.csv", input=broken).exit_code == 2
     assert not list(tmp_path.glob("none*"))
 
