@@ -3,7 +3,6 @@
 import json
 import re
 import shlex
-import socket
 import subprocess
 import sys
 from contextlib import closing
@@ -86,11 +85,6 @@ def test_a_forged_scheme_is_believed_neither_through_nginx_nor_without_trusted_p
         assert (status, "; Secure" in headers["Set-Cookie"]) == (200, False)
 
 
-def is_listening(port):
-    with closing(socket.socket()) as connection:
-        return connection.connect_ex(("127.0.0.1", port)) == 0
-
-
 def test_cloudflare_before_nginx_says_two_addresses_and_one_protocol(tmp_path):
     app = create_app(tmp_path / "instance", ADMIN_PASSWORD=PASSWORD, TRUSTED_PROXIES=2)
     app.add_url_rule("/seen", view_func=lambda: f"{request.remote_addr} {request.host_url}")
@@ -139,7 +133,7 @@ def test_a_stop_answers_all_that_is_in_flight_and_logs_what_it_answers(server):
         sender.endheaders(MESSAGE[:9])
         assert sender.sock.recv(100).startswith(b"HTTP/1.1 100")
     server.process.terminate()
-    wait_until(lambda: not is_listening(server.port))
+    wait_until(lambda: "Handling signal: term" in server.output())
     answered = []
     for sender in senders:
         with closing(sender):
