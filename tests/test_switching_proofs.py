@@ -10,7 +10,7 @@ from conftest import HAM, Server, make_version
 from benchmarks.switching import KILLED, faults, kill_after, review_some, switch_under_load
 from webapp.config import ROOT
 
-PATIENT_S = 3  # on a quiet machine it is below one, which the benchmark insists on; here the tests take the cores
+PATIENT_S = 15  # on a quiet machine it is below one, which the benchmark insists on; here the tests take the cores
 
 
 @pytest.fixture(scope="module")
