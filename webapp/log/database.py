@@ -109,7 +109,8 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     connection.isolation_level = None  # Python's sqlite3 must not begin transactions on its own: _begin_sqlite does
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
     # What is deleted is overwritten, and its place can be given back in small steps (export.purge).
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts before the first table is made, and never after
+    if connection.execute("PRAGMA page_count").fetchone()[0] == 0:  # later it would do nothing, but wait for its turn
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA secure_delete = ON")
     # With a write-ahead log readers never wait for writers. A committed row survives the death of any process;
     # synchronous = NORMAL means that a power cut may take the last moments (docs/promises.md).

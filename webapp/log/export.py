@@ -69,8 +69,8 @@ def _read_chunks(engine: sa.Engine, since: dt.datetime | None) -> Iterator[pd.Da
     query = sa.select(predictions).order_by(predictions.c.id)
     if since:
         query = query.where(predictions.c.id >= first_id(since))
-    with engine.connect().execution_options(stream_results=True) as connection:
-        result = connection.execute(query)
+    with engine.connect() as connection:
+        result = connection.execute(query, execution_options={"stream_results": True})
         for rows in result.partitions(CHUNK_ROWS):
             yield pd.DataFrame(rows, columns=COLUMNS, dtype=object)  # None stays None
 
