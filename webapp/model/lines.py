@@ -113,11 +113,14 @@ class Source:
         self.name = str(source) if isinstance(source, Path) else "standard input"
         self.path = source if isinstance(source, Path) else None
         try:
-            self._raw: Any = source.open("rb") if isinstance(source, Path) else io.BufferedReader(source)
+            self._raw: Any = None
+            self._raw = source.open("rb") if isinstance(source, Path) else io.BufferedReader(source)
             self._size = source.stat().st_size if isinstance(source, Path) else 0
             self.stream: Any = gzip.GzipFile(fileobj=self._raw) if self._raw.peek(2)[:2] == GZIP else self._raw
             self.head: bytes = self.stream.peek(4096)[:4096]
         except (OSError, EOFError, zlib.error) as error:
+            if self._raw:
+                self.close()
             words = getattr(error, "strerror", None) or "not a complete gzip file"
             raise BadData(f"{self.name} cannot be read: {words}") from error
         self.has_mark = self.head.startswith((codecs.BOM_UTF8, *UTF16))
