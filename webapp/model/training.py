@@ -192,7 +192,8 @@ def train(
         metrics=metrics,
     )
     progress("done")
-    learnt = fingerprints(example.text for example in kept if example.part != APART)
+    # Copies too: another file may hold them without the one that was kept.
+    learnt = fingerprints(example.text for example in examples if example.part != APART)
     return Training(final, card, held_out, probability, learnt)
 
 
