@@ -36,7 +36,8 @@ def refused(result):
 def test_training_reports_each_figure_with_an_interval_and_saves_a_version(flask, models, labelled):
     result = flask("train", labelled)
     assert result.exit_code == 0, result.output
-    for figure in ["accuracy", "spam caught", "ham blocked", "MCC", "ROC-AUC", "Brier score"]:
+    assert re.search(r"ROC-AUC +\d\.\d{4}\n", result.output)
+    for figure in ["accuracy", "spam caught", "ham blocked", "precision"]:
         assert re.search(rf"{figure} +\d\.\d{{4}} \(95 % interval \d\.\d{{4}} to \d\.\d{{4}}\)", result.output)
     assert "called spam" in result.output
     card, folder = trained(models)
@@ -57,7 +58,8 @@ def test_a_version_knows_what_it_has_learnt_and_keeps_no_text(flask, models, lab
     content = (folder / "learnt.txt").read_bytes()
     assert card["learnt"] == {"file": "learnt.txt", "sha256": hashlib.sha256(content).hexdigest()}
     texts = [example.text for example in data.read_labelled(labelled).examples]
-    assert all(data.are_known(texts, artifact.read_learnt(models, folder.name)))
+    learnt = data.read_fingerprints(artifact.read_learnt(models, folder.name))
+    assert all(data.fingerprint(text) in learnt for text in texts)
     assert not any(text.encode() in content for text in texts)
     (folder / "learnt.txt").write_text("")
     with pytest.raises(ModelUnusable, match="SHA-256 differs"):
@@ -249,8 +251,8 @@ def test_figures_are_also_given_by_source_and_for_files_never_trained_on(flask, 
             "the training part has 0 ham and 59 spam, the held-out part 0 ham and 41 spam",
         ),
         ("label,text\n" + "".join(f'{label},"{text}"\n' for label, text in messages(20)), "Too few messages"),
-        (b"\x1f\x8b\x08 broken", "gzip"),
-        (gzip.compress(b"label,text", mtime=0)[:12] + b"broken" * 9, "cannot be read to its end"),
+        (b"\x1f\x8b\x08 broken", "is not complete"),
+        (gzip.compress(b"label,text", mtime=0)[:12] + b"broken" * 9, "is not complete"),
     ],
 )
 def test_data_that_cannot_be_used_gets_one_clear_line_and_leaves_nothing_behind(
@@ -317,7 +319,6 @@ def test_labels_the_wrong_way_round_are_said_loudly(flask, models, tmp_path):
         told = flask(*words, "--labels", "spam,ham")
         assert told.exit_code == 0, told.output
         assert "WARNING" not in told.stderr
-    assert trained(models)[0]["data"][0]["zero_is_spam"] is True
     assert flask("predict", SPAM).output.startswith("spam")
 
 

@@ -245,10 +245,11 @@ def warn_opposite() -> None:
 
 def say_learnt(registry: ModelRegistry, version: str, datasets: Sequence[Any], texts: Sequence[str]) -> None:
     """Say how many of the texts of labelled files a version has learnt, whatever the files are called now."""
-    from webapp.model.data import are_known
+    from webapp.model.data import fingerprint, read_fingerprints
 
     trained_on = {file.sha256 for file in read_card(registry.folder, version).data}
-    known = sum(are_known(texts, artifact.read_learnt(registry.folder, version)))
+    learnt = read_fingerprints(artifact.read_learnt(registry.folder, version))
+    known = sum(fingerprint(text) in learnt for text in texts)
     if not known:  # versions made before texts were noted know their files
         known = sum(len(dataset.examples) for dataset in datasets if dataset.sha256 in trained_on)
     if known:

@@ -45,14 +45,11 @@ class Kept(Counts):
 
 
 class DataFile(Counts):
-    """A file that the model was trained on; the columns are named where they were asked for."""
+    """A file that the model was trained on."""
 
     file: str
     sha256: str
     licence: str
-    text_column: str | None = None
-    label_column: str | None = None
-    zero_is_spam: bool | None = None  # where 0 stands for spam and 1 for ham
 
 
 class ModelFile(_Part):

@@ -252,8 +252,5 @@ def describe(dataset: Dataset) -> DataFile:
         file=dataset.name,
         sha256=dataset.sha256,
         licence=dataset.licence,
-        text_column=dataset.text_column,
-        label_column=dataset.label_column,
-        zero_is_spam=dataset.zero_is_spam or None,
         **_count(dataset.examples),
     )
