@@ -11,7 +11,7 @@ from webapp.cli.command import ClearGroup, check_folder, current_inference
 from webapp.cli.report import metric_names, print_report
 from webapp.config import FLASK
 from webapp.errors import BadData, HamletError
-from webapp.model import artifact, writable
+from webapp.model import artifact
 from webapp.model.card import Card, Imported, read_card
 from webapp.model.labels import read_names
 from webapp.model.registry import Slot
@@ -91,8 +91,6 @@ def verify_models(context: click.Context) -> None:
         if chosen and chosen not in registry.versions():
             broken += 1
             click.echo(f"{chosen}  NOT USABLE: it is chosen, but not there")
-    if words := writable.warning(registry.folder):
-        click.echo(f"Warning: {words}")
     context.exit(1 if broken else 0)
 
 

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from webapp.config import FLASK
 from webapp.errors import BadData, ModelUnusable
-from webapp.model.artifact import detect_format, from_bytes
+from webapp.model.artifact import from_bytes
 from webapp.model.labels import SPAM_OR_HAM, Labels
 from webapp.model.scoring import SpamModel, make_model
 
@@ -44,7 +44,8 @@ def read_source(path: Path) -> Source:
         content = path.read_bytes()
     except OSError as error:
         raise BadData(f"{path}: {error.strerror}") from error
-    return Source(path, content, hashlib.sha256(content).hexdigest(), detect_format(content))
+    file_format = "skops" if content.startswith(b"PK") else "joblib"  # joblib reads what pickle has written, too
+    return Source(path, content, hashlib.sha256(content).hexdigest(), file_format)
 
 
 def import_model(source: Source, vectorizer: Source | None, labels: Labels | None, threshold: float) -> SpamModel:

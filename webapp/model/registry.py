@@ -15,9 +15,9 @@ from pathlib import Path
 from webapp.config import FLASK
 from webapp.errors import ModelUnusable, NotFound
 from webapp.model import artifact
+from webapp.model.artifact import try_load
 from webapp.model.labels import SPAM_OR_HAM, Labels
 from webapp.model.scoring import SpamModel
-from webapp.model.try_load import try_load
 
 REFRESH_S = 0.5
 NONE_CHOSEN = (

@@ -23,7 +23,7 @@ from sklearn.utils.validation import has_fit_parameter
 from webapp.errors import BadData
 from webapp.model.calibration import Calibration, has_kinds, leave_kinds_out
 from webapp.model.card import Card, DataFile, Kept
-from webapp.model.data import APART, TRAIN_BUCKETS, Dataset, Example, drop_copies, fingerprints, split
+from webapp.model.data import APART, Dataset, Example, drop_copies, fingerprints, split
 from webapp.model.evaluation import Metrics, measure
 from webapp.model.features import MessageVectorizer
 from webapp.model.importing import unwrap
@@ -173,22 +173,11 @@ def train(
     card = Card(
         labels=(labels.ham, labels.spam),
         threshold=threshold,
-        threshold_reason=(
-            f"From here upwards {labels.spam} is likelier than {labels.ham}."
-            if threshold == THRESHOLD
-            else "Chosen by whoever trained the model; for the shipped one docs/model.md says why."
-        ),
         weights=dict(weights),
         recipe=describe_steps(final),
         data=[describe(dataset) for dataset in datasets],
         messages=Kept(**_count(kept), copies_dropped=len(examples) - len(kept)),
-        split={
-            "rule": "int(sha256(norm(text)), 16) % 10, or, where that holds nothing out, // 10 % 10",
-            "training_buckets": list(TRAIN_BUCKETS),
-            "training_part": _count(training_part),
-            "held_out_part": _count(held_out),
-            "note": "Measured on the held-out part, fitted on the training part; the saved model is fitted on both.",
-        },
+        split={"training_part": _count(training_part), "held_out_part": _count(held_out)},
         metrics=metrics,
     )
     progress("done")
