@@ -30,7 +30,7 @@ from webapp.model import artifact, training
 from webapp.model import registry as registry_module
 from webapp.model.data import Example, read_labelled
 from webapp.model.labels import Labels, read_labels
-from webapp.model.recipe import fit_with, load_recipe
+from webapp.model.own_model import fit_with, load_recipe
 from webapp.model.scoring import MOST_CHARACTERS, MOST_TERMS, HamletModel, LinearModel, SpamModel, make_model
 from webapp.web.explanation import mark
 

@@ -15,7 +15,7 @@ import pytest
 from conftest import HAM, SPAM, messages
 
 from webapp.errors import ModelUnusable
-from webapp.model import artifact, calibration, data, training
+from webapp.model import artifact, data, training
 
 
 def trained(models):
@@ -86,8 +86,8 @@ def test_no_model_sees_a_kind_that_it_is_measured_on():
         fitted.append(seen)
         return training.fit(seen, weights)
 
-    known, probability = calibration.leave_kinds_out(examples, {}, fit)
-    assert (known, len(probability), len(fitted)) == (examples, len(examples), calibration.KIND_FOLDS)
+    known, probability = training.leave_kinds_out(examples, {}, fit)
+    assert (known, len(probability), len(fitted)) == (examples, len(examples), training.KIND_FOLDS)
     for seen in fitted:
         left_out = {example.kind for example in examples} - {example.kind for example in seen}
         assert len(left_out) == 2
@@ -100,7 +100,7 @@ def test_a_calibrated_probability_is_the_share_of_spam():
     truth = random.random(20_000) < honest
     odds = honest / (1 - honest)
     too_sure = (odds**3 * 2) / (1 + odds**3 * 2)
-    fitted = calibration.Calibration.fit(truth.tolist(), too_sure.tolist())
+    fitted = training.Calibration.fit(truth.tolist(), too_sure.tolist())
     assert fitted.of(too_sure.tolist()) == pytest.approx(honest.tolist(), abs=0.03)
 
 

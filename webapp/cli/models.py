@@ -13,7 +13,7 @@ from webapp.config import FLASK
 from webapp.errors import BadData, HamletError
 from webapp.model import artifact
 from webapp.model.card import Card, Imported, read_card
-from webapp.model.labels import read_names
+from webapp.model.labels import read_labels
 from webapp.model.registry import Slot
 
 models = ClearGroup("models", help="See the saved versions of the model, and choose which one is served.")
@@ -144,11 +144,11 @@ def import_model(
 
     It is a Pipeline that takes texts, or a classifier, whose vectoriser is in another file.
     """
-    from webapp.model import importing, training
+    from webapp.model import own_model, training
     from webapp.model.data import read_labelled
 
-    sources = [importing.read_source(path) for path in (file, vectorizer) if path]
-    if not yes and any(source.runs_code for source in sources):
+    sources = [own_model.read_source(path) for path in (file, vectorizer) if path]
+    if not yes and any(source.format != "skops" for source in sources):
         for source in sources:
             click.echo(f"{source.path}: {len(source.content):,} bytes, SHA-256 {source.sha256}")
         raise BadData(
@@ -157,8 +157,8 @@ def import_model(
         )
     registry = current_inference().registry
     check_folder(registry.folder)
-    labels = read_names(words) if words else None
-    model = importing.import_model(sources[0], sources[1] if vectorizer else None, labels, threshold)
+    labels = read_labels(words, of_file=False) if words else None
+    model = own_model.import_model(sources[0], sources[1] if vectorizer else None, labels, threshold)
     datasets = [read_labelled(Path(name), labels=model.labels) for name in files]
     for notice in (notice for dataset in datasets for notice in dataset.notices):
         click.echo(notice, err=True)
@@ -178,7 +178,7 @@ def import_model(
             measured_on=[training.describe(dataset) for dataset in datasets],
         ),
     )
-    file_format = "joblib" if any(source.runs_code for source in sources) else "skops"
+    file_format = "joblib" if any(source.format != "skops" for source in sources) else "skops"
     version = artifact.save(registry.folder, model.pipeline, card, file_format, dt.datetime.now(dt.UTC), None)
     click.echo(f"Saved {registry.folder / version}")
     click.echo(f"From {model.labels.ham} to {model.labels.spam}: {model.labels.spam} is the one that is looked for.")

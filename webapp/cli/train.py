@@ -129,7 +129,7 @@ def train(
     """Train a new version of the model on labelled FILES (CSV or TSV, plain or gzip'd)."""
     from webapp.model import training
     from webapp.model.data import drop_copies, summary
-    from webapp.model.recipe import fit_with
+    from webapp.model.own_model import fit_with
 
     for item in licences:
         if "=" not in item:
