@@ -539,7 +539,7 @@ def test_a_model_whose_module_is_gone_is_refused_with_the_reason(flask, models, 
     name = recipe(OWN_CLASS, "own_class")
     assert (
         "KNeighborsClassifier cannot weigh"
-        in flask("train", labelled, "--pipeline", name, "--weight", "labelled=2").stderr
+        in flask("train", labelled, "--pipeline", name, "--weight", "labelled", "2").stderr
     )
     result = flask("train", labelled, "--pipeline", name)
     assert result.exit_code == 0, result.output

@@ -204,16 +204,15 @@ def test_a_file_may_bring_its_own_split(flask, models, tmp_path):
 
 
 def test_sources_can_be_weighted_and_the_threshold_chosen(flask, models, labelled):
-    result = flask("train", labelled, "--weight", "labelled=0.25", "--threshold", "0.9", "--use")
+    result = flask("train", labelled, "--weight", "labelled", "0.25", "--threshold", "0.9", "--use")
     assert result.exit_code == 0, result.output
     card = trained(models)[0]
     assert (card["weights"], card["threshold"]) == ({"labelled": 0.25}, 0.9)
     assert flask("predict", SPAM).exit_code == 0
     for options, reason in (
-        (["--weight", "labelled=much"], "write it as SOURCE=NUMBER"),
-        (["--weight", "labeled=0.5"], "the sources are labelled"),
-        (["--weight", "labelled=0"], "must be above 0"),
-        (["--licence", "CC0"], "write it as NAME=TEXT"),
+        (["--weight", "labelled", "much"], "'much' is not a valid float"),
+        (["--weight", "labeled", "0.5"], "the sources are labelled"),
+        (["--weight", "labelled", "0"], "must be a number above 0"),
         (["--test", labelled], "no message that the training files do not hold"),
     ):
         assert reason in refused(flask("train", labelled, *options))
@@ -224,7 +223,7 @@ def test_figures_are_also_given_by_source_and_for_files_never_trained_on(flask, 
     other.write_text("label,text\n" + "".join(f'{label},"{text}"\n' for label, text in messages(300)[200:]))
     strange = tmp_path / "strange.csv"
     strange.write_text('label,text\nspam,"win cash now!!!"\nspam,"free prize, call 09061701461"\n')
-    result = flask("train", labelled, other, "--test", strange, "--licence", "other=CC0")
+    result = flask("train", labelled, other, "--test", strange, "--licence", "other", "CC0")
     assert result.exit_code == 0, result.output
     card = trained(models)[0]
     assert set(card["metrics"]) == {"held_out", "labelled", "other", "unseen: strange.csv"}
@@ -340,12 +339,7 @@ def test_evaluate_without_a_message_says_so(flask, tmp_path):
 
 def test_predict_prints_label_probability_and_terms(flask):
     assert re.match(r"spam  \d\.\d{4}  .+ [+-]\d", flask("predict", SPAM).output)
-    lines = flask("predict", "-", input=f"{SPAM}\n\n{HAM}\n").output.splitlines()
-    assert [line.split()[0] for line in lines] == ["spam", "ham"]
-    assert "line 2: The text contains a NUL" in refused(flask("predict", "-", input=f"{SPAM}\na\x00b\n"))
-
-
-def test_predict_refuses_a_blank_text(flask):
+    assert flask("predict", HAM).output.startswith("ham ")
     assert "is empty" in refused(flask("predict", " "))
 
 

@@ -9,6 +9,7 @@ Somebody's own Pipeline takes the place of make_pipeline: see own_model.py.
 """
 
 import json
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -226,8 +227,8 @@ def _check(
     for source, weight in weights.items():
         if source not in sources:
             raise BadData(f"A weight is given for {source}, but the sources are {', '.join(sorted(sources)[:20])}.")
-        if weight <= 0:
-            raise BadData(f"The weight of {source} must be above 0; leave out files that are not to count.")
+        if not 0 < weight < math.inf:
+            raise BadData(f"The weight of {source} must be a number above 0; leave out files that are not to count.")
 
 
 def _count(examples: Sequence[Example]) -> dict[str, int]:
