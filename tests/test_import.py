@@ -146,7 +146,7 @@ FOREIGN = {
     ),
     "three classes": (
         lambda: make_pipeline(TfidfVectorizer(), MultinomialNB()).fit(TEXTS, [i % 3 for i in range(227)]),
-        "tells 3 classes apart",
+        "two classes",
     ),
     "numbers": (lambda: Pipeline([("nb", MultinomialNB().fit([[1], [2]], [0, 1]))]), "list of str"),
     "a dict": (lambda: {"model": 1}, "holds a dict, no classifier"),

@@ -7,7 +7,6 @@ import pytest
 from conftest import HAM, SPAM, messages
 
 from webapp.config import ROOT
-from webapp.model.tokenizer import tokenize
 
 TEXTS = [
     SPAM,
@@ -53,9 +52,3 @@ def test_the_contributions_and_the_intercept_are_the_log_odds(model):
 def test_a_probability_never_leaves_its_range(model):
     for text in ["WIN FREE PRIZE CALL 09061701461 NOW!!! " * 200, "ok thanks see you at home " * 300]:
         assert 0 <= model.score(text).spam_probability <= 1
-
-
-def test_unknown_words_are_counted(model):
-    assert model.unknown_share(tokenize("the and you")) == 0
-    assert model.unknown_share(tokenize("the xqzzyv")) == 0.5
-    assert model.unknown_share(tokenize("123 !!!")) == 0
