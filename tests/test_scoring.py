@@ -30,15 +30,14 @@ def model(app):
     return app.extensions["inference"].registry.current()
 
 
-@pytest.mark.parametrize("text", TEXTS, ids=lambda text: text[:20])
-def test_the_sum_of_terms_is_what_the_pipeline_says(model, text):
-    expected = model.pipeline.predict_proba([text])[0, 1]
-    assert model.score(text).spam_probability == pytest.approx(expected, abs=1e-9)
+def test_the_sum_of_terms_is_what_the_pipeline_says(model):
+    expected = model.pipeline.predict_proba(TEXTS)[:, 1]
+    assert [model.score(text).spam_probability for text in TEXTS] == pytest.approx(expected, abs=1e-9)
 
 
-def test_so_it_is_on_every_message_of_our_own(model):
+def test_so_it_is_on_messages_of_our_own(model):
     with (ROOT / "webapp" / "model" / "messages.csv").open(newline="", encoding="utf-8") as file:
-        texts = [row["text"] for row in csv.DictReader(file)]
+        texts = [row["text"] for row in csv.DictReader(file)][::5]
     expected = model.pipeline.predict_proba(texts)[:, 1]
     assert [model.score(text).spam_probability for text in texts] == pytest.approx(expected, abs=1e-9)
 
