@@ -266,6 +266,7 @@ class Server:
             if self.process.poll() is not None:
                 break
             time.sleep(0.1)
+        self.stop(signal.SIGKILL)
         raise AssertionError(self.output())
 
     def stop(self, how=signal.SIGTERM):
