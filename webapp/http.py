@@ -6,14 +6,15 @@ Errors are `application/problem+json` (RFC 9457) under /api/ and for the health 
 import random
 import re
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import IO, Any, cast
 
 from flask import Flask, Request, Response, current_app, g, jsonify, render_template, request
 from flask.json.provider import DefaultJSONProvider
-from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from pydantic_core import to_json
-from werkzeug.exceptions import BadRequest, HTTPException, TooManyRequests
+from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, TooManyRequests
 from werkzeug.utils import cached_property
 from werkzeug.wsgi import LimitedStream
 
@@ -76,7 +77,11 @@ class _Sessions(SecureCookieSessionInterface):
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
         # Programs send no cookies, and to make ready for checking one would be a twentieth of their request's time.
-        return super().open_session(app, request) if request.cookies else self.session_class()
+        return super().open_session(app, request) if "HTTP_COOKIE" in request.environ else self.session_class()
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        if session.accessed:  # else there is nothing to do, which Flask finds out last
+            super().save_session(app, session, response)
 
 
 class _Body(LimitedStream):
@@ -100,10 +105,11 @@ class _Body(LimitedStream):
 class _Request(Request):
     @cached_property
     def stream(self) -> IO[bytes]:
-        checked = super().stream  # werkzeug's, which takes the end of what came for the end of the body
         if not self.environ.get("wsgi.input_terminated"):
-            return checked
+            return super().stream  # werkzeug's, which takes the end of what came for the end of the body
         length, limit = self.content_length, (self.max_content_length or 0) + 1
+        if length is not None and length >= limit:
+            raise RequestEntityTooLarge
         body = _Body(self.environ["wsgi.input"], limit if length is None else length, is_max=length is None)
         return cast(IO[bytes], body)
 
@@ -116,10 +122,10 @@ def register(app: Flask) -> None:
     app.url_map.strict_slashes = False  # /api/v1/predict/ is /api/v1/predict
     app.url_value_preprocessor(_lower_ids)
     app.before_request(_take_request_id)
-    app.before_request(_answer_preflight)
+    if origins := app.config["CORS_ORIGINS"].split():
+        _allow_origins(app, origins)
     if most := app.config["MAX_REQUESTS_PER_MINUTE"]:
         app.before_request(partial(_limit_requests, RequestLimit(most)))
-    app.after_request(_allow_origin)
     app.after_request(_add_headers)
     app.register_error_handler(HamletError, _answer_hamlet_error)
     app.register_error_handler(HTTPException, _answer_http_error)
@@ -136,26 +142,27 @@ def _take_request_id() -> None:
     g.request_id = given if SENSIBLE_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
 
 
-def _asks_from_elsewhere() -> bool:
-    """Return whether a page of another site asks the API that HAMLET_CORS_ORIGINS lets ask."""
-    origins = (current_app.config["CORS_ORIGINS"] or "").split()
-    return request.path.startswith("/api/") and request.headers.get("Origin") in origins
+def _allow_origins(app: Flask, origins: Sequence[str]) -> None:
+    """Let pages of these sites ask the API, with no cookies."""
 
+    def is_allowed() -> bool:
+        return request.path.startswith("/api/") and request.headers.get("Origin") in origins
 
-def _answer_preflight() -> Response | None:
-    """Answer the question that a browser asks first, without the key that it will send afterwards."""
-    if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers and _asks_from_elsewhere():
-        return Response(status=204, headers=PREFLIGHT)
-    return None
+    @app.before_request
+    def answer_preflight() -> Response | None:
+        """Answer the question that a browser asks first, without the key that it will send afterwards."""
+        if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers and is_allowed():
+            return Response(status=204, headers=PREFLIGHT)
+        return None
 
-
-def _allow_origin(response: Response) -> Response:
-    if current_app.config["CORS_ORIGINS"] and request.path.startswith("/api/"):
-        response.vary.add("Origin")
-        if _asks_from_elsewhere():
+    @app.after_request
+    def allow(response: Response) -> Response:
+        if request.path.startswith("/api/"):
+            response.vary.add("Origin")
+        if is_allowed():
             response.headers["Access-Control-Allow-Origin"] = request.headers["Origin"]
             response.headers["Access-Control-Expose-Headers"] = "Retry-After, X-Request-ID"
-    return response
+        return response
 
 
 def _limit_requests(limit: RequestLimit) -> None:

@@ -41,6 +41,8 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 class _Connection(ASGIProtocol):  # type: ignore[misc]
     """gunicorn's connection, which has no patience with clients that fall silent."""
 
+    _asked_of: Any = None  # the request whose answer was begun last
+
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
         self.worker.connections.add(self)
@@ -70,8 +72,11 @@ class _Connection(ASGIProtocol):  # type: ignore[misc]
         super()._close_transport()
         self.worker.loop.call_later(SEND_S, self.transport.abort)  # if the last piece is not taken
 
-    def _will_close(self, *of: Any) -> bool:
-        return self.worker.is_leaving or bool(super()._will_close(*of))
+    def _will_close(self, request: Any, requires_close: bool) -> bool:
+        if self._asked_of is not request:  # what the head of an answer has said still holds at its end
+            self._asked_of = request
+            self._closes = self.worker.is_leaving or bool(super()._will_close(request, requires_close))
+        return self._closes
 
     def close_if_idle(self) -> None:
         if self._awaiting_request and not self._request_ready.is_set():
