@@ -22,9 +22,9 @@ EXTRAS = {  # and which other extras each may import
     "review": {"access"},
     "monitor": {"access", "review"},
     "prometheus": {"monitor"},
-    "batch": {"access", "monitor"},
+    "batch": {"access"},
     "lifecycle": {"access", "batch", "monitor", "review"},
-    "stream": {"prometheus"},
+    "stream": set(),
     "tools": {"monitor"},
 }
 STARTS = ("app", "__main__")  # they put the rest together, and nothing imports them

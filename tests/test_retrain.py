@@ -249,7 +249,7 @@ def test_a_model_without_weights_says_what_to_do_instead():
 
 
 def start_job(app):
-    return app.extensions["runner"].start("retrain", {"anyway": True}, "web:anna")
+    return app.extensions["runner"].start("retrain", {"anyway": True})
 
 
 def app_folder(app):
