@@ -89,11 +89,3 @@ def when_ready(server: Any) -> None:
 def on_exit(server: Any) -> None:
     """Give the memory of the counts back."""
     worker_files.remove_folder()
-
-
-def child_exit(server: Any, worker: Any) -> None:
-    """Keep what a dead worker counted, but not what held of the living one alone."""
-    try:
-        worker_files.forget_worker(worker.pid)
-    except Exception as error:  # it would stop the whole server
-        server.log.warning("The gauges of worker %s cannot be dropped: %s", worker.pid, error)

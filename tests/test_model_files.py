@@ -81,11 +81,11 @@ def test_no_name_in_a_card_is_imported():
     ]
     assert sorted(importing) == [
         "webapp/app.py",  # the extras, by names of its own
-        "webapp/extras/prometheus/state.py",  # a version
+        "webapp/extras/prometheus/routes.py",  # a version
         "webapp/model/artifact.py",  # skops, where it is installed
         "webapp/model/recipe.py",  # what --pipeline says
     ]
-    assert "importlib.metadata" in (ROOT / "webapp" / "extras" / "prometheus" / "state.py").read_text()
+    assert "importlib.metadata" in (ROOT / "webapp" / "extras" / "prometheus" / "routes.py").read_text()
     assert 'importlib.import_module("skops.io")' in (ROOT / "webapp" / "model" / "artifact.py").read_text()
 
 
