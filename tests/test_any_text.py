@@ -270,13 +270,6 @@ def test_the_batch_page_takes_a_file_of_odd_texts(app, client):
         assert answer.status_code == 422, name
 
 
-@given(st.one_of(any_text.map(lambda text: text.encode(errors="surrogatepass")), st.binary()))
-@many_texts
-def test_lines_of_rubbish_are_refused_by_their_number(app, flask, content):
-    result = flask("predict", "-", input=content)
-    assert result.exit_code == 0 or (result.exit_code == 2 and "Error: " in result.output), result.exception
-
-
 @given(st.sampled_from(["", "label,text\n", "id,true_label\n"]), st.text(), st.binary())
 @many_texts
 def test_tables_of_rubbish_are_refused_or_read(app, flask, tmp_path, head, text, more):

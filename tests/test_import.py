@@ -23,7 +23,7 @@ from sklearn.svm import LinearSVC
 from webapp.config import ROOT
 from webapp.errors import BadData
 from webapp.extras.lifecycle.correction import fine_tune
-from webapp.model import artifact, importing
+from webapp.model import artifact, own_model
 from webapp.model import registry as registry_module
 from webapp.model.data import Example
 from webapp.model.labels import Labels
@@ -311,4 +311,4 @@ def test_the_files_of_the_docs_are_served_by_its_commands(flask, models, tmp_pat
 
 
 def test_importing_never_takes_long_to_say_no():
-    assert importing.VERSION_IN_PICKLE.search(pickle.dumps(MultinomialNB()))[1].decode() == sklearn.__version__
+    assert own_model.VERSION_IN_PICKLE.search(pickle.dumps(MultinomialNB()))[1].decode() == sklearn.__version__

@@ -11,7 +11,7 @@ from conftest import need_module
 
 from webapp.errors import BadData
 from webapp.model import data, lines
-from webapp.model.data import Example, contradictions, drop_copies, read_labelled
+from webapp.model.data import Example, drop_copies, read_labelled
 from webapp.model.files import open_table
 
 HAM = ["Could you look at the soup next week?", "See you at 18:30, bring milk; and rice", "I'll be home late – sorry"]
@@ -206,7 +206,7 @@ def test_a_line_of_a_mail_that_ends_as_rows_do_is_no_row(read):
 
 
 def test_marks_escaped_by_a_backslash_are_refused_and_not_cut(read):
-    with pytest.raises(BadData, match=r"line 2: The row has 3 fields where the header has 2. \(Within quotation marks"):
+    with pytest.raises(BadData, match=r"line 2: The row has 3 fields where the header has 2."):
         read('label,text\nham,"He said \\"hi\\", then left"\n')
 
 
@@ -283,9 +283,9 @@ def test_a_matrix_of_word_counts_is_no_file_of_messages(read):
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is an Excel file: save it as CSV"),
         (b"\x80\x04\x95.\x00", "is a Python pickle"),
         (table().encode("utf-16-le"), "is no text file; if it is UTF-16, save it as UTF-8"),
-        (json.dumps([{"label": "ham", "text": "x"}]), "one JSON array; make it one object a line"),
+        (json.dumps([{"label": "ham", "text": "x"}]), "no JSON object in its first lines"),
         (json.dumps({"label": {"0": "ham"}, "text": {"0": "x"}}), "to_json"),
-        (gzip.compress(table().encode() * 99, mtime=0)[:99], "cannot be read to its end"),
+        (gzip.compress(table().encode() * 99, mtime=0)[:99], "is not complete"),
         ("," * 500_001 + "text\n", "has 500,002 columns, and at most 1,000 are read"),
     ],
 )
@@ -388,7 +388,6 @@ def test_different_messages_of_other_scripts_are_no_copies():
 def test_copies_with_the_other_label_are_counted():
     rows = [("win cash", True), ("WIN CASH", False), ("hello you", False), ("Hello, you!", False), ("win, cash", True)]
     examples = [Example(text, is_spam, "") for text, is_spam in rows]
-    assert contradictions(examples) == 1
     kept = drop_copies(examples)
     words = data.summary(examples, kept, data.SPAM_OR_HAM)
     assert words == "2 messages (1 spam), 3 copies dropped, 1 of them with the other label: the first one counts."
@@ -396,5 +395,7 @@ def test_copies_with_the_other_label_are_counted():
 
 def test_texts_are_known_again_without_being_kept():
     known = data.fingerprints(HAM)
-    assert data.are_known([HAM[0].upper() + " ", *SPAM, HAM[1]], known) == [True, False, False, False, True]
+    learnt = data.read_fingerprints(known)
+    texts = [HAM[0].upper() + " ", *SPAM, HAM[1]]
+    assert [data.fingerprint(text) in learnt for text in texts] == [True, False, False, False, True]
     assert not any(word in known for word in ("soup", "milk"))

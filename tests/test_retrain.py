@@ -290,8 +290,7 @@ def test_a_death_while_saving_leaves_no_half_written_version(app, small, review,
         "def die(*a): keep(*a); os.kill(os.getpid(), 9)\nr.note_fitted = die",
         "written": "from pathlib import Path\nPath.rename = lambda *b, **c: os.kill(os.getpid(), 9)",
     }[step]
-    fast = "from webapp.model import evaluation\nevaluation.RESAMPLES = 20"
-    code = f"import os\nfrom wsgi import app\n{fast}\n{place}\napp.test_cli_runner().invoke(args=['retrain'])"
+    code = f"import os\nfrom wsgi import app\n{place}\napp.test_cli_runner().invoke(args=['retrain'])"
     settings = environment(app.config, app_folder(app))
     died = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={**settings, "PATH": "/usr/bin:/bin"}, timeout=60)
     assert died.returncode == -signal.SIGKILL

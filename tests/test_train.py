@@ -15,7 +15,7 @@ import pytest
 from conftest import HAM, SPAM, messages
 
 from webapp.errors import ModelUnusable
-from webapp.model import artifact, calibration, data, training
+from webapp.model import artifact, data, training
 
 
 def trained(models):
@@ -36,7 +36,8 @@ def refused(result):
 def test_training_reports_each_figure_with_an_interval_and_saves_a_version(flask, models, labelled):
     result = flask("train", labelled)
     assert result.exit_code == 0, result.output
-    for figure in ["accuracy", "spam caught", "ham blocked", "MCC", "ROC-AUC", "Brier score"]:
+    assert re.search(r"ROC-AUC +\d\.\d{4}\n", result.output)
+    for figure in ["accuracy", "spam caught", "ham blocked", "precision"]:
         assert re.search(rf"{figure} +\d\.\d{{4}} \(95 % interval \d\.\d{{4}} to \d\.\d{{4}}\)", result.output)
     assert "called spam" in result.output
     card, folder = trained(models)
@@ -57,7 +58,8 @@ def test_a_version_knows_what_it_has_learnt_and_keeps_no_text(flask, models, lab
     content = (folder / "learnt.txt").read_bytes()
     assert card["learnt"] == {"file": "learnt.txt", "sha256": hashlib.sha256(content).hexdigest()}
     texts = [example.text for example in data.read_labelled(labelled).examples]
-    assert all(data.are_known(texts, artifact.read_learnt(models, folder.name)))
+    learnt = data.read_fingerprints(artifact.read_learnt(models, folder.name))
+    assert all(data.fingerprint(text) in learnt for text in texts)
     assert not any(text.encode() in content for text in texts)
     (folder / "learnt.txt").write_text("")
     with pytest.raises(ModelUnusable, match="SHA-256 differs"):
@@ -84,8 +86,8 @@ def test_no_model_sees_a_kind_that_it_is_measured_on():
         fitted.append(seen)
         return training.fit(seen, weights)
 
-    known, probability = calibration.leave_kinds_out(examples, {}, fit)
-    assert (known, len(probability), len(fitted)) == (examples, len(examples), calibration.KIND_FOLDS)
+    known, probability = training.leave_kinds_out(examples, {}, fit)
+    assert (known, len(probability), len(fitted)) == (examples, len(examples), training.KIND_FOLDS)
     for seen in fitted:
         left_out = {example.kind for example in examples} - {example.kind for example in seen}
         assert len(left_out) == 2
@@ -98,7 +100,7 @@ def test_a_calibrated_probability_is_the_share_of_spam():
     truth = random.random(20_000) < honest
     odds = honest / (1 - honest)
     too_sure = (odds**3 * 2) / (1 + odds**3 * 2)
-    fitted = calibration.Calibration.fit(truth.tolist(), too_sure.tolist())
+    fitted = training.Calibration.fit(truth.tolist(), too_sure.tolist())
     assert fitted.of(too_sure.tolist()) == pytest.approx(honest.tolist(), abs=0.03)
 
 
@@ -202,16 +204,15 @@ def test_a_file_may_bring_its_own_split(flask, models, tmp_path):
 
 
 def test_sources_can_be_weighted_and_the_threshold_chosen(flask, models, labelled):
-    result = flask("train", labelled, "--weight", "labelled=0.25", "--threshold", "0.9", "--use")
+    result = flask("train", labelled, "--weight", "labelled", "0.25", "--threshold", "0.9", "--use")
     assert result.exit_code == 0, result.output
     card = trained(models)[0]
     assert (card["weights"], card["threshold"]) == ({"labelled": 0.25}, 0.9)
     assert flask("predict", SPAM).exit_code == 0
     for options, reason in (
-        (["--weight", "labelled=much"], "write it as SOURCE=NUMBER"),
-        (["--weight", "labeled=0.5"], "the sources are labelled"),
-        (["--weight", "labelled=0"], "must be above 0"),
-        (["--licence", "CC0"], "write it as NAME=TEXT"),
+        (["--weight", "labelled", "much"], "'much' is not a valid float"),
+        (["--weight", "labeled", "0.5"], "the sources are labelled"),
+        (["--weight", "labelled", "0"], "must be a number above 0"),
         (["--test", labelled], "no message that the training files do not hold"),
     ):
         assert reason in refused(flask("train", labelled, *options))
@@ -222,7 +223,7 @@ def test_figures_are_also_given_by_source_and_for_files_never_trained_on(flask, 
     other.write_text("label,text\n" + "".join(f'{label},"{text}"\n' for label, text in messages(300)[200:]))
     strange = tmp_path / "strange.csv"
     strange.write_text('label,text\nspam,"win cash now!!!"\nspam,"free prize, call 09061701461"\n')
-    result = flask("train", labelled, other, "--test", strange, "--licence", "other=CC0")
+    result = flask("train", labelled, other, "--test", strange, "--licence", "other", "CC0")
     assert result.exit_code == 0, result.output
     card = trained(models)[0]
     assert set(card["metrics"]) == {"held_out", "labelled", "other", "unseen: strange.csv"}
@@ -249,8 +250,8 @@ def test_figures_are_also_given_by_source_and_for_files_never_trained_on(flask, 
             "the training part has 0 ham and 59 spam, the held-out part 0 ham and 41 spam",
         ),
         ("label,text\n" + "".join(f'{label},"{text}"\n' for label, text in messages(20)), "Too few messages"),
-        (b"\x1f\x8b\x08 broken", "gzip"),
-        (gzip.compress(b"label,text", mtime=0)[:12] + b"broken" * 9, "cannot be read to its end"),
+        (b"\x1f\x8b\x08 broken", "is not complete"),
+        (gzip.compress(b"label,text", mtime=0)[:12] + b"broken" * 9, "is not complete"),
     ],
 )
 def test_data_that_cannot_be_used_gets_one_clear_line_and_leaves_nothing_behind(
@@ -317,7 +318,6 @@ def test_labels_the_wrong_way_round_are_said_loudly(flask, models, tmp_path):
         told = flask(*words, "--labels", "spam,ham")
         assert told.exit_code == 0, told.output
         assert "WARNING" not in told.stderr
-    assert trained(models)[0]["data"][0]["zero_is_spam"] is True
     assert flask("predict", SPAM).output.startswith("spam")
 
 
@@ -339,12 +339,7 @@ def test_evaluate_without_a_message_says_so(flask, tmp_path):
 
 def test_predict_prints_label_probability_and_terms(flask):
     assert re.match(r"spam  \d\.\d{4}  .+ [+-]\d", flask("predict", SPAM).output)
-    lines = flask("predict", "-", input=f"{SPAM}\n\n{HAM}\n").output.splitlines()
-    assert [line.split()[0] for line in lines] == ["spam", "ham"]
-    assert "line 2: The text contains a NUL" in refused(flask("predict", "-", input=f"{SPAM}\na\x00b\n"))
-
-
-def test_predict_refuses_a_blank_text(flask):
+    assert flask("predict", HAM).output.startswith("ham ")
     assert "is empty" in refused(flask("predict", " "))
 
 

@@ -13,7 +13,6 @@ def metric_names(labels: Labels) -> dict[str, str]:
         "recall": f"{labels.spam} caught",
         "false_positive_rate": "ham blocked" if labels == SPAM_OR_HAM else f"{labels.ham} called {labels.spam}",
         "precision": "precision",
-        "mcc": "MCC",
         "roc_auc": "ROC-AUC",
         "brier": "Brier score",
     }
