@@ -8,18 +8,15 @@ import re
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import IO, Any, cast
+from typing import Any
 
 from flask import Flask, Request, Response, current_app, g, jsonify, render_template, request
 from flask.json.provider import DefaultJSONProvider
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from pydantic_core import to_json
-from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, TooManyRequests
-from werkzeug.utils import cached_property
-from werkzeug.wsgi import LimitedStream
+from werkzeug.exceptions import HTTPException, TooManyRequests
 
 from webapp.clients import RequestLimit
-from webapp.config import MAX_BODY
 from webapp.errors import TITLES, HamletError, LogUnavailable, NotReady
 from webapp.inference import Inference
 
@@ -84,39 +81,8 @@ class _Sessions(SecureCookieSessionInterface):
             super().save_session(app, session, response)
 
 
-class _Body(LimitedStream):
-    """A request's body: one that breaks off, is garbled or too large is refused: its beginning is not all."""
-
-    def readinto(self, b: bytearray) -> int | None:  # type: ignore[override]
-        try:
-            return super().readinto(b)
-        except HTTPException:
-            raise
-        except Exception as error:  # each server has its own for chunks that are none
-            raise BadRequest("The body of the request is garbled.") from error
-
-    def readall(self) -> bytes:
-        content = super().readall()
-        if self.is_exhausted:
-            self.on_exhausted()  # too large, if there was a limit and no length
-        return content
-
-
-class _Request(Request):
-    @cached_property
-    def stream(self) -> IO[bytes]:
-        if not self.environ.get("wsgi.input_terminated"):
-            return super().stream  # werkzeug's, which takes the end of what came for the end of the body
-        length, limit = self.content_length, (self.max_content_length or 0) + 1
-        if length is not None and length >= limit:
-            raise RequestEntityTooLarge
-        body = _Body(self.environ["wsgi.input"], limit if length is None else length, is_max=length is None)
-        return cast(IO[bytes], body)
-
-
 def register(app: Flask) -> None:
     """Set up request ids, headers and error handling for the whole app."""
-    app.request_class = _Request
     app.session_interface = _Sessions()
     app.json = _Json(app)
     app.url_map.strict_slashes = False  # /api/v1/predict/ is /api/v1/predict
@@ -167,8 +133,9 @@ def _allow_origins(app: Flask, origins: Sequence[str]) -> None:
 
 def _limit_requests(limit: RequestLimit) -> None:
     """Refuse whoever sends more than HAMLET_MAX_REQUESTS_PER_MINUTE: each such request leaves a row in the log."""
-    size = MAX_BODY if "Transfer-Encoding" in request.headers else request.content_length or 0
-    if request.method not in READING and (seconds := limit.seconds_to_wait(request.remote_addr, size)):
+    if request.method in READING:
+        return
+    if seconds := limit.seconds_to_wait(request.remote_addr, request.content_length or 0):
         raise TooManyRequests(f"Wait {seconds} seconds, then send the rest more slowly.", retry_after=seconds)
 
 

@@ -93,24 +93,25 @@ class _Body(io.RawIOBase):
         self._receive, self._loop = receive, loop
         self.ends = loop.time() + UPLOAD_S
         self.content = b""
-        self.is_whole = False
+        self.is_whole = self.is_broken = False
 
     async def receive(self) -> bool:
-        """Let more come; return whether there is more; raises OSError where the client falls silent, or goes."""
-        if not self.is_whole:
-            async with asyncio.timeout_at(self.ends):  # TimeoutError is an OSError
-                message = await self._receive()
-            if message["type"] != "http.request":
-                raise ConnectionError("the client has gone")
-            self.content += message["body"]
-            self.is_whole = not message["more_body"]
-        return not self.is_whole
+        """Let more come; return whether there is still more. A client that falls silent, or goes, has broken it off."""
+        if not (self.is_whole or self.is_broken):
+            message: dict[str, Any] = {"type": "late"}
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(self.ends):
+                    message = await self._receive()
+            self.is_broken = message["type"] != "http.request"
+            self.content += message.get("body", b"")
+            self.is_whole = not (self.is_broken or message["more_body"])
+        return not (self.is_whole or self.is_broken)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        while not (self.content or self.is_whole):
+        while not (self.content or self.is_whole or self.is_broken):
             asyncio.run_coroutine_threadsafe(self.receive(), self._loop).result()
         size = min(len(buffer), len(self.content))
         buffer[:size], self.content = self.content[:size], self.content[size:]
@@ -156,12 +157,15 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
         if scope["type"] != "http":
             await send({"type": "websocket.close"})
             return
-        body = _Body(receive, self.loop)
-        if int(dict(scope["headers"]).get(b"content-length", 0)) <= MAX_BODY:  # more is refused unread, or an upload
+        body, length = _Body(receive, self.loop), dict(scope["headers"]).get(b"content-length")
+        if int(length or 0) <= MAX_BODY:  # a larger one is refused unread, or it is an upload
             body.ends = self.loop.time() + BODY_S
-            with suppress(OSError):  # it is for the app to say so
-                while await body.receive() and len(body.content) <= MAX_BODY:
-                    pass
+            while await body.receive() and len(body.content) <= MAX_BODY:
+                pass
+        if length is None and body.content:  # it came in chunks; what did not come whole is shorter than it says now
+            length = len(body.content) + (0 if body.is_whole else 1 if body.is_broken else MAX_UPLOAD)
+            scope["headers"] = [header for header in scope["headers"] if header[0] != b"transfer-encoding"]
+            scope["headers"].append((b"content-length", b"%d" % length))
         if body.is_whole and len(body.content) <= SMALL:
             with suppress(waiting.WouldWait):
                 start, pieces = self._call(scope, io.BytesIO(body.content))
@@ -181,9 +185,8 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
         await send({"type": "http.response.body"})
         # Were the connection closed while the client is still sending, it would never read why it was refused.
         body.ends, taken = self.loop.time() + DRAIN_S, 0
-        with suppress(OSError):
-            while await body.receive() and taken < MAX_UPLOAD:
-                taken, body.content = taken + len(body.content), b""
+        while await body.receive() and taken < MAX_UPLOAD:
+            taken, body.content = taken + len(body.content), b""
 
     def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return self.loop.run_in_executor(self._threads, function, *arguments)
@@ -203,7 +206,6 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
             "wsgi.version": (1, 0),
             "wsgi.url_scheme": scope["scheme"],
             "wsgi.input": body,
-            "wsgi.input_terminated": True,
             "wsgi.errors": sys.stderr,
             "wsgi.multithread": True,
             "wsgi.multiprocess": True,
