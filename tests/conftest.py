@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import datetime as dt
+import fcntl
 import functools
 import http.client
 import importlib
@@ -264,6 +265,7 @@ class Server:
             if self.process.poll() is not None:
                 break
             time.sleep(0.1)
+        self.stop(signal.SIGKILL)
         raise AssertionError(self.output())
 
     def stop(self, how=signal.SIGTERM):
@@ -375,10 +377,8 @@ def shared_server(_long_running):
 def make_job(app, kind, state, arguments=None, **more):
     """Leave what a job of the background runner leaves behind; return its id and folder."""
     job_id, folder = app.extensions["runner"].create()
-    about = {"kind": kind, "arguments": arguments or {}, "started_by": "web:somebody"}
-    end = {"progress": None, "message": "", "finished_at": dt.datetime.now(dt.UTC).isoformat(), "state": state}
-    (folder / "job.json").write_text(json.dumps(about))
-    (folder / "state.json").write_text(json.dumps(end | more))
+    (folder / "job.json").write_text(json.dumps({"kind": kind, "arguments": arguments or {}}))
+    (folder / "state.json").write_text(json.dumps({"progress": None, "message": "", "state": state} | more))
     return job_id, folder
 
 
@@ -386,8 +386,8 @@ def make_job(app, kind, state, arguments=None, **more):
 def running_job(app, kind, arguments=None):
     """Let a job seem to run; yields its id."""
     job_id, folder = make_job(app, kind, "running", arguments)
-    lock = app.extensions["runner"]._lock(job_id)
-    try:
+    with (folder.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write(job_id)
+        lock.flush()
         yield job_id
-    finally:
-        os.close(lock)

@@ -22,7 +22,6 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from webapp.config import MAX_TEXT_LENGTH, ROOT
 from webapp.errors import BadData, ModelUnusable
 from webapp.extras.lifecycle.challenger import slot
-from webapp.extras.review.routes import review_keys
 from webapp.extras.review.samples import draw
 from webapp.extras.stream.handler import Record, prediction
 from webapp.inference import to_response
@@ -153,18 +152,6 @@ def test_a_running_server_speaks_the_words_of_what_is_served_now(saved, models, 
     assert "Urgent probability" in answer
     for page in [answer, *(client.get(page).text for page in pages)]:
         assert not INNER_WORDS.search(words_of(page).replace("No spam", ""))
-
-
-def test_keys_are_the_first_letters_where_these_are_free(urgent_app, monkeypatch):
-    for labels, keys in (
-        (Labels(), "SHU"),
-        (Labels("ok", "toxic"), "TOU"),
-        (Labels("praise", "problem"), "12U"),
-        (Labels("junk", "good"), "12U"),
-        (Labels("норма", "срочно"), "12U"),
-    ):
-        monkeypatch.setattr("webapp.web.words.labels", lambda labels=labels: labels)
-        assert "".join(key for _, key in review_keys()) == keys
 
 
 def test_the_api_answers_and_takes_the_words(urgent_app, client, key):

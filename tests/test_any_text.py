@@ -170,7 +170,7 @@ def test_each_row_of_a_file_is_scored_or_says_why_not(app, flask, tmp_path, endi
             csv.writer(buffer).writerows([["n", "text"], *enumerate(texts)])
             content = buffer.getvalue()
     source.write_bytes(content.encode())
-    result = flask("batch", source, target, "--overwrite", "--workers", "1")
+    result = flask("batch", source, target, "--overwrite")
     assert result.exit_code == (0 if all(map(is_good, texts)) else 1), result.output
     if ending == "jsonl":
         rows = [json.loads(line) for line in target.read_text().splitlines()]
@@ -190,7 +190,7 @@ def test_a_row_with_too_many_or_too_few_cells_stays_one_row(app, flask, tmp_path
     source, target = tmp_path / "in.csv", tmp_path / "out.csv"
     with source.open("w", newline="") as file:
         csv.writer(file).writerows([["n", "text", "note"], *([at, *cells] for at, cells in enumerate(rows))])
-    flask("batch", source, target, "--overwrite", "--workers", "1", "--no-log")
+    flask("batch", source, target, "--overwrite", "--no-log")
     with target.open(newline="") as file:
         found = list(csv.DictReader(file))
     assert [int(row["n"]) for row in found] == list(range(len(rows)))
@@ -203,7 +203,7 @@ def test_a_row_with_too_many_or_too_few_cells_stays_one_row(app, flask, tmp_path
 @many_texts
 def test_a_file_of_rubbish_is_refused_or_scored_but_no_fault(app, flask, tmp_path, content, ending):
     (tmp_path / f"in.{ending}").write_bytes(content)
-    result = flask("batch", tmp_path / f"in.{ending}", tmp_path / "out", "--overwrite", "--workers", "1")
+    result = flask("batch", tmp_path / f"in.{ending}", tmp_path / "out", "--overwrite")
     assert result.exit_code in (0, 1, 2), result.exception
     assert "Traceback" not in result.output
 

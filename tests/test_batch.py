@@ -21,7 +21,7 @@ from clients import wait_until
 from conftest import HAM, PASSWORD, SPAM, messages
 
 from webapp.config import ROOT
-from webapp.extras.batch import output, run
+from webapp.extras.batch import output, run, scoring
 from webapp.log.tables import idempotency_keys, predictions
 
 ADDED = ["label", "spam_probability", "model_version", "prediction_id", "error"]
@@ -332,7 +332,7 @@ def test_killed_and_resumed_each_row_is_in_the_log_once(app, flask, command, lon
 def test_rows_that_were_logged_but_not_written_are_not_logged_again(app, flask, long_csv, tmp_path, monkeypatch):
     target, whole = tmp_path / "out.csv", tmp_path / "whole.csv"
     calls = []
-    sync = output.TextOutput.sync
+    sync = output.Output.sync
 
     def full(self):
         calls.append(1)
@@ -341,8 +341,9 @@ def test_rows_that_were_logged_but_not_written_are_not_logged_again(app, flask, 
         return sync(self)
 
     with monkeypatch.context() as patched:
-        patched.setattr(output.TextOutput, "sync", full)
-        result = flask("batch", long_csv, target, "--workers", 1)
+        patched.setattr(output.Output, "sync", full)
+        patched.setattr(scoring, "cpu_count", lambda: 1)
+        result = flask("batch", long_csv, target)
     assert result.exit_code == 2
     assert len(result.output.splitlines()) == 1
     assert "No space left on device" in result.output
@@ -352,7 +353,7 @@ def test_rows_that_were_logged_but_not_written_are_not_logged_again(app, flask, 
     assert flask("batch", long_csv, target, "--resume").exit_code == 1
     assert [row["prediction_id"] for row in table(target.read_bytes()) if not row["error"]] == stored(app)
     assert stored(app)[: len(logged)] == logged
-    assert flask("batch", long_csv, whole, "--no-log", "--workers", 1).exit_code == 1
+    assert flask("batch", long_csv, whole, "--no-log").exit_code == 1
     assert without_ids(target.read_bytes()) == table(whole.read_bytes())
 
 
@@ -398,13 +399,13 @@ def test_what_changed_meanwhile_is_refused(app, flask, models, long_csv, tmp_pat
 
     inference = app.extensions["inference"]
     with pytest.raises(KeyboardInterrupt):
-        run.run_batch(inference, long_csv, target, text_column=None, log=False, resume=False, progress=interrupted)
+        run.run_batch(inference, long_csv, target, interrupted, log=False)
     began_with = inference.registry.current_version()
     assert "log = False" in flask("batch", long_csv, target, "--resume").output
     assert "text column = text" in resumed("--text-column", "number").output
     about = long_csv.stat()
-    os.utime(long_csv, ns=(about.st_atime_ns, about.st_mtime_ns + 1))
-    assert "has changed" in resumed().output
+    os.utime(long_csv, ns=(about.st_atime_ns, about.st_mtime_ns + 10**9))
+    assert "The interrupted run had input = " in resumed().output
     os.utime(long_csv, ns=(about.st_atime_ns, about.st_mtime_ns))
 
     (models / "current").write_text("another\n")  # what is served now does not matter
@@ -418,11 +419,10 @@ def test_what_changed_meanwhile_is_refused(app, flask, models, long_csv, tmp_pat
 
 
 def test_two_runs_do_not_write_to_the_same_file(flask, long_csv, tmp_path, monkeypatch):
-    monkeypatch.setattr(output, "LOCK_PATIENCE_S", 1)
     target = tmp_path / "out.csv"
-    first = output._open_locked(target)
-    assert "Another run" in flask("batch", long_csv, target).output
-    first.close()
+    with output.partial(target).open("wb") as first:
+        assert output.take_lock(first)
+        assert "Another run" in flask("batch", long_csv, target, "--resume").output
 
 
 # --- Pipes -------------------------------------------------------------------------------------------------

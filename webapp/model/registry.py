@@ -18,6 +18,7 @@ from webapp.model import artifact
 from webapp.model.artifact import try_load
 from webapp.model.labels import SPAM_OR_HAM, Labels
 from webapp.model.scoring import SpamModel
+from webapp.waiting import before_waiting
 
 REFRESH_S = 0.5
 NONE_CHOSEN = (
@@ -74,8 +75,8 @@ class Slot:
             try:
                 if time.monotonic() >= self._refresh_at:  # else another thread did while this one waited
                     self._refresh()
+                    self._refresh_at = time.monotonic() + REFRESH_S
             finally:
-                self._refresh_at = time.monotonic() + REFRESH_S
                 self._refreshing.release()
 
     def _refresh(self) -> None:
@@ -83,6 +84,7 @@ class Slot:
             version = self.read()
             if version == self._seen and self.error is None:
                 return
+            before_waiting()
             self.model = self._load(version) if version else None
             if self.model:
                 self.labels[self.model.version] = self.model.labels

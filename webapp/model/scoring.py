@@ -24,6 +24,7 @@ from webapp.errors import ModelUnusable
 from webapp.model.features import LONGEST_WORD, NGRAM_VALUE, MessageVectorizer, char_ngrams, pairs, token_value
 from webapp.model.labels import SPAM_OR_HAM, Labels
 from webapp.model.tokenizer import token_spans, tokenize
+from webapp.waiting import before_waiting
 
 PROBES = ["Hello, are you there?", "WIN a free prize now, call 0900 123456"]  # what a Pipeline must be able to score
 MOST_TERMS = 30  # are left out, one after the other, to explain a message
@@ -113,6 +114,7 @@ class SpamModel:
 
     def _predict(self, texts: Sequence[str]) -> np.ndarray:
         """Return the spam probability of each text, shape (texts,); raises ModelUnusable."""
+        before_waiting()
         return self._checked(self.pipeline.predict_proba(list(texts)), len(texts))
 
     def _checked(self, found: Any, messages: int) -> np.ndarray:
@@ -157,6 +159,7 @@ class LinearModel(SpamModel):
         The contributions and the intercept add up to the log-odds. Where they do not, as with a classifier that bends
         its probabilities afterwards, terms are left out instead.
         """
+        before_waiting()
         values = self._features.transform([text])
         found = np.asarray(self._classifier.predict_proba(values))
         probability = float(self._checked(found, 1)[0])

@@ -1,9 +1,7 @@
 """Files of any size: the command, the upload page, and the one background runner."""
 
-import datetime as dt
 from pathlib import Path
 
-import sqlalchemy as sa
 from flask_openapi3 import OpenAPI
 
 from webapp.config import environment
@@ -20,19 +18,13 @@ def init_app(app: OpenAPI) -> None:
     runner.kinds["batch"] = batch_job
 
     def versions_of_interrupted_runs() -> set[str]:
-        states = (
-            read_state(runner.folder(job.id) / job.arguments["target"])
-            for job in runner.list_jobs()
-            if job.kind == "batch" and job.state != "done"
-        )
+        jobs = [job for job in runner.list_jobs() if job.kind == "batch" and job.state != "done"]
+        states = [read_state(runner.folder(job.id) / job.arguments["target"]) for job in jobs]
         return {state.model_version for state in states if state}
-
-    def purge_jobs(_connection: sa.Connection, before: dt.datetime) -> None:
-        runner.remove_old(before)
 
     for command in (batch, job):
         routes.blueprint.cli.add_command(command)
     app.register_blueprint(routes.blueprint, cli_group=None)
     app.extensions["private_menu"].append(("batch.page", "Batch"))
     app.extensions["inference"].registry.in_use.append(versions_of_interrupted_runs)
-    app.extensions["purge_hooks"].append(purge_jobs)
+    app.extensions["purge_hooks"].append(lambda _connection, before: runner.remove_old(before))

@@ -1,24 +1,20 @@
 """What the pages of jobs have in common: start one, find it, say how far it is."""
 
+import datetime as dt
 from typing import Any
 
 import sqlalchemy as sa
 from flask import abort, current_app, jsonify, redirect, url_for
 from flask.typing import ResponseReturnValue
 
-from webapp.extras.access.routes import reviewer_id
 from webapp.extras.batch.runner import Job, Runner
+from webapp.web.check import how_long_ago
 
 
 def runner() -> Runner:
     """Return the app's runner."""
     found: Runner = current_app.extensions["runner"]
     return found
-
-
-def start(kind: str, arguments: dict[str, Any], job_id: str | None = None) -> str:
-    """Start a job in the name of whoever is signed in; return its id. Raises JobRunning, NotReady."""
-    return runner().start(kind, arguments, reviewer_id(), job_id)
 
 
 def job_of(kind: str, job_id: str) -> Job:
@@ -43,3 +39,8 @@ def cancel(job: Job) -> ResponseReturnValue:
 def engine() -> sa.Engine:
     found: sa.Engine = current_app.extensions["engine"]
     return found
+
+
+def shown_ago(moment: dt.datetime) -> str:
+    """Return how long ago a time is, in words."""
+    return how_long_ago(dt.datetime.now(dt.UTC) - moment)

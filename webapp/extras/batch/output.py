@@ -20,19 +20,41 @@ try:
 except ImportError:  # Windows: nothing keeps two runs from writing to the same file there
     fcntl = None  # type: ignore[assignment]
 
-COLUMNS = ("label", "spam_probability", "model_version", "prediction_id", "error")
-LOCK_PATIENCE_S = 3
-GROUP_ROWS, GROUP_BYTES = 50_000, 16 * 1024 * 1024  # of Parquet: its readers like many rows together
+LOCK_PATIENCE_S = 1
 
 
 class Answer(NamedTuple):
-    """What is added to a row, in the order of COLUMNS; empty where there is nothing to say."""
+    """What is added to a row; None where there is nothing to say."""
 
-    label: str = ""
+    label: str | None = None
     spam_probability: float | None = None
-    model_version: str = ""
-    prediction_id: str = ""
-    error: str = ""
+    model_version: str | None = None
+    prediction_id: str | None = None
+    error: str | None = None
+
+
+def take_lock(file: BinaryIO, is_shared: bool = False) -> bool:
+    """Take a file's lock, which the kernel lets go when the process and its workers are gone; return if it was free.
+
+    It is waited for a moment: the workers of a process that was killed have to notice.
+    """
+    until = time.monotonic() + (0 if is_shared else LOCK_PATIENCE_S)
+    while fcntl:
+        try:
+            fcntl.flock(file, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.03)
+    return True
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Replace a small JSON file in one step."""
+    new = path.with_name(path.name + ".new")
+    new.write_text(json.dumps(content))
+    new.replace(path)
 
 
 def partial(target: Path) -> Path:
@@ -43,172 +65,140 @@ def partial(target: Path) -> Path:
 def free_names(taken: Iterable[str]) -> list[str]:
     """Return the names of the added columns; one that the input has already, such as label, becomes hamlet_label."""
     names, taken = [], set(taken)
-    for name in COLUMNS:
+    for name in Answer._fields:
         while name in taken:
             name = f"hamlet_{name}"
         names.append(name)
     return names
 
 
-class CsvFormat:
-    """Cells keep their values, not their quotation marks; the text is UTF-8."""
-
-    def __init__(self, table: CsvTable):
-        self._end = table.line_end
-        self._is_tsv = table.delimiter == "\t"
-        self._writer = csv.writer(self, delimiter=table.delimiter)
-        names = free_names(name.lower() for name in table.columns)
-        self.head = ("\ufeff" if table.has_mark else "") + self._line([*table.columns, *names])
-
-    def write(self, line: str) -> str:
-        """Give csv.writer its own line back."""
-        return line
-
-    def render(self, rows: Sequence[Row], answers: Sequence[Answer]) -> str:
-        """Return rows as they are written."""
-        return "".join(
-            self._line([*row.raw, *("" if value is None else value for value in answer)])
-            for row, answer in zip(rows, answers, strict=True)
-        )
-
-    def _line(self, cells: list[Any]) -> str:
-        if self._is_tsv:  # which has no quotation marks
-            return "\t".join(" ".join(str(cell).splitlines()).replace("\t", " ") for cell in cells) + self._end
-        line: str = self._writer.writerow(cells)  # it quotes what its own line end, \r\n, is made of
-        return line[:-2] + self._end
-
-
-class JsonFormat:
-    """An object keeps its text; five members are added before its closing brace."""
+class Output:
+    """OUT.partial, or an open pipe; what writes to it may raise OSError. Raises BadData if another run has it."""
 
     head = ""
 
-    def render(self, rows: Sequence[Row], answers: Sequence[Answer]) -> str:
-        """Return rows as they are written."""
-        parts = []
-        for (text, members), answer in zip((row.raw for row in rows), answers, strict=True):
-            names = free_names(members)
-            added = json.dumps(
-                {name: None if value == "" else value for name, value in zip(names, answer, strict=True)}
-            )
-            parts.append(f"{text[:-1].rstrip()}{', ' if members else ''}{added[1:]}\n")
-        return "".join(parts)
+    def __init__(self, table: Table, target: Path | BinaryIO):
+        self._path = target if isinstance(target, Path) else None
+        self._is_zipped = self._path is not None and self._path.suffix.lower() == ".gz"
+        self._file = partial(target).open("ab") if isinstance(target, Path) else target
+        self._names = free_names(name.lower() for name in table.columns)
+        if self._path and not take_lock(self._file):
+            self._file.close()
+            raise BadData(f"Another run is writing {target} just now.")
 
-
-class TextOutput:
-    """OUT.partial, or an open pipe; what writes to it may raise OSError."""
-
-    def __init__(self, format: CsvFormat | JsonFormat, target: Path | BinaryIO):
-        self._format = format
-        self._is_zipped = isinstance(target, Path) and target.suffix.lower() == ".gz"
-        self._is_file = isinstance(target, Path)
-        self._file = _open_locked(target) if isinstance(target, Path) else target
+    def render(self, row: Row, answer: Answer) -> str:
+        """Return a row as it is written."""
+        raise NotImplementedError
 
     def start(self, size: int) -> None:
         """Cut off what is behind so many bytes, or begin with the header."""
-        if self._is_file:
+        if self._path:
+            if os.fstat(self._file.fileno()).st_size < size:
+                raise BadData(f"{partial(self._path)} is shorter than it was. Start anew with --overwrite.")
             self._file.truncate(size)
         if not size:
-            self._write(self._format.head)
+            self._add(self.head)
 
     def write(self, rows: Sequence[Row], answers: Sequence[Answer]) -> None:
         """Add rows."""
-        self._write(self._format.render(rows, answers))
+        self._add("".join(map(self.render, rows, answers)))
 
-    def _write(self, text: str) -> None:
+    def _add(self, text: str) -> None:
         content = text.encode()
         # A gzip file may have many members, so one that was cut off behind a member can be added to.
         self._file.write(gzip.compress(content, 6, mtime=0) if self._is_zipped and content else content)
-        if not self._is_file:
-            self._file.flush()
+        self._file.flush()
 
     def sync(self) -> int:
         """See that all of it is on the disk; return how many bytes it has."""
-        if not self._is_file:
-            return 0
-        self._file.flush()
         os.fsync(self._file.fileno())
-        return self._file.tell()
+        return os.fstat(self._file.fileno()).st_size
 
     def finish(self) -> None:
-        """Add what must stand at the end."""
+        """Let OUT appear, as everything went well."""
+        if self._path:
+            self._file.flush()
+            self.sync()
+            partial(self._path).replace(self._path)
 
-    def close(self) -> None:
-        """Let go of it; a pipe is for whoever opened it to close."""
-        if self._is_file:
+    def close(self, keep: bool) -> None:
+        """Close what was opened, and keep or remove it if it is not complete."""
+        if self._path:
             with suppress(OSError):  # what could not be written is not counted on anyway
                 self._file.close()
+            if not keep:
+                partial(self._path).unlink(missing_ok=True)
 
 
-class ParquetOutput:
-    """OUT.partial as Parquet: good for nothing before it is complete, so a run that goes on begins again."""
+class _Echo:
+    """Gives csv.writer its line back, instead of writing it."""
+
+    def write(self, line: str) -> str:
+        return line
+
+
+class CsvOutput(Output):
+    """CSV and TSV: cells keep their values, not their quotation marks; the text is UTF-8."""
+
+    def __init__(self, table: CsvTable, target: Path | BinaryIO):
+        super().__init__(table, target)
+        self._end = table.line_end
+        if table.delimiter == "\t":  # TSV has no quotation marks, and no line breaks in cells
+            self._writer = csv.writer(_Echo(), delimiter="\t", quoting=csv.QUOTE_NONE, quotechar=None)
+        else:
+            self._writer = csv.writer(_Echo(), delimiter=table.delimiter)
+        self.head = ("\ufeff" if table.has_mark else "") + self._line([*table.columns, *self._names])
+
+    def render(self, row: Row, answer: Answer) -> str:
+        return self._line([*row.raw, *answer])
+
+    def _line(self, cells: Sequence[Any]) -> str:
+        line: str = self._writer.writerow(cells)  # it quotes cells with what its own line end, \r\n, is made of
+        return line[:-2] + self._end
+
+
+class JsonOutput(Output):
+    """JSON Lines: an object keeps its text; five members are added before its closing brace."""
+
+    def render(self, row: Row, answer: Answer) -> str:
+        text, members = row.raw
+        added = json.dumps(dict(zip(free_names(members), answer, strict=True)))
+        return f"{text[:-1].rstrip()}{', ' if members else ''}{added[1:]}\n"
+
+
+class ParquetOutput(Output):
+    """Parquet: good for nothing before it is complete, so a run that goes on begins again."""
 
     def __init__(self, table: Any, target: Path):
         import pyarrow as pa
 
-        self._pa, self._path = pa, partial(target)
-        self._guard = _open_locked(target)
-        types = (pa.string(), pa.float64(), pa.string(), pa.string(), pa.string())
-        names = free_names(name.lower() for name in table.columns)
-        self._added = [pa.field(name, type_) for name, type_ in zip(names, types, strict=True)]
-        self._schema = pa.schema([*table.schema, *self._added], metadata=table.schema.metadata)
-        self._waiting: list[Any] = []
+        super().__init__(table, target)
+        self._pa = pa
+        self._types = (pa.string(), pa.float64(), pa.string(), pa.string(), pa.string())
+        added = [pa.field(name, type_) for name, type_ in zip(self._names, self._types, strict=True)]
+        self._schema = pa.schema([*table.schema, *added], metadata=table.schema.metadata)
 
     def start(self, _size: int) -> None:
-        """Begin."""
         import pyarrow.parquet as pq
 
-        self._writer = pq.ParquetWriter(self._path, self._schema)
+        self._file.truncate(0)
+        self._writer = pq.ParquetWriter(self._file, self._schema)
 
     def write(self, rows: Sequence[Row], answers: Sequence[Answer]) -> None:
-        """Add rows."""
-        pairs = zip(rows, answers, strict=True)
-        for _, group in groupby(pairs, lambda pair: id(pair[0].raw[0])):
+        batches = []
+        for _, group in groupby(rows, lambda row: id(row.raw[0])):
             found = list(group)
-            batch, first = found[0][0].raw
-            arrays = [
-                self._pa.array([None if value == "" else value for value in column], field.type)
-                for field, column in zip(self._added, zip(*(answer for _, answer in found), strict=True), strict=True)
-            ]
-            columns = [*batch.slice(first, len(found)).columns, *arrays]
-            self._waiting.append(self._pa.Table.from_arrays(columns, schema=self._schema))
-        if sum(map(len, self._waiting)) >= GROUP_ROWS or sum(one.nbytes for one in self._waiting) >= GROUP_BYTES:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._waiting:
-            self._writer.write_table(self._pa.concat_tables(self._waiting))
-            self._waiting.clear()
-
-    def sync(self) -> int:
-        """See that all of it is on the disk; return how many bytes it has."""
-        os.fsync(self._guard.fileno())
-        return os.fstat(self._guard.fileno()).st_size
+            batch, first = found[0].raw
+            batches.append(batch.slice(first, len(found)))
+        kept = self._pa.Table.from_batches(batches).columns
+        added = [
+            self._pa.array(column, type_) for column, type_ in zip(zip(*answers, strict=True), self._types, strict=True)
+        ]
+        self._writer.write_table(self._pa.Table.from_arrays([*kept, *added], schema=self._schema))
 
     def finish(self) -> None:
-        """Write what is left, and the table of contents."""
-        self._flush()
         self._writer.close()
-
-    def close(self) -> None:
-        """Let go of it."""
-        self._guard.close()
-
-
-Output = TextOutput | ParquetOutput
-
-
-def _open_locked(target: Path) -> BinaryIO:
-    file = partial(target).open("ab")
-    for _ in range(LOCK_PATIENCE_S * 10):
-        try:
-            if fcntl:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return file
-        except BlockingIOError:
-            time.sleep(0.1)  # the workers of a run that was killed take a moment to notice
-    file.close()
-    raise BadData(f"Another run is writing {target} just now.")
+        super().finish()
 
 
 @contextmanager
@@ -217,34 +207,20 @@ def open_output(target: Path | BinaryIO, table: Table, keep: bool) -> Iterator[O
 
     Raises BadData when another run is writing to it, NotReady when it cannot be written: the disk is full, say.
     """
-    name, advice = (str(target), "") if isinstance(target, Path) else ("The output", "")
-    if keep:
-        advice = " What was done is kept: mend that, then go on with --resume."
     output: Output | None = None
     try:
         if isinstance(target, Path) and not table.can_append:
             output = ParquetOutput(table, target)
         else:
-            output = TextOutput(CsvFormat(table) if isinstance(table, CsvTable) else JsonFormat(), target)
+            output = CsvOutput(table, target) if isinstance(table, CsvTable) else JsonOutput(table, target)
         yield output
-        if isinstance(target, Path):
-            _appear(target)
+        output.finish()
     except BrokenPipeError:
         raise  # whoever closed the pipe knows why
     except OSError as error:
+        name = target if isinstance(target, Path) else "The output"
+        advice = " What was done is kept: mend that, then go on with --resume." if keep else ""
         raise NotReady(f"{name} cannot be written ({error.strerror or error}).{advice}") from error
     finally:
         if output:
-            output.close()
-            if isinstance(target, Path) and not keep:
-                partial(target).unlink(missing_ok=True)
-
-
-def _appear(target: Path) -> None:
-    partial(target).replace(target)
-    with suppress(OSError):  # Windows cannot open a folder
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            output.close(keep)

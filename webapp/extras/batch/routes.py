@@ -1,41 +1,22 @@
 """The batch pages: upload a file of messages, watch it being scored, download the result."""
 
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from flask import (
-    Blueprint,
-    abort,
-    current_app,
-    flash,
-    g,
-    redirect,
-    render_template,
-    request,
-    send_file,
-    url_for,
-)
+from flask import Blueprint, abort, current_app, flash, g, redirect, render_template, request, send_file, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from webapp.config import JOBS_KEPT_DAYS, MAX_UPLOAD
-from webapp.errors import BadData, HamletError, InvalidInput, JobRunning, LogUnavailable, NotReady
+from webapp.config import JOBS_KEPT_DAYS, MAX_UNPACKED, MAX_UPLOAD
+from webapp.errors import BadData, InvalidInput, JobRunning, LogUnavailable, NotReady
 from webapp.extras.access.routes import signed_in, signed_in_only
 from webapp.extras.batch import job_routes as jobs
-from webapp.extras.batch.batch_view import check_upload, histogram, input_name, preview, shown_ago
-from webapp.extras.batch.job_routes import runner
+from webapp.extras.batch.job_routes import runner, shown_ago
 from webapp.extras.batch.runner import Job
 from webapp.inference import Inference
-
-CONTENT_TYPES = {
-    ".csv": "text/csv",
-    ".tsv": "text/tab-separated-values",
-    ".jsonl": "application/jsonl",
-    ".gz": "application/gzip",
-    ".parquet": "application/vnd.apache.parquet",
-}
+from webapp.model.files import ENDINGS, open_table
 
 blueprint = Blueprint("batch", __name__, url_prefix="/batch")
 blueprint.before_request(signed_in_only)
@@ -63,7 +44,7 @@ def upload() -> ResponseReturnValue:
     try:
         if file is None or not file.filename:
             raise InvalidInput("Choose a file first.")
-        job_id = _start(file, _printable(file.filename), text_column or None)
+        job_id = _start(file, file.filename, text_column or None)
     except (InvalidInput, BadData, JobRunning) as error:
         return _refuse(error.status, error.title, str(error), text_column)
     return redirect(url_for(".run", job_id=job_id), 303)
@@ -73,31 +54,30 @@ def upload() -> ResponseReturnValue:
 def _too_large(_error: RequestEntityTooLarge) -> ResponseReturnValue:
     if not signed_in():  # a sign-in that ended meanwhile: the file got no further than the limit for everybody
         return redirect(url_for("login.form", next=url_for(".page")), 303)
-    limit = MAX_UPLOAD // 1024**2
-    return _refuse(
-        413, "Too large", f"The file is larger than {limit} MB. On the server, the command below takes any size."
-    )
-
-
-def _printable(name: str) -> str:
-    """Return the end of a file's name without control characters, which no header may hold."""
-    return "".join(letter for letter in name[-200:] if letter.isprintable()) or "messages"
+    words = f"The file is larger than {MAX_UPLOAD // 1024**2} MB. On the server, the command below takes any size."
+    return _refuse(413, "Too large", words)
 
 
 def _start(file: FileStorage, name: str, text_column: str | None) -> str:
+    """Keep the file and start to score it; return the job's id. Raises BadData, JobRunning, NotReady."""
+    name = "".join(letter for letter in name[-200:] if letter.isprintable()) or "messages"  # no header may hold others
+    is_zipped, endings = name.lower().endswith(".gz"), [e for e in Path(name.lower()).suffixes if e in ENDINGS]
+    job_id, folder = runner().create()
+    source = folder / "".join(["input", *endings[-1:], ".gz" if is_zipped else ""])
     try:
-        job_id, folder = runner().create()
-        try:
-            source = input_name(name)
-            file.save(folder / source)
-            target, column = check_upload(folder / source, name, text_column)
-            arguments = {"name": name, "source": source, "target": target, "text_column": text_column, "column": column}
-            return jobs.start("batch", arguments, job_id)
-        except (OSError, HamletError):
-            runner().discard(job_id)
-            raise
-    except OSError as error:
-        raise NotReady(f"The file cannot be stored: {error.strerror or error}.") from error
+        file.save(source)
+        with closing(open_table(source, text_column)) as table:
+            table.find_text(text_column)
+            table.check_size(MAX_UNPACKED)
+    except (OSError, BadData) as error:
+        runner().delete(job_id)
+        if isinstance(error, OSError):
+            raise NotReady(f"The file cannot be stored: {error.strerror or error}.") from error
+        raise BadData(str(error).replace(str(source), name).replace("--text-column", "the field below")) from error
+    ending = next(ending for ending, kind in ENDINGS.items() if kind == table.format)
+    target = f"result{ending}{'.gz' if is_zipped and table.can_append else ''}"
+    arguments = {"name": name, "source": source.name, "target": target, "text_column": text_column}
+    return runner().start("batch", arguments, job_id)
 
 
 def _refuse(status: int, title: str, words: str, text_column: str = "") -> ResponseReturnValue:
@@ -121,16 +101,7 @@ def _page(**more: str) -> str:
 @blueprint.get("/<job_id>")
 def run(job_id: str) -> str:
     """Show how far a run is, or what came of it."""
-    job = _job(job_id)
-    done = job.state == "done" and job.result is not None
-    return render_template(
-        "batch/batch_run.html",
-        job=job,
-        days=JOBS_KEPT_DAYS,
-        ago=shown_ago,
-        chart=histogram(job.result["histogram"]) if done and job.result else None,
-        preview=preview(_file(job, "target"), job.arguments["column"]) if done else None,
-    )
+    return render_template("batch/batch_run.html", job=_job(job_id), days=JOBS_KEPT_DAYS, ago=shown_ago)
 
 
 @blueprint.get("/<job_id>/status")
@@ -145,10 +116,10 @@ def download(job_id: str) -> ResponseReturnValue:
     job = _job(job_id)
     if job.state != "done":
         abort(404)
-    path = _file(job, "target")
+    path = runner().folder(job.id) / job.arguments["target"]
     stem = Path(job.arguments["name"]).name.split(".")[0]
     name = path.name.replace("result", f"{stem}-predictions", 1)
-    answer = send_file(path, CONTENT_TYPES.get(path.suffix), as_attachment=True, download_name=name)
+    answer = send_file(path, "application/octet-stream", as_attachment=True, download_name=name)
     answer.headers["Cache-Control"] = "no-store"  # Flask would let browsers keep it, as it does with styles
     return answer
 
@@ -176,7 +147,3 @@ def delete(job_id: str) -> ResponseReturnValue:
 
 def _job(job_id: str) -> Job:
     return jobs.job_of("batch", job_id)
-
-
-def _file(job: Job, which: str) -> Path:
-    return runner().folder(job.id) / str(job.arguments[which])

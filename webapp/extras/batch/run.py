@@ -6,175 +6,136 @@ least what the state says; what is behind that is cut off and made again. OUT ap
 the rows that are done are read and skipped; the log knows them by their numbers.
 """
 
-import hashlib
+import datetime as dt
 import json
-import os
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 from webapp.errors import BadData, ModelUnusable
-from webapp.extras.batch.output import Answer, Output, open_output, partial
-from webapp.extras.batch.scoring import Scored, Scorer, cores, score_chunks
+from webapp.extras.batch.output import Answer, open_output, partial, write_json
+from webapp.extras.batch.scoring import Chunk, Scorer, score_chunks
 from webapp.inference import Inference
 from webapp.model import artifact
-from webapp.model.files import ENDINGS, Row, Table, ending_format, open_table
-from webapp.model.labels import Labels
+from webapp.model.files import Row, Table, ending_format, open_table
 from webapp.model.scoring import SpamModel
 
 CHUNK_ROWS = 2_000  # scored, logged and written together; an interrupted run goes on from the last whole chunk
 CHUNK_SIZE = 1024 * 1024  # characters that are written, with fewer rows where they are long: it bounds the memory
-HEAD = 64 * 1024  # bytes of the input that are compared
-
-
-class Progress(NamedTuple):
-    """How far a run came."""
-
-    done_rows: int
-    done_share: float | None  # of the input's bytes, 0 to 1; None if unknown
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What a finished run found."""
-
-    rows: int
-    spam: int
-    errors: int  # rows that could not be scored
-    histogram: list[int]  # how many have a spam_probability of 0 to 0.1, of 0.1 to 0.2, ...
-    notices: list[str]  # what was taken for the header, and of the encoding
-    was_complete: bool = False  # there was nothing left to resume; its figures may not be known any more, and are 0
+PREVIEW_ROWS, PREVIEW_LENGTH = 20, 300  # rows and characters of a text that the page shows of a result
 
 
 @dataclass
 class State:
-    """What must be the same to go on, and how far the run came."""
+    """What must be the same to go on, how far the run came, and what it found."""
 
-    input: dict[str, Any]
-    options: dict[str, Any]
+    began_with: dict[str, Any]
     model_version: str
     run: str = field(default_factory=lambda: uuid.uuid4().hex)
     output_size: int = 0  # bytes
     rows: int = 0
     spam: int = 0
-    errors: int = 0
-    histogram: list[int] = field(default_factory=lambda: [0] * 10)  # of spam_probability, by tenths
-    finished: bool = False
+    errors: int = 0  # rows that could not be scored
+    preview: list[dict[str, Any]] = field(default_factory=list)  # the first rows
+    notices: list[str] = field(default_factory=list)  # what was taken for the header, and of the encoding
+    was_complete: bool = False  # nothing was left to do; what it found may not be known any more
 
-    def restart(self) -> None:
-        """Go back to the first row, but as the same run: the log knows which rows it has already."""
-        self.output_size = self.rows = self.spam = self.errors = 0
-        self.histogram = [0] * 10
+    def add(self, chunk: Chunk, answers: list[Answer], spam: str) -> None:
+        """Count a chunk; `spam` is the model's word for it."""
+        for (text, _), answer in zip(chunk.texts, answers, strict=True):
+            is_spam = answer.label == spam
+            self.rows += 1
+            self.spam += is_spam
+            self.errors += answer.error is not None
+            if len(self.preview) < PREVIEW_ROWS:
+                shown = text[:PREVIEW_LENGTH].encode(errors="replace").decode()
+                found = {"text": shown, "label": "spam" if is_spam else "ham", "error": answer.error}
+                self.preview.append(found | {"spam_probability": answer.spam_probability})
 
 
 def run_batch(
     inference: Inference,
     source: Path | BinaryIO,
     target: Path | BinaryIO,
+    progress: Callable[[int, float | None], None],
     *,
-    text_column: str | None,
-    log: bool,
-    resume: bool,
-    progress: Callable[[Progress], None],
+    text_column: str | None = None,
+    log: bool = True,
+    resume: bool = False,
     overwrite: bool = False,
-    workers: int | None = None,
-) -> Summary:
+) -> State:
     """Score each row of a file or pipe and write it, with what was found, to another.
 
-    Raises BadData where the files or options cannot be used, NotReady when the disk is full or a worker died,
-    ModelUnusable, LogUnavailable. Whatever ends a run from file to file, `resume` goes on where it stopped, with the
-    model version that it began with: no row is twice, and none is missing, in the output or in the log.
+    `progress` is called with the rows that are done and the share of the input, None for a pipe. Raises BadData where
+    the files or options cannot be used, NotReady when the disk is full or a worker died, ModelUnusable, LogUnavailable.
+    Whatever ends a run from file to file, `resume` goes on where it stopped, with the model version that it began with:
+    no row is twice, and none is missing, in the output or in the log.
     """
-    keep = isinstance(source, Path) and isinstance(target, Path)
-    if resume and not keep:
+    # Only a run from file to file notes how far it came, beside this file.
+    noted = target if isinstance(source, Path) and isinstance(target, Path) else None
+    if resume and not noted:
         raise BadData("--resume needs files: what went through a pipe is gone")
     if isinstance(source, Path) and isinstance(target, Path) and target.exists() and target.samefile(source):
         raise BadData(f"{target} is the input itself: name another output")
     with closing(open_table(source, text_column)) as table:
         text_at = table.find_text(text_column)
-        state = State(
-            input=_identity(source) if isinstance(source, Path) else {},
-            options={"text column": table.columns[text_at], "log": log, "format": table.format},
-            model_version=inference.registry.current_version(),
-        )
-        was_complete = False
+        column = table.columns[text_at]
+        began_with = {"input": _identity(source), "text column": column, "log": log}
+        state = State(began_with, inference.registry.current_version())
         if isinstance(target, Path):
-            _check_ending(target, table.format, ending_format(source) if isinstance(source, Path) else None)
-            state = _begin(target, state, resume, overwrite)
-            was_complete = state.finished and not partial(target).exists()
+            promised, found = ending_format(target), ending_format(source) if isinstance(source, Path) else None
+            if promised not in (None, table.format, found):
+                raise BadData(f"{target.name} would be {promised}; the input is {table.format}, and that is kept")
+            state = _find_state(target, state, table, resume, overwrite)
         elif not table.can_append:
             raise BadData(f"{table.format} cannot be written to a pipe: name an output file")
-        if not was_complete:
-            with open_output(target, table, keep) as output:
-                noted_beside = target if isinstance(source, Path) and isinstance(target, Path) else None
-                _work(inference, table, text_at, state, output, noted_beside, progress, workers or cores())
+        if not state.was_complete:
+            scorer = Scorer(inference, _model(inference, state.model_version), state.run if log else None)
+            with open_output(target, table, keep=noted is not None) as output:
+                if noted:
+                    write_json(state_file(noted), asdict(state))
+                output.start(state.output_size)
+                inference.log.engine.dispose()  # workers are forked, and a connection must not be shared
+                for chunk, answers in score_chunks(_chunks(table, text_at, state.rows), scorer):
+                    output.write(chunk.rows, answers)
+                    state.add(chunk, answers, scorer.model.labels.spam)
+                    if noted and table.can_append:
+                        state.output_size = output.sync()
+                        write_json(state_file(noted), asdict(state))
+                    progress(state.rows, chunk.share)
         if isinstance(target, Path):
             state_file(target).unlink(missing_ok=True)
-        notices = [table.about(text_at), *table.notices()]
-        return Summary(state.rows, state.spam, state.errors, state.histogram, notices, was_complete)
+        state.notices = [table.about(text_at), *table.notices()]
+        return state
 
 
-def _work(
-    inference: Inference,
-    table: Table,
-    text_at: int,
-    state: State,
-    output: Output,
-    target: Path | None,
-    progress: Callable[[Progress], None],
-    workers: int,
-) -> None:
-    """Do what is left to do, and after each chunk note beside the output how far it came."""
-    if state.finished:
-        return
-    if not table.can_append:
-        state.restart()
-    if target:
-        _save(target, state)
-    scorer = Scorer(inference, _model(inference, state.model_version), state.run if state.options["log"] else None)
-    output.start(state.output_size)
-    inference.log.engine.dispose()  # the workers are forked from this process, and a connection must not be shared
-    rows_left = islice(table.read([text_at]), state.rows, None)
-    chunks = _chunks(rows_left, state.rows, table, table.columns[text_at])
-    for (rows, faults, done), scored in score_chunks(chunks, scorer, workers):
-        answers = _answers(faults, scored)
-        output.write(rows, answers)
-        _count(state, answers, scorer.model.labels)
-        if target and table.can_append:
-            state.output_size = output.sync()
-            _save(target, state)
-        progress(Progress(state.rows, done))
-    output.finish()
-    state.finished, state.output_size = True, output.sync()
-    if target:
-        _save(target, state)
+def _chunks(table: Table, text_at: int, done: int) -> Iterator[Chunk]:
+    """Gather the rows behind those that are done."""
+    left = islice(table.read([text_at]), done, None)
+    while rows := list(_take(left)):
+        yield Chunk(done, rows, [_text(row, table.columns[text_at]) for row in rows], table.done())
+        done += len(rows)
 
 
-def _chunks(
-    rows: Iterator[Row], number: int, table: Table, column: str
-) -> Iterator[tuple[tuple[list[Row], list[str], float | None], int, list[str | None]]]:
-    """Gather rows; yield (rows, what is wrong with each, how much of the file was read), first number, texts."""
-    gathered: list[Row] = []
-    faults: list[str] = []
-    texts: list[str | None] = []
+def _take(rows: Iterator[Row]) -> Iterator[Row]:
     size = 0
-    for row in rows:
-        text = None if row.error else row.values[0]
-        missing = "is missing" if text is None else "" if isinstance(text, str) else "is not a string"
-        gathered.append(row)
-        faults.append(row.error or (missing and f"The {column} {missing}."))
-        texts.append(None if missing else text)
+    for row in islice(rows, CHUNK_ROWS):
+        yield row
         size += row.size
-        if len(gathered) == CHUNK_ROWS or size >= CHUNK_SIZE:
-            yield (gathered, faults, table.done()), number, texts
-            number += len(gathered)
-            gathered, faults, texts, size = [], [], [], 0
-    if gathered:
-        yield (gathered, faults, table.done()), number, texts
+        if size >= CHUNK_SIZE:
+            return
+
+
+def _text(row: Row, column: str) -> tuple[str, str]:
+    """Return a row's text, and what is wrong with it."""
+    text = None if row.error else row.values[0]
+    if isinstance(text, str):
+        return text, ""
+    return "", row.error or f"The {column} is {'missing' if text is None else 'not a string'}."
 
 
 def _model(inference: Inference, version: str) -> SpamModel:
@@ -189,23 +150,6 @@ def _model(inference: Inference, version: str) -> SpamModel:
             f"The run began with model {version}, which cannot be used any more ({error}). Put it back, or start anew "
             "with --overwrite: the whole file is then scored by the current one."
         ) from error
-
-
-def _answers(faults: Sequence[str], scored: Scored) -> list[Answer]:
-    """Return an answer for each row of a chunk, from what is wrong with it or what the model says."""
-    return [
-        Answer(error=fault or outcome) if isinstance(outcome, str) else Answer(*outcome)
-        for fault, outcome in zip(faults, scored, strict=True)
-    ]
-
-
-def _count(state: State, answers: list[Answer], labels: Labels) -> None:
-    state.rows += len(answers)
-    for answer in answers:
-        state.errors += bool(answer.error)
-        state.spam += answer.label == labels.spam
-        if answer.spam_probability is not None:
-            state.histogram[min(int(answer.spam_probability * 10), 9)] += 1
 
 
 # --- The state -----------------------------------------------------------------------------------------------
@@ -226,67 +170,36 @@ def read_state(target: Path) -> State | None:
         raise BadData(f"{state_file(target)} cannot be read ({error}). Start anew with --overwrite.") from error
 
 
-def _save(target: Path, state: State) -> None:
-    new = target.with_name(target.name + ".partial.json.new")
-    with new.open("w") as file:
-        json.dump(asdict(state), file)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(state_file(target))
-
-
-def _identity(source: Path) -> dict[str, Any]:
+def _identity(source: Path | BinaryIO) -> str:
     """Return what tells an input from another one, or from itself after a change."""
-    with source.open("rb") as file:
-        about = os.fstat(file.fileno())
-        head = hashlib.sha256(file.read(HEAD)).hexdigest()
-    return {"size": about.st_size, "modified_ns": about.st_mtime_ns, "head_sha256": head}
+    if not isinstance(source, Path):
+        return "a pipe"
+    about = source.stat()
+    return f"{about.st_size:,} bytes of {dt.datetime.fromtimestamp(about.st_mtime)}"
 
 
-def _begin(target: Path, new: State, resume: bool, overwrite: bool) -> State:
+def _find_state(target: Path, new: State, table: Table, resume: bool, overwrite: bool) -> State:
     """Return the state to start from: the new one, or with `resume` that of the interrupted run if there is one.
 
     Raises BadData rather than touch a file that somebody may still want.
     """
-    old = None if overwrite else read_state(target)
-    if resume and old:
-        _check_same(old, new)
-        if old.finished and not partial(target).exists() and target.exists():
-            return old
-        if _size(partial(target)) < old.output_size:
-            raise BadData(f"{partial(target)} is shorter than it was. Start anew with --overwrite.")
-        new = old
-    elif resume and target.exists() and not partial(target).exists():
-        return replace(new, finished=True)
-    elif not overwrite and (old or _size(partial(target))):
+    if overwrite:
+        return new
+    old, is_partial = read_state(target), partial(target).exists()
+    if resume and target.exists() and not is_partial:
+        return replace(old or new, was_complete=True)
+    if target.exists():
+        raise BadData(f"{target} is there already. Replace it with --overwrite, or name another.")
+    if is_partial and not resume:
         raise BadData(
             f"An interrupted run left {partial(target)}. Go on with --resume, or start anew with --overwrite."
-            if old
-            else f"{partial(target)} is there already, and nothing says what it is. Start anew with --overwrite."
         )
-    if target.exists() and not overwrite:
-        raise BadData(f"{target} is there already. Replace it with --overwrite, or name another.")
-    return new
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def _check_same(old: State, new: State) -> None:
-    if old.input != new.input:
-        raise BadData("The input has changed since the interrupted run. Start anew with --overwrite.")
-    for name, value in old.options.items():
-        if new.options[name] != value:
+    if not (resume and old):
+        return new
+    for name, value in old.began_with.items():
+        if new.began_with[name] != value:
             raise BadData(
-                f"The interrupted run had {name} = {value}, this one has {new.options[name]}. "
-                "Give the same options, or start anew with --overwrite."
+                f"The interrupted run had {name} = {value}, this one has {new.began_with[name]}. "
+                "Give the same, or start anew with --overwrite."
             )
-
-
-def _check_ending(target: Path, found: str, source_ending: str | None) -> None:
-    """Raise BadData where OUT's name promises another format than the input's, which is kept."""
-    promised = ending_format(target)
-    if promised not in (None, found, source_ending):
-        ending = next(ending for ending, name in ENDINGS.items() if name == found)
-        raise BadData(f"{target.name} would be {promised}, but the input is {found}, which is kept: name it {ending}")
+    return old if table.can_append else State(old.began_with, old.model_version, old.run)

@@ -6,7 +6,7 @@ from flask.typing import ResponseReturnValue
 from webapp.errors import JobRunning, NotReady
 from webapp.extras.access.routes import signed_in_only
 from webapp.extras.batch import job_routes as jobs
-from webapp.extras.batch.batch_view import shown_ago
+from webapp.extras.batch.job_routes import shown_ago
 from webapp.extras.batch.runner import Job
 from webapp.extras.lifecycle.routes import models_page, record_refusal
 
@@ -18,7 +18,7 @@ blueprint.before_request(signed_in_only)
 def start() -> ResponseReturnValue:
     """Start to train a new version, by a process of its own."""
     try:
-        job_id = jobs.start("retrain", {"anyway": request.form.get("anyway") == "yes"})
+        job_id = jobs.runner().start("retrain", {"anyway": request.form.get("anyway") == "yes"})
     except (JobRunning, NotReady) as error:
         record_refusal(error)
         return models_page(error=str(error)), error.status

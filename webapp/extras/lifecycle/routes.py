@@ -8,8 +8,7 @@ from flask.typing import ResponseReturnValue
 from webapp import config
 from webapp.errors import HamletError, InvalidInput, ModelUnusable, NotFound
 from webapp.extras.access.routes import reviewer_id, signed_in_only
-from webapp.extras.batch.batch_view import shown_ago
-from webapp.extras.batch.job_routes import engine, runner
+from webapp.extras.batch.job_routes import engine, runner, shown_ago
 from webapp.extras.lifecycle import retraining, switching
 from webapp.extras.lifecycle.trial import shadow_report
 from webapp.extras.lifecycle.view import STEPS, advice, events_of, numbers, saved_versions, state_of

@@ -10,7 +10,7 @@ from webapp.api.docs import WITH_ADDRESS, responses
 from webapp.api.schemas import Word, with_example
 from webapp.extras.access.keys import SECURITY, api_key_required
 from webapp.extras.monitor.report import report
-from webapp.extras.monitor.span import span
+from webapp.extras.monitor.service import span
 from webapp.inference import Inference
 
 blueprint = APIBlueprint(
@@ -53,7 +53,7 @@ class Monitoring(BaseModel):
     responses=responses(Monitoring, 401, *WITH_ADDRESS),
 )
 def monitoring(query: MonitoringQuery) -> Response:
-    """Return the figures of a range of time, each beside what it was in the range before and at training."""
+    """Return the figures of a range of time, accuracy beside what it was at training."""
     engine = current_app.extensions["engine"]
     inference: Inference = current_app.extensions["inference"]
     return jsonify(report(engine, inference.registry, span(engine, query.range, query.model_version)))

@@ -9,18 +9,18 @@ from typing import NamedTuple
 from webapp.model.data import copy_keys
 from webapp.model.tokenizer import count_capitals, count_digits, counter_of, tokenize
 
-FEATURES = {  # name -> what it says of a message, for the sentence about its change
-    "length": "characters",
-    "digits": "digits",
-    "capitals": "capital letters",
-    "punctuation": "punctuation marks",
-    "non_ascii": "letters and signs beyond plain English",
-    "lines": "line breaks",
-    "links": "links",
-    "phone_numbers": "phone numbers",
-    "amounts_of_money": "amounts of money",
+OF_CHARACTERS, OF_MESSAGES = "% of the characters", "% of the messages"
+FEATURES = {  # what its change is called, and in what it is measured
+    "Median length": "characters",
+    "Digits": OF_CHARACTERS,
+    "Capital letters": OF_CHARACTERS,
+    "Punctuation marks": OF_CHARACTERS,
+    "Letters and signs beyond plain English": OF_CHARACTERS,
+    "With line breaks": OF_MESSAGES,
+    "With links": OF_MESSAGES,
+    "With phone numbers": OF_MESSAGES,
+    "With amounts of money": OF_MESSAGES,
 }
-COUNTED = ("lines", "links", "phone_numbers", "amounts_of_money")  # in most messages there are none
 READ_UP_TO = 1_000  # characters: more of a long mail says little more, and takes ten times as long
 
 _count_visible, _count_spaces = counter_of(str.isalnum), counter_of(str.isspace)
@@ -29,7 +29,7 @@ _count_visible, _count_spaces = counter_of(str.isalnum), counter_of(str.isspace)
 class Features(NamedTuple):
     """What is compared of one message."""
 
-    values: tuple[float, ...]  # in the order of FEATURES; from digits to non_ascii shares of the characters
+    values: tuple[float, ...]  # in the order of FEATURES
     terms: frozenset[str]  # its words and placeholders
     copy_keys: frozenset[str]  # it is a copy of what shares one of these
 

@@ -5,8 +5,9 @@ cannot be used becomes a dead letter: the same record on another topic, with the
 """
 
 import json
-from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import NamedTuple
 
 from pydantic_core import to_json
 
@@ -33,14 +34,13 @@ class Record(NamedTuple):
 
 
 class Outgoing(NamedTuple):
-    """A record to be sent, and the one that it is the answer to."""
+    """A record to be sent."""
 
-    kind: Literal["prediction", "dead letter", "shortened dead letter"]
     topic: str
     value: bytes | None
     key: bytes | None
     headers: Headers
-    record: Record
+    instead: "Callable[[], Outgoing] | None" = None  # what to send if the broker refuses it as too large
 
 
 def idempotency_key(record: Record, cluster: str) -> str:
@@ -90,35 +90,29 @@ def read_text(value: bytes | None) -> str:
         content = text
     if isinstance(content, dict):
         content = content.get("text")
-        if not isinstance(content, str):
-            raise InvalidInput('The JSON has no "text", or it is not a string.')
     if not isinstance(content, str):
-        raise InvalidInput('The JSON is neither a string nor an object with "text".')
+        raise InvalidInput('The JSON is neither a string nor an object whose "text" is a string.')
     check_text(content)
     return content
 
 
-def prediction(record: Record, row: Row, labels: Labels, topic: str) -> Outgoing:
+def prediction(record: Record, row: Row, labels: Labels, topic: str, dead_letter_topic: str = "") -> Outgoing:
     """Return what the API would answer, under the record's key and with its headers."""
-    return Outgoing("prediction", topic, to_json(to_response(row, labels)), record.key, record.headers, record)
+    reason = "The broker refuses the prediction, with this key, as too large."
+    instead = partial(dead_letter, record, dead_letter_topic, reason)
+    return Outgoing(topic, to_json(to_response(row, labels)), record.key, record.headers, instead)
 
 
 def dead_letter(record: Record, topic: str, reason: str) -> Outgoing:
     """Return the record as it was, with headers that say what is wrong with it and where it was."""
     facts = {"reason": reason, "topic": record.topic, "partition": record.partition, "offset": record.offset}
-    why = [(f"hamlet-{name}", str(fact).encode()) for name, fact in facts.items()]
-    return Outgoing("dead letter", topic, record.value, record.key, [*record.headers, *why], record)
+    why: Headers = [(f"hamlet-{name}", str(fact).encode()) for name, fact in facts.items()]
+    instead = partial(_shortened, record, topic, why)
+    return Outgoing(topic, record.value, record.key, [*record.headers, *why], instead)
 
 
-def smaller(refused: Outgoing, dead_letter_topic: str) -> Outgoing | None:
-    """Return what to send in place of what the broker refused as too large, None if there is nothing smaller."""
-    record = refused.record
-    if refused.kind == "prediction":
-        return dead_letter(record, dead_letter_topic, "The broker refuses the prediction, with this key, as too large.")
-    if refused.kind == "shortened dead letter":
-        return None
+def _shortened(record: Record, topic: str, why: Headers) -> Outgoing:
     sizes = f"{len(record.value or b'')} bytes of value, {len(record.key or b'')} of key, and the headers"
-    why = [header for header in refused.headers if header[0].startswith("hamlet-")]
-    headers: Headers = [*why, ("hamlet-truncated", f"too large for this topic: it had {sizes}".encode())]
+    truncated = ("hamlet-truncated", f"too large for this topic: it had {sizes}".encode())
     value, key = (part and part[:SHORTENED] for part in (record.value, record.key))
-    return Outgoing("shortened dead letter", dead_letter_topic, value, key, headers, record)
+    return Outgoing(topic, value, key, [*why, truncated])

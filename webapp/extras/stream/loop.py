@@ -6,26 +6,41 @@ log knows each record by its key: exactly once there.
 """
 
 import threading
-import time
-from collections import Counter
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 
 from webapp.errors import BadData, NotReady
-from webapp.extras.stream.client import CONSUMER, SAFE_CONSUMER, Options, deliver, make_client, make_producer
-from webapp.extras.stream.handler import Headers, Record, prediction, read, smaller
+from webapp.extras.stream.handler import Outgoing, Record, prediction, read
 from webapp.extras.stream.status import Status
 from webapp.inference import Inference
 
 BATCH = 500  # records: more would gain nothing, and take longer to do again
 POLL_S = 0.5  # how long an idle consumer sleeps at most before it looks whether it shall stop
-SEND_S = 30  # how long an acknowledgement may take
-DRAIN_S = 10  # the same once it shall stop
 METADATA_S = 10
+SEND_S = 30  # how long acknowledgements may take
 LONGEST_PAUSE_S = 10
-NO_TOPIC = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
+
+Properties = dict[str, Any]
+
+COMMON: Properties = {
+    "log_level": 2,  # librdkafka would write of each attempt to connect; we say once what is wrong
+    "error_cb": lambda _error: None,
+    "socket.timeout.ms": 10_000,
+    "socket.connection.setup.timeout.ms": 10_000,
+}
+PRODUCER: Properties = {
+    "partitioner": "murmur2_random",  # a key goes to the partition that other languages' clients choose, too
+    "message.max.bytes": 100_000_000,  # the broker decides what is too large
+    "linger.ms": 5,
+}
+CONSUMER: Properties = {"topic.metadata.refresh.interval.ms": 10_000}  # how soon a new topic is noticed
+# Upon these rests that no record is lost, so they are set last.
+SAFE_PRODUCER: Properties = {"acks": "all"}
+SAFE_CONSUMER: Properties = {"enable.auto.commit": False, "auto.offset.reset": "earliest"}
 # The records belong to another consumer by now, or soon, which does them again: nothing is wrong.
 REBALANCED = (
     *(KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID, KafkaError.REBALANCE_IN_PROGRESS),
@@ -36,152 +51,157 @@ REBALANCED = (
 class Stream:
     """One consumer of a group. `run` works until `stop` is called, from a signal's handler say."""
 
-    def __init__(self, inference: Inference, options: Options, status: Status, say: Callable[[str], None]):
-        self._inference = inference
-        self._options = options
-        self._status = status
-        self._say = say
+    def __init__(
+        self,
+        inference: Inference,
+        status: Status,
+        say: Callable[[str], None],
+        settings: Properties,
+        topics: tuple[str, str, str],
+    ):
+        self._inference, self._status, self._say, self._settings = inference, status, say, settings
+        self._topic_in, self._topic_out, self._dead_letter = topics
         self._stopping = threading.Event()
-        self._trouble = ""  # what was said last
-        self._broker_error: KafkaError | None = None
-        self._cluster = ""
-        self._consumer: Consumer = self._make_consumer()  # raises BadData for settings that cannot be used
-        self._producer: Producer = self._make_producer()
+        self._said: set[str] = set()  # what was said since it worked last
 
     def stop(self) -> None:
         """Finish the batch at hand, commit it, and leave the group."""
         self._stopping.set()
 
-    def run(self) -> bool:
-        """Work until stopped; return whether all that was read is done and committed."""
-        pause, drained = 0.1, True
+    def run(self) -> None:
+        """Work until stopped; raises BadData for settings that cannot be used."""
+        pause = 0.1
         while not self._stopping.is_set():
             try:
-                self._connect()
-                while not self._stopping.is_set():
-                    if records := self._take():
-                        self._process(records)
-                        pause = 0.1
-                    self._status.set_lag(self._lag())
-                    self._status.report()
+                with self._connected() as (consumer, producer, cluster):
+                    while not self._stopping.is_set():
+                        if records := _take(consumer):
+                            self._process(records, consumer, producer, cluster)
+                            pause = 0.1
+                        self._status.report(_lag(consumer))
             except (NotReady, KafkaException) as error:
-                self._say_once(error)
-                drained = not self._stopping.is_set()
-                self._close()
+                self._say_once(error.args[0].str() if isinstance(error, KafkaException) else str(error))
                 self._stopping.wait(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_S)
         self._status.forget()
-        if drained and not self._trouble:
-            self._close()
-        return drained
 
-    def _connect(self) -> None:
-        """Join the group; raises KafkaException, NotReady where the cluster or topic is away."""
-        self._broker_error = None
-        self._consumer, self._producer = self._make_consumer(), self._make_producer()
-        found = self._consumer.list_topics(self._options.topic_in, timeout=METADATA_S)
-        if self._trouble.startswith("No broker"):
-            self._over("The broker answers again.")
-        if error := found.topics[self._options.topic_in].error:
-            raise KafkaException(error)
-        self._cluster = found.cluster_id or ""
-        self._consumer.poll(0)  # what was wrong until just now is not to be heard of later
-        self._broker_error = None
-        self._consumer.subscribe([self._options.topic_in])
+    @contextmanager
+    def _connected(self) -> Iterator[tuple[Consumer, Producer, str]]:
+        """Join the group; yields consumer, producer and the cluster's id. Raises KafkaException, NotReady, BadData."""
+        own = {"client.id": self._status.name, "error_cb": _raise}
+        consumer: Consumer = _make(Consumer, {**COMMON, **CONSUMER, **self._settings, **SAFE_CONSUMER, **own})
+        producer = make_producer(self._settings)
+        try:
+            found = consumer.list_topics(self._topic_in, timeout=METADATA_S)
+            if error := found.topics[self._topic_in].error:
+                raise NotReady(f"The topic {self._topic_in} cannot be read: {error.str()}.")
+            consumer.subscribe([self._topic_in])
+            yield consumer, producer, found.cluster_id or ""
+        finally:
+            producer.purge()
+            consumer.close()
 
-    def _take(self) -> list[Record]:
-        """Return the records that are there, up to a batch; wait a moment if there are none."""
-        first = self._consumer.poll(POLL_S)
-        if self._broker_error:
-            raise KafkaException(self._broker_error)
-        messages = [] if first is None else [first, *self._consumer.consume(BATCH - 1, 0)]
-        for message in messages:
-            if error := message.error():
-                raise KafkaException(error)
-        return [_record(message) for message in messages]
-
-    def _process(self, records: list[Record]) -> None:
+    def _process(self, records: list[Record], consumer: Consumer, producer: Producer, cluster: str) -> None:
         """Score and log the records, send what becomes of them, and commit how far it came."""
-        started, options = time.monotonic(), self._options
-        texts, usable, outgoing = read(records, self._cluster, options.dead_letter)
+        texts, usable, outgoing = read(records, cluster, self._dead_letter)
         rows = self._inference.predict(list(texts.values()), "stream", list(texts)) if texts else []
         words = self._inference.registry.labels
         outgoing += [
-            prediction(record, row, words(row["model_version"]), options.topic_out)
+            prediction(record, row, words(row["model_version"]), self._topic_out, self._dead_letter)
             for record, row in zip(usable.values(), rows, strict=True)
         ]
-        sent = deliver(self._producer, outgoing, lambda one: smaller(one, options.dead_letter), self._gives_up)
-        offsets = {(record.topic, record.partition): record.offset + 1 for record in records}  # the last one counts
+        deliver(producer, outgoing)
         try:
-            self._consumer.commit(
-                offsets=[TopicPartition(*place, offset) for place, offset in offsets.items()], asynchronous=False
-            )
+            consumer.commit(asynchronous=False)  # all that was ever taken is done
         except KafkaException as error:
             if error.args[0].code() not in REBALANCED:
                 raise
-        self._over("It works again.")
-        outcomes = Counter("predicted" if one.kind == "prediction" else "dead letter" for one in sent)
-        self._status.count_batch(outcomes, time.monotonic() - started)
+        self._status.records += len(records)
+        self._status.dead_letters += len(records) - len(rows)
+        if self._said:
+            self._say("It works again.")
+            self._said.clear()
 
-    def _gives_up(self, seconds: float) -> bool:
-        return seconds > (DRAIN_S if self._stopping.is_set() else SEND_S)
-
-    def _lag(self) -> dict[int, int]:
-        """Return how many records are left on each partition that this consumer has, as far as it knows."""
-        lag = {}
-        for place in self._consumer.position(self._consumer.assignment()):
-            low, high = self._consumer.get_watermark_offsets(place, cached=True)
-            lag[place.partition] = max(0, high - max(place.offset, low)) if place.offset >= 0 else 0
-        return lag
-
-    def _make_consumer(self) -> Consumer:
-        group = {"group.id": self._options.group, "client.id": self._status.name}
-        consumer: Consumer = make_client(
-            Consumer,
-            self._options.brokers,
-            CONSUMER,
-            self._options.properties,
-            {**SAFE_CONSUMER, **group},
-            error_cb=self._on_error,
-        )
-        return consumer
-
-    def _make_producer(self) -> Producer:
-        return make_producer(self._options.brokers, self._options.properties)
-
-    def _close(self) -> None:
-        self._producer.purge()
-        self._consumer.close()
-
-    def _on_error(self, error: KafkaError) -> None:
-        """Remember that no broker can be reached."""
-        if error.fatal():
-            raise BadData(f"The Kafka client cannot go on: {error.str()}")
-        if error.code() == KafkaError._ALL_BROKERS_DOWN:
-            self._broker_error = error
-
-    def _say_once(self, error: NotReady | KafkaException) -> None:
-        """Say what is wrong, unless it is what was said last."""
-        kafka_error = error.args[0] if isinstance(error, KafkaException) else None
-        if kafka_error is None:
-            kind, words = "waiting", f"{error} Waiting; no record is skipped."
-        elif kafka_error.code() in NO_TOPIC:
-            kind, words = "topic", f"There is no topic {self._options.topic_in} yet: create it. Waiting for it."
-        else:
-            kind = "broker"
-            words = f"No broker of {self._options.brokers} can be reached ({kafka_error.str()}); waiting."
-        if words.partition("(")[0] != self._trouble.partition("(")[0]:
-            self._say(words)
-            self._status.count_trouble(kind)
-        self._trouble = words
-
-    def _over(self, words: str) -> None:
-        if self._trouble:
-            self._say(words)
-            self._trouble = ""
+    def _say_once(self, what: str) -> None:
+        """Say what is wrong, unless it was said already."""
+        if what not in self._said:
+            self._say(f"{what} Waiting, then connecting again; no record is skipped.")
+            self._said.add(what)
+            self._status.troubles += 1
 
 
-def _record(message: Message) -> Record:
-    topic, partition, offset = cast(tuple[str, int, int], (message.topic(), message.partition(), message.offset()))
-    headers = cast(Headers, message.headers() or [])
-    return Record(topic, partition, offset, message.timestamp()[1], message.key(), message.value(), headers)
+def _take(consumer: Consumer) -> list[Record]:
+    """Return the records that are there, up to a batch; wait a moment if there are none. Raises KafkaException."""
+    first = consumer.poll(POLL_S)
+    messages: list[Any] = [] if first is None else [first, *consumer.consume(BATCH - 1, 0)]
+    for message in messages:
+        if error := message.error():
+            raise KafkaException(error)
+    return [
+        Record(m.topic(), m.partition(), m.offset(), m.timestamp()[1], m.key(), m.value(), m.headers() or [])
+        for m in messages
+    ]
+
+
+def _lag(consumer: Consumer) -> int:
+    """Return how many records are left on the partitions that this consumer has, as far as it knows."""
+    lag = 0
+    for place in consumer.position(consumer.assignment()):
+        low, high = consumer.get_watermark_offsets(place, cached=True)
+        lag += max(0, high - max(place.offset, low)) if place.offset >= 0 else 0
+    return lag
+
+
+def _raise(error: KafkaError) -> None:
+    """End the connection if no broker can be reached; without this the client would wait in silence."""
+    if error.fatal():
+        raise BadData(f"The Kafka client cannot go on: {error.str()}")
+    if error.code() == KafkaError._ALL_BROKERS_DOWN:
+        raise KafkaException(error)
+
+
+def make_producer(settings: Properties) -> Producer:
+    """Return a producer that is told when all copies of a record are there; raises BadData."""
+    producer: Producer = _make(Producer, {**COMMON, **PRODUCER, **settings, **SAFE_PRODUCER})
+    return producer
+
+
+def _make(kind: type[Any], settings: Properties) -> Any:
+    try:
+        return kind(settings)
+    except KafkaException as error:
+        raise BadData(f"--brokers or --config cannot be used: {error.args[0].str()}") from error
+
+
+def deliver(producer: Producer, records: Iterable[Outgoing]) -> None:
+    """Send records until the broker has them all, in place of what is too large its `instead`; raises NotReady."""
+    for record in _send(producer, list(records)):
+        # Maybe too large only in the company of others: a broker measures whole sets of records.
+        smaller: Outgoing | None = record
+        while smaller and _send(producer, [smaller]):
+            smaller = smaller.instead() if smaller.instead else None
+
+
+def _send(producer: Producer, records: Sequence[Outgoing]) -> list[Outgoing]:
+    """Send records; return those that the broker refuses as too large."""
+    refused: list[Outgoing] = []
+    errors: list[KafkaError] = []
+
+    def note(record: Outgoing, error: KafkaError | None, _message: Message | None = None) -> None:
+        if error and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            refused.append(record)
+        elif error:
+            errors.append(error)
+
+    for record in records:
+        try:
+            headers: Any = record.headers
+            told = partial(note, record)
+            producer.produce(record.topic, record.value, record.key, headers=headers, on_delivery=told)
+        except KafkaException as error:
+            note(record, error.args[0])
+    if producer.flush(SEND_S):
+        raise NotReady("The broker does not acknowledge what is sent.")
+    if errors:
+        raise NotReady(f"The broker takes no records ({errors[0].str()}).")
+    return refused

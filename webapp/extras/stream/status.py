@@ -1,99 +1,58 @@
-"""What a consumer tells of itself: counts for Prometheus, and a row for the monitor page."""
+"""The row by which the monitor page shows a consumer: it reports every few seconds."""
 
 import datetime as dt
 import os
 import socket
 import time
-from collections import Counter as Tally
 from contextlib import suppress
+from typing import Any
 
 import sqlalchemy as sa
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
-from webapp.config import HOST
-from webapp.errors import BadData, LogUnavailable
-from webapp.extras.stream.consumers import ConsumerRow, forget_consumer, report_consumer
+from webapp.errors import LogUnavailable
+from webapp.log.database import write_transaction
+from webapp.log.tables import stream_consumers
 
 REPORT_EVERY_S = 5
-BATCH_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+FORGOTTEN_AFTER = dt.timedelta(days=1)
 
 
 class Status:
-    """Counts, and reports to the log every few seconds."""
+    """Counts since the start of this consumer; where the log cannot be written, the page does without."""
 
     def __init__(self, engine: sa.Engine, topic: str, group: str):
         self.name = f"{socket.gethostname()}-{os.getpid()}"
+        self.records = self.dead_letters = self.troubles = 0
         self._engine, self._topic, self._group = engine, topic, group
-        self._registry = CollectorRegistry()
-        self._registry.register(REGISTRY)  # what every process of Hamlet counts
-        self._lag: dict[int, int] = {}
-        self._total: Tally[str] = Tally()
         self._reported_at, self._reported = time.monotonic(), 0
-        self._records = Counter(
-            "hamlet_stream_records_total", "Records done, by what became of them.", ["outcome"], registry=self._registry
-        )
-        self._troubles = Counter(
-            "hamlet_stream_troubles_total", "Times it had to wait.", ["reason"], registry=self._registry
-        )
-        self._seconds = Histogram(
-            "hamlet_stream_batch_seconds",
-            "Time from reading to acknowledged, per batch.",
-            buckets=BATCH_SECONDS,
-            registry=self._registry,
-        )
-        self._lags = Gauge(
-            "hamlet_stream_lag", "Records not committed yet.", ["topic", "partition"], registry=self._registry
-        )
 
-    def serve(self, port: int) -> None:
-        """Show /metrics on a port of its own; raises BadData if that is taken."""
-        try:
-            start_http_server(port, HOST, self._registry)
-        except OSError as error:
-            raise BadData(f"--metrics-port {port}: {HOST}:{port} cannot be used ({error.strerror})") from error
-
-    def count_batch(self, outcomes: Tally[str], seconds: float) -> None:
-        """Count the records of a batch that is acknowledged."""
-        for outcome, count in outcomes.items():
-            self._records.labels(outcome).inc(count)
-        self._total.update(outcomes)
-        self._seconds.observe(seconds)
-
-    def count_trouble(self, kind: str) -> None:
-        """Count that something has to be waited for."""
-        self._troubles.labels(kind).inc()
-        self._total["troubles"] += 1
-
-    def set_lag(self, lag: dict[int, int]) -> None:
-        """Note how many records are left on each partition that this consumer has now."""
-        self._lag = lag
-        self._lags.clear()
-        for number, records in lag.items():
-            self._lags.labels(self._topic, number).set(records)
-
-    def report(self) -> None:
-        """Write to the log how things stand, if it is time to; where it cannot be, the monitor page does without."""
+    def report(self, lag: int) -> None:
+        """Write how things stand, if it is time to; `lag` is how many records are left."""
         seconds = time.monotonic() - self._reported_at
-        if seconds < REPORT_EVERY_S:
-            return
-        done = self._total["predicted"] + self._total["dead letter"]
-        rate = (done - self._reported) / seconds
-        self._reported_at, self._reported = time.monotonic(), done
-        row = ConsumerRow(
-            name=self.name,
-            topic=self._topic,
-            consumer_group=self._group,
-            seen_at=dt.datetime.now(dt.UTC),
-            lag=sum(self._lag.values()) if self._lag else None,
-            records=done,
-            dead_letters=self._total["dead letter"],
-            troubles=self._total["troubles"],
-            records_per_second=round(rate, 1),
-        )
-        with suppress(LogUnavailable):
-            report_consumer(self._engine, row)
+        if seconds > REPORT_EVERY_S:
+            rate = round((self.records - self._reported) / seconds, 1)
+            self._reported_at, self._reported = time.monotonic(), self.records
+            self._replace(
+                name=self.name,
+                topic=self._topic,
+                consumer_group=self._group,
+                seen_at=dt.datetime.now(dt.UTC),
+                lag=lag,
+                records=self.records,
+                dead_letters=self.dead_letters,
+                troubles=self.troubles,
+                records_per_second=rate,
+            )
 
     def forget(self) -> None:
-        """Take this consumer off the monitor page."""
-        with suppress(LogUnavailable):
-            forget_consumer(self._engine, self.name)
+        """Take this consumer off the page."""
+        self._replace()
+
+    def _replace(self, **row: Any) -> None:
+        """Replace the row of this consumer, and delete those of consumers that fell silent long ago."""
+        shown, silent_since = stream_consumers.c, dt.datetime.now(dt.UTC) - FORGOTTEN_AFTER
+        gone = (shown.name == self.name) | (shown.seen_at < silent_since)
+        with suppress(LogUnavailable), write_transaction(self._engine) as connection:
+            connection.execute(sa.delete(stream_consumers).where(gone))
+            if row:
+                connection.execute(sa.insert(stream_consumers).values(**row))
