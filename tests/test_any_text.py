@@ -184,21 +184,6 @@ def test_each_row_of_a_file_is_scored_or_says_why_not(app, flask, tmp_path, endi
     assert target.read_bytes().count(b"prediction_id") == (len(texts) if ending == "jsonl" else 1)
 
 
-@given(st.lists(st.lists(any_text.filter(is_good), min_size=1, max_size=4), min_size=1, max_size=9))
-@settings(many_texts, max_examples=max(5, TEXTS // 5))
-def test_a_row_with_too_many_or_too_few_cells_stays_one_row(app, flask, tmp_path, rows):
-    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
-    with source.open("w", newline="") as file:
-        csv.writer(file).writerows([["n", "text", "note"], *([at, *cells] for at, cells in enumerate(rows))])
-    flask("batch", source, target, "--overwrite", "--no-log")
-    with target.open(newline="") as file:
-        found = list(csv.DictReader(file))
-    assert [int(row["n"]) for row in found] == list(range(len(rows)))
-    assert [bool(row["error"]) for row in found] == [len(cells) != 2 for cells in rows]
-    assert [row["text"] for row in found] == [cells[0] for cells in rows]
-    assert all(None not in row for row in found)
-
-
 @given(st.binary(max_size=400), st.sampled_from(["csv", "tsv", "jsonl", "csv.gz", "parquet", "txt"]))
 @many_texts
 def test_a_file_of_rubbish_is_refused_or_scored_but_no_fault(app, flask, tmp_path, content, ending):

@@ -58,12 +58,10 @@ def test_a_command_is_shown_as_it_can_be_pasted(project, monkeypatch):
     assert config.shown_flask(str(outside), str(project)) == f"{outside} -m flask"
 
 
-@pytest.mark.parametrize("folder", [ROOT, "elsewhere"])
-def test_a_command_that_was_pasted_works(tmp_path, folder):
-    folder = tmp_path if folder == "elsewhere" else folder
-    command = f"{config.shown_flask(sys.executable, folder)} models list"
+def test_a_command_that_was_pasted_works_elsewhere(tmp_path):
+    command = f"{config.shown_flask(sys.executable, tmp_path)} models list"
     environment = {**os.environ, "HAMLET_INSTANCE_FOLDER": str(tmp_path / "instance")}
-    done = subprocess.run(command, shell=True, cwd=folder, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (ROOT / "saved_models" / "current").read_text().strip() in done.stdout
 

@@ -183,11 +183,14 @@ def _compare_with_current(registry: ModelRegistry, version: str, texts: list[str
         return  # they answer different questions
     pairs = list(zip(current.spam_probabilities(texts), new.spam_probabilities(texts), strict=True))
     differ = sum(current.label(old) != new.label(fresh) for old, fresh in pairs)
-    if all(old == fresh for old, fresh in pairs):
+    largest = max(abs(old - fresh) for old, fresh in pairs)
+    if not largest:
         click.echo(f"It is the same as {current.version}, which is served now: every held-out probability is equal.")
     else:
-        named = f"{current.version}, which is served now"
-        click.echo(f"Compared with {named}, {differ} of {len(texts):,} held-out verdicts differ.")
+        click.echo(
+            f"Compared with {current.version}, which is served now, {differ} of {len(texts):,} held-out verdicts "
+            f"differ; the largest difference in probability is {largest:.2g}."
+        )
     if differ > OPPOSITE * len(texts):
         _warn_opposite()
 
