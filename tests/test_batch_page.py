@@ -338,4 +338,4 @@ def test_a_small_file_that_unpacks_to_a_huge_one_is_refused(app, signed_in):
 def test_a_compressed_file_that_breaks_off_is_refused(signed_in):
     answer = upload(signed_in, gzip.compress(csv_file(["hello"] * 1000), mtime=0)[:-9], "a.csv.gz")
     assert answer.status_code == 422
-    assert "is it complete?" in answer.text
+    assert "is not complete" in answer.text
