@@ -206,13 +206,12 @@ def changed_terms(reference: Window, current: Window) -> list[dict[str, Any]]:
     if min(len(then), len(now)) < FEWEST:
         return []
     counts_then, counts_now = (Counter(term for held in side for term in held) for side in (then, now))
-    terms = [
+    terms = sorted(
         term
-        for term in {**counts_then, **counts_now}
-        if term not in ENGLISH_STOP_WORDS
-        and (term.isalpha() and len(term) >= SHORTEST or term.startswith("["))
+        for term in {*counts_then, *counts_now} - ENGLISH_STOP_WORDS
+        if (term.isalpha() and len(term) >= SHORTEST or term.startswith("["))
         and (counts_then[term] >= RAREST * len(then) or counts_now[term] >= RAREST * len(now))
-    ]
+    )
     if not terms:
         return []
     held_then, held_now = (np.array([counts[term] for term in terms]) for counts in (counts_then, counts_now))
