@@ -89,11 +89,11 @@ def _kept() -> dict[str, Any]:
 def _queue_page(queue: str, draw_error: str | None = None) -> str:
     engine = _engine()
     rows = queues.upcoming(engine, queue)
-    sample = samples.newest_sample(engine) if queue == "random" else None
     known = {}
-    if sample:
+    if queue == "random" and (found := samples.open_sample(engine)):
+        sample, *progress = found
         right = share_right(samples.counted_members(engine, sample.since, sample.until))
-        known = {"sample": sample, "progress": samples.progress(engine, sample.id), "right": right}
+        known = {"sample": sample, "progress": progress, "right": right}
     return _render(queue, rows, request.args.get("id") or (rows[0]["id"] if rows else None), draw_error, **known)
 
 
