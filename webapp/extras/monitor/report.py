@@ -199,7 +199,7 @@ def cards(report: Report) -> list[Card]:
         Card(
             "errors",
             "Failed: Hamlet's own fault (status 500 and above). Refused: a request that could not be used.",
-            f"{errors['failed']:,}",
-            f"failed, {errors['refused']:,} refused, of {errors['requests']:,} requests",
+            f"{errors['failed']:,} failed",
+            f"{errors['refused']:,} refused, of {errors['requests']:,} requests",
         ),
     ]
