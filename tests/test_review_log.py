@@ -159,8 +159,3 @@ def test_pages_follow_one_another_without_gap_or_overlap(engine, ids, monkeypatc
         assert sum(all_pages(engine, limit=3, reviewed=True), []) == ids[::2][::-1]
         assert sum(all_pages(engine, limit=7, reviewed=False), []) == ids[1::2][::-1]
     assert {row["true_label"] for row in list_predictions(engine, Filters(reviewed=True))[0]} == {"ham"}
-
-
-def test_text_is_searched_as_it_is_written_in_capitals_or_not(engine, ids):
-    for text, found in (("TRAIN", 4), ("shall we take", 20), ("100%", 0), ("t_ain", 0), ("%", 0), ("'", 0)):
-        assert len(list_predictions(engine, Filters(text=text))[0]) == found

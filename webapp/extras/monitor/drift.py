@@ -10,6 +10,7 @@ Pure functions; nothing here knows the database.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,8 @@ from scipy import stats
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 from sklearn.linear_model import LogisticRegression
 
-from webapp.extras.monitor.features import FEATURES, OF_MESSAGES
+from webapp.model.data import copy_keys
+from webapp.model.tokenizer import count_capitals, count_digits, counter_of, tokenize
 
 ALPHA = 0.05  # how often all tests together may alarm where nothing has changed
 DRIFTED, NOT_SEEN, TOO_FEW = "drifted", "no drift seen", "too few messages to say"
@@ -29,11 +31,54 @@ WORTH_TELLING = 0.2  # of the larger of two medians or shares
 BINS = 8  # of the small picture of a change
 RAREST = 0.02  # terms in fewer messages than this share, in both, are left out: they say little of the traffic
 
-Test = Callable[[np.ndarray, np.ndarray], tuple[float, float]]
+OF_CHARACTERS, OF_MESSAGES = "% of the characters", "% of the messages"
+# They are of the text alone, whatever the model makes of it, so they do not change when the model does.
+FEATURES = {  # what its change is called, and in what it is measured
+    "Median length": "characters",
+    "Digits": OF_CHARACTERS,
+    "Capital letters": OF_CHARACTERS,
+    "Punctuation marks": OF_CHARACTERS,
+    "Letters and signs beyond plain English": OF_CHARACTERS,
+    "With line breaks": OF_MESSAGES,
+    "With links": OF_MESSAGES,
+    "With phone numbers": OF_MESSAGES,
+    "With amounts of money": OF_MESSAGES,
+}
+READ_UP_TO = 1_000  # characters: more of a long mail says little more, and takes ten times as long
+
+_count_visible, _count_spaces = counter_of(str.isalnum), counter_of(str.isspace)
+
+
+class Features(NamedTuple):
+    """What is compared of one message."""
+
+    values: tuple[float, ...]  # in the order of FEATURES
+    terms: frozenset[str]  # its words and placeholders
+    copy_keys: frozenset[str]  # it is a copy of what shares one of these
+
+
+@lru_cache(maxsize=4_000)  # the same messages are looked at again and again; enough for both sides of a comparison
+def extract(text: str) -> Features:
+    """Return the features of a message."""
+    start = text[:READ_UP_TO]
+    tokens, length = tokenize(start), max(len(start), 1)
+    non_ascii = 0 if start.isascii() else sum(character > "\x7f" for character in start)
+    values = (
+        len(text),
+        count_digits(start) / length,
+        count_capitals(start) / length,
+        (len(start) - _count_visible(start) - _count_spaces(start)) / length,
+        non_ascii / length,
+        start.count("\n"),
+        tokens.count("[link]"),
+        tokens.count("[phone number]"),
+        tokens.count("[amount of money]"),
+    )
+    return Features(values, frozenset(tokens), frozenset(copy_keys(start)))
 
 
 class Window(NamedTuple):
-    """Messages that are compared with others; features and terms are those of features.py."""
+    """Messages that are compared with others; features and terms are those that `extract` gives."""
 
     features: np.ndarray  # shape (messages, FEATURES); NaN where the text was not stored
     spam_probability: np.ndarray  # shape (messages,)
@@ -94,6 +139,9 @@ def _ranks(values: np.ndarray, scale: np.ndarray) -> np.ndarray:
         place = (below + up_to) / len(known) - 1
         columns += [place, place**2]
     return np.column_stack(columns)
+
+
+Test = Callable[[np.ndarray, np.ndarray], tuple[float, float]]
 
 
 def _known(values: np.ndarray) -> np.ndarray:
