@@ -114,8 +114,7 @@ def _render(queue: str, rows: list[Row], opened: str | None, problem: str | None
         rows = [get_prediction(engine, opened), *rows]
     at = next((at for at, row in enumerate(rows) if row["id"] == opened), None)
     row = None if at is None else rows[at]
-    reviews = reviews_of(engine, [row["id"] for row in rows])
-    given = reviews[opened] if opened else []
+    given = reviews_of(engine, opened)
     own = next((review["true_label"] for review in reversed(given) if review["reviewer"] == reviewer_id()), None)
     return render_template(
         "review/review.html",
@@ -136,14 +135,11 @@ def _render(queue: str, rows: list[Row], opened: str | None, problem: str | None
         own=own,
         me=reviewer_id(),
         is_blind=queue in BLIND and own is None,
-        reviewed={id_ for id_, some in reviews.items() if some},
         kept={"queue": queue} | _kept(),
         done=request.args.get("done"),
         is_empty=row is None and not list_predictions(engine, Filters(limit=1))[0],
         ago=lambda moment: how_long_ago(now - moment),
-        keys=[("spam", "S"), ("ham", "H"), ("unsure", "U")]
-        if labels() == SPAM_OR_HAM
-        else [("spam", "1"), ("ham", "2"), ("unsure", "U")],
+        keys=zip(TRUE_LABELS, "SHU" if labels() == SPAM_OR_HAM else "12U", strict=True),
         stores_texts=current_app.config["STORE_TEXT"],
         **more,
     )
