@@ -149,14 +149,13 @@ def _known(values: np.ndarray) -> np.ndarray:
     return known
 
 
-# What is asked, of which values, by which test, from how many messages on, what its effect is, and what matters of it.
-_QUESTIONS: dict[str, tuple[str, Callable[[Window], np.ndarray], Test, int, str, float]] = {
+# What is asked, of which values, by which test, from how many messages on, and from which effect on it matters.
+_QUESTIONS: dict[str, tuple[str, Callable[[Window], np.ndarray], Test, int, float]] = {
     "spam_probability": (
         "Does the model give other probabilities than it did?",
         lambda window: window.spam_probability,
         kolmogorov_smirnov,
         FEWEST,
-        "D (Kolmogorov-Smirnov): how far the shares of messages below a value are apart at most, 0 to 1",
         D_MATTERS_FROM,
     ),
     "length": (
@@ -164,15 +163,13 @@ _QUESTIONS: dict[str, tuple[str, Callable[[Window], np.ndarray], Test, int, str,
         lambda window: window.features[:, 0],
         kolmogorov_smirnov,
         FEWEST,
-        "D (Kolmogorov-Smirnov)",
         D_MATTERS_FROM,
     ),
     "called_spam": (
-        "Does the model call another share of the messages so?",
+        "Does another share of the messages reach the model's threshold?",
         lambda window: window.called_spam,
         fisher_exact,
         FEWEST,
-        "Cohen's h of the two shares (Fisher's exact test): .2 is small, .8 large",
         0.2,
     ),
     "form": (
@@ -180,7 +177,6 @@ _QUESTIONS: dict[str, tuple[str, Callable[[Window], np.ndarray], Test, int, str,
         lambda window: np.column_stack([window.spam_probability, window.features]),
         classifier,
         2 * FEWEST,  # half to learn from, half to be tested on
-        "AUC of a classifier on messages that it has not seen: .5 is guessing, 1 telling them apart without fault",
         0.556,
     ),
 }
@@ -193,12 +189,13 @@ def drift(reference: Window, current: Window) -> tuple[str, list[dict[str, Any]]
     most 5 % of unchanged windows, however they depend on each other. It is None where there are too few messages.
     """
     tests: list[dict[str, Any]] = []
-    for name, (question, values, test, minimum, effect_name, matters_from) in _QUESTIONS.items():
+    for name, (question, values, test, minimum, matters_from) in _QUESTIONS.items():
         then, now = _known(values(reference)), _known(values(current))
         p_value, effect = test(then, now) if min(len(then), len(now)) >= minimum else (None, None)
-        about = {"name": name, "explanation": question, "effect_name": effect_name, "effect_matters_from": matters_from}
-        counts = {"n_reference": len(then), "n_current": len(now), "minimum_n": minimum}
-        tests.append(about | counts | {"p_corrected": p_value, "effect": effect, "state": TOO_FEW})
+        tests.append(
+            {"name": name, "explanation": question, "n_reference": len(then), "n_current": len(now)}
+            | {"p_corrected": p_value, "effect": effect, "effect_matters_from": matters_from, "state": TOO_FEW}
+        )
     made = [told for told in tests if told["p_corrected"] is not None]
     for told in made:
         told["p_corrected"] = min(1.0, len(made) * told["p_corrected"])
