@@ -74,22 +74,6 @@ def test_no_module_but_one_can_unpickle():
     assert sorted(calls) == ["joblib.load", "pickle.loads"]
 
 
-def test_no_name_in_a_card_is_imported():
-    importing = [
-        str(path.relative_to(ROOT))
-        for path in (ROOT / "webapp").rglob("*.py")
-        if any(name in path.read_text() for name in ("importlib", "__import__", "exec(", "eval("))
-    ]
-    assert sorted(importing) == [
-        "webapp/app.py",  # the extras, by names of its own
-        "webapp/extras/prometheus/routes.py",  # a version
-        "webapp/model/artifact.py",  # skops, where it is installed
-        "webapp/model/own_model.py",  # what --pipeline says
-    ]
-    assert "importlib.metadata" in (ROOT / "webapp" / "extras" / "prometheus" / "routes.py").read_text()
-    assert 'importlib.import_module("skops.io")' in (ROOT / "webapp" / "model" / "artifact.py").read_text()
-
-
 # --- Planted pickles -------------------------------------------------------------------------------------------------
 
 
@@ -410,7 +394,6 @@ def test_a_name_that_no_version_can_have_is_refused(models):
             artifact.load(models, name)
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in folders here")
 def test_a_pipe_in_place_of_a_file_makes_nobody_wait(models, key):
     artifact.sign(models, SHIPPED)
     for name in (artifact.SIGNATURE, artifact.CARD, "model.joblib"):

@@ -20,10 +20,8 @@ import secrets
 import shutil
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +45,6 @@ TRUSTED = [
     "webapp.model.features.MessageVectorizer",
 ]
 WHERE = "its module must lie beside wsgi.py, in webapp/, or be installed, wherever the model is served."
-DAY_S = 24 * 60 * 60
 TRY_S = 600  # to load a version takes 3 s; under load on a busy machine some minutes
 TRY = """
 import sys, pathlib
@@ -77,7 +74,6 @@ def save(
     content = to_bytes(pipeline, file_format)
     digest = hashlib.sha256(content).hexdigest()
     models_folder.mkdir(exist_ok=True)
-    _remove_leftovers(models_folder)
     unfinished = models_folder / f".{secrets.token_hex(8)}.unfinished"
     unfinished.mkdir()
     try:
@@ -115,14 +111,6 @@ def save(
                 now += dt.timedelta(seconds=1)  # another process has saved the same model in the same second
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def _remove_leftovers(models_folder: Path) -> None:
-    """Remove what a save or a prune left that was killed a day ago."""
-    for leftover in (*models_folder.glob(".*.unfinished"), *models_folder.glob(".*.deleted")):
-        with suppress(OSError):  # gone meanwhile
-            if time.time() - leftover.stat().st_mtime > DAY_S:
-                shutil.rmtree(leftover, ignore_errors=True)
 
 
 def to_bytes(pipeline: Any, file_format: str) -> bytes:

@@ -2,7 +2,8 @@
 
 import csv
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from inspect import GEN_CLOSED, getgeneratorstate
 from typing import Any
 
 from webapp.errors import BadData
@@ -76,17 +77,22 @@ class CsvTable(Table):
     def _records(self) -> Iterator[tuple[int, list[str], str | None]]:
         """Yield the line of each record that is not empty, its cells, and what is wrong with it."""
         lines = self._lines or self._source.lines()
-        feed = _Feed(lines)
-        reader = csv.reader(feed, delimiter=self.delimiter, quoting=_quoting(self.delimiter))
+        taken: list[str] = []  # the lines of the record that is being read
+        feed = _feed(lines, taken)
+        reader = _parse(feed, self.delimiter)
         while True:
-            feed.begin()
+            taken.clear()
             cells, error = next(reader, None), None
-            taken, line = feed.taken, lines.number - len(feed.taken) + 1
             if not taken:
                 return
+            line = lines.number - len(taken) + 1
+            broken_off = getgeneratorstate(feed) == GEN_CLOSED
+            if broken_off:  # the reader wanted more lines than there are, or than a row may have
+                feed = _feed(lines, taken)
+                reader = _parse(feed, self.delimiter)
             if len(taken[0]) > limits.LONGEST_ROW:
                 cells, error = [], too_long()
-            elif cells is None or feed.broken_off or (len(taken) > 1 and self._swallows(cells, taken)):
+            elif cells is None or broken_off or (len(taken) > 1 and self._swallows(cells, taken)):
                 error = "The row has a quotation mark that is not closed, or that swallows the rows behind it."
                 lines.put_back(taken[1:])  # only its first line is the bad row, and the next one a new row
                 cells = taken[0].rstrip("\r\n").split(self.delimiter)
@@ -124,37 +130,18 @@ class CsvTable(Table):
         return bool(matches) and all(matches)
 
 
-class _Feed:
-    """Gives lines to csv.reader and remembers those of the record that it is reading."""
-
-    def __init__(self, lines: Lines):
-        self._lines = lines
-        self.begin()
-
-    def begin(self) -> None:
-        self.taken: list[str] = []
-        self.size = 0
-        self.broken_off = False  # the reader wanted more lines than there are, or than a row may have
-
-    def __iter__(self) -> "_Feed":
-        return self
-
-    def __next__(self) -> str:
-        line = self._lines.next() if self.size <= limits.LONGEST_ROW else ""
-        if not line:
-            self.broken_off = bool(self.taken)
-            raise StopIteration
-        self.taken.append(line)
-        self.size += len(line)
-        return line
+def _feed(lines: Lines, taken: list[str]) -> Generator[str, None, None]:
+    """Yield lines and note them in `taken`, which whoever reads them empties; end where a row becomes too long."""
+    size = 0
+    while (not taken or size <= limits.LONGEST_ROW) and (line := lines.next()):
+        size = len(line) + (size if taken else 0)
+        taken.append(line)
+        yield line
 
 
-def _quoting(delimiter: str) -> Any:
-    return csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL  # in TSV a quotation mark is text
-
-
-def _parse(lines: Sequence[str], delimiter: str) -> Iterator[list[str]]:
-    return csv.reader(iter(lines), delimiter=delimiter, quoting=_quoting(delimiter))
+def _parse(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
+    quoting: Any = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL  # in TSV a quotation mark is text
+    return csv.reader(lines, delimiter=delimiter, quoting=quoting)
 
 
 def _delimiter(head: Sequence[str], wanted: str | None) -> str:

@@ -1,7 +1,7 @@
 """How good is a model? The same figures at training and from reviews in production; proportions with 95 % intervals."""
 
 import math
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -62,13 +62,6 @@ class Metrics(BaseModel):
     confusion_matrix: dict[str, int] = {}
 
 
-class Interval(NamedTuple):
-    """The ends of a 95 % interval."""
-
-    low: float
-    high: float
-
-
 def measure(is_spam: ArrayLike, spam_probability: ArrayLike, threshold: float) -> Metrics:
     """Measure a model on messages that it never saw; both sequences have shape (messages,)."""
     truth, probability = np.asarray(is_spam, dtype=bool), np.asarray(spam_probability, dtype=float)
@@ -105,8 +98,8 @@ def proportion(part: float, whole: float, n: int | None = None) -> Proportion:
     return Proportion(value=_rounded(part / whole), low=_rounded(low), high=_rounded(high), n=n)
 
 
-def wilson(successes: float, n: float) -> Interval | None:
-    """Return the 95 % score interval for a proportion, None where n is 0 (Wilson 1927, JASA 22, p. 209).
+def wilson(successes: float, n: float) -> tuple[float, float] | None:
+    """Return the ends of the 95 % score interval of a proportion, None where n is 0 (Wilson 1927, JASA 22, p. 209).
 
     It holds all p that the observed proportion s is within 1.96 standard errors sqrt(p (1 - p) / n) of, and keeps its
     95 %, on average over p, where s is near 0 or 1 too. n may be an effective number, and need not be whole.
@@ -116,7 +109,7 @@ def wilson(successes: float, n: float) -> Interval | None:
     share = min(max(successes / n, 0.0), 1.0)
     centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z / (1 + Z**2 / n) * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
-    return Interval(max(centre - half, 0.0), min(centre + half, 1.0))
+    return max(centre - half, 0.0), min(centre + half, 1.0)
 
 
 def effective_n(weights: ArrayLike) -> float:

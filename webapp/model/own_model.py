@@ -27,7 +27,6 @@ from webapp.model.labels import SPAM_OR_HAM, Labels
 from webapp.model.scoring import SpamModel, make_model
 from webapp.model.training import SEARCHES, unwrap
 
-CLASSES = ({"ham", "spam"}, {"0", "1"}, {"false", "true"})  # that are ham and spam unless other words are given
 VERSION_IN_PICKLE = re.compile(rb"_sklearn_version.{1,8}?(\d+\.\d+(?:\.\w+)*)", re.DOTALL)
 ABOUT_Y = "y holds the words 'ham' and 'spam', whatever your file calls them."
 ABOUT_X = "X is a list of str, one for each message."
@@ -64,13 +63,9 @@ def import_model(source: Source, vectorizer: Source | None, labels: Labels | Non
     pipeline = unwrap(_joined(_load(source), vectorizer and _load(vectorizer), source))
     try:
         check_is_fitted(pipeline)
-        classes = [str(name).lower() for name in pipeline.classes_]
-    except (NotFittedError, AttributeError) as error:
+        return make_model(pipeline, "imported", threshold, labels or SPAM_OR_HAM)
+    except NotFittedError as error:
         raise BadData(f"{source.path} is not fitted: save the model after model.fit(X, y).") from error
-    if not hasattr(pipeline, "predict_proba"):
-        raise BadData(_without_probabilities(pipeline[-1]))
-    try:
-        return make_model(pipeline, "imported", threshold, labels or _labels_of(classes, source))
     except ModelUnusable as error:
         advice = ""
         if vectorizer and "features" in str(error):
@@ -134,25 +129,6 @@ def _joined(model: Any, vectorizer: Any, source: Source) -> Any:
     return Pipeline([("vectorizer", vectorizer), ("classifier", unwrap(model))])
 
 
-def _labels_of(classes: list[str], source: Source) -> Labels:
-    if len(classes) != 2:
-        raise BadData(f"{source.path} tells {len(classes)} classes apart ({', '.join(classes[:5])}); Hamlet takes two.")
-    if set(classes) in CLASSES:
-        return SPAM_OR_HAM
-    one, other = sorted(classes)
-    raise BadData(
-        f"{source.path} tells {one} and {other} apart. Say which of them is looked for, the second one here: "
-        f"--labels {one},{other} or --labels {other},{one}"
-    )
-
-
-def _without_probabilities(classifier: Any) -> str:
-    return (
-        f"{type(classifier).__name__} gives no probabilities (predict_proba). "
-        "Wrap it into sklearn.calibration.CalibratedClassifierCV and fit it again."
-    )
-
-
 def fit_with(name: str) -> training.Fit:
     """Return what fits the Pipeline of module:name, for training.train; both raise BadData."""
     make = load_recipe(name)
@@ -194,8 +170,6 @@ def load_recipe(name: str) -> Callable[[], Any]:
             f"--pipeline {name} gives no sklearn.pipeline.Pipeline, but a {type(estimator).__name__}. It takes the "
             "vectoriser and the classifier, as make_pipeline(TfidfVectorizer(), MultinomialNB()) does."
         )
-    if not hasattr(estimator, "predict_proba"):
-        raise BadData(f"--pipeline {name}: {_without_probabilities(inner[-1])}")
     try:
         artifact.to_bytes(estimator, "pickle")
     except Exception as error:  # now, and not after the fit
