@@ -13,6 +13,7 @@ ROOT = str(Path(__file__).resolve().parent)
 sys.path.insert(0, ROOT)
 
 from webapp.config import ADDRESS, INSTANCE_FOLDER, THREADS, WORKERS, refuse_debug_mode  # noqa: E402
+from webapp.errors import ModelUnusable  # noqa: E402
 from webapp.extras.prometheus import worker_files  # noqa: E402
 from webapp.instance import surprises  # noqa: E402
 
@@ -79,8 +80,18 @@ def post_worker_init(worker: Any) -> None:
         worker.wsgi.extensions["engine"].connect().close()
 
 
+def load_model(server: Any) -> None:
+    """Load the model before the workers are forked: they share its memory."""
+    with suppress(ModelUnusable):  # it was logged; the app starts all the same and says what is wrong when asked
+        server.app.wsgi().extensions["inference"].registry.current()
+
+
+on_reload = load_model
+
+
 def when_ready(server: Any) -> None:
-    """Say where to go, and what may surprise."""
+    """Load the model, and say where to go and what may surprise."""
+    load_model(server)
     for words in surprises(INSTANCE_FOLDER):
         server.log.warning(words)
     server.log.info("Hamlet is ready: open http://%s", ADDRESS)

@@ -1,27 +1,24 @@
 """Files that are scored as a whole: every format, every kind of bad row, and every way to be interrupted."""
 
 import csv
-import errno
 import gzip
 import io
 import json
 import os
-import random
 import re
 import resource
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from clients import wait_until
-from conftest import HAM, PASSWORD, SPAM, messages
+from conftest import HAM, PASSWORD, SPAM, messages, need_module
 
 from webapp.config import ROOT
-from webapp.extras.batch import output, run, scoring
+from webapp.extras.batch import run
 from webapp.log.tables import idempotency_keys, predictions
 
 ADDED = ["label", "spam_probability", "model_version", "prediction_id", "error"]
@@ -67,9 +64,7 @@ def test_a_csv_keeps_its_values_and_gets_five_columns(app, score):
     csv.writer(buffer).writerows([["ref", "text", "note"], *zip(range(len(rest)), texts, rest, strict=True)])
     code, content, said = score("\ufeff" + buffer.getvalue())
     assert code == 0, said
-    assert content.decode().startswith(
-        "\ufeffref,text,note,label,spam_probability,model_version,prediction_id,error\r\n"
-    )
+    assert content.decode().startswith(f"\ufeffref,text,note,{','.join(ADDED)}\r\n")
     found = table(content.removeprefix(b"\xef\xbb\xbf"))
     assert [(row["ref"], row["text"], row["note"]) for row in found] == [
         (str(number), text, note) for number, (text, note) in enumerate(zip(texts, rest, strict=True))
@@ -82,67 +77,40 @@ def test_a_csv_keeps_its_values_and_gets_five_columns(app, score):
     assert 'in.csv: CSV, messages in "text"' in said
 
 
-@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
-def test_other_delimiters(score, delimiter):
-    code, content, _ = score(f"id{delimiter}message\n1{delimiter}{SPAM}\n")
-    assert code == 0
-    assert list(csv.reader(io.StringIO(content.decode()), delimiter=delimiter))[1][2] == "spam"
-
-
 def test_json_lines_keep_what_is_nested(score):
     first = '{"message" : "win money", "n": {"a": [1.0, 1e400, "\\u00e9", "\\ud800"]}, "m": 12345678901234567890123 }'
-    code, content, _ = score(f'{first}\n\n{{"message":"{HAM}"}}', name="in.jsonl", out="out.ndjson")
+    code, content, _ = score(f'{first}\n\n{{"message":"{HAM}","label":"spam"}}', name="in.jsonl", out="out.ndjson")
     lines = content.decode().split("\n")
     assert code == 0
     assert lines[0].startswith(first.removesuffix(" }") + ', "label": "')
-    assert json.loads(lines[1])["label"] == "ham"
+    assert json.loads(lines[1])["hamlet_label"] == "ham"
     assert json.loads(lines[1])["error"] is None
 
 
-def test_the_format_is_told_from_the_first_bytes(score):
+def test_the_format_is_told_from_the_content_and_kept(score, flask, tmp_path):
+    for delimiter in ";\t|":
+        content = score(f"id{delimiter}message\n1{delimiter}{SPAM}\n", "--overwrite", name="data", out="out")[1]
+        assert list(csv.reader(io.StringIO(content.decode()), delimiter=delimiter))[1][2] == "spam"
     packed = gzip.compress(json.dumps({"sms": SPAM}).encode(), mtime=0)
-    assert json.loads(score(packed, name="data", out="out")[1])["label"] == "spam"
-    assert table(score(f"text\n{SPAM}\n", name="data", out="out2")[1])[0]["label"] == "spam"
-    assert score(f"a\ttext\n1\t{SPAM}\n", name="data", out="out3")[1].startswith(b"a\ttext\tlabel\t")
-
-
-def test_gzip_in_and_out(score):
-    code, content, _ = score(gzip.compress(f"text\n{SPAM}\n".encode(), mtime=0), name="in.csv.gz", out="out.csv.gz")
-    assert code == 0
-    assert table(gzip.decompress(content))[0]["label"] == "spam"
-
-
-def test_without_a_name_the_output_lies_beside_the_input(flask, tmp_path):
-    (tmp_path / "in.tsv.gz").write_bytes(gzip.compress(f"text\n{SPAM}\n".encode(), mtime=0))
-    assert flask("batch", tmp_path / "in.tsv.gz").exit_code == 0
-    assert (tmp_path / "in.predictions.tsv.gz").exists()
-
-
-def test_names_that_the_input_has_already_are_not_lost(score):
-    _, content, _ = score(f"text,Label,error\n{HAM},spam,none\n")
-    row = table(content)[0]
+    assert json.loads(score(packed, "--overwrite", name="data", out="out")[1])["label"] == "spam"
+    assert "is not the name of CSV" in score(f"text\n{SPAM}\n", out="out.jsonl")[2]
+    (tmp_path / "in.csv.gz").write_bytes(gzip.compress(f"text,Label,error\n{HAM},spam,none\n".encode(), mtime=0))
+    assert flask("batch", tmp_path / "in.csv.gz").exit_code == 0  # beside the input, where no name is given
+    row = table(gzip.decompress((tmp_path / "in.predictions.csv.gz").read_bytes()))[0]
     assert (row["Label"], row["hamlet_label"], row["error"], row["hamlet_error"]) == ("spam", "ham", "none", "")
-    lines = [{"text": HAM}, {"text": HAM, "label": "spam"}]
-    _, content, _ = score("\n".join(map(json.dumps, lines)), name="in.jsonl", out="out.jsonl")
-    assert [json.loads(line).get("hamlet_label") for line in content.splitlines()] == [None, "ham"]
 
 
 def test_the_text_column_is_found_or_named(score):
-    assert table(score(f"only\n{SPAM}\n")[1])[0]["label"] == "spam"
-    assert table(score(f"a,Body\n1,{SPAM}\n", out="2.csv")[1])[0]["label"] == "spam"
-    assert table(score(f"a,b\n1,{SPAM}\n", "--text-column", "b", out="3.csv")[1])[0]["label"] == "spam"
-    code, content, said = score(f"a,b\n1,{SPAM}\n", out="4.csv")
+    for content, words in (("only\n{}\n", ()), ("a,Body\n1,{}\n", ()), ("a,b\n1,{}\n", ("--text-column", "b"))):
+        assert table(score(content.format(SPAM), "--overwrite", *words)[1])[0]["label"] == "spam"
+    code, content, said = score(f"a,b\n1,{SPAM}\n", out="none.csv")
     assert (code, content) == (2, None)
     assert "--text-column" in said
 
 
 def test_parquet_keeps_its_types(app, flask, tmp_path):
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError:
-        assert not os.environ.get("CI"), "pyarrow is missing"
-        pytest.skip("pyarrow is missing: pip install -r requirements-parquet.txt")
+    pa = need_module("pyarrow", "pip install -r requirements-parquet.txt")
+    pq = need_module("pyarrow.parquet", "pip install -r requirements-parquet.txt")
     texts = [text for _, text in messages(3000)] + [None]
     source = pa.table({"number": pa.array(range(3001), pa.int16()), "text": texts, "label": [["a"]] * 3001})
     pq.write_table(source, tmp_path / "in.parquet")
@@ -156,7 +124,7 @@ def test_parquet_keeps_its_types(app, flask, tmp_path):
     assert found["error"].to_pylist()[-1] == "The text is missing."
 
 
-# --- Bad rows ----------------------------------------------------------------------------------------------
+# --- Bad rows, bad files -----------------------------------------------------------------------------------
 
 
 def test_bad_rows_are_named_and_counted_and_the_others_scored(app, score, monkeypatch):
@@ -166,12 +134,9 @@ def test_bad_rows_are_named_and_counted_and_the_others_scored(app, score, monkey
         b"2," + b"x" * 10_001: "at most 10,000 characters",
         b"3": "has 1 fields where the header has 2",
         b'4,hi,"how, are", you': "What is too much: how, are, you",
-        b'5,"He said \\"so, there\\""': 'Within quotation marks one is written ""',
         b"6,nul\x00nul": "NUL",
         b'7,"never closed': "not closed",
         b"8," + b"y" * 40_000: "more than 30,000 characters",
-        b'9,"unclosed, before a row that is too long': "not closed",
-        b"10," + b"z" * 70_000: "more than 30,000 characters",
     }
     good = f"good,{HAM}".encode()
     code, content, said = score(b"id,text\n" + b"".join(line + b"\n" + good + b"\n" for line in bad))
@@ -194,7 +159,6 @@ def test_bad_json_lines(score):
         b"[1]": "not a JSON object",
         b'{"text": "\\ud800"}': "surrogate",
         b'{"text": "one", "text": "two"}': "names a member twice",
-        b"[" * 100_000: "not valid JSON",
         b'{"text": "' + b"x" * 1_100_000 + b'"}': "more than 1,048,576 characters",
     }
     good = json.dumps({"text": HAM}).encode()
@@ -208,31 +172,18 @@ def test_bad_json_lines(score):
     assert found[1]["line"] == "{nonsense"
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "why"),
-    [
+def test_files_that_cannot_be_used_end_with_one_clear_line(score):
+    for name, content, why in (
         ("in.csv", b"", "is empty"),
-        ("in.csv", "text\nhello\n".encode("utf-16-le"), "UTF-16"),
         ("in.csv", b"PK\x03\x04" + b"\x14\x00" * 9 + b"[Content_Types].xml", "is an Excel file: save it as CSV"),
-        ("in.csv", b"PK\x03\x04" + b"\x14\x00" * 9 + b"messages.csv", "is a ZIP archive"),
         ("in.csv", b"a,text,Text\n1,2,3\n", "line 1: The header names the column text twice"),
-        (
-            "in.csv",
-            ",".join(f"c{i}" for i in range(2000)).encode() + b",text\n",
-            "has 2,001 columns, and at most 1,000",
-        ),
         ("in.jsonl", b'[{"text": "hello"}]', "jq"),
-        ("in.jsonl", b"text\nhello", "no JSON object"),
-        ("in.json", b'{"text": {"0": "a"}, "label": {"0": "ham"}}', "orient='records'"),
-        ("in.csv.gz", gzip.compress(random.Random(0).randbytes(9999).hex().encode(), mtime=0)[:5000], "complete"),
         ("in.parquet", b"PAR1", "Parquet"),
-    ],
-)
-def test_files_that_cannot_be_used_end_with_one_clear_line(score, tmp_path, name, content, why):
-    code, content, said = score(content, name=name, out="out")
-    assert (code, content) == (2, None)
-    assert why in said
-    assert len(said.splitlines()) == 1
+    ):
+        code, content, said = score(content, name=name, out="out")
+        assert (code, content) == (2, None)
+        assert why in said
+        assert len(said.splitlines()) == 1
 
 
 def test_no_file_is_overwritten_unasked(score, tmp_path, flask):
@@ -244,7 +195,6 @@ def test_no_file_is_overwritten_unasked(score, tmp_path, flask):
     assert score(source, "--overwrite")[0] == 0
     assert "the input itself" in flask("batch", tmp_path / "in.csv", tmp_path / "in.csv", "--overwrite").output
     assert (tmp_path / "in.csv").read_text() == source
-    assert "kept" in score(source, out="out.jsonl")[2]
 
 
 # --- Interrupted -------------------------------------------------------------------------------------------
@@ -288,73 +238,26 @@ def without_ids(content):
     return [{**row, "prediction_id": ""} for row in table(content)]
 
 
-@pytest.mark.parametrize("ending", ["csv", "csv.gz"])
-def test_killed_at_any_moment_and_resumed(app, flask, command, long_csv, tmp_path, ending):
-    whole, pieces = tmp_path / f"whole.{ending}", tmp_path / f"pieces.{ending}"
+def test_killed_again_and_again_and_resumed_each_row_is_there_once(app, flask, command, long_csv, tmp_path):
+    whole, pieces = tmp_path / "whole.csv.gz", tmp_path / "pieces.csv.gz"
     assert flask("batch", long_csv, whole, "--no-log").exit_code == 1
-    kills = 0
-    chance = random.Random(ending)
-    while not pieces.exists():
-        process = command(long_csv, pieces, "--resume", "--no-log")
-        until = time.monotonic() + 20
-        while not pieces.exists() and not run.state_file(pieces).exists() and time.monotonic() < until:
-            time.sleep(0.01)
-        if kills < 3:
-            time.sleep(chance.random() * 0.8)
-            process.kill()
-            kills += 1
-        code, said = end(process)
-        assert code in (1, -signal.SIGKILL), said
-    assert kills == 3
-    assert pieces.read_bytes() == whole.read_bytes()
-    assert sorted(path.name for path in tmp_path.glob("pieces*")) == [pieces.name]
-    assert "complete already" in flask("batch", long_csv, pieces, "--resume").output
-
-
-def test_killed_and_resumed_each_row_is_in_the_log_once(app, flask, command, long_csv, tmp_path):
-    target = tmp_path / "out.csv"
-    process = command(long_csv, target)
-    while len(stored(app)) < 2 * run.CHUNK_ROWS * 0.9:
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.kill()
-    end(process)
-    assert not target.exists()
-    assert "--resume" in flask("batch", long_csv, target).output
-    assert flask("batch", long_csv, target, "--resume").exit_code == 1
-    found = table(target.read_bytes())
-    assert [row["number"] for row in found] == [str(number) for number in range(8000)]
-    assert sorted(row["prediction_id"] for row in found if not row["error"]) == stored(app)
+    for done in (0, 2_000):
+        process = command(long_csv, pieces, "--resume")
+        wait_until(lambda least=done: len(stored(app)) > least)
+        process.kill()
+        end(process)
+        assert not pieces.exists()
+    assert "--resume" in flask("batch", long_csv, pieces).output
+    logged = stored(app)
+    assert flask("batch", long_csv, pieces, "--resume").exit_code == 1
+    content = gzip.decompress(pieces.read_bytes())
+    assert without_ids(content) == table(gzip.decompress(whole.read_bytes()))
+    assert sorted(row["prediction_id"] for row in table(content) if not row["error"]) == stored(app)
+    assert set(logged) <= set(stored(app))
     with app.extensions["engine"].connect() as connection:
         assert connection.execute(sa.select(sa.func.count()).select_from(idempotency_keys)).scalar_one() == 7920
-
-
-def test_rows_that_were_logged_but_not_written_are_not_logged_again(app, flask, long_csv, tmp_path, monkeypatch):
-    target, whole = tmp_path / "out.csv", tmp_path / "whole.csv"
-    calls = []
-    sync = output.Output.sync
-
-    def full(self):
-        calls.append(1)
-        if len(calls) == 3:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return sync(self)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(output.Output, "sync", full)
-        patched.setattr(scoring, "cpu_count", lambda: 1)
-        result = flask("batch", long_csv, target)
-    assert result.exit_code == 2
-    assert len(result.output.splitlines()) == 1
-    assert "No space left on device" in result.output
-    assert "--resume" in result.output
-    logged = stored(app)
-    assert len(logged) == 3 * run.CHUNK_ROWS - 60
-    assert flask("batch", long_csv, target, "--resume").exit_code == 1
-    assert [row["prediction_id"] for row in table(target.read_bytes()) if not row["error"]] == stored(app)
-    assert stored(app)[: len(logged)] == logged
-    assert flask("batch", long_csv, whole, "--no-log").exit_code == 1
-    assert without_ids(target.read_bytes()) == table(whole.read_bytes())
+    assert sorted(path.name for path in tmp_path.glob("pieces*")) == [pieces.name]
+    assert "complete already" in flask("batch", long_csv, pieces, "--resume").output
 
 
 def test_a_full_disk_gives_one_clear_line_and_leaves_a_resumable_run(command, flask, long_csv, tmp_path):
@@ -374,14 +277,14 @@ def test_a_full_disk_gives_one_clear_line_and_leaves_a_resumable_run(command, fl
     assert target.read_bytes() == whole.read_bytes()
 
 
-def test_ctrl_c_says_how_to_go_on(command, flask, long_csv, tmp_path):
+def test_ctrl_c_says_how_to_go_on_and_nobody_else_may_meanwhile(command, flask, long_csv, tmp_path):
     target = tmp_path / "out.csv"
     with long_csv.open("ab") as file:  # more than can be scored before Ctrl-C
         file.write(long_csv.read_bytes().split(b"\n", 1)[1] * 100)
     process = command(long_csv, target, "--no-log", process_group=0)
-    state = run.state_file(target)
-    wait_until(lambda: json.loads(state.read_text())["rows"] > 0)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
+    wait_until(lambda: json.loads(run.state_file(target).read_text())["rows"] > 0)
+    assert "Another run is writing" in flask("batch", long_csv, target, "--no-log", "--resume").output
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     code, said = end(process)
     assert code == 130
     assert re.fullmatch(r"Interrupted after [1-9][0-9,]* rows. Go on with --resume.\n", said)
@@ -401,11 +304,11 @@ def test_what_changed_meanwhile_is_refused(app, flask, models, long_csv, tmp_pat
     with pytest.raises(KeyboardInterrupt):
         run.run_batch(inference, long_csv, target, interrupted, log=False)
     began_with = inference.registry.current_version()
-    assert "log = False" in flask("batch", long_csv, target, "--resume").output
-    assert "text column = text" in resumed("--text-column", "number").output
+    assert "log False, this one with" in flask("batch", long_csv, target, "--resume").output
+    assert "text column text" in resumed("--text-column", "number").output
     about = long_csv.stat()
-    os.utime(long_csv, ns=(about.st_atime_ns, about.st_mtime_ns + 10**9))
-    assert "The interrupted run had input = " in resumed().output
+    os.utime(long_csv, (about.st_atime, about.st_mtime + 1))
+    assert "The interrupted run began with" in resumed().output
     os.utime(long_csv, ns=(about.st_atime_ns, about.st_mtime_ns))
 
     (models / "current").write_text("another\n")  # what is served now does not matter
@@ -418,17 +321,11 @@ def test_what_changed_meanwhile_is_refused(app, flask, models, long_csv, tmp_pat
     assert {row["model_version"] for row in table(target.read_bytes())} == {began_with, ""}
 
 
-def test_two_runs_do_not_write_to_the_same_file(flask, long_csv, tmp_path, monkeypatch):
-    target = tmp_path / "out.csv"
-    with output.partial(target).open("wb") as first:
-        assert output.take_lock(first)
-        assert "Another run" in flask("batch", long_csv, target, "--resume").output
+# --- Pipes, and what is not logged -------------------------------------------------------------------------
 
 
-# --- Pipes -------------------------------------------------------------------------------------------------
-
-
-def test_pipes(command, app):
+def test_pipes(command, flask, app, tmp_path, monkeypatch):
+    monkeypatch.setenv("HAMLET_STORE_TEXT", "false")
     lines = "".join(json.dumps({"text": text, "n": n}) + "\n" for n, text in enumerate([SPAM, HAM] * 3000))
     process = command("-", "-", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     content, said = process.communicate(lines.encode(), timeout=60)
@@ -437,17 +334,14 @@ def test_pipes(command, app):
     assert [row["n"] for row in found] == list(range(6000))
     assert [row["label"] for row in found] == ["spam", "ham"] * 3000
     assert sorted(row["prediction_id"] for row in found) == stored(app)
+    assert set(stored(app, predictions.c.text)) == {None}
 
-
-def test_a_pipe_into_a_file_and_a_file_into_a_pipe(flask, tmp_path):
     target = tmp_path / "out.csv"
-    assert flask("batch", "-", target, input=f"text\n{SPAM}\n").exit_code == 0
-    assert table(target.read_bytes())[0]["label"] == "spam"
+    assert flask("batch", "-", target, "--no-log", input=f"text\n{SPAM}\n").exit_code == 0
+    assert [(row["label"], row["prediction_id"]) for row in table(target.read_bytes())] == [("spam", "")]
+    assert len(stored(app)) == 6000
     assert flask("batch", target, "-").stdout.startswith("text,label,")
-    assert "--resume" in flask("batch", "-", target, "--resume", input="text\n").output
-    broken = gzip.compress(f"text\n{SPAM}\n".encode() * 10, mtime=0)[:-9]
-    assert flask("batch", "-", tmp_path / "none.csv", input=broken).exit_code == 2
-    assert not list(tmp_path.glob("none*"))
+    assert "--resume needs files" in flask("batch", "-", target, "--resume", input="text\n").output
 
 
 def test_a_full_pipe_gives_one_clear_line(command, long_csv):
@@ -455,19 +349,3 @@ def test_a_full_pipe_gives_one_clear_line(command, long_csv):
         code, said = end(command(long_csv, "-", "--no-log", stdout=full))
     assert code == 2
     assert said == "Error: The output cannot be written (No space left on device).\n"
-
-
-# --- Privacy -----------------------------------------------------------------------------------------------
-
-
-def test_no_log_logs_nothing(app, score):
-    _, content, _ = score(f"text\n{SPAM}\n", "--no-log")
-    assert table(content)[0]["prediction_id"] == ""
-    assert stored(app) == []
-
-
-def test_texts_are_not_stored_where_they_must_not_be(command, app, tmp_path, monkeypatch):
-    monkeypatch.setenv("HAMLET_STORE_TEXT", "false")
-    (tmp_path / "in.csv").write_text(f"text\n{SPAM}\n")
-    assert end(command(tmp_path / "in.csv", tmp_path / "out.csv"))[0] == 0
-    assert stored(app, predictions.c.text) == [None]

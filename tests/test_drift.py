@@ -14,6 +14,7 @@ from webapp.config import ROOT
 from webapp.extras.monitor.change import drop_copies, like_hours
 from webapp.extras.monitor.drift import (
     DRIFTED,
+    FEATURES,
     NOT_SEEN,
     TOO_FEW,
     Window,
@@ -21,10 +22,10 @@ from webapp.extras.monitor.drift import (
     changes,
     classifier,
     drift,
+    extract,
     fisher_exact,
     kolmogorov_smirnov,
 )
-from webapp.extras.monitor.features import FEATURES, extract
 from webapp.log.ids import first_id
 from webapp.model.registry import ModelRegistry
 

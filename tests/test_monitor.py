@@ -223,7 +223,7 @@ def made_up(**changes):
         "accuracy": {"accuracy": right, "of_current": right, "reviewed": 212, "at_training": {"accuracy": right}},
         "drift": {"state": "no drift seen", "changes": [], "changed_terms": []},
         "latency": {"p50": 1.0, "p99": 3.0, "n": 1000},
-        "errors": {"share_failed": 0.0, "share_refused": 0.0, "failed": 0, "requests": 1000},
+        "errors": {"share_failed": 0.0, "failed": 0, "requests": 1000},
         "traffic": {"predictions": 1000},
     }
     for place, value in {"accuracy__worse_than_at_training": False, **changes}.items():
@@ -244,7 +244,6 @@ def test_what_needs_attention_is_named_with_what_to_do():
         ({"drift__state": "drifted"}, "drift"),
         ({"latency__p99": 80.0}, "latency"),
         ({"errors__share_failed": 0.02, "errors__failed": 20}, "errors"),
-        ({"errors__share_refused": 0.5}, "errors"),
     ):
         said = verdict(made_up(**change))
         assert said["state"] == "attention"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from webapp.errors import InvalidInput, NotReady
+from webapp.errors import InvalidInput
 from webapp.extras.monitor import rollups
 from webapp.extras.monitor.rollups import LATENCY_BUCKET, PREDICTIONS, REQUESTS, bucket_ms, count, refresh_rollups
 from webapp.extras.monitor.service import errors, quantiles, span, traffic_and_latency
@@ -112,14 +112,6 @@ def test_two_that_sum_up_at_once_count_each_row_once(engine, log, monkeypatch):
 
     monkeypatch.setitem(rollups.SUMS, PREDICTIONS, meanwhile)
     refresh_rollups(engine)
-    assert count(engine, PREDICTIONS)[()] == 100
-
-
-def test_summing_up_for_long_gives_up_and_goes_on_where_it_was(engine, log):
-    log(100, hours=80)
-    with pytest.raises(NotReady, match="Please try again"):
-        refresh_rollups(engine, patience_s=-1)
-    assert 0 < summed(engine) < 100
     assert count(engine, PREDICTIONS)[()] == 100
 
 
@@ -229,6 +221,6 @@ def test_errors_tell_refused_from_failed(engine, put):
             connection.execute(sa.insert(failures).values(**row, status=status, what=what))
     counted = errors(engine, span(engine, "24h", now=NOW))
     assert (counted["requests"], counted["refused"], counted["failed"]) == (10, 3, 1)
-    assert (counted["share_refused"], counted["share_failed"]) == (0.3, 0.1)
+    assert counted["share_failed"] == 0.1
     assert counted["by_kind"][0] == {"source": "api", "status": 422, "what": "Cannot be used", "count": 2}
     assert {point["at"][11:13]: point["refused"] for point in counted["over_time"]}["10"] == 2

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from webapp import api, cli, config, http, web
 from webapp.clients import TrustedProxies
-from webapp.errors import LogUnavailable, ModelUnusable
+from webapp.errors import LogUnavailable
 from webapp.inference import Inference
 from webapp.instance import refuse_exposed, secret_key
 from webapp.log.database import open_database
@@ -53,8 +52,6 @@ def create_app(
         hash_key=app.secret_key,
     )
     app.extensions |= {"engine": engine, "inference": inference}
-    with suppress(ModelUnusable):  # it was logged; the app starts all the same and says what is wrong when asked
-        inference.registry.current()  # before the workers are forked: they share its memory
 
     http.register(app)  # before CSRF protection: what that refuses gets a request id and a page too
     Bootstrap5(app)

@@ -17,7 +17,8 @@ from webapp.errors import BadData
 from webapp.extras.batch.run import run_batch
 from webapp.extras.batch.runner import Job, Report, Runner
 
-ROWS_WITH_ERRORS = 1
+ROWS_WITH_ERRORS = 1  # exit code
+SAY_EVERY_S = 10
 
 
 @click.command(cls=Clear)
@@ -59,11 +60,9 @@ def batch(
         )
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # pressed again, it must not end this with another exit code
-        progress.end()
         how = "" if is_pipe or to_pipe else " Go on with --resume."
         click.echo(f"Interrupted after {progress.rows:,} rows.{how}", err=True)
         click.get_current_context().exit(INTERRUPTED)
-    progress.end()
     if state.was_complete:
         state.notices.append(f"{target} is complete already.")
     else:
@@ -77,24 +76,21 @@ def batch(
 
 
 class _Progress:
-    """Shows on a terminal how far a run is; knows the rate since the first chunk."""
+    """Says now and then how far a run is; knows the rate since the first chunk."""
 
-    def __init__(self) -> None:
-        self.rows, self.rate = 0, ""
-        self._first: tuple[float, int] | None = None
+    rows, rate = 0, ""
+    _began: tuple[float, int] | None = None
+    _said_at = 0.0
 
     def __call__(self, rows: int, share: float | None) -> None:
-        self.rows = rows
-        began, before = self._first = self._first or (time.monotonic(), rows)
+        self.rows, now = rows, time.monotonic()
+        began, before = self._began = self._began or (now, rows)
+        self._said_at = self._said_at or now
         if rows > before:
-            self.rate = f", {(rows - before) / (time.monotonic() - began):,.0f} rows/s"
-        if sys.stderr.isatty():
-            click.echo(f"\r{rows:,} rows{'' if share is None else f', {share:.0%}'}{self.rate} ", nl=False, err=True)
-
-    def end(self) -> None:
-        """Leave the line on the terminal."""
-        if self.rows and sys.stderr.isatty():
-            click.echo(err=True)
+            self.rate = f", {(rows - before) / (now - began):,.0f} rows/s"
+        if now > self._said_at + SAY_EVERY_S:
+            self._said_at = now
+            click.echo(f"{rows:,} rows{'' if share is None else f', {share:.0%}'}{self.rate}", err=True)
 
 
 @click.command(cls=Clear, hidden=True)

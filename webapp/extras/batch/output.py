@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -73,31 +73,23 @@ def free_names(taken: Iterable[str]) -> list[str]:
 
 
 class Output:
-    """OUT.partial, or an open pipe; what writes to it may raise OSError. Raises BadData if another run has it."""
+    """Writes rows to an open file, in the format of the input; `is_new` says that nothing is in it yet."""
 
     head = ""
 
-    def __init__(self, table: Table, target: Path | BinaryIO):
-        self._path = target if isinstance(target, Path) else None
-        self._is_zipped = self._path is not None and self._path.suffix.lower() == ".gz"
-        self._file = partial(target).open("ab") if isinstance(target, Path) else target
+    def __init__(self, table: Table, file: BinaryIO, is_zipped: bool, is_new: bool):
+        self._file, self._is_zipped = file, is_zipped
         self._names = free_names(name.lower() for name in table.columns)
-        if self._path and not take_lock(self._file):
-            self._file.close()
-            raise BadData(f"Another run is writing {target} just now.")
+        self._prepare(table)
+        if is_new:
+            self._add(self.head)
+
+    def _prepare(self, table: Any) -> None:
+        """Make ready what `render` needs."""
 
     def render(self, row: Row, answer: Answer) -> str:
         """Return a row as it is written."""
         raise NotImplementedError
-
-    def start(self, size: int) -> None:
-        """Cut off what is behind so many bytes, or begin with the header."""
-        if self._path:
-            if os.fstat(self._file.fileno()).st_size < size:
-                raise BadData(f"{partial(self._path)} is shorter than it was. Start anew with --overwrite.")
-            self._file.truncate(size)
-        if not size:
-            self._add(self.head)
 
     def write(self, rows: Sequence[Row], answers: Sequence[Answer]) -> None:
         """Add rows."""
@@ -115,19 +107,7 @@ class Output:
         return os.fstat(self._file.fileno()).st_size
 
     def finish(self) -> None:
-        """Let OUT appear, as everything went well."""
-        if self._path:
-            self._file.flush()
-            self.sync()
-            partial(self._path).replace(self._path)
-
-    def close(self, keep: bool) -> None:
-        """Close what was opened, and keep or remove it if it is not complete."""
-        if self._path:
-            with suppress(OSError):  # what could not be written is not counted on anyway
-                self._file.close()
-            if not keep:
-                partial(self._path).unlink(missing_ok=True)
+        """Write what has to stand at the end."""
 
 
 class _Echo:
@@ -140,8 +120,7 @@ class _Echo:
 class CsvOutput(Output):
     """CSV and TSV: cells keep their values, not their quotation marks; the text is UTF-8."""
 
-    def __init__(self, table: CsvTable, target: Path | BinaryIO):
-        super().__init__(table, target)
+    def _prepare(self, table: CsvTable) -> None:
         self._end = table.line_end
         if table.delimiter == "\t":  # TSV has no quotation marks, and no line breaks in cells
             self._writer = csv.writer(_Echo(), delimiter="\t", quoting=csv.QUOTE_NONE, quotechar=None)
@@ -169,19 +148,13 @@ class JsonOutput(Output):
 class ParquetOutput(Output):
     """Parquet: good for nothing before it is complete, so a run that goes on begins again."""
 
-    def __init__(self, table: Any, target: Path):
+    def _prepare(self, table: Any) -> None:
         import pyarrow as pa
-
-        super().__init__(table, target)
-        self._pa = pa
-        self._types = (pa.string(), pa.float64(), pa.string(), pa.string(), pa.string())
-        added = [pa.field(name, type_) for name, type_ in zip(self._names, self._types, strict=True)]
-        self._schema = pa.schema([*table.schema, *added], metadata=table.schema.metadata)
-
-    def start(self, _size: int) -> None:
         import pyarrow.parquet as pq
 
-        self._file.truncate(0)
+        self._pa, self._types = pa, (pa.string(), pa.float64(), pa.string(), pa.string(), pa.string())
+        added = [pa.field(name, type_) for name, type_ in zip(self._names, self._types, strict=True)]
+        self._schema = pa.schema([*table.schema, *added], metadata=table.schema.metadata)
         self._writer = pq.ParquetWriter(self._file, self._schema)
 
     def write(self, rows: Sequence[Row], answers: Sequence[Answer]) -> None:
@@ -191,36 +164,43 @@ class ParquetOutput(Output):
             batch, first = found[0].raw
             batches.append(batch.slice(first, len(found)))
         kept = self._pa.Table.from_batches(batches).columns
-        added = [
-            self._pa.array(column, type_) for column, type_ in zip(zip(*answers, strict=True), self._types, strict=True)
-        ]
+        added = list(map(self._pa.array, zip(*answers, strict=True), self._types))
         self._writer.write_table(self._pa.Table.from_arrays([*kept, *added], schema=self._schema))
 
     def finish(self) -> None:
         self._writer.close()
-        super().finish()
 
 
 @contextmanager
-def open_output(target: Path | BinaryIO, table: Table, keep: bool) -> Iterator[Output]:
-    """Open OUT.partial, which becomes OUT once everything went well and else is kept or removed, or use a pipe.
+def open_output(target: Path | BinaryIO, table: Table, size: int) -> Iterator[Output]:
+    """Open OUT.partial, cut off behind so many bytes, or a pipe; OUT appears once everything went well.
 
     Raises BadData when another run is writing to it, NotReady when it cannot be written: the disk is full, say.
     """
-    output: Output | None = None
-    try:
-        if isinstance(target, Path) and not table.can_append:
-            output = ParquetOutput(table, target)
-        else:
-            output = CsvOutput(table, target) if isinstance(table, CsvTable) else JsonOutput(table, target)
+    kind = CsvOutput if isinstance(table, CsvTable) else JsonOutput if table.can_append else ParquetOutput
+    if not isinstance(target, Path):
+        with _explained("The output", ""):
+            yield kind(table, target, is_zipped=False, is_new=True)
+        return
+    with _explained(str(target), " What was done is kept: go on with --resume."), partial(target).open("ab") as file:
+        if not take_lock(file):
+            raise BadData(f"Another run is writing {target} just now.")
+        if os.fstat(file.fileno()).st_size < size:
+            raise BadData(f"{partial(target)} is shorter than it was. Start anew with --overwrite.")
+        file.truncate(size)
+        output = kind(table, file, target.suffix.lower() == ".gz", is_new=not size)
         yield output
         output.finish()
+        file.flush()
+        output.sync()
+        partial(target).replace(target)
+
+
+@contextmanager
+def _explained(name: str, advice: str) -> Iterator[None]:
+    try:
+        yield
     except BrokenPipeError:
         raise  # whoever closed the pipe knows why
     except OSError as error:
-        name = target if isinstance(target, Path) else "The output"
-        advice = " What was done is kept: mend that, then go on with --resume." if keep else ""
         raise NotReady(f"{name} cannot be written ({error.strerror or error}).{advice}") from error
-    finally:
-        if output:
-            output.close(keep)

@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from webapp.errors import BadData, ModelUnusable
 from webapp.extras.batch.output import Answer, open_output, partial, write_json
@@ -33,28 +33,25 @@ PREVIEW_ROWS, PREVIEW_LENGTH = 20, 300  # rows and characters of a text that the
 class State:
     """What must be the same to go on, how far the run came, and what it found."""
 
-    began_with: dict[str, Any]
+    began_with: str  # input and options
     model_version: str
     run: str = field(default_factory=lambda: uuid.uuid4().hex)
     output_size: int = 0  # bytes
     rows: int = 0
     spam: int = 0
     errors: int = 0  # rows that could not be scored
-    preview: list[dict[str, Any]] = field(default_factory=list)  # the first rows
+    preview: list[tuple[str, Answer]] = field(default_factory=list)  # the first texts and their answers
     notices: list[str] = field(default_factory=list)  # what was taken for the header, and of the encoding
     was_complete: bool = False  # nothing was left to do; what it found may not be known any more
 
     def add(self, chunk: Chunk, answers: list[Answer], spam: str) -> None:
         """Count a chunk; `spam` is the model's word for it."""
-        for (text, _), answer in zip(chunk.texts, answers, strict=True):
-            is_spam = answer.label == spam
-            self.rows += 1
-            self.spam += is_spam
-            self.errors += answer.error is not None
-            if len(self.preview) < PREVIEW_ROWS:
-                shown = text[:PREVIEW_LENGTH].encode(errors="replace").decode()
-                found = {"text": shown, "label": "spam" if is_spam else "ham", "error": answer.error}
-                self.preview.append(found | {"spam_probability": answer.spam_probability})
+        self.rows += len(answers)
+        self.spam += sum(answer.label == spam for answer in answers)
+        self.errors += sum(answer.error is not None for answer in answers)
+        if not self.preview:
+            texts = (text[:PREVIEW_LENGTH].encode(errors="replace").decode() for text, _ in chunk.texts[:PREVIEW_ROWS])
+            self.preview = list(zip(texts, answers, strict=False))
 
 
 def run_batch(
@@ -75,42 +72,52 @@ def run_batch(
     Whatever ends a run from file to file, `resume` goes on where it stopped, with the model version that it began with:
     no row is twice, and none is missing, in the output or in the log.
     """
-    # Only a run from file to file notes how far it came, beside this file.
-    noted = target if isinstance(source, Path) and isinstance(target, Path) else None
-    if resume and not noted:
+    if isinstance(source, Path) and isinstance(target, Path):
+        if target.exists() and target.samefile(source):
+            raise BadData(f"{target} is the input itself: name another output")
+    elif resume:
         raise BadData("--resume needs files: what went through a pipe is gone")
-    if isinstance(source, Path) and isinstance(target, Path) and target.exists() and target.samefile(source):
-        raise BadData(f"{target} is the input itself: name another output")
     with closing(open_table(source, text_column)) as table:
         text_at = table.find_text(text_column)
-        column = table.columns[text_at]
-        began_with = {"input": _identity(source), "text column": column, "log": log}
+        began_with = f"{_identity(source)}, text column {table.columns[text_at]}, log {log}"
         state = State(began_with, inference.registry.current_version())
         if isinstance(target, Path):
-            promised, found = ending_format(target), ending_format(source) if isinstance(source, Path) else None
-            if promised not in (None, table.format, found):
-                raise BadData(f"{target.name} would be {promised}; the input is {table.format}, and that is kept")
-            state = _find_state(target, state, table, resume, overwrite)
+            if ending_format(target) not in (None, table.format, isinstance(source, Path) and ending_format(source)):
+                raise BadData(f"{target.name} is not the name of {table.format}, which the input is, and which is kept")
+            state = _find_state(target, state, resume, overwrite, table.can_append)
         elif not table.can_append:
             raise BadData(f"{table.format} cannot be written to a pipe: name an output file")
         if not state.was_complete:
-            scorer = Scorer(inference, _model(inference, state.model_version), state.run if log else None)
-            with open_output(target, table, keep=noted is not None) as output:
-                if noted:
-                    write_json(state_file(noted), asdict(state))
-                output.start(state.output_size)
-                inference.log.engine.dispose()  # workers are forked, and a connection must not be shared
-                for chunk, answers in score_chunks(_chunks(table, text_at, state.rows), scorer):
-                    output.write(chunk.rows, answers)
-                    state.add(chunk, answers, scorer.model.labels.spam)
-                    if noted and table.can_append:
-                        state.output_size = output.sync()
-                        write_json(state_file(noted), asdict(state))
-                    progress(state.rows, chunk.share)
-        if isinstance(target, Path):
-            state_file(target).unlink(missing_ok=True)
+            _work(inference, table, text_at, target, state, log, progress)
         state.notices = [table.about(text_at), *table.notices()]
         return state
+
+
+def _work(
+    inference: Inference,
+    table: Table,
+    text_at: int,
+    target: Path | BinaryIO,
+    state: State,
+    log: bool,
+    progress: Callable[[int, float | None], None],
+) -> None:
+    """Do what is left to do, and after each chunk note beside the output how far it came."""
+    noted = state_file(target) if isinstance(target, Path) else None
+    scorer = Scorer(inference, _model(inference, state.model_version), state.run if log else None)
+    with open_output(target, table, state.output_size) as output:
+        if noted:
+            write_json(noted, asdict(state))
+        inference.log.engine.dispose()  # workers are forked, and a connection must not be shared
+        for chunk, answers in score_chunks(_chunks(table, text_at, state.rows), scorer):
+            output.write(chunk.rows, answers)
+            state.add(chunk, answers, scorer.model.labels.spam)
+            if noted and table.can_append:
+                state.output_size = output.sync()
+                write_json(noted, asdict(state))
+            progress(state.rows, chunk.share)
+    if noted:
+        noted.unlink()
 
 
 def _chunks(table: Table, text_at: int, done: int) -> Iterator[Chunk]:
@@ -141,18 +148,11 @@ def _text(row: Row, column: str) -> tuple[str, str]:
 def _model(inference: Inference, version: str) -> SpamModel:
     """Return the version that the run began with, which need not be the current one any more; raises ModelUnusable."""
     model = inference.registry.current()
-    if model.version == version:
-        return model
     try:
-        return artifact.load(inference.registry.folder, version)
+        return model if model.version == version else artifact.load(inference.registry.folder, version)
     except ModelUnusable as error:
-        raise ModelUnusable(
-            f"The run began with model {version}, which cannot be used any more ({error}). Put it back, or start anew "
-            "with --overwrite: the whole file is then scored by the current one."
-        ) from error
-
-
-# --- The state -----------------------------------------------------------------------------------------------
+        words = f"The run began with model {version}, which cannot be used any more ({error})."
+        raise ModelUnusable(f"{words} Put it back, or start anew with --overwrite.") from error
 
 
 def state_file(target: Path) -> Path:
@@ -178,7 +178,7 @@ def _identity(source: Path | BinaryIO) -> str:
     return f"{about.st_size:,} bytes of {dt.datetime.fromtimestamp(about.st_mtime)}"
 
 
-def _find_state(target: Path, new: State, table: Table, resume: bool, overwrite: bool) -> State:
+def _find_state(target: Path, new: State, resume: bool, overwrite: bool, can_append: bool) -> State:
     """Return the state to start from: the new one, or with `resume` that of the interrupted run if there is one.
 
     Raises BadData rather than touch a file that somebody may still want.
@@ -188,18 +188,14 @@ def _find_state(target: Path, new: State, table: Table, resume: bool, overwrite:
     old, is_partial = read_state(target), partial(target).exists()
     if resume and target.exists() and not is_partial:
         return replace(old or new, was_complete=True)
-    if target.exists():
-        raise BadData(f"{target} is there already. Replace it with --overwrite, or name another.")
-    if is_partial and not resume:
-        raise BadData(
-            f"An interrupted run left {partial(target)}. Go on with --resume, or start anew with --overwrite."
-        )
+    if target.exists() or (is_partial and not resume):
+        whole = "already" if target.exists() else "in part, left by an interrupted run: go on with --resume"
+        raise BadData(f"{target} is there {whole}. Replace it with --overwrite, or name another.")
     if not (resume and old):
         return new
-    for name, value in old.began_with.items():
-        if new.began_with[name] != value:
-            raise BadData(
-                f"The interrupted run had {name} = {value}, this one has {new.began_with[name]}. "
-                "Give the same, or start anew with --overwrite."
-            )
-    return old if table.can_append else State(old.began_with, old.model_version, old.run)
+    if old.began_with != new.began_with:
+        raise BadData(
+            f"The interrupted run began with {old.began_with}, this one with {new.began_with}. "
+            "Give the same, or start anew with --overwrite."
+        )
+    return old if can_append else State(old.began_with, old.model_version, old.run)

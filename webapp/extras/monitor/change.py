@@ -10,8 +10,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from webapp.errors import InvalidInput
-from webapp.extras.monitor.drift import DRIFTED, Window, changed_terms, changes, drift
-from webapp.extras.monitor.features import FEATURES, READ_UP_TO, extract
+from webapp.extras.monitor.drift import DRIFTED, FEATURES, READ_UP_TO, Window, changed_terms, changes, drift, extract
 from webapp.extras.monitor.service import Span
 from webapp.extras.review.samples import fair_sample
 from webapp.log.database import write_transaction

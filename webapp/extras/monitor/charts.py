@@ -65,7 +65,7 @@ def chart(
     head = [along, *(one.name for one in series), *(["95 % interval"] if band else [])]
     laid_bars, bands, hits, rows = [], [], [], []
     for place, point in enumerate(points):
-        below, gap = 0.0, min(1.0, wide / 8)
+        below, gap = 0.0, min(1.0, wide / 8) if len(points) > 1 else wide / 3
         for one in bars:
             value = point[one.key] or 0
             height = round(y(below) - y(below + value), 1)

@@ -10,6 +10,7 @@ Pure functions; nothing here knows the database.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,8 @@ from scipy import stats
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 from sklearn.linear_model import LogisticRegression
 
-from webapp.extras.monitor.features import FEATURES, OF_MESSAGES
+from webapp.model.data import copy_keys
+from webapp.model.tokenizer import count_capitals, count_digits, counter_of, tokenize
 
 ALPHA = 0.05  # how often all tests together may alarm where nothing has changed
 DRIFTED, NOT_SEEN, TOO_FEW = "drifted", "no drift seen", "too few messages to say"
@@ -29,11 +31,54 @@ WORTH_TELLING = 0.2  # of the larger of two medians or shares
 BINS = 8  # of the small picture of a change
 RAREST = 0.02  # terms in fewer messages than this share, in both, are left out: they say little of the traffic
 
-Test = Callable[[np.ndarray, np.ndarray], tuple[float, float]]
+OF_CHARACTERS, OF_MESSAGES = "% of the characters", "% of the messages"
+# They are of the text alone, whatever the model makes of it, so they do not change when the model does.
+FEATURES = {  # what its change is called, and in what it is measured
+    "Median length": "characters",
+    "Digits": OF_CHARACTERS,
+    "Capital letters": OF_CHARACTERS,
+    "Punctuation marks": OF_CHARACTERS,
+    "Letters and signs beyond plain English": OF_CHARACTERS,
+    "With line breaks": OF_MESSAGES,
+    "With links": OF_MESSAGES,
+    "With phone numbers": OF_MESSAGES,
+    "With amounts of money": OF_MESSAGES,
+}
+READ_UP_TO = 1_000  # characters: more of a long mail says little more, and takes ten times as long
+
+_count_visible, _count_spaces = counter_of(str.isalnum), counter_of(str.isspace)
+
+
+class Features(NamedTuple):
+    """What is compared of one message."""
+
+    values: tuple[float, ...]  # in the order of FEATURES
+    terms: frozenset[str]  # its words and placeholders
+    copy_keys: frozenset[str]  # it is a copy of what shares one of these
+
+
+@lru_cache(maxsize=4_000)  # the same messages are looked at again and again; enough for both sides of a comparison
+def extract(text: str) -> Features:
+    """Return the features of a message."""
+    start = text[:READ_UP_TO]
+    tokens, length = tokenize(start), max(len(start), 1)
+    non_ascii = 0 if start.isascii() else sum(character > "\x7f" for character in start)
+    values = (
+        len(text),
+        count_digits(start) / length,
+        count_capitals(start) / length,
+        (len(start) - _count_visible(start) - _count_spaces(start)) / length,
+        non_ascii / length,
+        start.count("\n"),
+        tokens.count("[link]"),
+        tokens.count("[phone number]"),
+        tokens.count("[amount of money]"),
+    )
+    return Features(values, frozenset(tokens), frozenset(copy_keys(start)))
 
 
 class Window(NamedTuple):
-    """Messages that are compared with others; features and terms are those of features.py."""
+    """Messages that are compared with others; features and terms are those that `extract` gives."""
 
     features: np.ndarray  # shape (messages, FEATURES); NaN where the text was not stored
     spam_probability: np.ndarray  # shape (messages,)
@@ -96,19 +141,21 @@ def _ranks(values: np.ndarray, scale: np.ndarray) -> np.ndarray:
     return np.column_stack(columns)
 
 
+Test = Callable[[np.ndarray, np.ndarray], tuple[float, float]]
+
+
 def _known(values: np.ndarray) -> np.ndarray:
     known: np.ndarray = values[~np.isnan(values).any(axis=tuple(range(1, values.ndim)))]
     return known
 
 
-# What is asked, of which values, by which test, from how many messages on, what its effect is, and what matters of it.
-_QUESTIONS: dict[str, tuple[str, Callable[[Window], np.ndarray], Test, int, str, float]] = {
+# What is asked, of which values, by which test, from how many messages on, and from which effect on it matters.
+_QUESTIONS: dict[str, tuple[str, Callable[[Window], np.ndarray], Test, int, float]] = {
     "spam_probability": (
         "Does the model give other probabilities than it did?",
         lambda window: window.spam_probability,
         kolmogorov_smirnov,
         FEWEST,
-        "D (Kolmogorov-Smirnov): how far the shares of messages below a value are apart at most, 0 to 1",
         D_MATTERS_FROM,
     ),
     "length": (
@@ -116,15 +163,13 @@ _QUESTIONS: dict[str, tuple[str, Callable[[Window], np.ndarray], Test, int, str,
         lambda window: window.features[:, 0],
         kolmogorov_smirnov,
         FEWEST,
-        "D (Kolmogorov-Smirnov)",
         D_MATTERS_FROM,
     ),
     "called_spam": (
-        "Does the model call another share of the messages so?",
+        "Does another share of the messages reach the model's threshold?",
         lambda window: window.called_spam,
         fisher_exact,
         FEWEST,
-        "Cohen's h of the two shares (Fisher's exact test): .2 is small, .8 large",
         0.2,
     ),
     "form": (
@@ -132,7 +177,6 @@ _QUESTIONS: dict[str, tuple[str, Callable[[Window], np.ndarray], Test, int, str,
         lambda window: np.column_stack([window.spam_probability, window.features]),
         classifier,
         2 * FEWEST,  # half to learn from, half to be tested on
-        "AUC of a classifier on messages that it has not seen: .5 is guessing, 1 telling them apart without fault",
         0.556,
     ),
 }
@@ -145,12 +189,13 @@ def drift(reference: Window, current: Window) -> tuple[str, list[dict[str, Any]]
     most 5 % of unchanged windows, however they depend on each other. It is None where there are too few messages.
     """
     tests: list[dict[str, Any]] = []
-    for name, (question, values, test, minimum, effect_name, matters_from) in _QUESTIONS.items():
+    for name, (question, values, test, minimum, matters_from) in _QUESTIONS.items():
         then, now = _known(values(reference)), _known(values(current))
         p_value, effect = test(then, now) if min(len(then), len(now)) >= minimum else (None, None)
-        about = {"name": name, "explanation": question, "effect_name": effect_name, "effect_matters_from": matters_from}
-        counts = {"n_reference": len(then), "n_current": len(now), "minimum_n": minimum}
-        tests.append(about | counts | {"p_corrected": p_value, "effect": effect, "state": TOO_FEW})
+        tests.append(
+            {"name": name, "explanation": question, "n_reference": len(then), "n_current": len(now)}
+            | {"p_corrected": p_value, "effect": effect, "effect_matters_from": matters_from, "state": TOO_FEW}
+        )
     made = [told for told in tests if told["p_corrected"] is not None]
     for told in made:
         told["p_corrected"] = min(1.0, len(made) * told["p_corrected"])
@@ -206,13 +251,12 @@ def changed_terms(reference: Window, current: Window) -> list[dict[str, Any]]:
     if min(len(then), len(now)) < FEWEST:
         return []
     counts_then, counts_now = (Counter(term for held in side for term in held) for side in (then, now))
-    terms = [
+    terms = sorted(
         term
-        for term in {**counts_then, **counts_now}
-        if term not in ENGLISH_STOP_WORDS
-        and (term.isalpha() and len(term) >= SHORTEST or term.startswith("["))
+        for term in {*counts_then, *counts_now} - ENGLISH_STOP_WORDS
+        if (term.isalpha() and len(term) >= SHORTEST or term.startswith("["))
         and (counts_then[term] >= RAREST * len(then) or counts_now[term] >= RAREST * len(now))
-    ]
+    )
     if not terms:
         return []
     held_then, held_now = (np.array([counts[term] for term in terms]) for counts in (counts_then, counts_now))

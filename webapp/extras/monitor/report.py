@@ -27,7 +27,6 @@ FEWEST_REVIEWS = 30  # below, the interval is too wide to say anything reassurin
 SLOW_MS = 50.0  # p99; a person notices nothing below, and scoring takes well under one
 FEWEST_TO_BE_SLOW = 500  # predictions: of fewer, p99 is the first ones after a start
 FAILED_SHARE = 0.01
-REFUSED_SHARE = 0.2
 
 Report = Mapping[str, Any]
 
@@ -163,12 +162,6 @@ def _findings(report: Report) -> Iterator[tuple[str, str, str]]:
             f"{errors['requests']:,}.",
             "See the list of errors below, and the server's own output around these times.",
         )
-    if (errors["share_refused"] or 0) >= REFUSED_SHARE:
-        yield (
-            "errors",
-            f"{figure(errors['share_refused'], '%')} of the requests were refused.",
-            "Somebody's program sends what cannot be used: the list of errors below says through what and why.",
-        )
     if latency["n"] >= FEWEST_TO_BE_SLOW and latency["p99"] >= SLOW_MS:
         yield (
             "latency",
@@ -206,7 +199,7 @@ def cards(report: Report) -> list[Card]:
         Card(
             "errors",
             "Failed: Hamlet's own fault (status 500 and above). Refused: a request that could not be used.",
-            f"{errors['failed']:,}",
-            f"failed, {errors['refused']:,} refused, of {errors['requests']:,} requests",
+            f"{errors['failed']:,} failed",
+            f"{errors['refused']:,} refused, of {errors['requests']:,} requests",
         ),
     ]

@@ -109,7 +109,7 @@ def quantiles(buckets: Counter[int]) -> dict[str, float | None]:
 
 
 def errors(engine: sa.Engine, span: Span) -> dict[str, Any]:
-    """Return how many requests of form and API were refused (4xx) or failed (5xx), their share of all, and each kind.
+    """Return how many requests of form and API were refused (4xx) or failed (5xx), and each kind.
 
     Rows of files and streams are no requests. Failures belong to no model version. Those that the database itself
     caused are not in it: see the server's output.
@@ -122,12 +122,10 @@ def errors(engine: sa.Engine, span: Span) -> dict[str, Any]:
             kinds[source, status, what] += number
             steps[step]["failed" if status >= 500 else "refused"] += number
     requests, failed = counts.total(), sum(of["failed"] for of in steps.values())
-    refused = kinds.total() - failed
     return {
         "requests": requests,
-        "refused": refused,
+        "refused": kinds.total() - failed,
         "failed": failed,
-        "share_refused": round(refused / requests, 4) if requests else None,
         "share_failed": round(failed / requests, 4) if requests else None,
         "by_kind": [
             {"source": source, "status": status, "what": what, "count": number}

@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from webapp.api.docs import responses
 from webapp.config import VERSION
-from webapp.errors import ModelUnusable, NotReady
+from webapp.errors import LogUnavailable, ModelUnusable, NotReady
 from webapp.extras.monitor.rollups import count_predictions
 from webapp.extras.prometheus.worker_files import VARIABLE
 from webapp.log.tables import reviews
@@ -72,5 +72,5 @@ class State(Collector):
             if last:
                 about = "When somebody last reviewed."
                 yield GaugeMetricFamily("hamlet_last_review_timestamp_seconds", about, value=last.timestamp())
-        except (sa.exc.SQLAlchemyError, NotReady) as error:
+        except (sa.exc.SQLAlchemyError, LogUnavailable) as error:
             logger.warning("/metrics without figures of the log: %s", error)

@@ -1,7 +1,5 @@
 """GET /predictions, PUT /predictions/{id}/review: for programs that list the log and know the truth."""
 
-import datetime as dt
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from flask import Response, current_app, g, jsonify, request, url_for
@@ -14,18 +12,12 @@ from webapp.api.schemas import LABEL, STORED, PredictionPath, StoredPrediction, 
 from webapp.errors import InvalidInput
 from webapp.extras.access.keys import SECURITY, api_key_required
 from webapp.extras.review.queues import Filters, list_predictions
-from webapp.extras.review.reviews import give_review, reviews_of
+from webapp.extras.review.reviews import give_review
 from webapp.inference import Inference
 from webapp.model.labels import UNSURE, Labels
 
-TRUE_LABEL = f"{LABEL[:-1]}; or unsure."
-REVIEW = {
-    "created_at": "2026-11-23T08:30:00.123456+00:00",
-    "reviewer": "key:helpdesk",
-    "true_label": "ham",
-    "queue": "api",
-}
-LISTED = STORED | {"true_label": "ham", "reviews": [REVIEW]}
+TRUE_LABEL = f"What the newest review says; null without one, or where that is unsure. {LABEL}"
+LISTED = STORED | {"true_label": "ham"}
 
 blueprint = APIBlueprint(
     "reviews",
@@ -38,30 +30,18 @@ blueprint.before_request(api_key_required)
 blueprint.before_request(read_json)
 
 
-class ReviewRequest(BaseModel):
+class Review(BaseModel):
     model_config = with_example({"true_label": "ham"}, extra="forbid", strict=True)
 
     true_label: Annotated[str, Field(json_schema_extra={"enum": ["ham", "spam", "unsure"]})] = Field(
-        description=f"What the message really is. {TRUE_LABEL}"
+        description=f"What the message really is. {LABEL[:-1]}; or unsure."
     )
-
-
-class Review(BaseModel):
-    model_config = with_example(REVIEW)
-
-    created_at: dt.datetime
-    reviewer: str = Field(description="Who said it: web:SESSION, key:NAME or import.")
-    true_label: str = Field(description=TRUE_LABEL)
-    queue: str = Field(description="Why it was looked at: random, uncertain, reported, challenger, all, api or import.")
 
 
 class ListedPrediction(StoredPrediction):
     model_config = with_example(LISTED)
 
-    true_label: str | None = Field(
-        description=f"What the newest review says; null without one, or where that is unsure. {LABEL}"
-    )
-    reviews: list[Review] = Field(description="Oldest first.")
+    true_label: str | None = Field(description=TRUE_LABEL)
 
 
 class ListedPredictions(BaseModel):
@@ -80,18 +60,18 @@ def list_all(query: Filters) -> Response:
     Follow `next` until it is null. A page looks at 20,000 predictions at most, so that each is as fast as the first:
     with a filter that few pass, a page may hold fewer than `limit` predictions, or none, and still have a next one.
     """
-    engine = current_app.extensions["engine"]
     label = _meant("label", query.label) if query.label is not None else None
-    rows, before = list_predictions(engine, query.model_copy(update={"label": label}))
-    reviews = reviews_of(engine, [row["id"] for row in rows])
+    rows, before = list_predictions(current_app.extensions["engine"], query.model_copy(update={"label": label}))
+    labels = _labels()
+    listed = [
+        {name: row[name] for name in ListedPrediction.model_fields}
+        | {name: row[name] and labels.word(row[name]) for name in ("label", "true_label")}
+        | {"created_at": row["created_at"].isoformat()}
+        for row in rows
+    ]
     parameters: dict[str, Any] = request.args.to_dict()  # known names only: Filters refuses any other
-    return jsonify(
-        predictions=[
-            _pick(row, ListedPrediction) | {"reviews": [_pick(review, Review) for review in reviews[row["id"]]]}
-            for row in rows
-        ],
-        next=url_for(".list_all", **parameters | {"before": before}) if before else None,
-    )
+    following = url_for(".list_all", **parameters | {"before": before}) if before else None
+    return jsonify(predictions=listed, next=following)
 
 
 @blueprint.put(
@@ -99,13 +79,11 @@ def list_all(query: Filters) -> Response:
     summary="Say what a message really is",
     responses=responses(Review, 401, 404, *WITH_BODY),
 )
-def review(path: PredictionPath, body: ReviewRequest) -> Response:
+def review(path: PredictionPath, body: Review) -> Response:
     """Store the true label of a prediction. The newest review of each counts; the same said again changes nothing."""
     true_label = _meant("true_label", body.true_label, UNSURE)
-    reviewer = f"key:{g.api_key_name}"
-    engine = current_app.extensions["engine"]
-    give_review(engine, path.prediction_id, reviewer, true_label, "api")
-    return jsonify(_pick(reviews_of(engine, [path.prediction_id])[path.prediction_id][-1], Review))
+    give_review(current_app.extensions["engine"], path.prediction_id, f"key:{g.api_key_name}", true_label, "api")
+    return jsonify(true_label=body.true_label)
 
 
 def _labels() -> Labels:
@@ -121,12 +99,3 @@ def _meant(field: str, word: str, *others: str) -> str:
         fault = f"must be one of {', '.join((*labels, *others))}, as the served model calls them"
         raise InvalidInput(f"{field}: {fault}.", [{"field": field, "message": fault}])
     return label
-
-
-def _pick(row: Mapping[str, Any], shape: Any) -> dict[str, Any]:
-    """Return what the documented shape has of a row, as JSON has it."""
-    picked = {name: row[name] for name in shape.model_fields if name in row}
-    for name in ("label", "true_label"):
-        if picked.get(name):
-            picked[name] = _labels().word(picked[name])
-    return picked | {"created_at": row["created_at"].isoformat()}

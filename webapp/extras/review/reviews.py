@@ -5,8 +5,7 @@ no label.
 """
 
 import datetime as dt
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -86,11 +85,8 @@ def undo(engine: sa.Engine, reviewer: str) -> str | None:
     return row.prediction_id if row else None
 
 
-def reviews_of(engine: sa.Engine, prediction_ids: Sequence[str]) -> dict[str, list[Row]]:
-    """Return the verdicts on some predictions, oldest first, by the prediction's id."""
-    found: dict[str, list[Row]] = defaultdict(list)
-    query = sa.select(reviews).where(reviews.c.prediction_id.in_(prediction_ids)).order_by(reviews.c.id)
+def reviews_of(engine: sa.Engine, prediction_id: str | None) -> list[Row]:
+    """Return the verdicts on a prediction, oldest first."""
+    query = sa.select(reviews).where(reviews.c.prediction_id == prediction_id).order_by(reviews.c.id)
     with engine.connect() as connection:
-        for row in connection.execute(query).mappings():
-            found[row["prediction_id"]].append(dict(row))
-    return found
+        return [dict(row) for row in connection.execute(query).mappings()]

@@ -89,11 +89,11 @@ def _kept() -> dict[str, Any]:
 def _queue_page(queue: str, draw_error: str | None = None) -> str:
     engine = _engine()
     rows = queues.upcoming(engine, queue)
-    sample = samples.newest_sample(engine) if queue == "random" else None
     known = {}
-    if sample:
+    if queue == "random" and (found := samples.open_sample(engine)):
+        sample, *progress = found
         right = share_right(samples.counted_members(engine, sample.since, sample.until))
-        known = {"sample": sample, "progress": samples.progress(engine, sample.id), "right": right}
+        known = {"sample": sample, "progress": progress, "right": right}
     return _render(queue, rows, request.args.get("id") or (rows[0]["id"] if rows else None), draw_error, **known)
 
 
@@ -114,8 +114,7 @@ def _render(queue: str, rows: list[Row], opened: str | None, problem: str | None
         rows = [get_prediction(engine, opened), *rows]
     at = next((at for at, row in enumerate(rows) if row["id"] == opened), None)
     row = None if at is None else rows[at]
-    reviews = reviews_of(engine, [row["id"] for row in rows])
-    given = reviews[opened] if opened else []
+    given = reviews_of(engine, opened)
     own = next((review["true_label"] for review in reversed(given) if review["reviewer"] == reviewer_id()), None)
     return render_template(
         "review/review.html",
@@ -136,14 +135,11 @@ def _render(queue: str, rows: list[Row], opened: str | None, problem: str | None
         own=own,
         me=reviewer_id(),
         is_blind=queue in BLIND and own is None,
-        reviewed={id_ for id_, some in reviews.items() if some},
         kept={"queue": queue} | _kept(),
         done=request.args.get("done"),
         is_empty=row is None and not list_predictions(engine, Filters(limit=1))[0],
         ago=lambda moment: how_long_ago(now - moment),
-        keys=[("spam", "S"), ("ham", "H"), ("unsure", "U")]
-        if labels() == SPAM_OR_HAM
-        else [("spam", "1"), ("ham", "2"), ("unsure", "U")],
+        keys=zip(TRUE_LABELS, "SHU" if labels() == SPAM_OR_HAM else "12U", strict=True),
         stores_texts=current_app.config["STORE_TEXT"],
         **more,
     )

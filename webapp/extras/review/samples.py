@@ -84,19 +84,16 @@ def _between(since: dt.datetime, until: dt.datetime) -> tuple[sa.ColumnElement[b
     return predictions.c.id >= first_id(since), predictions.c.id < first_id(until)
 
 
-def newest_sample(engine: sa.Engine) -> sa.Row[Any] | None:
-    """Return the row of the sample that was drawn last: the one that is being reviewed."""
-    with engine.connect() as connection:
-        return connection.execute(sa.select(samples).order_by(samples.c.id.desc()).limit(1)).first()
-
-
-def progress(engine: sa.Engine, sample_id: str) -> tuple[int, int]:
-    """Return how many members of a sample are reviewed, and how many it has."""
+def open_sample(engine: sa.Engine) -> tuple[sa.Row[Any], int, int] | None:
+    """Return the sample that was drawn last, how many of its members are reviewed, and how many it has."""
     verdict = newest_verdict(sample_members.c.prediction_id)
-    counts = sa.select(sa.func.count(verdict), sa.func.count()).where(sample_members.c.sample_id == sample_id)
+    counts = sa.select(sa.func.count(verdict), sa.func.count())
     with engine.connect() as connection:
-        reviewed, members = connection.execute(counts).one()
-    return reviewed, members
+        sample = connection.execute(sa.select(samples).order_by(samples.c.id.desc()).limit(1)).first()
+        if sample is None:
+            return None
+        reviewed, members = connection.execute(counts.where(sample_members.c.sample_id == sample.id)).one()
+    return sample, reviewed, members
 
 
 def counted_members(
