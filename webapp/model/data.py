@@ -79,7 +79,7 @@ def _read_examples(
     table: Table, columns: list[int], dataset: Dataset, meanings: dict[str, bool], labels: Sequence[str] | None
 ) -> None:
     name, stem = table.name, dataset.name.split(".")[0]
-    others = {other: at for other in ("source", "split", "kind") if (at := table.find(None, [other], "")) is not None}
+    others = {other: at for other in ("source", "split", "kind") if (at := table.find([other])) is not None}
     found: Counter[str] = Counter()  # how often each label occurs
     left_out: Counter[str] = Counter()
     first_lines: dict[str, int] = {}  # where each label, and each thing to be said, occurs first

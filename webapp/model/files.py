@@ -56,37 +56,29 @@ class Table:
         self._source = source
         self._lines: Lines | None = None
 
-    def find(self, wanted: str | None, known: Sequence[str], option: str) -> int | None:
-        """Return the position of the wanted column, or of a usual one; raises BadData where the wanted is missing."""
+    def find(self, names: Sequence[str]) -> int | None:
+        """Return the position of the first of these columns that there is, in any case."""
         lowered = [column.lower() for column in self.columns]
-        for name in [wanted.strip().lower()] if wanted else known:
-            if name in lowered:
-                return lowered.index(name)
-        if wanted:
-            raise self._no_column((wanted,), option)
-        return None
-
-    def _no_column(self, known: Sequence[str], option: str) -> BadData:
-        columns = ", ".join(shown(column) for column in self.columns[:10])
-        return BadData(f"{self.name}: no column {' or '.join(known)} among {columns}; name it with {option}")
+        return next((lowered.index(name) for name in names if name in lowered), None)
 
     def find_text(self, wanted: str | None) -> int:
         """Return the position of the column with the messages; raises BadData."""
-        at = self.find(wanted, TEXT_COLUMNS, "--text-column")
-        at = self.by_content.get("text") if at is None else at
-        if at is None and len(self.columns) == 1:
-            at = 0
+        if not wanted and not self.by_content and len(self.columns) == 1 and self.find(TEXT_COLUMNS) is None:
             self.note = "; if that is a message, write a first line with text in it"
-        if at is None:
-            raise self._no_column(TEXT_COLUMNS, "--text-column")
-        return at
+            return 0
+        return self._find_or_refuse("text", wanted, TEXT_COLUMNS)
 
     def find_label(self, wanted: str | None) -> int:
         """Return the position of the column with the labels; raises BadData."""
-        at = self.find(wanted, LABEL_COLUMNS, "--label-column")
-        at = self.by_content.get("label") if at is None else at
+        return self._find_or_refuse("label", wanted, LABEL_COLUMNS)
+
+    def _find_or_refuse(self, kind: str, wanted: str | None, usual: Sequence[str]) -> int:
+        at = self.find([wanted.strip().lower()] if wanted else usual)
+        if at is None and not wanted:
+            at = self.by_content.get(kind)
         if at is None:
-            raise self._no_column(LABEL_COLUMNS, "--label-column")
+            names, columns = wanted or " or ".join(usual), ", ".join(shown(column) for column in self.columns[:10])
+            raise BadData(f"{self.name}: no column {names} among {columns}; name it with --{kind}-column")
         return at
 
     def about(self, text_at: int, label_at: int | None = None) -> str:

@@ -41,7 +41,7 @@ def _read(source: Path | BinaryIO, labels: Mapping[str, str]) -> dict[str, str]:
     """Return the label of each prediction id; raises BadData, naming the line."""
     given = {}
     with closing(open_table(source)) as table:
-        columns = [table.find(None, names, "") for names in (("id", "prediction_id"), ("true_label",))]
+        columns = [table.find(names) for names in (("id", "prediction_id"), ("true_label",))]
         positions = [at for at in columns if at is not None]
         if len(positions) < 2:
             raise BadData(f"{table.name}, line 1: the file must begin with the names of its columns: id,true_label")
