@@ -45,9 +45,6 @@ def stored(app, column=predictions.c.id):
         return list(connection.execute(sa.select(column).order_by(predictions.c.id)).scalars())
 
 
-# --- Formats -----------------------------------------------------------------------------------------------
-
-
 def test_a_csv_keeps_its_values_and_gets_five_columns(app, score):
     rest = [
         "007",
@@ -123,9 +120,6 @@ def test_parquet_keeps_its_types(app, flask, tmp_path):
     assert found["error"].to_pylist()[-1] == "The text is missing."
 
 
-# --- Bad rows, bad files -----------------------------------------------------------------------------------
-
-
 def test_bad_rows_are_named_and_counted_and_the_others_scored(app, score, monkeypatch):
     monkeypatch.setattr("webapp.model.lines.LONGEST_ROW", 30_000)
     bad = {
@@ -194,9 +188,6 @@ def test_no_file_is_overwritten_unasked(score, tmp_path, flask):
     assert score(source, "--overwrite")[0] == 0
     assert "the input itself" in flask("batch", tmp_path / "in.csv", tmp_path / "in.csv", "--overwrite").output
     assert (tmp_path / "in.csv").read_text() == source
-
-
-# --- Interrupted -------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -320,9 +311,6 @@ def test_what_changed_meanwhile_is_refused(app, flask, models, long_csv, tmp_pat
     assert {row["model_version"] for row in table(target.read_bytes())} == {began_with, ""}
 
 
-# --- Pipes, and what is not logged -------------------------------------------------------------------------
-
-
 def test_pipes(command, flask, app, tmp_path, monkeypatch):
     monkeypatch.setenv("HAMLET_STORE_TEXT", "false")
     lines = "".join(json.dumps({"text": text, "n": n}) + "\n" for n, text in enumerate([SPAM, HAM] * 3000))
@@ -340,11 +328,7 @@ def test_pipes(command, flask, app, tmp_path, monkeypatch):
     assert [(row["label"], row["prediction_id"]) for row in table(target.read_bytes())] == [("spam", "")]
     assert len(stored(app)) == 6000
     assert flask("batch", target, "-").stdout.startswith("text,label,")
-    assert "--resume needs files" in flask("batch", "-", target, "--resume", input="text\n").output
-
-
-def test_a_full_pipe_gives_one_clear_line(command, long_csv):
     with Path("/dev/full").open("wb") as full:
-        code, said = end(command(long_csv, "-", "--no-log", stdout=full))
-    assert code == 2
-    assert said == "Error: The output cannot be written (No space left on device).\n"
+        code, said = end(command(target, "-", "--no-log", stdout=full))
+    assert (code, said) == (2, "Error: The output cannot be written (No space left on device).\n")
+    assert "--resume needs files" in flask("batch", "-", target, "--resume", input="text\n").output
