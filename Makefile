@@ -39,10 +39,10 @@ lock: $(BIN)/.installed-dev  ## after a change of requirements*.txt: write the l
 model: $(BIN)/.installed  ## train the shipped model anew from DATA=folder and say whether it is the same
 	@$(BIN)/flask train \
 		$(foreach set,$(SETS),$(DATA)/$(set)_train.csv.gz $(DATA)/$(set)_public.csv.gz) \
-		webapp/model/messages.csv --weight old_style=0.1 --threshold 0.6 \
+		webapp/model/messages.csv --weight old_style 0.1 --threshold 0.6 \
 		--test $(DATA)/smishtank_public.csv.gz --test $(DATA)/enron_public.csv.gz \
-		--licence "uci_sms=CC BY 4.0" --licence "mendeley_sms=CC BY 4.0" --licence "india_sms=MIT" \
-		--licence "youtube=free for research (Alberto et al. 2015)" --licence "spamassassin=PDDL, CC0" --licence "messages=CC0"
+		--licence uci_sms "CC BY 4.0" --licence mendeley_sms "CC BY 4.0" --licence india_sms "MIT" \
+		--licence youtube "free for research (Alberto et al. 2015)" --licence spamassassin "PDDL, CC0" --licence messages "CC0"
 
 fuzz: $(BIN)/.installed-dev .venv-fuzz/.installed  ## try bad input of all kinds for half an hour
 	@HAMLET_FUZZ_CASES=20000 $(BIN)/python -m pytest -s tests/test_api_fuzz.py

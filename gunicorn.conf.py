@@ -13,6 +13,7 @@ ROOT = str(Path(__file__).resolve().parent)
 sys.path.insert(0, ROOT)
 
 from webapp.config import ADDRESS, INSTANCE_FOLDER, THREADS, WORKERS, refuse_debug_mode  # noqa: E402
+from webapp.errors import ModelUnusable  # noqa: E402
 from webapp.extras.prometheus import worker_files  # noqa: E402
 from webapp.instance import surprises  # noqa: E402
 
@@ -26,9 +27,9 @@ chdir = ROOT
 wsgi_app = "wsgi:app"
 bind = ADDRESS
 workers = WORKERS
-worker_class = "webapp.worker.Worker"  # gthread, but slow clients hold nobody up
+worker_class = "webapp.worker.Worker"
+asgi_lifespan = "off"
 threads = THREADS
-worker_connections = 500  # open at a time in each worker; each that is sending has a thread that waits for it
 keepalive = 75  # seconds; longer than a proxy keeps its connections (60 s), or it meets one that was just closed
 http_parser = "python"  # gunicorn_h1c, where it happens to be installed, answers some bad requests otherwise
 preload_app = True  # load the model once and fork: the workers share its memory
@@ -51,20 +52,9 @@ class logger_class(Logger):  # noqa: N801 (gunicorn's name for it)
             dict(resp.headers).get("X-Request-ID", "-"),
             environ["REQUEST_METHOD"],
             environ["RAW_URI"].partition("?")[0],  # as it was sent: %0A in it must not begin a new line here
-            resp.status.partition(" ")[0],  # what gunicorn itself refuses has no status_code
-            request_time / dt.timedelta(milliseconds=1),
+            str(resp.status)[:3],  # a number, or words
+            request_time.seconds * 1000 + request_time.microseconds // 1000,
         )
-
-    def warning(self, msg: str, *args: Any, **kwargs: Any) -> None:
-        """Warn, but quote nothing of what is no HTTP: after a wrong Content-Length it is the rest of a message."""
-        if msg.startswith("Invalid request from"):
-            msg = msg.partition(": ")[0]
-        super().warning(msg, *args, **kwargs)
-
-    def exception(self, msg: str, *args: Any, **kwargs: Any) -> None:
-        """Log an exception, unless it says that a client did not take its answer in time: that is no fault of ours."""
-        if not isinstance(sys.exc_info()[1], TimeoutError):
-            super().exception(msg, *args, **kwargs)
 
 
 def pre_exec(server: Any) -> None:
@@ -90,8 +80,18 @@ def post_worker_init(worker: Any) -> None:
         worker.wsgi.extensions["engine"].connect().close()
 
 
+def load_model(server: Any) -> None:
+    """Load the model before the workers are forked: they share its memory."""
+    with suppress(ModelUnusable):  # it was logged; the app starts all the same and says what is wrong when asked
+        server.app.wsgi().extensions["inference"].registry.current()
+
+
+on_reload = load_model
+
+
 def when_ready(server: Any) -> None:
-    """Say where to go, and what may surprise."""
+    """Load the model, and say where to go and what may surprise."""
+    load_model(server)
     for words in surprises(INSTANCE_FOLDER):
         server.log.warning(words)
     server.log.info("Hamlet is ready: open http://%s", ADDRESS)
@@ -100,11 +100,3 @@ def when_ready(server: Any) -> None:
 def on_exit(server: Any) -> None:
     """Give the memory of the counts back."""
     worker_files.remove_folder()
-
-
-def child_exit(server: Any, worker: Any) -> None:
-    """Keep what a dead worker counted, but not what held of the living one alone."""
-    try:
-        worker_files.forget_worker(worker.pid)
-    except Exception as error:  # it would stop the whole server
-        server.log.warning("The gauges of worker %s cannot be dropped: %s", worker.pid, error)

@@ -81,7 +81,7 @@ def fill(instance: Path, rows: int) -> None:
         connection.commit()
     engine = app.extensions["engine"]
     started = time.perf_counter()
-    refresh_rollups(engine, patience_s=float("inf"))
+    refresh_rollups(engine)
     print(f"{rows:,} rows; summing them up for the first time took {time.perf_counter() - started:.1f} s")
     draw(engine, now - dt.timedelta(days=7), now, 200, seed=1)
     engine.dispose()

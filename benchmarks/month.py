@@ -34,7 +34,7 @@ from webapp.inference import Inference  # noqa: E402
 from webapp.log.database import open_database  # noqa: E402
 from webapp.log.tables import create_tables  # noqa: E402
 from webapp.log.writer import LogWriter  # noqa: E402
-from webapp.model import artifact, evaluation, training  # noqa: E402
+from webapp.model import artifact, training  # noqa: E402
 from webapp.model.data import Example, drop_copies, read_labelled  # noqa: E402
 from webapp.model.labels import SPAM_OR_HAM  # noqa: E402
 from webapp.model.registry import ModelRegistry  # noqa: E402
@@ -44,8 +44,6 @@ MODERN = (0.0, 0.3, 0.6, 0.9)  # share of the modern messages, week by week
 START = 400  # messages
 SEEDS = 6
 WAYS = {"without": "without the loop", "correction": "corrected", "anew": "fitted anew"}
-
-evaluation.RESAMPLES = 10  # the cards' intervals are not looked at
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = ROOT / "benchmarks" / "peers"
 HAMLET, PEER, MLSERVER = (ROOT / folder / "bin" for folder in (".venv", ".venv-bench", ".venv-bench-mlserver"))
-MESSAGES = 500
+MESSAGES = 20_000
 CONNECTIONS = 32
 WARM_UP_S = 2
 SERVER_CORE, WRK_CORE = "0", "1"
@@ -58,6 +58,14 @@ EMPTY = Server(
     spam_probability=None,
     environment=ONE_WORKER,
     logs=False,
+)
+FLASK_MIN = Server(
+    "flask_min",
+    "bare Flask, Hamlet's worker, model, log",
+    [*GUNICORN, "--chdir", str(PEERS), "flask_min:app"],
+    path="/api/v1/predict",
+    prepare=[f"{HAMLET}/python", "_log.py"],
+    environment=ONE_WORKER,
 )
 HAMLET_SERVER = Server(
     "hamlet",
@@ -112,7 +120,7 @@ FLASK_TUTORIAL = Server(
     [f"{PEER}/gunicorn", "flask_tutorial:app", "--bind", "127.0.0.1:{port}", "--no-control-socket"],
     prepare=MAKE_LOG,
 )
-QUICK = [EMPTY, HAMLET_SERVER, FASTAPI_DEF, FASTAPI_ASYNC]
+QUICK = [EMPTY, FLASK_MIN, HAMLET_SERVER, FASTAPI_DEF, FASTAPI_ASYNC]
 ALL = [*QUICK, MLFLOW, LITSERVE, MLSERVER_SERVER, FLASK_TUTORIAL]
 
 
@@ -217,10 +225,11 @@ def free_port() -> int:
 
 
 def messages() -> list[str]:
-    """Return MESSAGES different messages of the project's own, always the same."""
+    """Return MESSAGES different messages, always the same: one of the project's own, with the end of another."""
     with open(ROOT / "webapp" / "model" / "messages.csv", newline="", encoding="utf-8") as file:
         texts = sorted({row["text"] for row in csv.DictReader(file)})
-    return random.Random(0).sample(texts, MESSAGES)
+    chosen = random.Random(0)
+    return [f"{chosen.choice(texts)} {chosen.choice(texts)[-30:]} {number}" for number in range(MESSAGES)]
 
 
 def load(

@@ -1,4 +1,4 @@
-// The keys on the buttons: S, H, U (or others, by the labels) label the open message, Z takes back, J and K move.
+// The keys on the buttons: S, H, U (1, 2, U where the labels are other words) label the open message, Z takes back, J and K move.
 // Everything works without this.
 "use strict";
 

@@ -30,7 +30,7 @@ from webapp.app import create_app
 from webapp.config import ROOT
 from webapp.log.database import open_database, write_transaction
 from webapp.log.tables import create_tables, metadata, rolled_up, schema_version
-from webapp.model import artifact, evaluation
+from webapp.model import artifact
 from webapp.model import registry as registry_module
 from webapp.model.registry import ModelRegistry
 
@@ -129,13 +129,11 @@ def load_shipped_once(folder, version):
 def _spare_what_is_tested_once(request, monkeypatch):
     """Do quickly what most tests only pass by; those that are about it are marked `real_load` or set it themselves.
 
-    A version that is to be served is loaded in this process, as one apart takes 2 s. Intervals are narrowed by few
-    resamples, which most of the time of training would go into.
+    A version that is to be served is loaded in this process, as one apart takes 2 s.
     """
     monkeypatch.setattr(artifact, "load", load_shipped_once)
     if "real_load" not in request.keywords:
         monkeypatch.setattr(registry_module, "try_load", artifact.load)
-    monkeypatch.setattr(evaluation, "RESAMPLES", 20)
 
 
 @pytest.fixture
@@ -267,6 +265,7 @@ class Server:
             if self.process.poll() is not None:
                 break
             time.sleep(0.1)
+        self.stop(signal.SIGKILL)
         raise AssertionError(self.output())
 
     def stop(self, how=signal.SIGTERM):

@@ -1,15 +1,18 @@
-"""Accuracy from reviews, against hand-computed values, scikit-learn and statsmodels."""
+"""Accuracy from reviews, against hand-computed values, scikit-learn and statsmodels; and what simulations say of it."""
 
 import datetime as dt
 import json
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
 from statsmodels.stats.proportion import proportion_confint
 
-from webapp.extras.review.accuracy import ReviewedPrediction, accuracy, further_reviews, sample_size
+from benchmarks.coverage import EVEN, GOOD_THEN_BAD, HELD_OUT, repeat, week
+from webapp.extras.monitor.report import is_worse
+from webapp.extras.review.accuracy import ReviewedPrediction, accuracy, sample_size
 from webapp.model.evaluation import wilson
 
 NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
@@ -24,22 +27,13 @@ def reviewed(*rows, weight=ENDLESS):
     ]
 
 
-FIVE = reviewed(
-    ("spam", "spam", 0.95, 1e6), ("spam", "ham", 0.35, 3e6), ("ham", "ham", 0.05, 1e6), ("ham", "ham", 0.15, 2e6),
-    ("ham", "spam", 0.65, 1e6),
-)  # fmt: skip
-
-
-def many(count, seed=0):
+def many(count, weights=(1e6, 2e6, 5e6)):
     """Return random reviews with unequal weights."""
-    random = np.random.default_rng(seed)
-    probability = random.beta(0.4, 0.8, count)
-    truth = random.random(count) < probability
-    weights = random.choice([1e6, 2e6, 5e6], count)
+    random = np.random.default_rng(0)
     return reviewed(
         *(
-            ("spam" if t else "ham", "spam" if p >= 0.4 else "ham", float(p), float(w))
-            for t, p, w in zip(truth, probability, weights, strict=True)
+            ("spam" if random.random() < p else "ham", "spam" if p >= 0.4 else "ham", float(p), random.choice(weights))
+            for p in random.beta(0.4, 0.8, count)
         )
     )
 
@@ -51,25 +45,13 @@ def right_and_wrong(right, wrong, weight=ENDLESS):
 # --- Intervals ---
 
 
-def test_wilson_computed_by_hand():
-    # 8 of 10: centre (.8 + .192073) / 1.384146, half 1.959964 / 1.384146 * sqrt(.016 + .009604)
-    low, high = wilson(8, 10)
-    assert low == pytest.approx(0.716740 - 0.226577, abs=2e-6)
-    assert high == pytest.approx(0.716740 + 0.226577, abs=2e-6)
-
-
-@pytest.mark.parametrize(
-    ("successes", "n"), [(0, 1), (1, 1), (0, 50), (50, 50), (3, 7), (196, 200), (4990, 5000), (12.5, 31.7)]
-)
-def test_wilson_is_that_of_statsmodels(successes, n):
-    assert wilson(successes, n) == pytest.approx(proportion_confint(successes, n, method="wilson"), abs=1e-12)
-
-
-def test_nothing_reviewed_is_no_interval():
+def test_wilson_is_that_of_statsmodels():
+    for successes, n in [(0, 1), (1, 1), (8, 10), (0, 50), (50, 50), (196, 200), (4990, 5000), (12.5, 31.7)]:
+        assert wilson(successes, n) == pytest.approx(proportion_confint(successes, n, method="wilson"), abs=1e-12)
     assert wilson(0, 0) is None
 
 
-def test_the_sample_sizeumber_of_messages():
+def test_how_many_messages_weighted_ones_are_worth():
     ones = np.ones(3)
     assert sample_size(ones, ones * 1e9) == pytest.approx(3)
     assert sample_size(ones, np.array([1, 1, 2]) * 1e9) == pytest.approx(16 / 6)  # Kish: 4^2 / (1 + 1 + 4)
@@ -93,25 +75,7 @@ def test_a_log_that_was_reviewed_whole_is_known_exactly_and_half_of_it_better_th
 # --- Figures ---
 
 
-def test_figures_computed_by_hand():
-    figures = accuracy(FIVE)  # weights 1, 3, 1, 2, 1; right are the first, third and fourth
-    assert figures["reviewed"] == 5
-    assert figures["accuracy"]["value"] == 0.5  # (1 + 1 + 2) / 8
-    assert figures["recall"]["value"] == 0.25  # 1 / (1 + 3)
-    assert figures["false_positive_rate"]["value"] == 0.25  # 1 / (1 + 2 + 1)
-    assert figures["precision"]["value"] == 0.5
-    assert [figures[name]["n"] for name in ("accuracy", "recall", "false_positive_rate", "precision")] == [5, 2, 3, 2]
-    assert figures["confusion_matrix"] == {
-        "spam_called_spam": 1,
-        "spam_called_ham": 1,
-        "ham_called_ham": 2,
-        "ham_called_spam": 1,
-    }
-    # (.05^2 + 3 * .65^2 + .05^2 + 2 * .15^2 + .65^2) / 8
-    assert figures["brier"] == pytest.approx((0.0025 + 1.2675 + 0.0025 + 0.045 + 0.4225) / 8, abs=1e-4)
-
-
-def test_the_same_as_scikit_learn():
+def test_figures_are_those_of_scikit_learn():
     reviews = many(600)
     truth, verdict = (np.array([getattr(r, name) == "spam" for r in reviews]) for name in ("true_label", "label"))
     probability, weights = (np.array([getattr(r, name) for r in reviews]) for name in ("spam_probability", "weight"))
@@ -122,34 +86,25 @@ def test_the_same_as_scikit_learn():
         "false_positive_rate": 1 - sk.recall_score(truth, verdict, sample_weight=weights, pos_label=False),
         "precision": sk.precision_score(truth, verdict, sample_weight=weights),
     }
-    for name, value in expected.items():
-        assert figures[name]["value"] == pytest.approx(value, abs=1e-4)
+    assert {name: figures[name]["value"] for name in expected} == pytest.approx(expected, abs=1e-4)
     assert figures["brier"] == pytest.approx(sk.brier_score_loss(truth, probability, sample_weight=weights), abs=1e-4)
+    assert list(figures["confusion_matrix"].values()) == [
+        sum(truth & verdict), sum(truth & ~verdict), sum(~truth & ~verdict), sum(~truth & verdict),
+    ]  # fmt: skip
 
 
 def test_the_reliability_curve_is_scikit_learns():
-    reviews = [one._replace(weight=ENDLESS) for one in many(800)]
-    curve = [bin_ for bin_ in accuracy(reviews)["reliability"] if bin_["spam"]["n"]]
+    reviews = many(800, weights=[ENDLESS])
+    curve = accuracy(reviews)["reliability"]
     spam, mean = calibration_curve(
         [r.true_label == "spam" for r in reviews], [r.spam_probability for r in reviews], n_bins=10
     )
     assert [bin_["spam"]["value"] for bin_ in curve] == pytest.approx(spam, abs=1e-4)
     assert [bin_["mean_probability"] for bin_ in curve] == pytest.approx(mean, abs=1e-4)
-    assert sum(bin_["spam"]["n"] for bin_ in curve) == 800
-
-
-def test_the_curve_has_ten_bins_and_each_end_belongs_to_one():
-    curve = accuracy(reviewed(("ham", "ham", 0.0), ("spam", "spam", 1.0)))["reliability"]
     assert [(bin_["lower"], bin_["upper"]) for bin_ in curve] == [(b / 10, (b + 1) / 10) for b in range(10)]
-    assert [bin_["spam"]["n"] for bin_ in curve] == [1, 0, 0, 0, 0, 0, 0, 0, 0, 1]
-    assert curve[1]["mean_probability"] is None
-
-
-def test_the_calibration_error_is_left_out_while_it_is_mostly_chance():
-    assert accuracy(many(199))["expected_calibration_error"] is None
-    figures = accuracy([one._replace(weight=ENDLESS) for one in many(1000)])  # each probability means what it says
-    assert figures["expected_calibration_error"] == pytest.approx(figures["calibration_error_by_chance"], abs=0.015)
-    assert 0.01 < figures["calibration_error_by_chance"] < 0.04
+    ends = accuracy(reviewed(("ham", "ham", 0.0), ("spam", "spam", 1.0)))["reliability"]
+    assert [bin_["spam"]["n"] for bin_ in ends] == [1, 0, 0, 0, 0, 0, 0, 0, 0, 1]
+    assert ends[1]["mean_probability"] is None
 
 
 def test_unsure_ones_are_counted_and_from_2_percent_on_bounded():
@@ -159,63 +114,66 @@ def test_unsure_ones_are_counted_and_from_2_percent_on_bounded():
     more = accuracy(right_and_wrong(80, 10) + unsure * 10)
     assert more["accuracy"]["value"] == pytest.approx(80 / 90, abs=1e-4)
     assert more["if_unsure"] == (0.8, 0.9)
-    assert accuracy(unsure)["accuracy"]["value"] is None
 
 
 def test_what_is_not_defined_is_none_and_all_of_it_is_json():
-    for reviews in ([], reviewed(("ham", "ham", 0.1)), reviewed(("unsure", "ham", 0.1)), FIVE, many(250)):
+    for reviews in ([], reviewed(("ham", "ham", 0.1)), reviewed(("unsure", "ham", 0.1)), many(250)):
         json.dumps(accuracy(reviews), allow_nan=False)
     only_ham = accuracy(reviewed(("ham", "ham", 0.1)))
     assert only_ham["recall"] == {"value": None, "low": None, "high": None, "n": 0}
     assert only_ham["precision"]["value"] is None
-    nothing = accuracy([])
-    assert nothing["accuracy"]["value"] is nothing["brier"] is nothing["needed_for_1_point"] is None
-    assert nothing["over_time"] == []
+    assert accuracy([])["accuracy"]["value"] is accuracy([])["brier"] is None
 
 
-# --- How many more? ---
+# --- Simulations: benchmarks/coverage.py has more of them, docs/monitoring.md the figures ---
 
 
-def test_further_reviews_bring_the_interval_to_the_promised_width():
-    figures = accuracy(right_and_wrong(96, 4))
-    further = figures["needed_for_2_points"]
-    # planned with the middle of the interval, a little below .96
-    assert 300 < further < figures["needed_for_1_point"]
-    right = figures["accuracy"]
-    low, high = proportion_confint((right["low"] + right["high"]) / 2 * (100 + further), 100 + further, method="wilson")
-    assert (high - low) / 2 == pytest.approx(0.02, abs=2e-4)
-    assert accuracy(right_and_wrong(500, 0))["needed_for_1_point"] == 0
+def covers(share, value):
+    return share["low"] <= value <= share["high"]
 
 
-@pytest.mark.parametrize("weight", [1.0, 1.3, 2.0, 20.0])
-def test_never_more_reviews_are_asked_for_than_there_are_messages(weight):
-    figures = accuracy(right_and_wrong(180, 50, weight))
-    for name in ("needed_for_2_points", "needed_for_1_point"):
-        assert 0 <= figures[name] <= 230 * weight - 230
+def test_the_random_sample_tells_the_truth_and_all_reviews_together_do_not():
+    """The naive figure is over 200 random reviews and the 200 most uncertain messages."""
+    random = np.random.default_rng(4)
+    messages, n, repetitions, threshold = 20_000, 200, 200, 0.4
+    found = {"honest": [], "naive": []}
+    for _ in range(repetitions):
+        doubt = random.uniform(0.05, 0.25)  # the greater, the more messages are near the middle
+        probability = random.beta(doubt, 3 * doubt, messages)
+        truth = random.random(messages) < probability
+        right = (truth == (probability >= threshold)).mean()
+        at_random = random.choice(messages, n, replace=False)
+        uncertain = np.argpartition(np.abs(probability - threshold), n)[:n]
+        for name, places in (("honest", at_random), ("naive", np.union1d(at_random, uncertain))):
+            is_right = truth[places] == (probability[places] >= threshold)
+            share = accuracy(right_and_wrong(is_right.sum(), (~is_right).sum(), messages / n))["accuracy"]
+            found[name].append((covers(share, right), share["value"] - right))
+    (holds, gap), (naive_holds, naive_gap) = (np.mean(found[name], axis=0) for name in ("honest", "naive"))
+    assert 0.92 <= holds <= 0.98
+    assert abs(gap) < 0.006
+    assert naive_holds < 0.05
+    assert naive_gap < -0.1  # the model looks far worse than it is
 
 
-def test_no_number_is_promised_before_twenty_reviews():
-    assert accuracy(right_and_wrong(19, 0))["needed_for_2_points"] is None
-    assert accuracy(right_and_wrong(20, 0))["needed_for_2_points"] > 0
-    assert further_reviews({"value": None, "low": None, "high": None, "n": 0}, 0, 0.02) is None
+def test_overlapping_samples_have_no_bias_and_an_interval_that_holds_the_truth():
+    """A sample of 400 of a week, then one of 200 of its last two days, where the model is worse: through the log."""
+    with week(EVEN, GOOD_THEN_BAD) as (engine, truth):
+        found = [repeat(engine, truth, [(0, 7, 400, 1), (5, 7, 200, 1)], seed) for seed in range(30)]
+    value = np.mean(list(truth.values()))
+    assert abs(np.mean([one["value"] for one in found]) - value) < 0.006  # the plain mean would be 3 points too low
+    assert sum(covers(one, value) for one in found) >= 26
 
 
-# --- Over time ---
+def test_where_all_was_reviewed_the_figure_is_exact():
+    with week([43] * 7, GOOD_THEN_BAD) as (engine, truth):
+        found = repeat(engine, truth, [(5, 7, 20, 1), (0, 7, 301, 1)], 0)
+    assert found["low"] == found["value"] == found["high"] == round(np.mean(list(truth.values())), 4)
 
 
-@pytest.mark.parametrize(("hours", "by", "points"), [(0, "hour", 2), (40, "hour", 3), (72, "day", 2)])
-def test_over_time_by_the_hour_for_two_days_and_by_the_day_beyond(hours, by, points):
-    right, wrong = reviewed(("ham", "ham", 0.1), ("ham", "spam", 0.9))
-    later = NOON + dt.timedelta(hours=hours, minutes=30)
-    reviews = [right, wrong._replace(created_at=NOON - dt.timedelta(hours=1)), right._replace(created_at=later)]
-    figures = accuracy(reviews)
-    assert figures["over_time_by"] == by
-    assert len(figures["over_time"]) == points
-    first = figures["over_time"][0]
-    if by == "hour":
-        assert (first["start"], first["value"], first["n"]) == ("2026-03-01T11:00:00+00:00", 0.0, 1)
-    else:
-        assert (first["start"], first["value"], first["n"]) == ("2026-03-01T00:00:00+00:00", 0.5, 2)
-    assert (first["low"], first["high"]) == pytest.approx(
-        proportion_confint(first["value"] * first["n"], first["n"], method="wilson"), abs=1e-4
-    )
+def test_a_model_that_is_as_good_as_at_training_is_seldom_called_worse():
+    """Exactly: each count of right reviews with its probability, against what it was on 3,436 held-out messages."""
+    for n, right in [(10, 0.98), (50, 0.98), (200, 0.98), (200, 0.9)]:
+        then = round(right * HELD_OUT)
+        alarms = sum(binom.pmf(k, n, right) for k in range(n + 1) if is_worse(k, n, then, HELD_OUT))
+        assert alarms <= 0.025
+        assert is_worse(round(0.7 * n), n, then, HELD_OUT)

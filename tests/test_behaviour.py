@@ -45,14 +45,9 @@ def verdict(model, text):
     return model.label(model.score(text).spam_probability)
 
 
-@pytest.mark.parametrize("text", EVERYDAY)
-def test_everyday_messages_are_ham(model, text):
-    assert verdict(model, text) == "ham"
-
-
-@pytest.mark.parametrize("text", SPAMS)
-def test_typical_spam_is_spam(model, text):
-    assert verdict(model, text) == "spam"
+def test_everyday_messages_are_ham_and_typical_spam_is_spam(model):
+    assert [text for text in EVERYDAY if verdict(model, text) != "ham"] == []
+    assert [text for text in SPAMS if verdict(model, text) != "spam"] == []
 
 
 LOOK_ALIKES = str.maketrans("aeocpxAEOCPX", "аеосрхАЕОСРХ")
@@ -82,10 +77,11 @@ def test_a_disguise_does_not_flip_a_confident_verdict(model, own_messages, disgu
     assert flipped == []
 
 
-@pytest.mark.parametrize("name", ["Tom", "Aisha", "Wei", "Oluwaseun", "Siobhán", "Priya"])
-def test_a_swapped_name_does_not_flip_the_verdict(model, name):
-    assert verdict(model, f"Hi {name}, your taxi is outside. See you in a minute!") == "ham"
-    assert verdict(model, f"{name}, you have been selected for a £1000 prize! Claim it: http://win-now.top/x") == "spam"
+def test_a_swapped_name_does_not_flip_the_verdict(model):
+    for name in ("Tom", "Aisha", "Wei", "Oluwaseun", "Siobhán", "Priya"):
+        assert verdict(model, f"Hi {name}, your taxi is outside. See you in a minute!") == "ham"
+        spam = f"{name}, you have been selected for a £1000 prize! Claim it: http://win-now.top/x"
+        assert verdict(model, spam) == "spam"
 
 
 FRIENDLY = {

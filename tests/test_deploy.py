@@ -126,18 +126,18 @@ def test_the_image_s_health_check_tells_a_server_from_none(server):
 
 def test_a_stop_answers_all_that_is_in_flight_and_logs_what_it_answers(server):
     senders = [HTTPConnection("127.0.0.1", server.port, timeout=30) for _ in range(8)]
-    for sender in senders:  # each sends half of its message, and Hamlet asks it to go on
+    for sender in senders:  # each waits with its message until Hamlet asks for it
         sender.putrequest("POST", PREDICT)
         for name, value in (JSON | {"Content-Length": len(MESSAGE), "Expect": "100-continue"}).items():
             sender.putheader(name, value)
-        sender.endheaders(MESSAGE[:9])
+        sender.endheaders()
         assert sender.sock.recv(100).startswith(b"HTTP/1.1 100")
     server.process.terminate()
     wait_until(lambda: "Handling signal: term" in server.output())
     answered = []
     for sender in senders:
         with closing(sender):
-            sender.send(MESSAGE[9:])
+            sender.send(MESSAGE)
             answered.append(json.load(sender.getresponse())["id"])
     assert server.process.wait(30) == 0
     assert sorted(answered) == server.stored()

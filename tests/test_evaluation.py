@@ -4,23 +4,10 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from webapp.model import evaluation
-from webapp.model.evaluation import (
-    Proportion,
-    confusion_matrix,
-    expected_calibration_error,
-    measure,
-    proportion,
-    roc_auc,
-)
+from webapp.model.evaluation import Proportion, expected_calibration_error, measure, proportion
 
 TRUTH = [True, True, True, True, False, False, False, False, False, False]
 PROBABILITY = [0.9, 0.8, 0.7, 0.2, 0.6, 0.4, 0.3, 0.1, 0.1, 0.0]
-
-
-@pytest.fixture(autouse=True)
-def _all_resamples(monkeypatch):
-    monkeypatch.setattr(evaluation, "RESAMPLES", 1000)
 
 
 def test_figures_computed_by_hand():
@@ -29,10 +16,10 @@ def test_figures_computed_by_hand():
     assert metrics.accuracy.value == 0.8
     assert metrics.recall.value == metrics.precision.value == 0.75
     assert metrics.false_positive_rate.value == pytest.approx(1 / 6, abs=1e-4)
-    assert metrics.mcc.value == pytest.approx((3 * 5 - 1 * 1) / np.sqrt(4 * 4 * 6 * 6), abs=1e-4)
     # 24 pairs of a spam and a ham: .9 .8 .7 beat all six, .2 beats three
     assert metrics.roc_auc.value == pytest.approx((3 * 6 + 3) / 24)
     assert metrics.brier.value == pytest.approx((0.01 + 0.04 + 0.09 + 0.64 + 0.36 + 0.16 + 0.09 + 0.01 + 0.01) / 10)
+    assert list(metrics.confusion_matrix.values()) == [3, 1, 5, 1]
 
 
 def test_the_same_as_scikit_learn():
@@ -44,31 +31,7 @@ def test_the_same_as_scikit_learn():
     assert metrics.accuracy.value == pytest.approx(sk.accuracy_score(truth, verdict), abs=1e-4)
     assert metrics.recall.value == pytest.approx(sk.recall_score(truth, verdict), abs=1e-4)
     assert metrics.precision.value == pytest.approx(sk.precision_score(truth, verdict), abs=1e-4)
-    assert metrics.mcc.value == pytest.approx(sk.matthews_corrcoef(truth, verdict), abs=1e-4)
-    assert metrics.roc_auc.value == pytest.approx(sk.roc_auc_score(truth, probability), abs=1e-4)
     assert metrics.brier.value == pytest.approx(sk.brier_score_loss(truth, probability), abs=1e-4)
-
-
-def test_roc_auc_with_ties_and_weights():
-    random = np.random.default_rng(3)
-    truth, probability = random.random(200) < 0.3, random.integers(0, 8, 200) / 8
-    counts = random.integers(0, 3, 200)
-    assert roc_auc(truth, probability, counts) == pytest.approx(
-        sk.roc_auc_score(truth, probability, sample_weight=counts)
-    )
-
-
-def test_the_interval_covers_the_truth_about_19_times_in_20(monkeypatch):
-    monkeypatch.setattr(evaluation, "RESAMPLES", 200)
-    random = np.random.default_rng(2)
-    recall = brier = 0
-    for seed in range(100):
-        caught = random.random(300) < 0.9
-        metrics = measure(np.ones(300, bool), np.where(caught, 0.9, 0.1), 0.5, seed)
-        recall += metrics.recall.low <= 0.9 <= metrics.recall.high  # Wilson
-        brier += metrics.brier.low <= 0.9 * 0.01 + 0.1 * 0.81 <= metrics.brier.high  # bootstrap
-    assert 88 <= recall <= 99
-    assert 88 <= brier <= 99
 
 
 def test_none_wrong_of_81_is_no_certainty():
@@ -77,7 +40,7 @@ def test_none_wrong_of_81_is_no_certainty():
     assert metrics.false_positive_rate.high == pytest.approx(0.0453, abs=1e-4)
 
 
-def test_an_estimate_is_told_with_its_interval():
+def test_a_proportion_is_told_with_its_interval():
     assert f"{proportion(98, 100)}" == "0.9800 (95 % interval 0.9300 to 0.9945)"
     assert f"{proportion(98, 100):%}" == "98.0 % (95 % interval 93.0 to 99.5 %)"
     assert f"{Proportion()}" == "not known"
@@ -88,15 +51,6 @@ def test_what_is_not_defined_is_none():
     assert metrics.false_positive_rate.value is None
     assert metrics.roc_auc.value is None
     assert measure([], [], 0.5).accuracy.value is None
-
-
-def test_confusion_matrix():
-    assert confusion_matrix(TRUTH, np.array(PROBABILITY) >= 0.5) == {
-        "spam_called_spam": 3,
-        "spam_called_ham": 1,
-        "ham_called_ham": 5,
-        "ham_called_spam": 1,
-    }
 
 
 def test_calibration_error():

@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import json
-import os
 import pickle
 import re
 import sys
@@ -19,11 +18,12 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import ComplementNB, MultinomialNB
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.svm import LinearSVC
+from test_model_files import Planted
 
 from webapp.config import ROOT
 from webapp.errors import BadData
 from webapp.extras.lifecycle.correction import fine_tune
-from webapp.model import artifact, importing
+from webapp.model import artifact
 from webapp.model import registry as registry_module
 from webapp.model.data import Example
 from webapp.model.labels import Labels
@@ -109,16 +109,6 @@ def test_measure_fills_the_figures_of_its_card(models, tutorial, bring):
     assert (card.imported.file, card.imported.vectorizer) == ("model.pkl", "vectorizer.pkl")
 
 
-class Planted:
-    """A pickle that leaves a trace when it is loaded."""
-
-    def __init__(self, trace):
-        self.trace = trace
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.trace),)
-
-
 def test_nothing_is_run_without_yes(models, tmp_path, bring):
     path = dump(tmp_path / "model.pkl", Planted(tmp_path / "trace"))
     before = sorted(models.iterdir())
@@ -146,7 +136,7 @@ FOREIGN = {
     ),
     "three classes": (
         lambda: make_pipeline(TfidfVectorizer(), MultinomialNB()).fit(TEXTS, [i % 3 for i in range(227)]),
-        "tells 3 classes apart",
+        "two classes",
     ),
     "numbers": (lambda: Pipeline([("nb", MultinomialNB().fit([[1], [2]], [0, 1]))]), "list of str"),
     "a dict": (lambda: {"model": 1}, "holds a dict, no classifier"),
@@ -157,12 +147,11 @@ FOREIGN = {
 }
 
 
-@pytest.mark.parametrize("what", FOREIGN)
-def test_what_cannot_be_served_gets_one_line_that_says_what_to_do(models, tmp_path, bring, what):
-    make, reason = FOREIGN[what]
-    said = bring(dump(tmp_path / "model.pkl", make()), "--yes", code=2)
-    assert reason in said
-    assert len(said.splitlines()) == 1
+def test_what_cannot_be_served_gets_one_line_that_says_what_to_do(models, tmp_path, bring):
+    for make, reason in FOREIGN.values():
+        said = bring(dump(tmp_path / "model.pkl", make()), "--yes", code=2)
+        assert reason in said
+        assert len(said.splitlines()) == 1
     assert len(list(models.glob("2*"))) == 1
 
 
@@ -260,26 +249,24 @@ def test_a_card_cannot_name_trusted_types(models, tmp_path):
 # --- Corrected like Hamlet's own ---
 
 
-@pytest.mark.parametrize(
-    "pipeline",
-    [
-        make_pipeline(TfidfVectorizer(), MultinomialNB()),
-        make_pipeline(CountVectorizer(), ComplementNB()),
-        make_pipeline(TfidfVectorizer(), LogisticRegression()),
-        make_pipeline(HashingVectorizer(n_features=2**12), SGDClassifier(loss="log_loss", random_state=0)),
-    ],
-    ids=lambda pipeline: type(pipeline[-1]).__name__,
-)
-@pytest.mark.parametrize("classes", [(0, 1), ("urgent", "normal")], ids=str)
-def test_any_linear_model_can_be_corrected(pipeline, classes):
-    pipeline.fit(TEXTS, [classes[number] for number in NUMBERS] if classes == (0, 1) else WORDS)
-    model = make_model(pipeline, "v", 0.5, Labels("normal", "urgent"))
-    same = make_model(fine_tune(model, [], dict.fromkeys(TEXTS, 1.0)), "v", 0.5)
-    assert same.spam_probabilities(TEXTS) == pytest.approx(model.spam_probabilities(TEXTS), abs=1e-6)
-    wrong = [Example(text, False, "reviews") for text in TEXTS if "water" in text.lower()]
-    new = make_model(fine_tune(model, wrong, {}, weight=10), "v", 0.5)
-    before, after = (one.spam_probabilities([example.text for example in wrong]) for one in (model, new))
-    assert sum(after) < sum(before) / 2
+CORRECTABLE = [
+    make_pipeline(TfidfVectorizer(), MultinomialNB()),
+    make_pipeline(CountVectorizer(), ComplementNB()),
+    make_pipeline(TfidfVectorizer(), LogisticRegression()),
+    make_pipeline(HashingVectorizer(n_features=2**12), SGDClassifier(loss="log_loss", random_state=0)),
+]
+
+
+@pytest.mark.parametrize("pipeline", CORRECTABLE, ids=lambda pipeline: type(pipeline[-1]).__name__)
+def test_any_linear_model_can_be_corrected(pipeline):
+    for classes in (NUMBERS, WORDS):
+        model = make_model(pipeline.fit(TEXTS, classes), "v", 0.5, Labels("normal", "urgent"))
+        same = make_model(fine_tune(model, [], dict.fromkeys(TEXTS, 1.0)), "v", 0.5)
+        assert same.spam_probabilities(TEXTS) == pytest.approx(model.spam_probabilities(TEXTS), abs=1e-6)
+        wrong = [Example(text, False, "reviews") for text in TEXTS if "water" in text.lower()]
+        new = make_model(fine_tune(model, wrong, {}, weight=10), "v", 0.5)
+        before, after = (one.spam_probabilities([example.text for example in wrong]) for one in (model, new))
+        assert sum(after) < sum(before) / 2
 
 
 def test_what_is_no_sum_of_weights_says_what_to_do_instead():
@@ -308,7 +295,3 @@ def test_the_files_of_the_docs_are_served_by_its_commands(flask, models, tmp_pat
         result = flask(*words)
         assert result.exit_code == 0, result.output
     assert result.output.startswith("urgent ")
-
-
-def test_importing_never_takes_long_to_say_no():
-    assert importing.VERSION_IN_PICKLE.search(pickle.dumps(MultinomialNB()))[1].decode() == sklearn.__version__

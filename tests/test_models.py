@@ -66,6 +66,7 @@ class Planted:
 @pytest.mark.parametrize("name", ["model.joblib", "model.pkl"])
 def test_a_planted_pickle_is_never_loaded(client, flask, models, two, tmp_path, name):
     first, second = two
+    assert served(client) == first
     trace = tmp_path / "trace"
     (models / second / name).write_bytes(pickle.dumps(Planted(trace)))
     if name == "model.pkl":
@@ -145,6 +146,7 @@ def test_an_unusable_model_is_explained_everywhere(tmp_path, models, how):
 )
 def test_a_damaged_version_is_refused_and_the_old_one_stays(client, flask, models, two, how):
     first, second = two
+    assert served(client) == first
     damage(models, second, how)
     result = flask("models", "use", second)
     assert result.exit_code == 2

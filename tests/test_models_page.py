@@ -253,7 +253,7 @@ def test_two_versions_are_compared_on_a_reviewed_sample(app, signed_in, engine, 
     now = dt.datetime.now(dt.UTC)
     review(app, [f"{SCRIPT} you won a {prize}, claim at http://x.top" for prize in ("car", "phone")], "spam", "random")
     review(app, [text for _, text in messages(40)], queue="random")
-    samples.draw(engine, now, dt.datetime.now(dt.UTC), 100, 1)
+    samples.draw(engine, now, dt.datetime.now(dt.UTC) + dt.timedelta(milliseconds=1), 100, 1)
     answer = signed_in.get(f"/models/compare?first={first}&second={second}")
     page = words(answer)
     assert "On 42 messages that were drawn at random" in page
@@ -272,7 +272,7 @@ def test_without_reviews_which_is_better_is_not_known(app, signed_in, engine, ve
     now = dt.datetime.now(dt.UTC)  # messages that both have learnt do not change that
     learnt = [example.text for example in read_labelled(PROJECT_SET).examples[:5]]
     review(app, learnt, queue="random")
-    samples.draw(engine, now, dt.datetime.now(dt.UTC), 100, 1)
+    samples.draw(engine, now, dt.datetime.now(dt.UTC) + dt.timedelta(milliseconds=1), 100, 1)
     assert "Which one is better is not known yet" in look(signed_in, address)
 
 

@@ -238,7 +238,7 @@ def test_no_log_holds_what_people_send_whatever_is_wrong_with_it(tmp_path):
             (f"GET / {MARK}\r\n\r\n",),
         ):
             answer = talk_nonsense(server, *pieces)
-            assert not re.search(r"gunicorn/|Python|Traceback", answer)
+            assert not re.search(r"gunicorn/\d|Python|Traceback", answer)
 
         # A file, and the process that scores it.
         assert browser.send("/login", password=PASSWORD)[0] == 200
@@ -269,7 +269,6 @@ def test_no_log_holds_what_people_send_whatever_is_wrong_with_it(tmp_path):
         server.stop()
     output = server.output()
     assert "POST /api/v1/predict 422" in output
-    assert "Invalid request from" in output
     assert "The log cannot be used" in output
     assert MARK.lower() not in output.lower()
     # The uploaded file is where its page says that it is, until it is deleted; the failures, the sums, the counts and

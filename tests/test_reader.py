@@ -11,7 +11,7 @@ from conftest import need_module
 
 from webapp.errors import BadData
 from webapp.model import data, lines
-from webapp.model.data import Example, contradictions, drop_copies, read_labelled
+from webapp.model.data import Example, drop_copies, read_labelled
 from webapp.model.files import open_table
 
 HAM = ["Could you look at the soup next week?", "See you at 18:30, bring milk; and rice", "I'll be home late – sorry"]
@@ -100,19 +100,12 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_gives_the_same_messages(read, form):
-    assert read(FORMS[form])[0] == LABELLED
-    content = FORMS[form]
-    assert (
-        read(gzip.compress(content if isinstance(content, bytes) else content.encode(), mtime=0), "data")[0] == LABELLED
-    )
-
-
-@pytest.mark.parametrize(
-    "form", [form for form in FORMS if form not in ("UCI", "UCI in capitals", "UCI with an index")]
-)
-def test_batch_takes_the_same_files(write, form):
-    assert texts(write(FORMS[form])) == [text for text, _ in LABELLED]
+def test_every_form_gives_the_same_messages(read, write, form):
+    content = FORMS[form] if isinstance(FORMS[form], bytes) else FORMS[form].encode()
+    assert read(content)[0] == LABELLED
+    assert read(gzip.compress(content[:100], mtime=0) + gzip.compress(content[100:], mtime=0), "data")[0] == LABELLED
+    if form not in ("UCI", "UCI in capitals", "UCI with an index"):
+        assert texts(write(content)) == [text for text, _ in LABELLED]  # as batch reads it
 
 
 def test_what_is_taken_for_the_header_is_said(read, write):
@@ -122,11 +115,6 @@ def test_what_is_taken_for_the_header_is_said(read, write):
     with closing(open_table(path)) as opened:
         said = opened.about(opened.find_text(None))
     assert said.endswith('CSV, messages in "See you soon"; if that is a message, write a first line with text in it')
-
-
-def test_two_members_of_gzip_are_one_file(read):
-    content = table().encode()
-    assert read(gzip.compress(content[:100], mtime=0) + gzip.compress(content[100:], mtime=0))[0] == LABELLED
 
 
 def test_bytes_that_are_no_utf8_concern_their_line_alone(read):
@@ -149,26 +137,18 @@ def test_quotation_marks_in_a_tsv_are_text(read):
 
 
 SWALLOWED = {
-    "never closed": 'ham,"Could you come?\nspam,win\nham,ok\n',
-    "closed rows later": 'ham,"Could you come?\nspam,win\nham,ok\nspam,call now"\nham,bye\n',
-    "closed by another stray one": 'ham,"Could you come?\nspam,win\nspam,"OFFER ends\nham,bye\n',
+    'ham,"Could you come?\nspam,win\nham,ok\n': ["bad", "win", "ok"],  # never closed
+    'ham,"Could you come?\nspam,win\nham,ok\nspam,call now"\nham,bye\n': ["bad", "win", "ok", 'call now"', "bye"],
+    'ham,"Could you come?\nspam,win\nspam,"OFFER ends\nham,bye\n': ["bad", "win", "bad", "bye"],
 }
 
 
-@pytest.mark.parametrize("kind", SWALLOWED)
-def test_a_mark_that_swallows_rows_is_refused_with_its_line(read, write, kind):
-    content = table() + SWALLOWED[kind]
-    with pytest.raises(BadData, match=r"in.csv, line 8: The row has a quotation mark that is not closed"):
-        read(content)
-    found = ["bad" if "quotation mark" in text else text for text in texts(write(content))]
-    assert (
-        found[6:]
-        == {
-            "never closed": ["bad", "win", "ok"],
-            "closed rows later": ["bad", "win", "ok", 'call now"', "bye"],
-            "closed by another stray one": ["bad", "win", "bad", "bye"],
-        }[kind]
-    )
+def test_a_mark_that_swallows_rows_is_refused_with_its_line(read, write):
+    for content, expected in SWALLOWED.items():
+        with pytest.raises(BadData, match=r"in.csv, line 8: The row has a quotation mark that is not closed"):
+            read(table() + content)
+        found = ["bad" if "quotation mark" in text else text for text in texts(write(table() + content))]
+        assert found[6:] == expected
 
 
 def test_ids_tell_swallowed_rows_too(write):
@@ -185,16 +165,16 @@ def test_line_breaks_in_a_cell_are_no_rows(read, write):
     assert texts(path) == ["a\n\nb, c"]
 
 
-@pytest.mark.parametrize("header", [("label", "text", "source"), ("text", "label", "source"), ("id", "text", "label")])
-def test_long_mails_in_quotation_marks_stay_whole(write, header):
+def test_long_mails_in_quotation_marks_stay_whole(write):
     """As in public collections of mails: commas, quotations and last lines that end in the other columns."""
     mails = [
         f'Dear {number}, all\n\nthanks , bye\n"As I, or you, said", he said\n> no, never, he wrote\nYours, X{number}'
         for number in range(60)
     ]
     columns = {"label": "ham", "source": "mails", "text": ""}
-    rows = [[columns.get(name, str(at)) or mail for name in header] for at, mail in enumerate(mails)]
-    assert texts(write(table(rows, header=header))) == mails
+    for header in [("label", "text", "source"), ("text", "label", "source"), ("id", "text", "label")]:
+        rows = [[columns.get(name, str(at)) or mail for name in header] for at, mail in enumerate(mails)]
+        assert texts(write(table(rows, header=header))) == mails
 
 
 def test_a_line_of_a_mail_that_ends_as_rows_do_is_no_row(read):
@@ -206,7 +186,7 @@ def test_a_line_of_a_mail_that_ends_as_rows_do_is_no_row(read):
 
 
 def test_marks_escaped_by_a_backslash_are_refused_and_not_cut(read):
-    with pytest.raises(BadData, match=r"line 2: The row has 3 fields where the header has 2. \(Within quotation marks"):
+    with pytest.raises(BadData, match=r"line 2: The row has 3 fields where the header has 2."):
         read('label,text\nham,"He said \\"hi\\", then left"\n')
 
 
@@ -220,21 +200,25 @@ def test_0_may_be_spam(read):
     assert read(table(), labels=("spam", "ham"))[0] == LABELLED  # words stay what they are
 
 
-@pytest.mark.parametrize(
-    ("ham", "spam", "choice"),
-    [
-        ("legit", "spam", "--labels=legit,spam"),
-        ("-1", "1", "--labels=-1,1"),
-        ("no", "yes", "--labels=no,yes or --labels=yes,no"),
-        ("Safe Email", "Phishing Email", "--labels=phishing email,safe email or --labels=safe email,phishing email"),
-        ("1", "2", "--labels="),
-    ],
-)
-def test_other_labels_are_named_and_can_be_given(read, ham, spam, choice):
-    with pytest.raises(BadData, match="Say which is looked for, the second one here") as caught:
-        read(with_labels(ham, spam))
-    assert choice in str(caught.value)
-    assert read(with_labels(ham, spam), labels=(ham.lower(), spam.lower()))[0] == LABELLED
+CHOICES = [
+    ("legit", "spam", "--labels=legit,spam"),
+    ("-1", "1", "--labels=-1,1"),
+    ("no", "yes", "--labels=no,yes or --labels=yes,no"),
+    ("Safe Email", "Phishing Email", "--labels=phishing email,safe email or --labels=safe email,phishing email"),
+    ("1", "2", "--labels="),
+]
+
+
+def test_other_labels_are_named_and_can_be_given(read):
+    for ham, spam, choice in CHOICES:
+        with pytest.raises(BadData, match="Say which is looked for, the second one here") as caught:
+            read(with_labels(ham, spam))
+        assert choice in str(caught.value)
+        assert read(with_labels(ham, spam), labels=(ham.lower(), spam.lower()))[0] == LABELLED
+    with pytest.raises(BadData, match="line 2: label 'toxic' is unknown. The labels are toxic 1. Two are needed"):
+        read("label,text\ntoxic,y\n")
+    with pytest.raises(BadData, match="line 4: label 'rude' is unknown.*the words to use are ok and toxic"):
+        read("label,text\nok,x\nToxic,y\nrude,z\n", labels=("ok", "toxic"))
 
 
 def test_a_typo_in_a_label_is_named_with_its_line(read):
@@ -270,28 +254,28 @@ def test_a_matrix_of_word_counts_is_no_file_of_messages(read):
         read(table(rows, header=("Email No.", "the", "text", "label")))
 
 
-@pytest.mark.parametrize(
-    ("content", "why"),
-    [
-        (table(header=("text", "Text ")), "line 1: The header names the column text twice"),
-        (table([row[:1] for row in ROWS]), "line 2: The row has 1 fields where the header has 2"),
-        (table(header=("kind", "text")), "no column label or v1.* among kind, text; name it with --label-column"),
-        (table(header=("label", "words")), "no column text or message.* among label, words; name it with --text-col"),
-        ("", "is empty"),
-        (b"PK\x03\x04\x14\x00\x06\x00[Content_Types].xml", "is an Excel file: save it as CSV"),
-        (b"PK\x03\x04\x14\x00\x06\x00in.csv", "is a ZIP archive: unpack it first"),
-        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is an Excel file: save it as CSV"),
-        (b"\x80\x04\x95.\x00", "is a Python pickle"),
-        (table().encode("utf-16-le"), "is no text file; if it is UTF-16, save it as UTF-8"),
-        (json.dumps([{"label": "ham", "text": "x"}]), "one JSON array; make it one object a line"),
-        (json.dumps({"label": {"0": "ham"}, "text": {"0": "x"}}), "to_json"),
-        (gzip.compress(table().encode() * 99, mtime=0)[:99], "cannot be read to its end"),
-        ("," * 500_001 + "text\n", "has 500,002 columns, and at most 1,000 are read"),
-    ],
-)
-def test_what_cannot_be_used_is_said(read, write, content, why):
-    with pytest.raises(BadData, match=why):
-        read(content, "in.data")
+UNUSABLE = [
+    (table(header=("text", "Text ")), "line 1: The header names the column text twice"),
+    (table([row[:1] for row in ROWS]), "line 2: The row has 1 fields where the header has 2"),
+    (table(header=("kind", "text")), "no column label or v1.* among kind, text; name it with --label-column"),
+    (table(header=("label", "words")), "no column text or message.* among label, words; name it with --text-col"),
+    ("", "is empty"),
+    (b"PK\x03\x04\x14\x00\x06\x00[Content_Types].xml", "is an Excel file: save it as CSV"),
+    (b"PK\x03\x04\x14\x00\x06\x00in.csv", "is a ZIP archive: unpack it first"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is an Excel file: save it as CSV"),
+    (b"\x80\x04\x95.\x00", "is a Python pickle"),
+    (table().encode("utf-16-le"), "is no text file; if it is UTF-16, save it as UTF-8"),
+    (json.dumps([{"label": "ham", "text": "x"}]), "no JSON object in its first lines"),
+    (json.dumps({"label": {"0": "ham"}, "text": {"0": "x"}}), "to_json"),
+    (gzip.compress(table().encode() * 99, mtime=0)[:99], "is not complete"),
+    ("," * 500_001 + "text\n", "has 500,002 columns, and at most 1,000 are read"),
+]
+
+
+def test_what_cannot_be_used_is_said(read):
+    for content, why in UNUSABLE:
+        with pytest.raises(BadData, match=why):
+            read(content, "in.data")
 
 
 def test_a_member_named_twice_is_no_value(write):
@@ -317,42 +301,39 @@ def test_a_split_of_ones_own(write):
 # --- Parquet ---
 
 
-def parquet(tmp_path, columns):
-    pa = need_module("pyarrow", "pip install -r requirements-parquet.txt")
-    pq = need_module("pyarrow.parquet", "pip install -r requirements-parquet.txt")
+@pytest.fixture
+def pa():
+    need_module("pyarrow.parquet", "pip install -r requirements-parquet.txt")
+    return need_module("pyarrow", "pip install -r requirements-parquet.txt")
+
+
+def parquet(tmp_path, pa, columns):
     path = tmp_path / "in.parquet"
-    pq.write_table(pa.table(columns), path)
+    pa.parquet.write_table(pa.table(columns), path)
     return path
 
 
-@pytest.mark.parametrize("kind", ["string", "large_string", "string_view", "binary", "dictionary"])
-def test_parquet_has_many_types_for_text(tmp_path, kind):
-    pa = need_module("pyarrow", "pip install -r requirements-parquet.txt")
+def test_parquet_has_many_types_for_text_and_labels(tmp_path, pa):
     labels, texts_ = pa.array([label for label, _ in ROWS]), pa.array([text for _, text in ROWS])
-    converted = texts_.dictionary_encode() if kind == "dictionary" else texts_.cast(getattr(pa, kind)())
-    path = parquet(tmp_path, {"label": labels, "text": converted})
-    assert texts(path) == [text for _, text in ROWS]
-    assert [(one.text, one.is_spam) for one in read_labelled(path).examples] == LABELLED
-
-
-def test_parquet_with_a_categorical_label_or_a_number(tmp_path):
-    pa = need_module("pyarrow", "pip install -r requirements-parquet.txt")
-    labels = pa.array([label for label, _ in ROWS])
+    kinds = [texts_.cast(getattr(pa, kind)()) for kind in ("string", "large_string", "string_view", "binary")]
+    for converted in (*kinds, texts_.dictionary_encode()):
+        path = parquet(tmp_path, pa, {"label": labels, "text": converted})
+        assert texts(path) == [text for _, text in ROWS]
+        assert [(one.text, one.is_spam) for one in read_labelled(path).examples] == LABELLED
     for kind in (labels.dictionary_encode(), [label == "spam" for label, _ in ROWS], [float(s) for _, s in LABELLED]):
-        path = parquet(tmp_path, {"text": [text for _, text in ROWS], "label": kind})
+        path = parquet(tmp_path, pa, {"text": [text for _, text in ROWS], "label": kind})
         assert [(one.text, one.is_spam) for one in read_labelled(path).examples] == LABELLED
 
 
-def test_parquet_that_has_no_text(tmp_path):
-    pa = need_module("pyarrow", "pip install -r requirements-parquet.txt")
+def test_parquet_that_has_no_text(tmp_path, pa):
     with pytest.raises(BadData, match="the column text holds no text"):
-        texts(parquet(tmp_path, {"text": [1, 2], "n": ["a", "b"]}))
-    assert texts(parquet(tmp_path, {"text": pa.array([None, None], pa.null())})) == [None, None]
-    assert texts(parquet(tmp_path, {"words": ["a", "b"], "n": [1, 2]})) == ["a", "b"]  # the only one it can be
+        texts(parquet(tmp_path, pa, {"text": [1, 2], "n": ["a", "b"]}))
+    assert texts(parquet(tmp_path, pa, {"text": pa.array([None, None], pa.null())})) == [None, None]
+    assert texts(parquet(tmp_path, pa, {"words": ["a", "b"], "n": [1, 2]})) == ["a", "b"]  # the only one it can be
 
 
-def test_a_little_parquet_that_unpacks_to_much_is_noticed(tmp_path):
-    path = parquet(tmp_path, {"text": ["x" * 100_000] * 1_000})
+def test_a_little_parquet_that_unpacks_to_much_is_noticed(tmp_path, pa):
+    path = parquet(tmp_path, pa, {"text": ["x" * 100_000] * 1_000})
     assert path.stat().st_size < 1_000_000
     with closing(open_table(path)) as opened, pytest.raises(BadData, match="unpacks to more than 50 MB"):
         opened.check_size(50 * 1024 * 1024)
@@ -388,7 +369,6 @@ def test_different_messages_of_other_scripts_are_no_copies():
 def test_copies_with_the_other_label_are_counted():
     rows = [("win cash", True), ("WIN CASH", False), ("hello you", False), ("Hello, you!", False), ("win, cash", True)]
     examples = [Example(text, is_spam, "") for text, is_spam in rows]
-    assert contradictions(examples) == 1
     kept = drop_copies(examples)
     words = data.summary(examples, kept, data.SPAM_OR_HAM)
     assert words == "2 messages (1 spam), 3 copies dropped, 1 of them with the other label: the first one counts."
@@ -396,5 +376,7 @@ def test_copies_with_the_other_label_are_counted():
 
 def test_texts_are_known_again_without_being_kept():
     known = data.fingerprints(HAM)
-    assert data.are_known([HAM[0].upper() + " ", *SPAM, HAM[1]], known) == [True, False, False, False, True]
+    learnt = data.read_fingerprints(known)
+    texts = [HAM[0].upper() + " ", *SPAM, HAM[1]]
+    assert [data.fingerprint(text) in learnt for text in texts] == [True, False, False, False, True]
     assert not any(word in known for word in ("soup", "milk"))

@@ -1,20 +1,22 @@
-"""The sums by the hour: always what the log itself would say."""
+"""The sums by the hour, always what the log itself would say; and latency, errors and traffic, which come from them."""
 
 import datetime as dt
 import random
 from collections import Counter
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from webapp.errors import NotReady
+from webapp.errors import InvalidInput
 from webapp.extras.monitor import rollups
 from webapp.extras.monitor.rollups import LATENCY_BUCKET, PREDICTIONS, REQUESTS, bucket_ms, count, refresh_rollups
-from webapp.extras.review.sampling import fair_sample
+from webapp.extras.monitor.service import errors, quantiles, span, traffic_and_latency
+from webapp.extras.review.samples import fair_sample
 from webapp.log.ids import first_id, moment_of, new_id
 from webapp.log.tables import failures, hourly_predictions, predictions
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
+on_both = pytest.mark.databases("sqlite", "postgresql")
 
 NOW = dt.datetime(2026, 3, 4, 12, 34, 56, tzinfo=dt.UTC)
 
@@ -24,27 +26,39 @@ def engine(app):
     return app.extensions["engine"]
 
 
+def row_at(at, **values):
+    row = {"id": first_id(at)[:-12] + new_id()[-12:], "created_at": at, "source": "api", "label": "ham"}
+    row |= {"spam_probability": 0.5, "threshold": 0.4, "model_version": "v1", "latency_ms": 1.0}
+    return row | values
+
+
+@pytest.fixture
+def put(engine):
+    """Put a prediction into the log: put(2, label="spam"), two hours ago."""
+
+    def put(hours_ago, number=1, **values):
+        rows = [row_at(NOW - dt.timedelta(hours=hours_ago), **values) for _ in range(number)]
+        with engine.begin() as connection:
+            connection.execute(sa.insert(predictions), rows)
+
+    return put
+
+
 @pytest.fixture
 def log(engine):
     """Put predictions into the log: log(100, hours=48, until=NOW) spreads them evenly."""
 
     def put(number, hours, until=NOW):
-        rows = []
-        for i in range(number):
-            at = until - dt.timedelta(hours=hours) * (number - i) / number
-            rows.append(
-                {
-                    "id": first_id(at)[:-12] + new_id()[-12:],
-                    "created_at": at,
-                    "source": random.choice(["form", "api"]),
-                    "text": f"message {i}",
-                    "label": random.choice(["spam", "ham"]),
-                    "spam_probability": 0.5,
-                    "threshold": 0.4,
-                    "model_version": random.choice(["v1", "v2"]),
-                    "latency_ms": random.lognormvariate(0, 1.5),
-                }
+        rows = [
+            row_at(
+                until - dt.timedelta(hours=hours) * (number - i) / number,
+                source=random.choice(["form", "api"]),
+                label=random.choice(["spam", "ham"]),
+                model_version=random.choice(["v1", "v2"]),
+                latency_ms=random.lognormvariate(0, 1.5),
             )
+            for i in range(number)
+        ]
         with engine.begin() as connection:
             connection.execute(sa.insert(predictions), rows)
         return rows
@@ -52,39 +66,40 @@ def log(engine):
     return put
 
 
-def hour_of(row):
-    return row["created_at"].replace(minute=0, second=0, microsecond=0)
-
-
-def test_counts_are_those_of_the_log_before_and_after_the_sums_are_made(engine, log):
-    rows = log(500, hours=30) + log(200, hours=2, until=dt.datetime.now(dt.UTC))
-    expected = Counter((hour_of(row), row["label"], row["source"]) for row in rows)
-    assert count(engine, PREDICTIONS, ("hour", "label", "source")) == expected
-    log(50, hours=1)  # late rows of an hour that was summed up already are not seen ...
-    with engine.begin() as connection:
-        rollups.forget_sums(connection)
-    assert count(engine, PREDICTIONS)[()] == 750  # ... until it is counted anew
-
-
-def test_new_rows_are_added_to_their_hour(engine, log):
-    log(100, hours=0.5)
-    refresh_rollups(engine)
-    log(100, hours=0.2, until=dt.datetime.now(dt.UTC))
-    assert count(engine, PREDICTIONS)[()] == 200
-    refresh_rollups(engine, dt.datetime.now(dt.UTC) + dt.timedelta(minutes=2))
+def summed(engine):
     with engine.connect() as connection:
-        assert connection.execute(sa.select(sa.func.sum(hourly_predictions.c.count))).scalar() == 200
-    assert count(engine, PREDICTIONS)[()] == 200
+        return connection.execute(sa.select(sa.func.sum(hourly_predictions.c.count))).scalar()
 
 
-def test_counts_can_be_of_a_range_and_a_version(engine, log):
-    rows = log(300, hours=10)
+# --- The sums ---
+
+
+@on_both
+def test_counts_are_those_of_the_log_before_and_after_the_sums_are_made(engine, log):
+    now = dt.datetime.now(dt.UTC)
+    rows = log(300, hours=30) + log(200, hours=2, until=now)
+    expected = Counter(
+        (row["created_at"].replace(minute=0, second=0, microsecond=0), row["label"], row["source"]) for row in rows
+    )
+    assert count(engine, PREDICTIONS, ("hour", "label", "source")) == expected
+    assert 300 < summed(engine) < 500  # those of the last minute are counted as they are
+    refresh_rollups(engine, now + dt.timedelta(minutes=2))
+    assert summed(engine) == count(engine, PREDICTIONS)[()] == 500
     since = NOW.replace(minute=0, second=0) - dt.timedelta(hours=5)
     chosen = [row for row in rows if since <= row["created_at"] and row["model_version"] == "v2"]
     assert count(engine, PREDICTIONS, since=since, model_version="v2")[()] == len(chosen)
     assert count(engine, PREDICTIONS, until=since)[()] == sum(row["created_at"] < since for row in rows)
 
 
+def test_rows_that_come_late_are_seen_once_the_log_is_recounted(engine, log, flask):
+    log(20, hours=5)
+    refresh_rollups(engine)
+    log(20, hours=5)
+    assert count(engine, PREDICTIONS)[()] == 20
+    assert "40 predictions counted" in flask("log", "recount").output
+
+
+@on_both
 def test_two_that_sum_up_at_once_count_each_row_once(engine, log, monkeypatch):
     log(100, hours=3)
     summed, real = [], rollups.SUMS[PREDICTIONS]
@@ -100,49 +115,27 @@ def test_two_that_sum_up_at_once_count_each_row_once(engine, log, monkeypatch):
     assert count(engine, PREDICTIONS)[()] == 100
 
 
-def test_summing_up_for_long_gives_up_and_goes_on_where_it_was(engine, log):
-    log(100, hours=80)
-    with pytest.raises(NotReady, match="Please try again"):
-        refresh_rollups(engine, patience_s=-1)
-    with engine.connect() as connection:
-        assert 0 < connection.execute(sa.select(sa.func.sum(hourly_predictions.c.count))).scalar() < 100
-    assert count(engine, PREDICTIONS)[()] == 100
-
-
-def test_failures_are_counted_by_kind(engine, client):
+@on_both
+def test_requests_of_form_and_api_are_counted_by_status_and_rows_of_files_are_none(engine, client, app):
     for _ in range(3):
         client.post("/api/v1/predict", json={"text": ""})
     client.post("/api/v1/predict", data="no json")
-    counted = count(engine, REQUESTS, ("source", "status"))
-    assert counted == {("api", 422): 3, ("api", 415): 1}
-    with engine.begin() as connection:
-        connection.execute(sa.update(failures).values(source="form"))
-    refresh_rollups(engine, dt.datetime.now(dt.UTC) + dt.timedelta(minutes=2))
-    assert count(engine, REQUESTS, ("source",)) == {("form",): 4}
-
-
-def test_a_request_with_many_texts_is_one_and_rows_of_files_are_none(engine, client, app):
-    client.post("/api/v1/predict/batch", json={"texts": ["one", "two", "three"]})
+    client.post("/api/v1/predict/batch", json={"texts": ["one", "two", "three"]})  # many texts are one request
     client.post("/", data={"text": "a message"})
     app.extensions["inference"].predict(["a row", "another"], "batch")
-    for now in (dt.datetime.now(dt.UTC), dt.datetime.now(dt.UTC) + dt.timedelta(minutes=2)):  # before and after summing
-        refresh_rollups(engine, now)
-        assert count(engine, REQUESTS, ("source", "status")) == {("api", 200): 1, ("form", 200): 1}
+    expected = {("api", 422): 3, ("api", 415): 1, ("api", 200): 1, ("form", 200): 1}
+    for minutes in (0, 2):  # before and after they are summed up
+        refresh_rollups(engine, dt.datetime.now(dt.UTC) + dt.timedelta(minutes=minutes))
+        assert count(engine, REQUESTS, ("source", "status")) == expected
 
 
+@on_both
 def test_a_latency_bucket_stands_for_its_latencies_to_five_per_cent(engine, log):
-    rows = log(500, hours=1)
+    log(500, hours=1)
     with engine.connect() as connection:
-        query = sa.select(predictions.c.latency_ms, LATENCY_BUCKET)
-        for latency, bucket in connection.execute(query):
+        for latency, bucket in connection.execute(sa.select(predictions.c.latency_ms, LATENCY_BUCKET)):
             assert bucket_ms(bucket) == pytest.approx(latency, rel=0.051, abs=0.0006)
-    assert len(rows) == 500
     assert [bucket_ms(bucket) for bucket in (-288, 40, -85, 295)] == [0.012, 40, 1.5, 9500]
-
-
-def test_the_log_can_be_recounted_by_a_command(flask, log):
-    log(20, hours=5)
-    assert "20 predictions counted" in flask("log", "recount").output
 
 
 def test_an_id_tells_its_time():
@@ -152,16 +145,82 @@ def test_an_id_tells_its_time():
     assert first_id(now - dt.timedelta(seconds=1)) < new_id() < first_id(now + dt.timedelta(seconds=1))
 
 
+@on_both
 def test_a_fair_sample_gives_every_row_the_same_chance(engine, log, monkeypatch):
     rows = {row["id"] for row in log(4000, hours=10)}
     whole = (NOW - dt.timedelta(hours=11), NOW)
     drawn = fair_sample(engine, *whole, 100, "seed")
     assert len(set(drawn)) == 100
     assert set(drawn) <= rows
-    assert drawn == fair_sample(engine, *whole, 100, "seed")
-    assert drawn != fair_sample(engine, *whole, 100, "another seed")
     early = sum(moment_of(id_) < NOW - dt.timedelta(hours=5) for id_ in fair_sample(engine, *whole, 1000))
     assert 420 < early < 580  # 500 expected, standard deviation 14 or so
-    monkeypatch.setattr("webapp.extras.review.sampling.MANY", 1000)
+    monkeypatch.setattr("webapp.extras.review.samples.MANY", 1000)
     assert {id_[-1] for id_ in fair_sample(engine, *whole, 20)} == {"0"}
     assert fair_sample(engine, NOW, NOW + dt.timedelta(hours=1), 10) == []
+
+
+# --- Spans, and what is counted of them ---
+
+
+def test_a_span_ends_with_the_current_hour_and_does_not_begin_before_the_log(engine, put):
+    assert len(span(engine, "all", now=NOW).steps()) == 1
+    put(30)
+    assert span(engine, "7d", now=NOW).since == dt.datetime(2026, 3, 3, 6, tzinfo=dt.UTC)
+    assert len(span(engine, "all", now=NOW).steps()) == 31
+    put(1000)
+    day = span(engine, "24h", now=NOW)
+    assert (day.since.isoformat(), day.until.isoformat()) == ("2026-03-03T13:00:00+00:00", "2026-03-04T13:00:00+00:00")
+    assert len(day.steps()) == 24
+    week = span(engine, "7d", now=NOW)
+    assert [step.hour for step in week.steps()] == [0] * 8  # days, of which the first and the last are not whole
+    with pytest.raises(InvalidInput, match="24h, 7d, 30d, all"):
+        span(engine, "yesterday")
+
+
+@on_both
+def test_traffic_by_label_and_hour(engine, put):
+    put(1, label="spam")
+    put(1)
+    put(1000)
+    put(5, source="form", model_version="v2")
+    put(50)
+    traffic, _ = traffic_and_latency(engine, span(engine, "24h", now=NOW))
+    assert (traffic["predictions"], traffic["called_spam"], traffic["called_ham"]) == (3, 1, 2)
+    hours = {point["at"][11:13]: point for point in traffic["over_time"]}
+    assert len(hours) == 24
+    assert hours["11"] == {"at": "2026-03-04T11:00:00+00:00", "spam": 1, "ham": 1}
+    assert traffic_and_latency(engine, span(engine, "24h", "v2", NOW))[0]["predictions"] == 1
+    week, _ = traffic_and_latency(engine, span(engine, "7d", now=NOW))
+    days = {point["at"][:10]: point["spam"] + point["ham"] for point in week["over_time"]}
+    assert {day: number for day, number in days.items() if number} == {"2026-03-02": 1, "2026-03-04": 3}
+
+
+def test_quantiles_are_those_of_numpy_to_two_digits(engine, put):
+    _, empty = traffic_and_latency(engine, span(engine, "24h", now=NOW))
+    assert (empty["p50"], empty["p99"]) == (None, None)
+    latencies = np.random.default_rng(0).lognormal(0, 1, 100)
+    for value in latencies:
+        put(2, latency_ms=float(value))
+    put(3, source="form", latency_ms=40.0)
+    _, latency = traffic_and_latency(engine, span(engine, "24h", now=NOW))
+    expected = np.quantile([*latencies, 40.0], [0.5, 0.95, 0.99], method="inverted_cdf")
+    assert [latency[name] for name in ("p50", "p95", "p99")] == pytest.approx(expected, rel=0.05)
+    assert latency["by_source"]["form"] == {"n": 1, "p50": 40.0, "p95": None, "p99": None}  # of so few: the slowest
+    assert quantiles(Counter({-90: 98, -80: 1, 40: 1})) == {"p50": 1.0, "p95": 1.0, "p99": 2.0}
+
+
+def test_errors_tell_refused_from_failed(engine, put):
+    assert errors(engine, span(engine, "24h", now=NOW))["share_failed"] is None
+    put(1, 6)
+    put(1, 100, source="batch")
+    kinds = [(1, 422, "Cannot be used"), (2, 422, "Cannot be used"), (2, 500, "Something"), (2, 422, "Another")]
+    with engine.begin() as connection:
+        for hours_ago, status, what in kinds:
+            row = row_at(NOW - dt.timedelta(hours=hours_ago))
+            row = {name: row[name] for name in ("id", "created_at", "source")}
+            connection.execute(sa.insert(failures).values(**row, status=status, what=what))
+    counted = errors(engine, span(engine, "24h", now=NOW))
+    assert (counted["requests"], counted["refused"], counted["failed"]) == (10, 3, 1)
+    assert counted["share_failed"] == 0.1
+    assert counted["by_kind"][0] == {"source": "api", "status": 422, "what": "Cannot be used", "count": 2}
+    assert {point["at"][11:13]: point["refused"] for point in counted["over_time"]}["10"] == 2

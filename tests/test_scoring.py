@@ -7,7 +7,6 @@ import pytest
 from conftest import HAM, SPAM, messages
 
 from webapp.config import ROOT
-from webapp.model.tokenizer import tokenize
 
 TEXTS = [
     SPAM,
@@ -31,15 +30,14 @@ def model(app):
     return app.extensions["inference"].registry.current()
 
 
-@pytest.mark.parametrize("text", TEXTS, ids=lambda text: text[:20])
-def test_the_sum_of_terms_is_what_the_pipeline_says(model, text):
-    expected = model.pipeline.predict_proba([text])[0, 1]
-    assert model.score(text).spam_probability == pytest.approx(expected, abs=1e-9)
+def test_the_sum_of_terms_is_what_the_pipeline_says(model):
+    expected = model.pipeline.predict_proba(TEXTS)[:, 1]
+    assert [model.score(text).spam_probability for text in TEXTS] == pytest.approx(expected, abs=1e-9)
 
 
-def test_so_it_is_on_every_message_of_our_own(model):
+def test_so_it_is_on_messages_of_our_own(model):
     with (ROOT / "webapp" / "model" / "messages.csv").open(newline="", encoding="utf-8") as file:
-        texts = [row["text"] for row in csv.DictReader(file)]
+        texts = [row["text"] for row in csv.DictReader(file)][::5]
     expected = model.pipeline.predict_proba(texts)[:, 1]
     assert [model.score(text).spam_probability for text in texts] == pytest.approx(expected, abs=1e-9)
 
@@ -53,9 +51,3 @@ def test_the_contributions_and_the_intercept_are_the_log_odds(model):
 def test_a_probability_never_leaves_its_range(model):
     for text in ["WIN FREE PRIZE CALL 09061701461 NOW!!! " * 200, "ok thanks see you at home " * 300]:
         assert 0 <= model.score(text).spam_probability <= 1
-
-
-def test_unknown_words_are_counted(model):
-    assert model.unknown_share(tokenize("the and you")) == 0
-    assert model.unknown_share(tokenize("the xqzzyv")) == 0.5
-    assert model.unknown_share(tokenize("123 !!!")) == 0

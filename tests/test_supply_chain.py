@@ -118,7 +118,7 @@ def test_every_exception_from_the_security_rules_has_a_reason():
         for line in path.read_text().splitlines()
         if re.search(r"# noqa: S\d+$", line)
     ]
-    said_above = ("webapp/extras/tools/commands.py", "webapp/extras/monitor/rollups.py")  # lines too long for it
+    said_above = "webapp/extras/tools/commands.py"  # a line too long for it
     assert not [line for line in lines if not line.startswith(said_above)]
     assert '"S"' in re.search(r"^select = .*$", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[0]
 

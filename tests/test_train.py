@@ -1,13 +1,10 @@
 """Steps 1 and 2 through the command line: train, save, evaluate, predict, download."""
 
 import csv
-import gzip
 import hashlib
 import json
-import os
 import pickle
 import re
-import time
 
 import joblib
 import numpy as np
@@ -15,7 +12,7 @@ import pytest
 from conftest import HAM, SPAM, messages
 
 from webapp.errors import ModelUnusable
-from webapp.model import artifact, calibration, data, training
+from webapp.model import artifact, data, training
 
 
 def trained(models):
@@ -36,7 +33,8 @@ def refused(result):
 def test_training_reports_each_figure_with_an_interval_and_saves_a_version(flask, models, labelled):
     result = flask("train", labelled)
     assert result.exit_code == 0, result.output
-    for figure in ["accuracy", "spam caught", "ham blocked", "MCC", "ROC-AUC", "Brier score"]:
+    assert re.search(r"ROC-AUC +\d\.\d{4}\n", result.output)
+    for figure in ["accuracy", "spam caught", "ham blocked", "precision"]:
         assert re.search(rf"{figure} +\d\.\d{{4}} \(95 % interval \d\.\d{{4}} to \d\.\d{{4}}\)", result.output)
     assert "called spam" in result.output
     card, folder = trained(models)
@@ -57,7 +55,8 @@ def test_a_version_knows_what_it_has_learnt_and_keeps_no_text(flask, models, lab
     content = (folder / "learnt.txt").read_bytes()
     assert card["learnt"] == {"file": "learnt.txt", "sha256": hashlib.sha256(content).hexdigest()}
     texts = [example.text for example in data.read_labelled(labelled).examples]
-    assert all(data.are_known(texts, artifact.read_learnt(models, folder.name)))
+    learnt = data.read_fingerprints(artifact.read_learnt(models, folder.name))
+    assert all(data.fingerprint(text) in learnt for text in texts)
     assert not any(text.encode() in content for text in texts)
     (folder / "learnt.txt").write_text("")
     with pytest.raises(ModelUnusable, match="SHA-256 differs"):
@@ -84,8 +83,8 @@ def test_no_model_sees_a_kind_that_it_is_measured_on():
         fitted.append(seen)
         return training.fit(seen, weights)
 
-    known, probability = calibration.leave_kinds_out(examples, {}, fit)
-    assert (known, len(probability), len(fitted)) == (examples, len(examples), calibration.KIND_FOLDS)
+    known, probability = training.leave_kinds_out(examples, {}, fit)
+    assert (known, len(probability), len(fitted)) == (examples, len(examples), training.KIND_FOLDS)
     for seen in fitted:
         left_out = {example.kind for example in examples} - {example.kind for example in seen}
         assert len(left_out) == 2
@@ -98,7 +97,7 @@ def test_a_calibrated_probability_is_the_share_of_spam():
     truth = random.random(20_000) < honest
     odds = honest / (1 - honest)
     too_sure = (odds**3 * 2) / (1 + odds**3 * 2)
-    fitted = calibration.Calibration.fit(truth.tolist(), too_sure.tolist())
+    fitted = training.Calibration.fit(truth.tolist(), too_sure.tolist())
     assert fitted.of(too_sure.tolist()) == pytest.approx(honest.tolist(), abs=0.03)
 
 
@@ -108,14 +107,6 @@ def test_half_of_short_spam_is_learnt_behind_friendly_words_too():
     assert len(hidden) == 25
     assert all(example.is_spam and example.text.startswith("WIN a free") for example in hidden)
     assert all(example.text.count("shall we take") == 3 for example in hidden)
-
-
-def test_a_new_version_is_served_only_when_asked(flask, models, labelled):
-    before = (models / "current").read_text()
-    assert "models use" in flask("train", labelled).output
-    assert (models / "current").read_text() == before
-    assert "served now" in flask("train", labelled, "--use", "--format", "pickle").output
-    assert (models / "current").read_text() != before
 
 
 def test_both_formats_load_and_agree(flask, models, labelled, client):
@@ -136,41 +127,15 @@ def test_saving_changes_nothing_and_what_is_loaded_is_the_same(labelled):
     assert (loaded.transform([SPAM]) != fitted.transform([SPAM])).nnz == 0
 
 
-def test_training_again_on_the_same_file_gives_the_same_model(flask, models, labelled):
-    flask("train", labelled, "--use")
+def test_a_new_version_is_served_when_asked_and_compared_with_the_one_before(flask, models, labelled):
+    before = (models / "current").read_text()
+    first = flask("train", labelled).output
+    assert "models use" in first
+    assert re.search(r"\d+ of \d+ held-out verdicts differ", first)
+    assert (models / "current").read_text() == before
+    assert "served now" in flask("train", labelled, "--use", "--format", "pickle").output
+    assert (models / "current").read_text() != before
     assert "It is the same as" in flask("train", labelled).output
-
-
-def test_training_on_other_messages_says_how_much_changed(flask, models, labelled):
-    assert re.search(r"\d+ of \d+ held-out verdicts differ", flask("train", labelled).output)
-
-
-@pytest.mark.parametrize(
-    "form", ["header", "kaggle", "numbers", "tsv", "uci", "gzip", "cp1252", "options", "bom", "blank"]
-)
-def test_every_usual_form_of_file_is_read(flask, models, tmp_path, form):
-    rows = messages(200)
-    comma = "".join(f'{label},"{text}"\n' for label, text in rows)
-    tab = "".join(f"{label}\t{text}\n" for label, text in rows)
-    path = tmp_path / f"data.{form}"
-    content = {
-        "header": "label,text\n" + comma,
-        "kaggle": "v1,v2,,,\n" + comma.replace('"\n', '",,,\n'),
-        "numbers": "label,text\n" + comma.replace("spam,", "1,").replace("ham,", "0,"),
-        "tsv": "label\ttext\n" + tab,
-        "uci": tab.replace("shall we", 'shall "we'),  # quotation marks there belong to the message
-        "gzip": "label,text\n" + comma,
-        "cp1252": "label,text\n" + comma.replace("call", "€ call"),
-        "options": "Kind,Body\n" + comma,
-        "bom": "\ufefflabel,text\n" + comma,
-        "blank": "\n\nlabel,text\n" + comma,
-    }[form].encode("cp1252" if form == "cp1252" else "utf-8")
-    path.write_bytes(gzip.compress(content, mtime=0) if form == "gzip" else content)
-    options = ["--label-column", "Kind", "--text-column", "Body"] if form == "options" else []
-    result = flask("train", path, *options)
-    assert result.exit_code == 0, result.output
-    assert trained(models)[0]["messages"] == {"messages": 200, "spam": 100, "ham": 100, "copies_dropped": 0}
-    assert ("Windows-1252" in result.stderr) == (form == "cp1252")
 
 
 def test_copies_are_dropped_before_the_split(flask, models, tmp_path):
@@ -202,16 +167,15 @@ def test_a_file_may_bring_its_own_split(flask, models, tmp_path):
 
 
 def test_sources_can_be_weighted_and_the_threshold_chosen(flask, models, labelled):
-    result = flask("train", labelled, "--weight", "labelled=0.25", "--threshold", "0.9", "--use")
+    result = flask("train", labelled, "--weight", "labelled", "0.25", "--threshold", "0.9", "--use")
     assert result.exit_code == 0, result.output
     card = trained(models)[0]
     assert (card["weights"], card["threshold"]) == ({"labelled": 0.25}, 0.9)
     assert flask("predict", SPAM).exit_code == 0
     for options, reason in (
-        (["--weight", "labelled=much"], "write it as SOURCE=NUMBER"),
-        (["--weight", "labeled=0.5"], "the sources are labelled"),
-        (["--weight", "labelled=0"], "must be above 0"),
-        (["--licence", "CC0"], "write it as NAME=TEXT"),
+        (["--weight", "labelled", "much"], "'much' is not a valid float"),
+        (["--weight", "labeled", "0.5"], "the sources are labelled"),
+        (["--weight", "labelled", "0"], "must be a number above 0"),
         (["--test", labelled], "no message that the training files do not hold"),
     ):
         assert reason in refused(flask("train", labelled, *options))
@@ -222,7 +186,7 @@ def test_figures_are_also_given_by_source_and_for_files_never_trained_on(flask, 
     other.write_text("label,text\n" + "".join(f'{label},"{text}"\n' for label, text in messages(300)[200:]))
     strange = tmp_path / "strange.csv"
     strange.write_text('label,text\nspam,"win cash now!!!"\nspam,"free prize, call 09061701461"\n')
-    result = flask("train", labelled, other, "--test", strange, "--licence", "other=CC0")
+    result = flask("train", labelled, other, "--test", strange, "--licence", "other", "CC0")
     assert result.exit_code == 0, result.output
     card = trained(models)[0]
     assert set(card["metrics"]) == {"held_out", "labelled", "other", "unseen: strange.csv"}
@@ -230,41 +194,20 @@ def test_figures_are_also_given_by_source_and_for_files_never_trained_on(flask, 
     assert [item["licence"] for item in card["data"]] == ["not stated", "CC0"]
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        ("", "is empty"),
-        ("label,text\n", "Too few messages"),
-        (
-            "label,text\nspam,win\nham,so\nmaybe,hello\n",
-            "line 4: label 'maybe' is unknown. The labels are spam 1, ham 1",
-        ),
-        ('label,text\nham,x\nspam,"two\nlines"\nperhaps,hello\n', "line 5: label 'perhaps'"),
-        ("label,text\nspam\n", "line 2: The row has 1 fields where the header has 2"),
-        ("colour,size\nred,7\n", "no column text or message"),
-        ("label,words\nspam,win\n", "among label, words; name it with --text-column"),
-        ("text,kind\nwin,spam\n", "among text, kind; name it with --label-column"),
-        (
-            "label,text\n" + "".join(f'spam,"{text}"\n' for label, text in messages(200) if label == "spam"),
-            "the training part has 0 ham and 59 spam, the held-out part 0 ham and 41 spam",
-        ),
-        ("label,text\n" + "".join(f'{label},"{text}"\n' for label, text in messages(20)), "Too few messages"),
-        (b"\x1f\x8b\x08 broken", "gzip"),
-        (gzip.compress(b"label,text", mtime=0)[:12] + b"broken" * 9, "cannot be read to its end"),
-    ],
-)
-def test_data_that_cannot_be_used_gets_one_clear_line_and_leaves_nothing_behind(
-    flask, models, tmp_path, content, reason
-):
+def test_data_that_cannot_be_used_gets_one_clear_line_and_leaves_nothing_behind(flask, models, tmp_path):
     before = sorted(models.iterdir())
-    path = tmp_path / "bad.csv"
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    assert reason in refused(flask("train", path))
-    assert sorted(models.iterdir()) == before
-
-
-def test_a_missing_file_is_named(flask):
+    only_spam = "".join(f'spam,"{text}"\n' for label, text in messages(200) if label == "spam")
+    few = "".join(f'{label},"{text}"\n' for label, text in messages(20))
+    for content, reason in (
+        ("label,text\n", "Too few messages"),
+        ("label,text\n" + few, "Too few messages"),
+        ("label,text\n" + only_spam, "the training part has 0 ham and 59 spam, the held-out part 0 ham and 41 spam"),
+        ('label,text\nham,x\nspam,"two\nlines"\nperhaps,hello\n', "line 5: label 'perhaps' is unknown."),
+    ):
+        (tmp_path / "bad.csv").write_text(content)
+        assert reason in refused(flask("train", tmp_path / "bad.csv"))
     assert "/nonexistent.csv cannot be read: No such file" in refused(flask("train", "/nonexistent.csv"))
+    assert sorted(models.iterdir()) == before
 
 
 def test_a_training_that_breaks_off_leaves_no_half_written_version(flask, models, labelled, monkeypatch):
@@ -274,26 +217,10 @@ def test_a_training_that_breaks_off_leaves_no_half_written_version(flask, models
     assert sorted(models.iterdir()) == before
 
 
-def test_what_a_killed_training_left_is_removed_a_day_later(flask, models, labelled):
-    for name, age in [(".old.unfinished", 25), (".new.unfinished", 1), (".old.deleted", 25)]:
-        (models / name).mkdir()
-        (models / name / "model.joblib").touch()
-        os.utime(models / name, (time.time() - age * 3600,) * 2)
-    flask("train", labelled)
-    assert [path.name for path in models.glob(".*")] == [".new.unfinished"]
-
-
 def test_a_folder_that_cannot_be_written_is_named_before_the_training(flask, app, labelled, tmp_path):
     (tmp_path / "file").touch()
     app.extensions["inference"].registry.folder = tmp_path / "file" / "models"
     assert "cannot be written to" in refused(flask("train", labelled))
-
-
-def test_evaluate_measures_the_current_model(flask, labelled):
-    result = flask("evaluate", labelled)
-    assert result.exit_code == 0
-    assert "200 messages, 100 spam" in result.output
-    assert "ROC-AUC" in result.output
 
 
 def test_evaluate_says_when_the_model_was_trained_on_the_file(flask, models, labelled):
@@ -317,7 +244,6 @@ def test_labels_the_wrong_way_round_are_said_loudly(flask, models, tmp_path):
         told = flask(*words, "--labels", "spam,ham")
         assert told.exit_code == 0, told.output
         assert "WARNING" not in told.stderr
-    assert trained(models)[0]["data"][0]["zero_is_spam"] is True
     assert flask("predict", SPAM).output.startswith("spam")
 
 
@@ -331,33 +257,25 @@ def test_train_and_evaluate_say_the_same_of_copies_with_both_labels(flask, model
         )
 
 
-def test_evaluate_without_a_message_says_so(flask, tmp_path):
-    path = tmp_path / "none.csv"
-    path.write_text("label,text\n")
-    assert "no message" in refused(flask("evaluate", path))
+def test_evaluate_measures_the_current_model(flask, labelled, tmp_path):
+    result = flask("evaluate", labelled)
+    assert result.exit_code == 0
+    assert "200 messages, 100 spam" in result.output
+    assert "ROC-AUC" in result.output
+    (tmp_path / "none.csv").write_text("label,text\n")
+    assert "no message" in refused(flask("evaluate", tmp_path / "none.csv"))
 
 
 def test_predict_prints_label_probability_and_terms(flask):
     assert re.match(r"spam  \d\.\d{4}  .+ [+-]\d", flask("predict", SPAM).output)
-    lines = flask("predict", "-", input=f"{SPAM}\n\n{HAM}\n").output.splitlines()
-    assert [line.split()[0] for line in lines] == ["spam", "ham"]
-    assert "line 2: The text contains a NUL" in refused(flask("predict", "-", input=f"{SPAM}\na\x00b\n"))
-
-
-def test_predict_refuses_a_blank_text(flask):
+    assert flask("predict", HAM).output.startswith("ham ")
     assert "is empty" in refused(flask("predict", " "))
 
 
-def test_a_file_that_is_itself_a_training_part_is_split_all_the_same(flask, models, tmp_path):
+def test_a_file_that_is_itself_a_training_part_is_split_all_the_same():
     rows = [data.Example(text, label == "spam", "") for label, text in messages(400)]
     training_part, _ = data.split(rows)
-    path = tmp_path / "training-part.csv"
-    lines = [f'{"spam" if example.is_spam else "ham"},"{example.text}"\n' for example in training_part]
-    path.write_text("label,text\n" + "".join(lines))
     again, held_out = data.split(training_part)
     assert 0.25 < len(held_out) / len(training_part) < 0.55
     assert sorted(again + held_out) == sorted(training_part)
     assert data.split([example._replace(part="train") for example in rows])[1]
-    result = flask("train", path)
-    assert result.exit_code == 0, result.output
-    assert "held-out: " in result.output

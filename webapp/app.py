@@ -1,9 +1,7 @@
 """Wires the app together: settings, log, model, the interfaces of the core, and then each extra."""
 
-import logging
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -14,13 +12,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from webapp import api, cli, config, http, web
 from webapp.clients import TrustedProxies
-from webapp.errors import LogUnavailable, ModelUnusable
+from webapp.errors import LogUnavailable
 from webapp.inference import Inference
 from webapp.instance import refuse_exposed, secret_key
 from webapp.log.database import open_database
 from webapp.log.tables import create_tables
 from webapp.log.writer import LogWriter
-from webapp.model import writable
 from webapp.model.registry import ModelRegistry
 
 # In the order of the menu. Each is a package of webapp/extras/ with a function init_app(app), and can be left out.
@@ -55,10 +52,6 @@ def create_app(
         hash_key=app.secret_key,
     )
     app.extensions |= {"engine": engine, "inference": inference}
-    if words := writable.warning(inference.registry.folder):
-        logging.getLogger(__name__).warning(words)
-    with suppress(ModelUnusable):  # it was logged; the app starts all the same and says what is wrong when asked
-        inference.registry.current()  # before the workers are forked: they share its memory
 
     http.register(app)  # before CSRF protection: what that refuses gets a request id and a page too
     Bootstrap5(app)

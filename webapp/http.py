@@ -6,19 +6,17 @@ Errors are `application/problem+json` (RFC 9457) under /api/ and for the health 
 import random
 import re
 import time
+from collections.abc import Sequence
 from functools import partial
-from typing import IO, Any, cast
+from typing import Any
 
 from flask import Flask, Request, Response, current_app, g, jsonify, render_template, request
 from flask.json.provider import DefaultJSONProvider
-from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from pydantic_core import to_json
-from werkzeug.exceptions import BadRequest, HTTPException, TooManyRequests
-from werkzeug.utils import cached_property
-from werkzeug.wsgi import LimitedStream
+from werkzeug.exceptions import HTTPException, TooManyRequests
 
 from webapp.clients import RequestLimit
-from webapp.config import MAX_BODY
 from webapp.errors import TITLES, HamletError, LogUnavailable, NotReady
 from webapp.inference import Inference
 
@@ -76,50 +74,24 @@ class _Sessions(SecureCookieSessionInterface):
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
         # Programs send no cookies, and to make ready for checking one would be a twentieth of their request's time.
-        return super().open_session(app, request) if request.cookies else self.session_class()
+        return super().open_session(app, request) if "HTTP_COOKIE" in request.environ else self.session_class()
 
-
-class _Body(LimitedStream):
-    """A request's body: one that breaks off, is garbled or too large is refused: its beginning is not all."""
-
-    def readinto(self, b: bytearray) -> int | None:  # type: ignore[override]
-        try:
-            return super().readinto(b)
-        except HTTPException:
-            raise
-        except Exception as error:  # each server has its own for chunks that are none
-            raise BadRequest("The body of the request is garbled.") from error
-
-    def readall(self) -> bytes:
-        content = super().readall()
-        if self.is_exhausted:
-            self.on_exhausted()  # too large, if there was a limit and no length
-        return content
-
-
-class _Request(Request):
-    @cached_property
-    def stream(self) -> IO[bytes]:
-        checked = super().stream  # werkzeug's, which takes the end of what came for the end of the body
-        if not self.environ.get("wsgi.input_terminated"):
-            return checked
-        length, limit = self.content_length, (self.max_content_length or 0) + 1
-        body = _Body(self.environ["wsgi.input"], limit if length is None else length, is_max=length is None)
-        return cast(IO[bytes], body)
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        if session.accessed:  # else there is nothing to do, which Flask finds out last
+            super().save_session(app, session, response)
 
 
 def register(app: Flask) -> None:
     """Set up request ids, headers and error handling for the whole app."""
-    app.request_class = _Request
     app.session_interface = _Sessions()
     app.json = _Json(app)
     app.url_map.strict_slashes = False  # /api/v1/predict/ is /api/v1/predict
     app.url_value_preprocessor(_lower_ids)
     app.before_request(_take_request_id)
-    app.before_request(_answer_preflight)
+    if origins := app.config["CORS_ORIGINS"].split():
+        _allow_origins(app, origins)
     if most := app.config["MAX_REQUESTS_PER_MINUTE"]:
         app.before_request(partial(_limit_requests, RequestLimit(most)))
-    app.after_request(_allow_origin)
     app.after_request(_add_headers)
     app.register_error_handler(HamletError, _answer_hamlet_error)
     app.register_error_handler(HTTPException, _answer_http_error)
@@ -136,32 +108,34 @@ def _take_request_id() -> None:
     g.request_id = given if SENSIBLE_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
 
 
-def _asks_from_elsewhere() -> bool:
-    """Return whether a page of another site asks the API that HAMLET_CORS_ORIGINS lets ask."""
-    origins = (current_app.config["CORS_ORIGINS"] or "").split()
-    return request.path.startswith("/api/") and request.headers.get("Origin") in origins
+def _allow_origins(app: Flask, origins: Sequence[str]) -> None:
+    """Let pages of these sites ask the API, with no cookies."""
 
+    def is_allowed() -> bool:
+        return request.path.startswith("/api/") and request.headers.get("Origin") in origins
 
-def _answer_preflight() -> Response | None:
-    """Answer the question that a browser asks first, without the key that it will send afterwards."""
-    if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers and _asks_from_elsewhere():
-        return Response(status=204, headers=PREFLIGHT)
-    return None
+    @app.before_request
+    def answer_preflight() -> Response | None:
+        """Answer the question that a browser asks first, without the key that it will send afterwards."""
+        if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers and is_allowed():
+            return Response(status=204, headers=PREFLIGHT)
+        return None
 
-
-def _allow_origin(response: Response) -> Response:
-    if current_app.config["CORS_ORIGINS"] and request.path.startswith("/api/"):
-        response.vary.add("Origin")
-        if _asks_from_elsewhere():
+    @app.after_request
+    def allow(response: Response) -> Response:
+        if request.path.startswith("/api/"):
+            response.vary.add("Origin")
+        if is_allowed():
             response.headers["Access-Control-Allow-Origin"] = request.headers["Origin"]
             response.headers["Access-Control-Expose-Headers"] = "Retry-After, X-Request-ID"
-    return response
+        return response
 
 
 def _limit_requests(limit: RequestLimit) -> None:
     """Refuse whoever sends more than HAMLET_MAX_REQUESTS_PER_MINUTE: each such request leaves a row in the log."""
-    size = MAX_BODY if "Transfer-Encoding" in request.headers else request.content_length or 0
-    if request.method not in READING and (seconds := limit.seconds_to_wait(request.remote_addr, size)):
+    if request.method in READING:
+        return
+    if seconds := limit.seconds_to_wait(request.remote_addr, request.content_length or 0):
         raise TooManyRequests(f"Wait {seconds} seconds, then send the rest more slowly.", retry_after=seconds)
 
 

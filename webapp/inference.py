@@ -14,8 +14,10 @@ from webapp.log.writer import AlreadyStored, LogWriter
 from webapp.model.labels import Labels
 from webapp.model.registry import ModelRegistry
 from webapp.model.scoring import Score, SpamModel
+from webapp.waiting import before_waiting
 
 EXPLAINED_TERMS = 10  # more would not explain more
+AT_ONCE = 20  # texts are scored while others wait
 ANSWERED = ("id", "label", "spam_probability", "threshold", "model_version", "explanation", "latency_ms")
 PUBLIC_COLUMNS = [column.name for column in predictions.columns if column.info.get("public")]
 
@@ -81,6 +83,8 @@ class Inference:
         model: SpamModel | None = None,
     ) -> list[Row]:
         """Return a row for each text that is not logged: it has no id and no time yet. Raises as `predict`."""
+        if len(texts) > AT_ONCE or self.log.is_remote:
+            before_waiting()
         for number, text in enumerate(texts):
             check_text(text, field.format(number))
         model = model or self.registry.current()  # one version for all of them

@@ -1,144 +1,225 @@
-"""The gunicorn worker: slow clients wait in threads of their own, and none of them for ever.
+"""The gunicorn worker: one event loop for all connections, and threads for what takes long.
 
-gunicorn's gthread gives each connection one of its few threads before a byte has come, and keeps it there while the
-client sends: twenty that stop in the middle of a message stop the server. Here a connection waits without a thread for
-its first byte, and with one of many for the rest. Only a request that is complete, or is refused for its size anyway,
-enters the app, THREADS at a time.
+With a thread for each request, switching between threads costs more than Flask and the model together. So a request is
+served on the event loop, between two others, until it would have to wait: then it is begun anew in a thread
+(waiting.py). A slow client costs no thread, as its request enters the app when it is complete. wsgi:app knows nothing
+of all this, and runs in any other WSGI server.
 """
 
-import errno
-import math
+import asyncio
+import io
 import os
-import selectors
-import socket
-import time
+import re
+import sys
+import threading
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
-from tempfile import SpooledTemporaryFile
-from threading import BoundedSemaphore
-from typing import IO, Any
+from typing import Any
+from urllib.parse import unquote_to_bytes
 
-from gunicorn import util
-from gunicorn.workers.gthread import TConn, ThreadWorker
+from gunicorn.asgi.protocol import ASGIProtocol
+from gunicorn.workers import gasgi
 
+from webapp import waiting
 from webapp.config import MAX_BODY, MAX_UPLOAD
 
-FIRST_BYTE_S = 10  # browsers connect before they have anything to ask
-REQUEST_S = 15  # from its first byte to its last
-UPLOAD_S = 600  # of what is larger than other requests: only those who signed in get so far
+FIRST_S = 15  # for the head of a connection's first request; browsers connect before they have anything to ask
+BODY_S = 15  # for a request's body
+UPLOAD_S = 600  # for one that is larger than other requests: only those who signed in get so far
 SEND_S = 30  # for an answer, or a piece of a file, to be taken
+LEAVE_S = 0.5  # at a stop, until no answer is on its way that promises to go on
+IDLE_S = 1  # and for a client that is just sending its next request
 DRAIN_S = 10  # what a refused client is still sending is taken for so long, that it can read why
-PIECE = 64 * 1024  # bytes; of a larger body the rest waits on the disk
+WITH_HOST = re.compile(rb"^https?://[^/]*", re.IGNORECASE)  # how proxies are asked
+SMALL = 64 * 1024  # bytes: a request with more of them takes long
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
-class _Connection(TConn):  # type: ignore[misc]
-    due = math.inf  # until when the client has to have sent what it is sending
-    is_late = False
+class _Connection(ASGIProtocol):  # type: ignore[misc]
+    """gunicorn's connection, which has no patience with clients that fall silent."""
 
-    def close(self, graceful: bool = False) -> None:
-        """Close at once: a thread has waited for the client already, and the one that calls this serves all others."""
-        util.close(self.sock)
+    _asked_of: Any = None  # the request whose answer was begun last
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        self.worker.connections.add(self)
+        # gunicorn stops this timer when a request begins, and starts it anew when it waits for the next one.
+        self._keepalive_handle = self.worker.loop.call_later(FIRST_S, self._keepalive_timeout)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.worker.connections.discard(self)
+        super().connection_lost(exc)
+
+    def eof_received(self) -> bool:
+        """Answer a client that has said all it will say, and then close."""
+        self._keepalive = 0
+        if self._body_receiver and not self._body_receiver._complete:
+            self._body_receiver.signal_disconnect()
+        return self._current_request is not None
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self.worker.loop.call_later(SEND_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._unread.cancel()
+        super().resume_writing()
+
+    def _close_transport(self) -> None:
+        super()._close_transport()
+        self.worker.loop.call_later(SEND_S, self.transport.abort)  # if the last piece is not taken
+
+    def _will_close(self, request: Any, requires_close: bool) -> bool:
+        if self._asked_of is not request:  # what the head of an answer has said still holds at its end
+            self._asked_of = request
+            self._closes = self.worker.is_leaving or bool(super()._will_close(request, requires_close))
+        return self._closes
+
+    def close_if_idle(self) -> None:
+        if self._awaiting_request and not self._request_ready.is_set():
+            self._keepalive_timeout()
 
 
-class _Body:
-    """A request's body whose beginning, or all, was read before; an error then is raised where the app comes to it."""
-
-    def __init__(self, stream: Any):
-        self._stream = stream
-        self._error: Exception | None = None
-        self._read: IO[bytes] = SpooledTemporaryFile(PIECE)  # noqa: SIM115  closed with the request
-        try:
-            while self._read.tell() <= MAX_BODY and (piece := stream.read(PIECE)):
-                self._read.write(piece)
-        except Exception as error:
-            self._error = error
-        self._read.seek(0)
-
-    def read(self, size: int = -1) -> bytes:
-        if piece := self._read.read(size):
-            return piece
-        if self._error:
-            raise self._error
-        return bytes(self._stream.read(size))
+gasgi.ASGIProtocol = _Connection
 
 
-class Worker(ThreadWorker):  # type: ignore[misc]
-    """gthread with deadlines."""
+class _Body(io.RawIOBase):
+    """A request's body: what has come, and in a thread, which may wait for it, also what is still to come."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._slots = BoundedSemaphore(self.cfg.threads)
-        self._serving: dict[socket.socket, _Connection] = {}
+    def __init__(self, receive: Receive, loop: asyncio.AbstractEventLoop):
+        self._receive, self._loop = receive, loop
+        self.ends = loop.time() + UPLOAD_S
+        self.content = b""
+        self.is_whole = self.is_broken = False
 
-    def get_thread_pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(
-            self.worker_connections
-        )  # most of them wait for a client, which costs next to nothing
+    async def receive(self) -> bool:
+        """Let more come; return whether there is still more. A client that falls silent, or goes, has broken it off."""
+        if not (self.is_whole or self.is_broken):
+            message: dict[str, Any] = {"type": "late"}
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(self.ends):
+                    message = await self._receive()
+            self.is_broken = message["type"] != "http.request"
+            self.content += message.get("body", b"")
+            self.is_whole = not (self.is_broken or message["more_body"])
+        return not (self.is_whole or self.is_broken)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not (self.content or self.is_whole or self.is_broken):
+            asyncio.run_coroutine_threadsafe(self.receive(), self._loop).result()
+        size = min(len(buffer), len(self.content))
+        buffer[:size], self.content = self.content[:size], self.content[size:]
+        return size
+
+
+class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
+    """gunicorn's asgi worker for an app that speaks WSGI."""
+
+    @classmethod
+    def check_config(cls, cfg: Any, log: Any) -> None:
+        """Have nothing to say: the threads are used here."""
 
     def load_wsgi(self) -> None:
-        super().load_wsgi()  # it exits in one line where the app cannot be loaded
-        # gunicorn's own way with SCRIPT_NAME answers 500 to whatever is asked without it, health checks say.
-        self._prefix = os.environ.pop("SCRIPT_NAME", "").rstrip("/")
-        self.wsgi: Any = partial(self._answer, self.app.wsgi())
+        self.wsgi: Any = self.app.wsgi()
+        self.asgi = self._serve_request
+        self.connections: set[_Connection] = set()
+        self.is_leaving = False
+        self._threads = ThreadPoolExecutor(self.cfg.threads)
+        self._prefix = os.environ.get("SCRIPT_NAME", "").rstrip("/")
 
-    def accept(self, listener: socket.socket) -> None:
-        """Let a new connection wait for its first byte beside those that were kept alive."""
-        try:
-            client, address = listener.accept()
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.ECONNABORTED):
-                raise
+    def run(self) -> None:
+        waiting.loop_thread = threading.get_ident()
+        super().run()
+
+    def handle_exit_signal(self) -> None:
+        """Say with each answer that it was the connection's last one, a moment before connections are closed."""
+        self.is_leaving = True
+        self.loop.call_later(LEAVE_S, super().handle_exit_signal)
+
+    async def _shutdown(self) -> None:
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(LEAVE_S)  # for connections that were accepted just before
+        self.loop.call_later(IDLE_S, self._close_idle)
+        await super()._shutdown()
+
+    def _close_idle(self) -> None:
+        for connection in list(self.connections):
+            connection.close_if_idle()  # else gunicorn would wait for them
+
+    async def _serve_request(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await send({"type": "websocket.close"})
             return
-        self.nr_conns += 1
-        connection = _Connection(self.cfg, client, address, listener.getsockname())
-        connection.timeout = time.monotonic() + FIRST_BYTE_S
-        self.pending_conns.append(connection)
-        self.poller.register(client, selectors.EVENT_READ, partial(self.on_pending_socket_readable, connection))
-
-    def murder_pending(self) -> None:
-        """Close what never began, and end the reading of what takes too long as if the client had gone."""
-        super().murder_pending()
-        now = time.monotonic()
-        for client, connection in list(self._serving.items()):
-            if connection.due < now and not connection.is_late:
-                connection.is_late = True
-                with suppress(OSError):  # it is gone indeed
-                    client.shutdown(socket.SHUT_RD)
-
-    def handle(self, conn: _Connection) -> bool:
-        """Serve a request in one of the threads; return whether the connection can be used again."""
-        self._serving[conn.sock] = conn
-        conn.due = time.monotonic() + REQUEST_S
+        body, length = _Body(receive, self.loop), dict(scope["headers"]).get(b"content-length")
+        if int(length or 0) <= MAX_BODY:  # a larger one is refused unread, or it is an upload
+            body.ends = self.loop.time() + BODY_S
+            while await body.receive() and len(body.content) <= MAX_BODY:
+                pass
+        if length is None and body.content:  # it came in chunks; what did not come whole is shorter than it says now
+            length = len(body.content) + (0 if body.is_whole else 1 if body.is_broken else MAX_UPLOAD)
+            scope["headers"] = [header for header in scope["headers"] if header[0] != b"transfer-encoding"]
+            scope["headers"].append((b"content-length", b"%d" % length))
+        if body.is_whole and len(body.content) <= SMALL:
+            with suppress(waiting.WouldWait):
+                start, pieces = self._call(scope, io.BytesIO(body.content))
+                content = b"".join(pieces)
+                pieces.close()
+                await send(start)
+                await send({"type": "http.response.body", "body": content})
+                return
+        start, pieces = await self._in_thread(self._call, scope, body)
         try:
-            # What a late client sends after all is the rest of its message, and must not be taken for a request.
-            keep = bool(super().handle(conn)) and not conn.is_late
+            await send(start)
+            following = iter(pieces)
+            while (piece := await self._in_thread(next, following, None)) is not None:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
         finally:
-            del self._serving[conn.sock]
-        if not keep:
-            util.close_graceful(conn.sock)
-        return keep
+            await self._in_thread(pieces.close)
+        await send({"type": "http.response.body"})
+        # Were the connection closed while the client is still sending, it would never read why it was refused.
+        body.ends, taken = self.loop.time() + DRAIN_S, 0
+        while await body.receive() and taken < MAX_UPLOAD:
+            taken, body.content = taken + len(body.content), b""
 
-    def _answer(self, app: Any, environ: dict[str, Any], start_response: Any) -> Any:
-        environ["SCRIPT_NAME"] = self._prefix
-        if environ["PATH_INFO"].startswith(f"{self._prefix}/"):
-            environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix(self._prefix)
-        client = environ["gunicorn.socket"]
-        connection = self._serving[client]
-        if int(environ.get("CONTENT_LENGTH", 0)) > MAX_BODY:  # the app refuses it unread, or it is an upload
-            connection.due = time.monotonic() + UPLOAD_S
-        else:
-            environ["wsgi.input"] = _Body(environ["wsgi.input"])
-            connection.due = math.inf
-        client.settimeout(SEND_S)
-        with self._slots:
-            return app(environ, start_response)
+    def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return self.loop.run_in_executor(self._threads, function, *arguments)
 
-    def _keepalive_after(self, conn: _Connection, keepalive: bool) -> bool:
-        """Take what a refused client is still sending: were its connection closed, it would never read the answer."""
-        conn.due, taken = time.monotonic() + DRAIN_S, 0
-        with suppress(Exception):  # whatever is wrong with the rest, its sender is gone or was refused already
-            while taken < MAX_UPLOAD and (piece := conn.parser.mesg.body.read(PIECE)):
-                taken += len(piece)
-            return bool(super()._keepalive_after(conn, keepalive))
-        return False
+    def _call(self, scope: dict[str, Any], body: Any) -> tuple[dict[str, Any], Any]:
+        """Call the app; return how its answer starts, and its pieces."""
+        path = unquote_to_bytes(WITH_HOST.sub(b"", scope["raw_path"])).decode("latin-1")
+        environ = {
+            "REQUEST_METHOD": scope["method"],
+            "SCRIPT_NAME": self._prefix,
+            "PATH_INFO": path.removeprefix(self._prefix) if path.startswith(f"{self._prefix}/") else path,
+            "QUERY_STRING": scope["query_string"].decode("latin-1"),
+            "SERVER_NAME": str(scope["server"][0]),
+            "SERVER_PORT": str(scope["server"][1]),
+            "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+            "REMOTE_ADDR": scope["client"][0] if scope["client"] else "",
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": scope["scheme"],
+            "wsgi.input": body,
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": True,
+            "wsgi.multiprocess": True,
+            "wsgi.run_once": False,
+        }
+        for name, value in scope["headers"]:
+            key = name.decode("latin-1").upper().replace("-", "_")
+            key = key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
+            text = value.decode("latin-1")
+            environ[key] = f"{environ[key]},{text}" if key in environ else text
+        start: dict[str, Any] = {"type": "http.response.start"}
+
+        def start_response(status: str, headers: list[tuple[str, str]], _error: Any = None) -> None:
+            start["status"] = int(status[:3])
+            start["headers"] = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+
+        return start, self.wsgi(environ, start_response)

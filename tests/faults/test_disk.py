@@ -99,8 +99,6 @@ def test_a_file_system_that_turns_read_only(server, disk):
     assert set(load.refused) == {503}
     assert " 500 " not in server.output()
     assert "Traceback" not in server.output()
-    with pytest.raises(AssertionError, match="Hamlet cannot start: .*(Read-only file system|readonly database)"):
-        Server(server.instance_folder, HAMLET_WORKERS="2").start()
     server.stop(signal.SIGKILL)
     image = disk.with_name("image")
     wait_until(lambda: subprocess.run(["umount", disk]).returncode == 0)  # once the processes are gone

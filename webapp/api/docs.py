@@ -3,10 +3,8 @@
 The page is our own because Swagger UI, Redoc and Scalar fail accessibility checks or load parts from elsewhere.
 """
 
-import json
-from collections.abc import Iterator
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any
 
 from flask import Blueprint, Response, current_app, jsonify, render_template, request
 from pydantic import BaseModel
@@ -44,20 +42,6 @@ def _problem(status: int) -> dict[str, Any]:
     return {"description": TITLES[status], "content": {"application/problem+json": content}}
 
 
-class Operation(NamedTuple):
-    """One row of the page."""
-
-    id: str
-    method: str
-    path: str
-    summary: str
-    description: str
-    needs_key: bool
-    parameters: list[tuple[str, str, bool]]  # (name, "path" or "query", whether it must be given)
-    body: str  # an example, as JSON; empty where there is no body
-    answers: list[tuple[str, str]]  # (status, description)
-
-
 @blueprint.get("/openapi.json")
 def openapi() -> Response:
     """Return the OpenAPI 3.1 document."""
@@ -67,10 +51,7 @@ def openapi() -> Response:
 @blueprint.get("/docs")
 def page() -> str:
     """Show the document so that people can read it and try each route."""
-    document = _document()
-    return render_template(
-        "docs.html", description=document["info"]["description"], operations=list(_operations(document))
-    )
+    return render_template("docs.html", document=_document())
 
 
 def _document() -> dict[str, Any]:
@@ -102,22 +83,3 @@ def _in_words(part: Any, labels: Labels) -> Any:
 def _labels() -> Labels:
     inference: Inference = current_app.extensions["inference"]
     return inference.registry.labels()
-
-
-def _operations(document: dict[str, Any]) -> Iterator[Operation]:
-    for path, methods in document["paths"].items():
-        for method, operation in methods.items():
-            body = ""
-            if "requestBody" in operation:
-                body = json.dumps(operation["requestBody"]["content"]["application/json"]["example"], indent=2)
-            yield Operation(
-                id=operation["operationId"],
-                method=method.upper(),
-                path=path,
-                summary=operation["summary"],
-                description=operation["description"],
-                needs_key=bool(operation["security"]),
-                parameters=[(item["name"], item["in"], item["required"]) for item in operation.get("parameters", [])],
-                body=body,
-                answers=[(status, answer["description"]) for status, answer in operation["responses"].items()],
-            )

@@ -11,8 +11,7 @@ from flask import Flask
 
 from webapp.cli.log import log
 from webapp.cli.models import models
-from webapp.cli.predict import predict
-from webapp.cli.train import evaluate, train
+from webapp.cli.train import evaluate, predict, train
 
 
 def register(app: Flask) -> None:

@@ -8,40 +8,39 @@ from pathlib import Path
 import click
 
 from webapp.cli.command import ClearGroup, check_folder, current_inference
-from webapp.cli.report import metric_names, print_report
+from webapp.cli.report import print_report
 from webapp.config import FLASK
 from webapp.errors import BadData, HamletError
-from webapp.model import artifact, writable
+from webapp.model import artifact
 from webapp.model.card import Card, Imported, read_card
-from webapp.model.labels import read_names
-from webapp.model.registry import Slot
+from webapp.model.labels import read_labels
 
 models = ClearGroup("models", help="See the saved versions of the model, and choose which one is served.")
 WHY = click.option("--why", default="", metavar="TEXT", help="The reason, for the history.")
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+def fault(version: str) -> str:
+    """Return why a version cannot be used, "" where it can."""
+    folder = current_inference().registry.folder
+    try:
+        artifact.verify(folder, version)
+        artifact.read_learnt(folder, version)
+    except HamletError as error:
+        return f"NOT USABLE: {error}"
+    return ""
 
 
 @models.command("list")
 def list_models() -> None:
-    """List all versions, oldest first: * is served, ? is tried in its shadow.
-
-    Accuracy is that on held-out messages.
-    """
+    """List all versions, oldest first, with their accuracy on held-out messages: * is served, ? is tried."""
     registry = current_inference().registry
-    marks = {_named(slot): slot.mark for slot in reversed(registry.slots)}
     for version in registry.versions():
-        try:
-            card = artifact.verify(registry.folder, version)
+        state = fault(version)
+        if not state:
+            card = read_card(registry.folder, version)
             state = f"accuracy {card.held_out.accuracy}, {card.model_file.bytes:,} bytes"
-        except HamletError as error:
-            state = f"NOT USABLE: {error}"
-        click.echo(f"{marks.get(version, ' ')} {version}  {state}")
-
-
-def _named(slot: Slot) -> str | None:
-    try:
-        return slot.read()
-    except HamletError:
-        return None
+        click.echo(f"{registry.mark(version)} {version}  {state}")
 
 
 @models.command("show")
@@ -51,12 +50,7 @@ def show_model(version: str) -> None:
     registry = current_inference().registry
     registry.must_exist(version)
     card = read_card(registry.folder, version)
-    try:
-        artifact.verify(registry.folder, version)
-        state = "its files are as they were saved"
-    except HamletError as error:
-        state = f"NOT USABLE: {error}"
-    click.echo(f"{version}: {state}.")
+    click.echo(f"{version}: {fault(version) or 'its files are as they were saved'}.")
     if card.imported:
         click.echo(f"Imported {card.created_at} from {card.imported.file}, SHA-256 {card.imported.sha256}")
         click.echo("On what it was trained, and how good it was then, is not known.")
@@ -67,33 +61,22 @@ def show_model(version: str) -> None:
     for file in card.data:
         click.echo(f"  {file.file}: {file.messages:,} messages, licence {file.licence}")
     for name, metrics in card.metrics.items():
-        click.echo(f"Measured on {metrics.messages:,} messages ({name.replace('_', '-')})")
-        for key, shown in metric_names(card.words).items():
-            click.echo(f"  {shown:12} {getattr(metrics, key)}")
+        print_report(name.replace("_", "-"), metrics, card.words)
     versions = ", ".join(f"{name} {number}" for name, number in card.versions.items())
-    click.echo(f"Threshold {card.threshold}, {card.model_file.bytes:,} bytes, made with {versions}")
+    click.echo(f"\nThreshold {card.threshold}, {card.model_file.bytes:,} bytes, made with {versions}")
 
 
 @models.command("verify")
 @click.pass_context
 def verify_models(context: click.Context) -> None:
     """Check the files of all versions against their cards; exit with 1 and name those that cannot be used."""
-    registry, broken = current_inference().registry, 0
-    for version in registry.versions():
-        try:
-            artifact.verify(registry.folder, version)
-            artifact.read_learnt(registry.folder, version)
-            click.echo(f"{version}  as it was saved")
-        except HamletError as error:
-            broken += 1
-            click.echo(f"{version}  NOT USABLE: {error}")
-    for chosen in (slot.read() for slot in registry.slots):
-        if chosen and chosen not in registry.versions():
-            broken += 1
-            click.echo(f"{chosen}  NOT USABLE: it is chosen, but not there")
-    if words := writable.warning(registry.folder):
-        click.echo(f"Warning: {words}")
-    context.exit(1 if broken else 0)
+    registry = current_inference().registry
+    states = {version: fault(version) for version in registry.versions()}
+    chosen = [slot.read() for slot in registry.slots]
+    states |= {name: "NOT USABLE: it is chosen, but not there" for name in chosen if name and name not in states}
+    for version, state in states.items():
+        click.echo(f"{version}  {state or 'as it was saved'}")
+    context.exit(1 if any(states.values()) else 0)
 
 
 @models.command("sign")
@@ -117,40 +100,30 @@ def use_model(version: str, why: str) -> None:
 
 
 @models.command("import")
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option(
-    "--vectorizer",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="The fitted vectoriser, where FILE holds a classifier alone.",
-)
+@click.argument("file", type=FILE)
+@click.option("--vectorizer", type=FILE, help="The fitted vectoriser, where FILE holds a classifier alone.")
 @click.option(
     "--labels",
     "words",
     metavar="NEGATIVE,POSITIVE",
     help="What people call its two classes, the one that is looked for last. By default 0 is ham and 1 is spam.",
 )
-@click.option(
-    "--measure",
-    "files",
-    multiple=True,
-    metavar="DATA",
-    help="A labelled file that it has not learnt, for the figures of its card. May be repeated.",
-)
+@click.option("--measure", "data", multiple=True, help="A labelled file that it has not learnt, for the figures.")
 @click.option("--threshold", type=click.FloatRange(0.01, 0.99), default=0.5, show_default=True)
 @click.option("--yes", is_flag=True, help="I know where the files come from: run the code in them.")
 def import_model(
-    file: Path, vectorizer: Path | None, words: str | None, files: tuple[str, ...], threshold: float, yes: bool
+    file: Path, vectorizer: Path | None, words: str | None, data: tuple[str, ...], threshold: float, yes: bool
 ) -> None:
     """Make a version of a fitted model in FILE, written by pickle, joblib or skops.
 
     It is a Pipeline that takes texts, or a classifier, whose vectoriser is in another file.
     """
-    from webapp.model import importing, training
-    from webapp.model.data import read_labelled
+    from webapp.cli.train import read_files
+    from webapp.model import own_model, training
 
-    sources = [importing.read_source(path) for path in (file, vectorizer) if path]
-    if not yes and any(source.runs_code for source in sources):
+    sources = [own_model.read_source(path) for path in (file, vectorizer) if path]
+    runs_code = any(source.format != "skops" for source in sources)
+    if runs_code and not yes:
         for source in sources:
             click.echo(f"{source.path}: {len(source.content):,} bytes, SHA-256 {source.sha256}")
         raise BadData(
@@ -159,11 +132,9 @@ def import_model(
         )
     registry = current_inference().registry
     check_folder(registry.folder)
-    labels = read_names(words) if words else None
-    model = importing.import_model(sources[0], sources[1] if vectorizer else None, labels, threshold)
-    datasets = [read_labelled(Path(name), labels=model.labels) for name in files]
-    for notice in (notice for dataset in datasets for notice in dataset.notices):
-        click.echo(notice, err=True)
+    labels = read_labels(words, of_file=False) if words else None
+    model = own_model.import_model(sources[0], sources[1] if vectorizer else None, labels, threshold)
+    datasets = read_files(data, None, None, model.labels)
     metrics = {"held_out": training.evaluate(model, datasets)} if datasets else {}
     card = Card(
         labels=(model.labels.ham, model.labels.spam),
@@ -180,7 +151,7 @@ def import_model(
             measured_on=[training.describe(dataset) for dataset in datasets],
         ),
     )
-    file_format = "joblib" if any(source.runs_code for source in sources) else "skops"
+    file_format = "joblib" if runs_code else "skops"
     version = artifact.save(registry.folder, model.pipeline, card, file_format, dt.datetime.now(dt.UTC), None)
     click.echo(f"Saved {registry.folder / version}")
     click.echo(f"From {model.labels.ham} to {model.labels.spam}: {model.labels.spam} is the one that is looked for.")

@@ -1,4 +1,4 @@
-"""The figures of a model card, for a terminal."""
+"""The figures of a model, for a terminal."""
 
 import click
 
@@ -13,7 +13,6 @@ def metric_names(labels: Labels) -> dict[str, str]:
         "recall": f"{labels.spam} caught",
         "false_positive_rate": "ham blocked" if labels == SPAM_OR_HAM else f"{labels.ham} called {labels.spam}",
         "precision": "precision",
-        "mcc": "MCC",
         "roc_auc": "ROC-AUC",
         "brier": "Brier score",
     }
@@ -21,14 +20,14 @@ def metric_names(labels: Labels) -> dict[str, str]:
 
 def print_report(name: str, metrics: Metrics, labels: Labels) -> None:
     """Print what was measured of a model."""
-    ham, spam = labels
-    click.echo(f"\n{name}: {metrics.messages:,} messages, {metrics.spam:,} {spam}")
+    click.echo(f"\n{name}: {metrics.messages:,} messages, {metrics.spam:,} {labels.spam}")
     names = metric_names(labels)
     wide = max(12, *map(len, names.values()))
     for key, shown in names.items():
         if getattr(metrics, key).value is not None:
             click.echo(f"  {shown:{wide}} {getattr(metrics, key)}")
-    matrix, cell = metrics.confusion_matrix, max(map(len, labels)) + 9
-    click.echo(f"  {'':12}{'called ' + spam:>{cell}}{'called ' + ham:>{cell}}")
-    click.echo(f"  {spam:12}{matrix['spam_called_spam']:{cell},}{matrix['spam_called_ham']:{cell},}")
-    click.echo(f"  {ham:12}{matrix['ham_called_spam']:{cell},}{matrix['ham_called_ham']:{cell},}")
+    cell = max(map(len, labels)) + 9
+    click.echo(f"  {'':12}{'called ' + labels.spam:>{cell}}{'called ' + labels.ham:>{cell}}")
+    for truth in ("spam", "ham"):
+        caught, missed = (metrics.confusion_matrix.get(f"{truth}_called_{verdict}", 0) for verdict in ("spam", "ham"))
+        click.echo(f"  {labels.word(truth):12}{caught:{cell},}{missed:{cell},}")

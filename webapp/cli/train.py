@@ -1,7 +1,6 @@
-"""flask train, flask evaluate: steps 1 and 2."""
+"""flask train, evaluate and predict: the five steps in a terminal."""
 
 import datetime as dt
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +16,6 @@ from webapp.cli.report import print_report
 from webapp.config import FLASK
 from webapp.errors import BadData, HamletError
 from webapp.model import artifact
-from webapp.model.card import read_card
 from webapp.model.labels import SPAM_OR_HAM, Labels, read_labels
 from webapp.model.registry import ModelRegistry
 
@@ -55,9 +53,9 @@ def read_files(
     datasets = []
     for file in files:
         dataset = read_labelled(Path(file), text_column, label_column, labels)
-        dataset.licence = next(
-            (licence for start, licence in licences.items() if dataset.name.startswith(start)), dataset.licence
-        )
+        for start, licence in licences.items():
+            if dataset.name.startswith(start):
+                dataset.licence = licence
         for notice in dataset.notices:
             click.echo(notice, err=True)
         datasets.append(dataset)
@@ -67,21 +65,22 @@ def read_files(
 @click.command(cls=Clear)
 @click.argument("files", nargs=-1, required=True)
 @data_options
-@click.option(
-    "--test",
-    "tests",
-    multiple=True,
-    help="A file of other origin, never trained on, only measured on. May be repeated.",
-)
+@click.option("--test", "tests", multiple=True, help="A file that is only measured on. May be repeated.")
 @click.option(
     "--licence",
     "licences",
     multiple=True,
-    metavar="NAME=TEXT",
+    type=(str, str),
+    metavar="NAME TEXT",
     help="The licence of the files whose name begins with NAME, for the model card.",
 )
 @click.option(
-    "--weight", "weights", multiple=True, metavar="SOURCE=NUMBER", help="How much a message of a source counts; else 1."
+    "--weight",
+    "weights",
+    multiple=True,
+    type=(str, float),
+    metavar="SOURCE NUMBER",
+    help="How much a message of a source counts; else 1.",
 )
 @click.option(
     "--pipeline",
@@ -117,8 +116,8 @@ def train(
     text_column: str | None,
     label_column: str | None,
     tests: tuple[str, ...],
-    licences: tuple[str, ...],
-    weights: tuple[str, ...],
+    licences: tuple[tuple[str, str], ...],
+    weights: tuple[tuple[str, float], ...],
     words: str | None,
     pipeline: str | None,
     threshold: float,
@@ -128,26 +127,16 @@ def train(
 ) -> None:
     """Train a new version of the model on labelled FILES (CSV or TSV, plain or gzip'd)."""
     from webapp.model import training
-    from webapp.model.data import drop_copies, summary
-    from webapp.model.recipe import fit_with
+    from webapp.model.own_model import fit_with
 
-    for item in licences:
-        if "=" not in item:
-            raise BadData(f"--licence {item}: write it as NAME=TEXT, such as uci=CC BY 4.0")
-    by_name = dict(item.partition("=")[::2] for item in licences)
-    by_source = {}
-    for item in weights:
-        source, _, number = item.partition("=")
-        if not re.fullmatch(r"\d+(\.\d+)?", number):
-            raise BadData(f"--weight {item}: write it as SOURCE=NUMBER, such as spamassassin=0.5")
-        by_source[source] = float(number)
-    check_folder(current_inference().registry.folder)
+    registry, by_source = current_inference().registry, dict(weights)
+    check_folder(registry.folder)
     if file_format == "skops":
         artifact.skops_io()  # now, and not after the training
     given = read_labels(words) if words else None
-    datasets = read_files(files, text_column, label_column, given, by_name)
+    datasets = read_files(files, text_column, label_column, given, dict(licences))
     labels = datasets[0].labels
-    unseen = read_files(tests, text_column, label_column, given, by_name)
+    unseen = read_files(tests, text_column, label_column, given)
     fit = fit_with(pipeline) if pipeline else training.fit
     note_learnt: Callable[[str], None] = lambda version: None  # noqa: E731
     if with_reviews:
@@ -157,19 +146,14 @@ def train(
             by_source.setdefault(reviews.name, training.REVIEW_WEIGHT)
     if labels != SPAM_OR_HAM:
         click.echo(f"The labels are {labels.ham} and {labels.spam}; {labels.spam} is the one that is looked for.")
-    with click.progressbar(length=7 + len(unseen), label="Training", item_show_func=lambda step: step or "") as bar:
-        result = training.train(datasets, unseen, by_source, threshold, lambda step: bar.update(1, step), fit)
+    say_kept(datasets, labels)
+    result = training.train(datasets, unseen, by_source, threshold, lambda step: click.echo(f"{step} ..."), fit)
     card = result.card.model_copy(update={"pipeline": pipeline})
-    examples = [example for dataset in datasets for example in dataset.examples]
-    click.echo(summary(examples, drop_copies(examples), labels))
     for name, metrics in card.metrics.items():
         print_report(name.replace("_", "-"), metrics, labels)
 
-    registry = current_inference().registry
     now = dt.datetime.now(dt.UTC)
-    version = artifact.save(
-        registry.folder, result.pipeline, card, file_format, now, result.learnt, announce=note_learnt
-    )
+    version = artifact.save(registry.folder, result.pipeline, card, file_format, now, result.learnt, note_learnt)
     click.echo(f"\nSaved {registry.folder / version}")
     _compare_with_current(registry, version, [example.text for example in result.held_out])
     if use_now or not (registry.folder / "current").exists():
@@ -199,16 +183,13 @@ def _compare_with_current(registry: ModelRegistry, version: str, texts: list[str
         return  # they answer different questions
     pairs = list(zip(current.spam_probabilities(texts), new.spam_probabilities(texts), strict=True))
     differ = sum(current.label(old) != new.label(fresh) for old, fresh in pairs)
-    largest = max(abs(old - fresh) for old, fresh in pairs)
-    if largest == 0:
+    if all(old == fresh for old, fresh in pairs):
         click.echo(f"It is the same as {current.version}, which is served now: every held-out probability is equal.")
     else:
-        click.echo(
-            f"Compared with {current.version}, which is served now, {differ} of {len(texts):,} "
-            f"held-out verdicts differ; the largest difference in probability is {largest:.2g}."
-        )
-        if differ > OPPOSITE * len(texts):
-            warn_opposite()
+        named = f"{current.version}, which is served now"
+        click.echo(f"Compared with {named}, {differ} of {len(texts):,} held-out verdicts differ.")
+    if differ > OPPOSITE * len(texts):
+        _warn_opposite()
 
 
 @click.command(cls=Clear)
@@ -218,23 +199,33 @@ def _compare_with_current(registry: ModelRegistry, version: str, texts: list[str
 def evaluate(files: tuple[str, ...], text_column: str | None, label_column: str | None, words: str | None) -> None:
     """Measure the current model on labelled FILES."""
     from webapp.model import training
-    from webapp.model.data import drop_copies, summary
+    from webapp.model.data import fingerprint, read_fingerprints
 
     registry = current_inference().registry
     model = registry.current()
     datasets = read_files(files, text_column, label_column, read_labels(words) if words else model.labels)
-    examples = [example for dataset in datasets for example in dataset.examples]
-    kept = drop_copies(examples)
-    click.echo(summary(examples, kept, model.labels))
-    say_learnt(registry, model.version, datasets, [example.text for example in kept])
+    kept = say_kept(datasets, model.labels)
+    learnt = read_fingerprints(artifact.read_learnt(registry.folder, model.version))
+    if known := sum(fingerprint(example.text) in learnt for example in kept):
+        of_these = f"{known:,} of these {len(kept):,} messages"
+        click.echo(f"Notice: {model.version} has learnt {of_these}, so this says little about new ones.", err=True)
     report = training.evaluate(model, datasets)
     print_report(f"model {model.version}", report, model.labels)
     if len(kept) > 1 and (report.accuracy.value or 0) < 1 - OPPOSITE:
-        warn_opposite()
+        _warn_opposite()
 
 
-def warn_opposite() -> None:
-    """Say loudly that the files seem to have the two labels exchanged."""
+def say_kept(datasets: Sequence[Any], labels: Labels) -> list[Any]:
+    """Return the messages of labelled files without copies, and say how many there are."""
+    from webapp.model.data import drop_copies, summary
+
+    examples = [example for dataset in datasets for example in dataset.examples]
+    kept = drop_copies(examples)
+    click.echo(summary(examples, kept, labels))
+    return kept
+
+
+def _warn_opposite() -> None:
     click.secho(
         "WARNING: nearly all verdicts are the opposite. Does 0 mean spam and 1 ham in your files? Then say so with "
         "--labels spam,ham.",
@@ -243,17 +234,13 @@ def warn_opposite() -> None:
     )
 
 
-def say_learnt(registry: ModelRegistry, version: str, datasets: Sequence[Any], texts: Sequence[str]) -> None:
-    """Say how many of the texts of labelled files a version has learnt, whatever the files are called now."""
-    from webapp.model.data import are_known
-
-    trained_on = {file.sha256 for file in read_card(registry.folder, version).data}
-    known = sum(are_known(texts, artifact.read_learnt(registry.folder, version)))
-    if not known:  # versions made before texts were noted know their files
-        known = sum(len(dataset.examples) for dataset in datasets if dataset.sha256 in trained_on)
-    if known:
-        click.echo(
-            f"Notice: {version} has learnt {min(known, len(texts)):,} of these {len(texts):,} messages, "
-            "so this says little about new ones.",
-            err=True,
-        )
+@click.command(cls=Clear)
+@click.argument("text")
+@with_appcontext
+def predict(text: str) -> None:
+    """Say whether TEXT is spam, and log it; for many messages there is `batch`."""
+    inference = current_inference()
+    row = inference.predict([text], "cli")[0]
+    label = inference.registry.labels(row["model_version"]).word(row["label"])
+    terms = ", ".join(f"{item['term']} {item['contribution']:+.2f}" for item in (row["explanation"] or [])[:5])
+    click.echo(f"{label}  {row['spam_probability']:.4f}  {terms}")

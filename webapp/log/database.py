@@ -3,7 +3,7 @@
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from pydantic_core import to_json
 from webapp.config import THREADS, pip_install
 from webapp.errors import InvalidInput, LogUnavailable
 from webapp.log.watch import FileWatch
+from webapp.waiting import before_waiting, is_on_loop
 
 BUSY_TIMEOUT_S = 5  # how long a writer waits for another before it gives up
 STATEMENT_TIMEOUT_S = 20  # on PostgreSQL, of one statement; rollups.py counts on it that no row waits for a minute
@@ -51,13 +52,15 @@ def open_database(url: str | None, instance_folder: Path) -> sa.Engine:
             engine = sa.create_engine(place, hide_parameters=True, max_overflow=-1, json_serializer=_to_json)
             sa.event.listen(engine, "connect", _set_up_sqlite)
             sa.event.listen(engine, "begin", _begin_sqlite)
-            FileWatch(engine, str(place.database))
+            engine.update_execution_options(watch=FileWatch(engine, str(place.database)))
         case "postgresql":
             engine = _open_postgresql(place)
             sa.event.listen(engine, "connect", _set_up_postgresql, insert=True)  # before SQLAlchemy looks around
             sa.event.listen(engine, "begin", _begin_postgresql)
         case other:
             raise LogUnavailable(f"{other} is no database that Hamlet knows: take sqlite or postgresql")
+    for event in ("do_connect", "checkout"):
+        sa.event.listen(engine, event, lambda *_: before_waiting())
     sa.event.listen(engine, "handle_error", _translate)
     return engine
 
@@ -167,22 +170,47 @@ def snapshot(engine: sa.Engine) -> Iterator[sa.Connection]:
         yield connection
 
 
-@contextmanager
-def driver_transaction(engine: sa.Engine) -> Iterator[Any]:
-    """One transaction of plain SQL on a cursor of the database's driver (PEP 249).
+class InsertConnection:
+    """Inserts by plain SQL on a cursor of the database's driver (PEP 249); for one thread at a time.
 
-    It is for the insert that every request waits for, of which SQLAlchemy's own work would be the greater part.
-    Raises LogUnavailable.
+    It is for the insert that every request waits for, of which SQLAlchemy's own work would be the greater part. With
+    SQLite it keeps its connection.
     """
-    try:
-        connection = engine.raw_connection()
+
+    def __init__(self, engine: sa.Engine):
+        self._engine = engine
+        self._is_sqlite = engine.dialect.name == "sqlite"
+        self._watch: FileWatch | None = engine.get_execution_options().get("watch")
+        self._kept: Any = None
+        self._is_patient = True
+
+    def insert(self, statements: Mapping[str, Sequence[tuple[Any, ...]]]) -> None:
+        """Insert rows, by the statement that takes them, in one transaction; raises LogUnavailable, WouldWait."""
+        connection, self._kept = self._kept, None
         try:
+            if connection and self._watch:
+                self._watch.check()
+            connection = connection or self._engine.raw_connection()
             cursor = connection.cursor()
-            # PostgreSQL's driver begins by itself.
-            cursor.execute("BEGIN IMMEDIATE" if engine.dialect.name == "sqlite" else TIMEOUTS)
-            yield cursor
+            if self._is_sqlite:
+                self._begin(cursor)
+            else:
+                cursor.execute(TIMEOUTS)  # PostgreSQL's driver begins by itself
+            for sql, rows in statements.items():
+                cursor.executemany(sql, rows)
             connection.commit()
+            if self._is_sqlite:
+                self._kept = connection
+        except (self._engine.dialect.loaded_dbapi.Error, sa.exc.SQLAlchemyError) as error:
+            before_waiting()
+            raise LogUnavailable.because(error) from error
         finally:
-            connection.close()  # gives it back to the pool, which rolls back what was not committed
-    except (engine.dialect.loaded_dbapi.Error, sa.exc.SQLAlchemyError) as error:
-        raise LogUnavailable.because(error) from error
+            if connection and not self._kept:
+                connection.close()  # gives it back to the pool, which rolls back what was not committed
+
+    def _begin(self, cursor: Any) -> None:
+        """Wait for other writers, but not on the event loop."""
+        if self._is_patient == is_on_loop():
+            self._is_patient = not is_on_loop()
+            cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000 if self._is_patient else 0}")
+        cursor.execute("BEGIN IMMEDIATE")

@@ -12,7 +12,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from webapp.errors import LogUnavailable
-from webapp.log.database import BUSY_TIMEOUT_S, driver_transaction, write_transaction
+from webapp.log.database import BUSY_TIMEOUT_S, write_transaction
 from webapp.log.ids import first_id
 from webapp.log.tables import failures, metadata, predictions
 
@@ -112,10 +112,10 @@ def _shrink(engine: sa.Engine) -> None:
     before, left = -1, 0
     while left != before:
         before = left
-        with driver_transaction(engine) as cursor:
+        with closing(engine.raw_connection()) as connection:
             # Not execute, which would do the first page and stop.
-            cursor.executescript(f"PRAGMA incremental_vacuum({PAGES_AT_ONCE})")
-            left = cursor.execute("PRAGMA freelist_count").fetchone()[0]
+            connection.cursor().executescript(f"PRAGMA incremental_vacuum({PAGES_AT_ONCE})")
+            left = connection.cursor().execute("PRAGMA freelist_count").fetchone()[0]
         time.sleep(PAUSE_S)
 
 

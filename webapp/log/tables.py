@@ -64,7 +64,7 @@ def _index(name: str, *columns: Any, where: Any = None) -> None:
 
 _column = predictions.c
 _index("predictions_reported", _column.sender_report, _column.id, where=_column.sender_report.is_not(None))
-# An id ends in random digits, so these rows are a fair sixteenth of the log (extras/review/sampling.py).
+# An id ends in random digits, so these rows are a fair sixteenth of the log (extras/review/samples.py).
 _index("predictions_sixteenth", _column.id, where=sa.text("substr(id, 36) = '0'"))
 _index("predictions_challenged", _column.challenger_version, _column.id, where=_column.challenger_version.is_not(None))
 _index("predictions_contested", _column.id, where=_column.challenger_label != _column.label)

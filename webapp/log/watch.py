@@ -41,13 +41,13 @@ class FileWatch:
         sa.event.listen(engine, "do_connect", self._before_connecting)
         sa.event.listen(engine, "connect", self._remember)
         sa.event.listen(engine, "close", self._forget)
-        sa.event.listen(engine, "checkout", self._before_use)
+        sa.event.listen(engine, "checkout", lambda *_: self.check())
         sa.event.listen(engine, "handle_error", self._after_an_error)
 
     def _before_connecting(self, *_: Any) -> None:
         if _lost_wal(self._path):  # a connection would begin another, and take that for its own
             self._fault = LOST_WAL
-        self._before_use()
+        self.check()
 
     def _remember(self, connection: sqlite3.Connection, _record: Any) -> None:
         self._connections.add(connection)
@@ -59,7 +59,8 @@ class FileWatch:
         if not self._connections:
             self._wal = None
 
-    def _before_use(self, *_: Any) -> None:
+    def check(self) -> None:
+        """Raise what SQLite raises when it cannot write, unless the files are those that were seen first."""
         if self._wal and _identity(f"{self._path}-wal") != self._wal:
             self._fault = LOST_WAL
         if self._file and _identity(self._path) != self._file:

@@ -13,9 +13,10 @@ import sqlalchemy as sa
 
 from webapp.config import MAX_BODY
 from webapp.errors import LogUnavailable
-from webapp.log.database import driver_transaction
+from webapp.log.database import InsertConnection
 from webapp.log.ids import new_id
 from webapp.log.tables import Row, failures, idempotency_keys, predictions, schema_version
+from webapp.waiting import WouldWait, is_on_loop
 
 KEYS_AT_ONCE = 500  # parameters of one statement: databases allow only so many
 
@@ -58,8 +59,10 @@ class LogWriter:
 
     def __init__(self, engine: sa.Engine):
         self.engine = engine
+        self.is_remote = engine.dialect.name != "sqlite"
         self._waiting: deque[_Entry] = deque()
         self._turn = threading.Lock()
+        self._connection = InsertConnection(engine)
         self._predictions = _Insert(predictions, engine.dialect)
         self._failures = _Insert(failures, engine.dialect)
         self._keys = _Insert(idempotency_keys, engine.dialect)
@@ -124,6 +127,14 @@ class LogWriter:
                     raise LogUnavailable.because(error) from error
 
     def _write(self, entry: _Entry) -> None:
+        if is_on_loop():  # alone, and only if nobody else is writing
+            if not self._turn.acquire(blocking=False):
+                raise WouldWait
+            try:
+                self._connection.insert({entry.sql: entry.values})
+            finally:
+                self._turn.release()
+            return
         self._waiting.append(entry)
         with self._turn:
             if not entry.tried:
@@ -133,13 +144,14 @@ class LogWriter:
 
     def _commit_waiting(self) -> None:
         group: list[_Entry] = []
+        statements: dict[str, list[tuple[Any, ...]]] = {}
         while self._waiting:
-            group.append(self._waiting.popleft())
-            group[-1].tried = True
+            entry = self._waiting.popleft()
+            entry.tried = True
+            group.append(entry)
+            statements.setdefault(entry.sql, []).extend(entry.values)
         try:
-            with driver_transaction(self.engine) as cursor:
-                for sql in {entry.sql for entry in group}:
-                    cursor.executemany(sql, [values for entry in group if entry.sql == sql for values in entry.values])
+            self._connection.insert(statements)
         except LogUnavailable as error:
             for entry in group:
                 entry.error = error

@@ -16,11 +16,12 @@ import importlib
 import io
 import pickle
 import platform
+import secrets
 import shutil
-import time
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,21 +31,8 @@ import sklearn
 from sklearn.pipeline import Pipeline
 
 from webapp import config
-from webapp.config import FLASK, PIP_INSTALL
 from webapp.errors import BadData, ModelUnusable
-from webapp.model.card import (
-    CARD,
-    SIGNATURE,
-    WHAT_TO_DO,
-    Card,
-    LearntFile,
-    ModelFile,
-    locate,
-    parse_card,
-    read_card,
-    read_file,
-    signature_of,
-)
+from webapp.model.card import CARD, SIGNATURE, Card, ModelFile, parse_card, read_card, read_file, signature_of, unusable
 from webapp.model.features import FEATURES_VERSION
 from webapp.model.scoring import SpamModel, make_model
 
@@ -57,7 +45,15 @@ TRUSTED = [
     "webapp.model.features.MessageVectorizer",
 ]
 WHERE = "its module must lie beside wsgi.py, in webapp/, or be installed, wherever the model is served."
-DAY_S = 24 * 60 * 60
+TRY_S = 600  # to load a version takes 3 s; under load on a busy machine some minutes
+TRY = """
+import sys, pathlib
+from webapp.model import artifact
+try:
+    artifact.load(pathlib.Path(sys.argv[1]), sys.argv[2]).score("Hello, are you there?")
+except artifact.ModelUnusable as error:
+    sys.exit(" ".join(str(error).split()))
+"""
 
 
 def save(
@@ -78,59 +74,43 @@ def save(
     content = to_bytes(pipeline, file_format)
     digest = hashlib.sha256(content).hexdigest()
     models_folder.mkdir(exist_ok=True)
-    _remove_leftovers(models_folder)
-    while not (unfinished := _claim(models_folder, version := f"{now:%Y%m%d-%H%M%S}-{digest[:7]}")):
-        now += dt.timedelta(seconds=1)  # another process saves the same model in the same second
-    card_content = card.model_copy(
-        update={
-            "model_version": version,
-            "created_at": now.replace(microsecond=0),
-            "model_file": ModelFile(
-                name=MODEL_FILES[file_format], format=file_format, sha256=digest, bytes=len(content)
-            ),
-            "versions": {
-                "hamlet": config.VERSION,
-                "python": platform.python_version(),
-                "scikit-learn": sklearn.__version__,
-                "numpy": numpy.__version__,
-            },
-            "features_version": FEATURES_VERSION,
-            "learnt": learnt and LearntFile(file=LEARNT, sha256=hashlib.sha256(learnt.encode()).hexdigest()),
-        }
-    ).to_json()
+    unfinished = models_folder / f".{secrets.token_hex(8)}.unfinished"
+    unfinished.mkdir()
     try:
         (unfinished / MODEL_FILES[file_format]).write_bytes(content)
         if learnt:
             (unfinished / LEARNT).write_text(learnt)
-        (unfinished / CARD).write_bytes(card_content)
-        if config.MODEL_KEY:
-            (unfinished / SIGNATURE).write_text(signature_of(card_content, config.MODEL_KEY))
-        announce(version)
-        unfinished.rename(models_folder / version)
+        while True:
+            version = f"{now:%Y%m%d-%H%M%S}-{digest[:7]}"
+            about = {
+                "model_version": version,
+                "created_at": now.replace(microsecond=0),
+                "model_file": ModelFile(
+                    name=MODEL_FILES[file_format], format=file_format, sha256=digest, bytes=len(content)
+                ),
+                "versions": {
+                    "hamlet": config.VERSION,
+                    "python": platform.python_version(),
+                    "scikit-learn": sklearn.__version__,
+                    "numpy": numpy.__version__,
+                },
+                "features_version": FEATURES_VERSION,
+                "learnt": learnt and {"file": LEARNT, "sha256": hashlib.sha256(learnt.encode()).hexdigest()},
+            }
+            card_content = card.model_copy(update=about).to_json()
+            (unfinished / CARD).write_bytes(card_content)
+            if config.MODEL_KEY:
+                (unfinished / SIGNATURE).write_text(signature_of(card_content, config.MODEL_KEY))
+            announce(version)
+            try:
+                unfinished.rename(models_folder / version)
+                return version
+            except OSError:
+                if not (models_folder / version).exists():
+                    raise
+                now += dt.timedelta(seconds=1)  # another process has saved the same model in the same second
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    return version
-
-
-def _claim(models_folder: Path, version: str) -> Path | None:
-    """Return a new folder to write a version into; None where that version is there, or is being written."""
-    unfinished = models_folder / f".{version}.unfinished"
-    try:
-        unfinished.mkdir()
-    except FileExistsError:
-        return None
-    if (models_folder / version).exists():  # looked up while the claim is ours: nobody else makes it now
-        unfinished.rmdir()
-        return None
-    return unfinished
-
-
-def _remove_leftovers(models_folder: Path) -> None:
-    """Remove what a save or a prune left that was killed a day ago."""
-    for leftover in (*models_folder.glob(".*.unfinished"), *models_folder.glob(".*.deleted")):
-        with suppress(OSError):  # gone meanwhile
-            if time.time() - leftover.stat().st_mtime > DAY_S:
-                shutil.rmtree(leftover, ignore_errors=True)
 
 
 def to_bytes(pipeline: Any, file_format: str) -> bytes:
@@ -162,11 +142,6 @@ def _untrusted(content: bytes) -> list[str]:
     return sorted(set(skops_io().get_untrusted_types(data=content)) - set(TRUSTED))
 
 
-def detect_format(content: bytes) -> str:
-    """Return what kind of file somebody's model is: joblib reads what pickle has written, too."""
-    return "skops" if content.startswith(b"PK") else "joblib"
-
-
 def skops_io() -> Any:
     """Return the module skops.io; raises ModelUnusable where it is not installed."""
     try:
@@ -186,8 +161,24 @@ def load(models_folder: Path, version: str) -> SpamModel:
     except Exception as error:  # unpickling may raise anything: a class that was moved or is not installed, say
         reason = str(error) if isinstance(error, ModelUnusable) else f"{type(error).__name__}: {error}"
         is_gone = card.pipeline and isinstance(error, (ImportError, AttributeError))
-        recipe = f"Its recipe is {card.pipeline}: {WHERE} " if is_gone else ""
-        raise ModelUnusable(f"Model {version} cannot be loaded ({reason}). {recipe}{WHAT_TO_DO}") from error
+        recipe = f". Its recipe is {card.pipeline}: {WHERE.rstrip('.')}" if is_gone else ""
+        raise unusable(f"Model {version} cannot be loaded ({reason}){recipe}") from error
+
+
+def try_load(models_folder: Path, version: str) -> None:
+    """Load a version and let it score a message in a process of its own, as a new server will; raises ModelUnusable.
+
+    This process may have modules that a server will not find, or have loaded the version long ago; and a file may end
+    the process that loads it, or never come to an end.
+    """
+    command = [sys.executable, "-c", TRY, str(models_folder.resolve()), version]
+    try:
+        done = subprocess.run(command, cwd=config.ROOT, capture_output=True, text=True, timeout=TRY_S)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ModelUnusable(f"Model {version} could not be tried in a process apart ({error}).") from error
+    if done.returncode:
+        last = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
+        raise ModelUnusable(last if version in last else f"Model {version} ends the process that loads it ({last}).")
 
 
 def verify(models_folder: Path, version: str) -> Card:
@@ -198,10 +189,9 @@ def verify(models_folder: Path, version: str) -> Card:
 
 
 def sign(models_folder: Path, version: str) -> Card:
-    """Sign a version whose files are as its card says; return that card.
+    """Sign a version whose files are as its card says, and return that card; raises ModelUnusable or BadData.
 
     Nothing is unpickled, so this says nothing about what the model does: whoever signs has to know where it comes from.
-    Raises ModelUnusable; BadData without a key, or where the folder cannot be written to.
     """
     if not config.MODEL_KEY:
         raise BadData("There is no key to sign with: set HAMLET_MODEL_KEY. docs/model_files.md says how to make one.")
@@ -209,9 +199,8 @@ def sign(models_folder: Path, version: str) -> Card:
     card = parse_card(content, version)
     _checked_content(models_folder, version, card)
     _checked_learnt(models_folder, version, card)
-    path = locate(models_folder, version, SIGNATURE)
+    path, new = (models_folder / version / name for name in (SIGNATURE, f".{SIGNATURE}"))
     try:
-        new = path.with_name(f".{SIGNATURE}")
         new.write_text(signature_of(content, config.MODEL_KEY))  # of the very bytes that were checked
         new.replace(path)
     except OSError as error:
@@ -220,17 +209,12 @@ def sign(models_folder: Path, version: str) -> Card:
 
 
 def read_learnt(models_folder: Path, version: str) -> str:
-    """Return what data.are_known asks whether a version has learnt a message; "" where nobody knows.
-
-    Raises ModelUnusable where the file is missing or not the one that its card names.
-    """
+    """Return the fingerprints of what a version has learnt, "" where nobody knows; raises ModelUnusable."""
     return _checked_learnt(models_folder, version, read_card(models_folder, version))
 
 
 def _checked_learnt(models_folder: Path, version: str, card: Card) -> str:
-    if not card.learnt or card.learnt.file != LEARNT:
-        return ""
-    return _read_checked(models_folder, version, LEARNT, card.learnt.sha256).decode()
+    return _read_checked(models_folder, version, LEARNT, card.learnt.get("sha256", "")).decode() if card.learnt else ""
 
 
 def _checked_content(models_folder: Path, version: str, card: Card) -> bytes:
@@ -238,16 +222,14 @@ def _checked_content(models_folder: Path, version: str, card: Card) -> bytes:
     if saved_with != sklearn.__version__:
         raise ModelUnusable(
             f"Model {version} was saved with scikit-learn {saved_with}, but {sklearn.__version__} is installed. "
-            f"Run {PIP_INSTALL} scikit-learn=={saved_with}, or train anew ({FLASK} train FILE)."
+            f"Run {config.PIP_INSTALL} scikit-learn=={saved_with}, or train anew ({config.FLASK} train FILE)."
         )
     if card.features_version != FEATURES_VERSION:
-        raise ModelUnusable(
-            f"Model {version} was made for version {card.features_version} of webapp/model/features.py, "
-            f"this is version {FEATURES_VERSION}. {WHAT_TO_DO}"
-        )
+        made_for = f"was made for version {card.features_version} of webapp/model/features.py"
+        raise unusable(f"Model {version} {made_for}, this is version {FEATURES_VERSION}")
     file = card.model_file
     if MODEL_FILES.get(file.format) != file.name:
-        raise ModelUnusable(f"The card of model {version} names no model file that Hamlet knows. {WHAT_TO_DO}")
+        raise unusable(f"Model {version} has a card that names no model file that Hamlet knows")
     return _read_checked(models_folder, version, file.name, file.sha256)
 
 
@@ -255,7 +237,5 @@ def _read_checked(models_folder: Path, version: str, name: str, sha256: str) -> 
     """Return the content of a version's file whose hash is right; raises ModelUnusable."""
     content = read_file(models_folder, version, name)
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise ModelUnusable(
-            f"The file {name} of model {version} was changed after it was saved (SHA-256 differs). {WHAT_TO_DO}"
-        )
+        raise unusable(f"The file {name} of model {version} was changed after it was saved (SHA-256 differs)")
     return content

@@ -20,10 +20,6 @@ from webapp.model.labels import Labels
 
 CARD = "model_card.json"
 SIGNATURE = "model_card.sig"
-WHAT_TO_DO = (
-    f"Take another version ({config.FLASK} models list, then {config.FLASK} models use VERSION), put the folder back "
-    f"(git checkout saved_models), or train anew ({config.FLASK} train FILE)."
-)
 
 
 class _Part(BaseModel):
@@ -45,14 +41,11 @@ class Kept(Counts):
 
 
 class DataFile(Counts):
-    """A file that the model was trained on; the columns are named where they were asked for."""
+    """A file that the model was trained on."""
 
     file: str
     sha256: str
     licence: str
-    text_column: str | None = None
-    label_column: str | None = None
-    zero_is_spam: bool | None = None  # where 0 stands for spam and 1 for ham
 
 
 class ModelFile(_Part):
@@ -62,13 +55,6 @@ class ModelFile(_Part):
     format: str = ""
     sha256: str = ""
     bytes: int = 0
-
-
-class LearntFile(_Part):
-    """The file that says which messages the version has learnt."""
-
-    file: str = ""
-    sha256: str = ""
 
 
 class Retraining(_Part):
@@ -102,7 +88,6 @@ class Card(_Part):
     features_version: int = 0
     labels: tuple[str, str]  # the words for ham and spam
     threshold: Annotated[float, Field(ge=0, le=1)]
-    threshold_reason: str = ""
     weights: dict[str, float]  # how much a message of a source counts, 1 where it is not named
     pipeline: str | None = None  # module:function of the recipe, None for Hamlet's own
     recipe: dict[str, dict[str, Any]] = {}  # the parameters of each step
@@ -112,7 +97,7 @@ class Card(_Part):
     metrics: dict[str, Metrics] = {}
     retraining: Retraining | None = None
     imported: Imported | None = None
-    learnt: LearntFile | None = None
+    learnt: dict[str, str] | None = None  # the name and the SHA-256 of learnt.txt
 
     @model_validator(mode="after")
     def _labels_differ(self) -> Self:
@@ -140,36 +125,32 @@ class Card(_Part):
         return (self.model_dump_json(indent=2) + "\n").encode()
 
 
-def locate(models_folder: Path, version: str, name: str) -> Path:
-    """Return the path of a version's file; raises ModelUnusable unless it is a plain file in a plain folder.
+def unusable(why: str) -> ModelUnusable:
+    """Return the error that says why a version cannot be used, and what to do."""
+    return ModelUnusable(
+        f"{why}. Take another version ({config.FLASK} models list, then {config.FLASK} models use "
+        f"VERSION), put the folder back (git checkout saved_models), or train anew ({config.FLASK} train FILE)."
+    )
+
+
+def read_file(models_folder: Path, version: str, name: str) -> bytes:
+    """Return the content of a version's file; raises ModelUnusable unless it is a plain file in a plain folder.
 
     Whatever leads out of saved_models/, `..` in a name or a link, is refused.
     """
     folder = models_folder.resolve()
     path = folder / version / name
     try:
-        is_inside = path.parent.parent == folder and path.resolve() == path
-    except (OSError, ValueError):  # a name that no file can have
-        is_inside = False
-    if not is_inside:
-        raise ModelUnusable(
-            f"{version!r} is no version: {name} would not lie in a folder of saved_models/. {WHAT_TO_DO}"
-        )
-    if path.exists() and not path.is_file():
-        raise ModelUnusable(f"The file {name} of model {version} is no ordinary file. {WHAT_TO_DO}")
-    return path
-
-
-def read_file(models_folder: Path, version: str, name: str) -> bytes:
-    """Return the content of a version's file; raises ModelUnusable."""
-    try:
-        return locate(models_folder, version, name).read_bytes()
+        if path.parent.parent != folder or path.resolve() != path:
+            raise unusable(f"Model {version!r} is no folder of saved_models/ with a {name} of its own")
+        if path.exists() and not path.is_file():
+            raise unusable(f"Model {version} has a {name} that is no ordinary file")
+        return path.read_bytes()
     except FileNotFoundError as error:
-        raise ModelUnusable(f"Model {version} has no {name}. {WHAT_TO_DO}") from error
-    except OSError as error:
-        raise ModelUnusable(
-            f"The file {name} of model {version} cannot be read ({error.strerror}). {WHAT_TO_DO}"
-        ) from error
+        raise unusable(f"Model {version} has no {name}") from error
+    except (OSError, ValueError) as error:  # a name that no file can have, too
+        reason = getattr(error, "strerror", None) or error
+        raise unusable(f"Model {version[:50]!r} has a {name} that cannot be read ({reason})") from error
 
 
 def read_card(models_folder: Path, version: str) -> Card:
@@ -185,11 +166,10 @@ def parse_card(content: bytes, version: str) -> Card:
     try:
         card = Card.model_validate_json(content)
     except ValidationError as error:
-        part = ".".join(map(str, error.errors()[0]["loc"]))
-        where = f" (look at {part})" if part else ""
-        raise ModelUnusable(f"The card of model {version} is not readable{where}. {WHAT_TO_DO}") from error
+        part = ".".join(map(str, error.errors()[0]["loc"])) or "its first line"
+        raise unusable(f"Model {version} has a card that is not readable (look at {part})") from error
     if card.model_version != version:
-        raise ModelUnusable(f"The card in {version}/ belongs to {card.model_version or 'no version'}. {WHAT_TO_DO}")
+        raise unusable(f"Model {version} has a card that belongs to {card.model_version or 'no version'}")
     return card
 
 
@@ -199,15 +179,12 @@ def signature_of(content: bytes, key: str) -> str:
 
 
 def _check_signature(models_folder: Path, version: str, content: bytes, key: str) -> None:
-    how = (
-        "HAMLET_MODEL_KEY is set, so only signed models are loaded. If you know where it comes from: "
-        f"{config.FLASK} models sign {version}"
-    )
     try:
-        signature = locate(models_folder, version, SIGNATURE).read_bytes()
-    except OSError as error:
-        raise ModelUnusable(f"The card of model {version} is not signed. {how}") from error
+        signature = read_file(models_folder, version, SIGNATURE)
+    except ModelUnusable:
+        signature = b""
     if not hmac.compare_digest(signature.strip(), signature_of(content, key).strip().encode()):
         raise ModelUnusable(
-            f"The card of model {version} was changed after it was signed, or signed with another key. {how}"
+            f"The card of model {version} is not signed with this HAMLET_MODEL_KEY, or was changed after it was "
+            f"signed. If you know where it comes from: {config.FLASK} models sign {version}"
         )

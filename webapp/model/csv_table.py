@@ -2,13 +2,14 @@
 
 import csv
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from inspect import GEN_CLOSED, getgeneratorstate
 from typing import Any
 
 from webapp.errors import BadData
 from webapp.model import lines as limits
-from webapp.model.files import LABEL_COLUMNS, LABEL_WORDS, TEXT_COLUMNS, Row, Table, normalise
-from webapp.model.lines import Lines, Source, line_end, peek_lines, shown
+from webapp.model.files import LABEL_COLUMNS, LABEL_WORDS, TEXT_COLUMNS, Row, Table, normalise, too_long
+from webapp.model.lines import Lines, Source, shown
 
 MOST_COLUMNS = 1_000  # a row with too few cells is filled up, so many columns make much of little
 FEW_VALUES, SEEN_LINES = 20, 5_000  # of a column, in the first lines: by these a row is known that a mark swallowed
@@ -22,7 +23,7 @@ class CsvTable(Table):
     def __init__(self, source: Source, is_tsv: bool, wanted: str | None, words: Collection[str]):
         super().__init__(source)
         self._lines = lines = source.lines()
-        head = peek_lines(lines)
+        head = lines.peek()
         sep = re.fullmatch(r"sep=(.)\s*", head[0])  # as Excel writes it
         if sep:
             while not lines.next().startswith("sep="):
@@ -30,7 +31,7 @@ class CsvTable(Table):
             head = head[1:] or [""]
         self.delimiter = sep[1] if sep else "\t" if is_tsv and "\t" in head[0] else _delimiter(head, wanted)
         self.format = "TSV" if self.delimiter == "\t" else "CSV"
-        self.line_end = line_end(head[0]) or "\n"
+        self.line_end = head[0][len(head[0].rstrip("\r\n")) :] or "\n"
         self._seen: list[set[str]] = []  # values of each column, as long as they are few
         self._rows = 0  # that were looked at for that
         first = [cells for cells in _parse(head, self.delimiter) if cells]
@@ -43,16 +44,20 @@ class CsvTable(Table):
             self.columns = [names_of.get(at, f"column {at + 1}") for at in range(len(first[0]))]
             self.note = ", no header line"
         else:
-            line, cells, error = next(self._records(), (1, [], "There is no header."))
-            if len(cells) > MOST_COLUMNS:
-                error = f"The header has {len(cells):,} columns, and at most {MOST_COLUMNS:,} are read."
-            self.columns = [name.strip() for name in cells]
-            lowered = [name.lower() for name in self.columns if name]
-            if twice := {name for name in lowered if lowered.count(name) > 1}:
-                error = f"The header names the column {shown(min(twice))} twice."
-            if error:
-                raise BadData(f"{self.name}, line {line}: {error}")
+            self.columns = self._read_header()
         self._seen = [set() for _ in self.columns]
+
+    def _read_header(self) -> list[str]:
+        line, cells, error = next(self._records(), (1, [], "There is no header."))
+        if len(cells) > MOST_COLUMNS:
+            error = f"The header has {len(cells):,} columns, and at most {MOST_COLUMNS:,} are read."
+        columns = [name.strip() for name in cells]
+        lowered = [name.lower() for name in columns if name]
+        if twice := {name for name in lowered if lowered.count(name) > 1}:
+            error = f"The header names the column {shown(min(twice))} twice."
+        if error:
+            raise BadData(f"{self.name}, line {line}: {error}")
+        return columns
 
     def read(self, positions: Sequence[int]) -> Iterator[Row]:
         width = len(self.columns)
@@ -72,19 +77,23 @@ class CsvTable(Table):
     def _records(self) -> Iterator[tuple[int, list[str], str | None]]:
         """Yield the line of each record that is not empty, its cells, and what is wrong with it."""
         lines = self._lines or self._source.lines()
-        feed = _Feed(lines)
-        reader = csv.reader(feed, delimiter=self.delimiter, quoting=_quoting(self.delimiter))
+        taken: list[str] = []  # the lines of the record that is being read
+        feed = _feed(lines, taken)
+        reader = _parse(feed, self.delimiter)
         while True:
-            feed.begin()
+            taken.clear()
             cells, error = next(reader, None), None
-            taken, line = feed.taken, lines.number - len(feed.taken) + 1
             if not taken:
                 return
+            line = lines.number - len(taken) + 1
+            broken_off = getgeneratorstate(feed) == GEN_CLOSED
+            if broken_off:  # the reader wanted more lines than there are, or than a row may have
+                feed = _feed(lines, taken)
+                reader = _parse(feed, self.delimiter)
             if len(taken[0]) > limits.LONGEST_ROW:
-                cells, error = [], f"The row has more than {limits.LONGEST_ROW:,} characters and was left out."
-            elif cells is None or feed.broken_off or (len(taken) > 1 and self._swallows(cells, taken)):
-                error = "The row has a quotation mark that is not closed"
-                error += "." if cells is None or feed.broken_off else ", or that swallows the rows behind it."
+                cells, error = [], too_long()
+            elif cells is None or broken_off or (len(taken) > 1 and self._swallows(cells, taken)):
+                error = "The row has a quotation mark that is not closed, or that swallows the rows behind it."
                 lines.put_back(taken[1:])  # only its first line is the bad row, and the next one a new row
                 cells = taken[0].rstrip("\r\n").split(self.delimiter)
             elif line < SEEN_LINES and len(cells) == len(self._seen):
@@ -103,16 +112,14 @@ class CsvTable(Table):
             return True
         for after, line in enumerate(taken[1:], start=1):
             row = next(_parse([line.rstrip("\r\n")], self.delimiter), [])
-            if len(row) == len(self._seen):
-                # In the last line the record's own mark is closed: what stands before it may be another row's.
-                marked = next((at for at, cell in enumerate(row) if '"' in cell), None)
-                matches = self._matches(row[: marked if line is taken[-1] else None], cells, after)
-                if matches and all(matches):
-                    return True
+            # In the last line the record's own mark is closed: what stands before it may be another row's.
+            end = next((at for at, cell in enumerate(row) if '"' in cell), None) if line is taken[-1] else None
+            if len(row) == len(self._seen) and self._looks_like_a_row(row[:end], cells, after):
+                return True
         return False
 
-    def _matches(self, row: Sequence[str], before: Sequence[str], after: int) -> list[bool]:
-        """Return for each telling column whether a line has what rows have there: a usual value, the next number."""
+    def _looks_like_a_row(self, row: Sequence[str], before: Sequence[str], after: int) -> bool:
+        """Return whether a line has in all telling columns what rows have there: a usual value, the next number."""
         matches = []
         for own, cell, seen in zip(before, row, self._seen, strict=False):
             value = cell.strip().lower()
@@ -120,40 +127,21 @@ class CsvTable(Table):
                 matches.append(value in seen)
             elif all(map(str.isdecimal, seen)):
                 matches.append(own.isdecimal() and value.isdecimal() and int(value) == int(own) + after)
-        return matches
+        return bool(matches) and all(matches)
 
 
-class _Feed:
-    """Gives lines to csv.reader and remembers those of the record that it is reading."""
-
-    def __init__(self, lines: Lines):
-        self._lines = lines
-        self.begin()
-
-    def begin(self) -> None:
-        self.taken: list[str] = []
-        self.size = 0
-        self.broken_off = False  # the reader wanted more lines than there are, or than a row may have
-
-    def __iter__(self) -> "_Feed":
-        return self
-
-    def __next__(self) -> str:
-        line = self._lines.next() if self.size <= limits.LONGEST_ROW else ""
-        if not line:
-            self.broken_off = bool(self.taken)
-            raise StopIteration
-        self.taken.append(line)
-        self.size += len(line)
-        return line
+def _feed(lines: Lines, taken: list[str]) -> Generator[str, None, None]:
+    """Yield lines and note them in `taken`, which whoever reads them empties; end where a row becomes too long."""
+    size = 0
+    while (not taken or size <= limits.LONGEST_ROW) and (line := lines.next()):
+        size = len(line) + (size if taken else 0)
+        taken.append(line)
+        yield line
 
 
-def _quoting(delimiter: str) -> Any:
-    return csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL  # in TSV a quotation mark is text
-
-
-def _parse(lines: Sequence[str], delimiter: str) -> Iterator[list[str]]:
-    return csv.reader(iter(lines), delimiter=delimiter, quoting=_quoting(delimiter))
+def _parse(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
+    quoting: Any = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL  # in TSV a quotation mark is text
+    return csv.reader(lines, delimiter=delimiter, quoting=quoting)
 
 
 def _delimiter(head: Sequence[str], wanted: str | None) -> str:

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from webapp.errors import BadData
 from webapp.model import lines as limits
-from webapp.model.lines import FOREIGN, Lines, Source, peek_lines, shown
+from webapp.model.lines import FOREIGN, Lines, Source, shown, unreadable
 
 ENDINGS = {
     ".csv": "CSV",
@@ -28,6 +28,8 @@ TEXT_COLUMNS = ("text", "message", "content", "body", "sms", "v2", "msg", "comme
 LABEL_COLUMNS = ("label", "v1", "class", "category", "target", "spam", "is_spam", "spam/ham", "email type")
 ZERO_AND_ONE = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 LABEL_WORDS = {"ham": False, "spam": True, "not spam": False, **ZERO_AND_ONE}  # which of them mean spam
+PARQUET_ROWS = 2_000  # at once
+PARQUET_TEXTS = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view", "null")
 
 
 class Row(NamedTuple):
@@ -61,11 +63,10 @@ class Table:
             if name in lowered:
                 return lowered.index(name)
         if wanted:
-            raise self.no_column((wanted,), option)
+            raise self._no_column((wanted,), option)
         return None
 
-    def no_column(self, known: Sequence[str], option: str) -> BadData:
-        """Return the error that says what to do."""
+    def _no_column(self, known: Sequence[str], option: str) -> BadData:
         columns = ", ".join(shown(column) for column in self.columns[:10])
         return BadData(f"{self.name}: no column {' or '.join(known)} among {columns}; name it with {option}")
 
@@ -77,7 +78,7 @@ class Table:
             at = 0
             self.note = "; if that is a message, write a first line with text in it"
         if at is None:
-            raise self.no_column(TEXT_COLUMNS, "--text-column")
+            raise self._no_column(TEXT_COLUMNS, "--text-column")
         return at
 
     def find_label(self, wanted: str | None) -> int:
@@ -85,7 +86,7 @@ class Table:
         at = self.find(wanted, LABEL_COLUMNS, "--label-column")
         at = self.by_content.get("label") if at is None else at
         if at is None:
-            raise self.no_column(LABEL_COLUMNS, "--label-column")
+            raise self._no_column(LABEL_COLUMNS, "--label-column")
         return at
 
     def about(self, text_at: int, label_at: int | None = None) -> str:
@@ -121,63 +122,7 @@ def normalise(label: object) -> str:
 
 def as_text(value: object) -> str:
     """Return a value as text, "" for none."""
-    return "" if value is None else value if isinstance(value, str) else str(value)
-
-
-class JsonTable(Table):
-    """A file with one JSON object a line."""
-
-    format = "JSON Lines"
-
-    def __init__(self, source: Source):
-        super().__init__(source)
-        self._lines = source.lines()
-        head = peek_lines(self._lines)
-        if head[0].lstrip().startswith("["):
-            raise BadData(f"{self.name}: this is one JSON array; make it one object a line: jq -c '.[]'")
-        objects = (value for value, _ in map(_object, head) if value)
-        first = next(objects, None)
-        if first is None:
-            raise BadData(f"{self.name}: no JSON object in its first lines: JSON Lines have one in each")
-        if all(isinstance(value, dict) for value in first.values()):
-            raise BadData(f"{self.name}: this is one JSON object; in pandas: to_json(orient='records', lines=True)")
-        self.columns = [name for name in first if name == name.encode(errors="ignore").decode()]
-
-    def read(self, positions: Sequence[int]) -> Iterator[Row]:
-        names = [self.columns[at] for at in positions]
-        lines = self._lines or self._source.lines()
-        while line := lines.next():
-            if line.isspace():
-                continue
-            raw, number = line.strip(), lines.number
-            value, error = _object(raw)
-            if len(line) > limits.LONGEST_ROW:
-                value, error, raw = (
-                    None,
-                    f"The row has more than {limits.LONGEST_ROW:,} characters and was left out.",
-                    "{}",
-                )
-            if value is None:
-                members = {} if raw == "{}" else {"line": raw}
-                yield Row(number, (), error, (json.dumps(members, ensure_ascii=False), members), len(raw))
-            else:
-                yield Row(number, [value.get(name) for name in names], None, (raw, value), len(raw))
-
-
-def _object(line: str) -> tuple[dict[str, Any] | None, str | None]:
-    """Return the JSON object in a line, or what is wrong with it."""
-    try:
-        value = json.loads(line, object_pairs_hook=_members)
-    except (ValueError, RecursionError) as error:
-        return None, f"The row is not valid JSON ({error})."
-    return (value, None) if isinstance(value, dict) else (None, "The row is not a JSON object.")
-
-
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        raise ValueError("it names a member twice")
-    return members
+    return "" if value is None else str(value)
 
 
 def open_table(source: Path | BinaryIO, text_column: str | None = None, words: Collection[str] = LABEL_WORDS) -> Table:
@@ -188,7 +133,7 @@ def open_table(source: Path | BinaryIO, text_column: str | None = None, words: C
     try:
         ending = ending_format(opened.path) if opened.path else None
         if opened.head.startswith(b"PAR1") or (ending == "Parquet" and not opened.head.startswith(tuple(FOREIGN))):
-            return _parquet(opened)
+            return ParquetTable(opened)
         first = opened.head.lstrip(codecs.BOM_UTF8 + b" \t\r\n")[:1]
         if ending == "JSON Lines" or first == b"{" or (first == b"[" and ending is None):
             return JsonTable(opened)
@@ -204,14 +149,130 @@ def ending_format(path: Path) -> str | None:
     return ENDINGS.get(plain.suffix.lower())
 
 
-def _parquet(source: Source) -> Table:
-    if source.path is None:
-        raise BadData("Parquet cannot be read from a pipe, because its table of contents is at its end: give a file")
-    source.close()
+class JsonTable(Table):
+    """A file with one JSON object a line."""
+
+    format = "JSON Lines"
+
+    def __init__(self, source: Source):
+        super().__init__(source)
+        self._lines = source.lines()
+        head = self._lines.peek()
+        first = next((value for value, _ in map(_json_object, head) if value), None)
+        if first is None or all(isinstance(value, dict) for value in first.values()):
+            raise BadData(
+                f"{self.name}: no JSON object in its first lines: JSON Lines have one in each. jq -c '.[]' makes them "
+                "of an array, to_json(orient='records', lines=True) of a pandas table"
+            )
+        self.columns = [name for name in first if name == name.encode(errors="ignore").decode()]
+
+    def read(self, positions: Sequence[int]) -> Iterator[Row]:
+        names = [self.columns[at] for at in positions]
+        lines = self._lines or self._source.lines()
+        while line := lines.next():
+            raw, number = line.strip(), lines.number
+            if not raw:
+                continue
+            value, error = _json_object(raw)
+            members = {"line": raw}
+            if len(line) > limits.LONGEST_ROW:
+                value, error, members = None, too_long(), {}
+            if value is None:
+                yield Row(number, (), error, (json.dumps(members, ensure_ascii=False), members), len(raw))
+            else:
+                yield Row(number, [value.get(name) for name in names], None, (raw, value), len(raw))
+
+
+def too_long() -> str:
+    """Return what is said of a row above the limit."""
+    return f"The row has more than {limits.LONGEST_ROW:,} characters and was left out."
+
+
+def _json_object(line: str) -> tuple[dict[str, Any] | None, str | None]:
+    """Return the JSON object in a line, or what is wrong with it."""
     try:
-        from webapp.model.parquet import ParquetTable
-    except ImportError as error:
-        raise BadData(
-            f"{source.name} is Parquet, which needs pyarrow: pip install -r requirements-parquet.txt"
-        ) from error
-    return ParquetTable(source, source.path)
+        value = json.loads(line, object_pairs_hook=_members)
+    except (ValueError, RecursionError) as error:
+        return None, f"The row is not valid JSON ({error})."
+    return (value, None) if isinstance(value, dict) else (None, "The row is not a JSON object.")
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("it names a member twice")
+    return members
+
+
+class ParquetTable(Table):
+    """A Parquet file; `schema` is Arrow's."""
+
+    format = "Parquet"
+    can_append = False  # its table of contents is written at the end
+
+    def __init__(self, source: Source):
+        super().__init__(source)
+        if source.path is None:
+            raise BadData("Parquet cannot be read from a pipe, as its table of contents is at its end: give a file")
+        source.close()
+        try:
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+        except ImportError as error:
+            raise BadData(f"{self.name} is Parquet: pip install -r requirements-parquet.txt") from error
+        self._broken = (OSError, pa.ArrowException)
+        try:
+            self._file = pq.ParquetFile(source.path)
+        except self._broken as error:
+            raise unreadable(self.name, error) from error
+        self.schema = self._file.schema_arrow
+        self.columns = self.schema.names
+        lowered = [name.lower() for name in self.columns]
+        if twice := [name for name in lowered if lowered.count(name) > 1]:
+            raise BadData(f"{self.name} names the column {shown(twice[0])} twice")
+        values = [type_.value_type if pa.types.is_dictionary(type_) else type_ for type_ in self.schema.types]
+        self._texts = [at for at, type_ in enumerate(values) if str(type_) in PARQUET_TEXTS]
+        if len(self._texts) == 1:
+            self.by_content = {"text": self._texts[0]}
+        self._done = 0  # rows
+
+    def find_text(self, wanted: str | None) -> int:
+        at = super().find_text(wanted)
+        if at not in self._texts:
+            column = shown(self.columns[at])
+            raise BadData(f"{self.name}: the column {column} holds no text; name it with --text-column")
+        return at
+
+    def read(self, positions: Sequence[int]) -> Iterator[Row]:
+        for batch in self._batches(PARQUET_ROWS):
+            values = [[_decoded(value) for value in batch.column(at).to_pylist()] for at in positions]
+            size = batch.nbytes // max(len(batch), 1)
+            for number in range(len(batch)):
+                yield Row(self._done + number + 1, [column[number] for column in values], None, (batch, number), size)
+            self._done += len(batch)
+
+    def _batches(self, rows: int) -> Iterator[Any]:
+        try:
+            yield from self._file.iter_batches(rows)
+        except self._broken as error:
+            raise unreadable(self.name, error) from error
+
+    def done(self) -> float | None:
+        return self._done / max(int(self._file.metadata.num_rows), 1)
+
+    def check_size(self, limit: int) -> None:
+        """Unpack it in pieces: a dictionary makes much of little, and its table of contents does not say so."""
+        about = self._file.metadata
+        largest = max((about.row_group(at).total_byte_size for at in range(about.num_row_groups)), default=0)
+        size = 0
+        for batch in self._batches(max(1, min(PARQUET_ROWS, limit // 8 // max(largest, 1)))):
+            size += batch.nbytes
+            if size > limit:
+                raise BadData(f"{self.name} unpacks to more than {limit // 1024**2} MB")
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _decoded(value: Any) -> Any:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

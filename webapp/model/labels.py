@@ -30,29 +30,19 @@ class Labels(NamedTuple):
 SPAM_OR_HAM = Labels()
 
 
-def read_labels(text: str) -> tuple[str, str]:
-    """Return what the option --labels says of a file, NEGATIVE,POSITIVE: its words for 0 and for 1. Raises BadData."""
-    if _words(text) == ["spam", "ham"]:  # they stay what they are, but 0 is spam
-        return "spam", "ham"
-    return read_names(text)
+def read_labels(text: str, of_file: bool = True) -> Labels:
+    """Return what the option --labels says, NEGATIVE,POSITIVE: what people call the two; raises BadData.
 
-
-def read_names(text: str) -> Labels:
-    """Return what the option --labels says of a model, NEGATIVE,POSITIVE: what it calls them. Raises BadData."""
-    return _checked(Labels(*_words(text)))
-
-
-def _words(text: str) -> list[str]:
+    Of a file it may also be spam,ham: these two are what they are, but 0 stands for spam and 1 for ham.
+    """
     words = [" ".join(word.lower().split()) for word in text.split(",")]
     if len(words) != 2:
         raise BadData(f"--labels {text}: write it as NEGATIVE,POSITIVE, such as normal,urgent")
-    return words
-
-
-def _checked(labels: Labels) -> Labels:
-    for word in labels:
+    for word in words:
         if not word or len(word) > LONGEST or not word.isprintable() or word == UNSURE:
             raise BadData(f"{word!r} cannot be a label: it takes 1 to {LONGEST} characters, and not the word {UNSURE}")
-    if labels.ham == labels.spam or labels.ham == "spam" or labels.spam == "ham":
-        raise BadData(f"{labels.ham},{labels.spam}: the labels must differ, and of ham and spam, spam is the second")
-    return labels
+    ham, spam = words
+    is_inverted = of_file and (ham, spam) == ("spam", "ham")
+    if ham == spam or ((ham == "spam" or spam == "ham") and not is_inverted):
+        raise BadData(f"{ham},{spam}: the labels must differ, and of ham and spam, spam is the second")
+    return Labels(ham, spam)

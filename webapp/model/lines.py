@@ -14,18 +14,18 @@ from webapp.errors import BadData
 
 LONGEST_ROW = 1024 * 1024  # characters; far above any message, and it bounds the memory
 SNIFFED_LINES, SNIFFED_SIZE = 50, 256 * 1024  # at the beginning, which tell delimiter and header
-GZIP = b"\x1f\x8b"
+NAMED_LINES = 5  # of those that are no UTF-8
+GZIP, ZIP = b"\x1f\x8b", b"PK\x03\x04"
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 PICKLE = "a Python pickle, which could do anything when opened: save it as CSV or Parquet"
-PACKED = "compressed, but not by gzip: unpack it first"
 FOREIGN = {
-    b"PK\x03\x04": "a ZIP archive: unpack it first",
+    ZIP: "a ZIP archive: unpack it first",
     b"\xd0\xcf\x11\xe0": "an Excel file: save it as CSV",
-    **{b"\x80\x04": PICKLE, b"\x80\x05": PICKLE},
-    **{b"BZh": PACKED, b"\xfd7zXZ": PACKED, b"(\xb5/\xfd": PACKED},
-    **{b"SQLite format 3": "an SQLite database: save the table as CSV", b"%PDF": "a PDF file: save the table as CSV"},
+    **{bytes([0x80, protocol]): PICKLE for protocol in range(2, 6)},
+    **dict.fromkeys((b"BZh", b"\xfd7zXZ", b"(\xb5/\xfd"), "compressed, but not by gzip: unpack it first"),
 }
 _NO_UTF8 = re.compile("[\udc80-\udcff]+")  # what surrogateescape makes of it
+BROKEN = (OSError, EOFError, zlib.error)  # what reading may raise
 
 
 def shown(text: object, most: int = 50) -> str:
@@ -34,18 +34,23 @@ def shown(text: object, most: int = 50) -> str:
     return letters if len(letters) <= most else letters[:most] + "..."
 
 
+def unreadable(name: str, error: Exception) -> BadData:
+    """Return the error for a file that is not there, or breaks off."""
+    words = getattr(error, "strerror", None)
+    return BadData(f"{name} cannot be read: {words}" if words else f"{name} is not complete ({shown(error, 200)})")
+
+
 class Lines:
     """Gives out lines with their ends; `number` is that of the last one, from 1."""
 
-    def __init__(self, file: Any, name: str, encoding: str = "utf-8-sig"):
+    def __init__(self, file: Any, name: str, is_utf16: bool):
         self.name = name
         self.number = 0
-        self.recoded: list[int] = []  # the first lines that were no UTF-8
-        self.recoded_count = 0
-        errors = "replace" if encoding == "utf-16" else "surrogateescape"
+        self._recoded: list[int] = []  # the first lines that were no UTF-8
+        self._recoded_count = self._read = 0
+        encoding, errors = ("utf-16", "replace") if is_utf16 else ("utf-8-sig", "surrogateescape")
         self._text = io.TextIOWrapper(file, encoding, errors, newline="")  # all line ends, as they are
         self._waiting: deque[str] = deque()
-        self._read = 0
 
     def next(self) -> str:
         """Return the next line, "" at the end; of one that is too long LONGEST_ROW + 1 characters. Raises BadData."""
@@ -58,29 +63,40 @@ class Lines:
         self._waiting.extendleft(reversed(lines))
         self.number -= len(lines)
 
+    def peek(self) -> list[str]:
+        """Return the first lines that are not blank, without taking them; raises BadData where there is none."""
+        taken: list[str] = []
+        while len(taken) < SNIFFED_LINES and sum(map(len, taken)) < SNIFFED_SIZE and (line := self.next()):
+            taken.append(line)
+        self.put_back(taken)
+        head = [line for line in taken if line.strip()]
+        if not head:
+            raise BadData(f"{self.name} is empty")
+        return head
+
     def _next(self) -> str:
         try:
             line = self._text.readline(LONGEST_ROW + 1)
             rest = line if len(line) > LONGEST_ROW else ""
             while rest and not rest.endswith(("\n", "\r")):
                 rest = self._text.readline(LONGEST_ROW)
-        except (OSError, EOFError, zlib.error) as error:
-            raise BadData(f"{self.name} cannot be read to its end ({error}): is it complete?") from error
+        except BROKEN as error:
+            raise unreadable(self.name, error) from error
         self._read += 1
         if not line.isascii() and _NO_UTF8.search(line):
-            self.recoded_count += 1
-            if len(self.recoded) < 5:
-                self.recoded.append(self._read)
+            self._recoded_count += 1
+            if len(self._recoded) < NAMED_LINES:
+                self._recoded.append(self._read)
             line = _NO_UTF8.sub(_windows_1252, line)
         return line
 
     def notice(self) -> list[str]:
         """Return what is to be said of the encoding of what was read, in at most one line."""
-        if not self.recoded:
+        if not self._recoded:
             return []
-        more = self.recoded_count - len(self.recoded)
-        which = ", ".join(map(str, self.recoded)) + (f" and {more:,} more" if more else "")
-        lines = "line" if self.recoded_count == 1 else "lines"
+        more = self._recoded_count - len(self._recoded)
+        which = ", ".join(map(str, self._recoded)) + (f" and {more:,} more" if more else "")
+        lines = "line" if self._recoded_count == 1 else "lines"
         return [f"{self.name}: {lines} {which} not UTF-8, read as Windows-1252"]
 
 
@@ -89,63 +105,45 @@ def _windows_1252(found: re.Match[str]) -> str:
     return "".join(bytes([byte]).decode("cp1252" if byte not in b"\x81\x8d\x8f\x90\x9d" else "latin-1") for byte in raw)
 
 
-def line_end(line: str) -> str:
-    """Return the characters that end a line: those of Windows, Unix, old Macs, or none."""
-    return "\r\n" if line.endswith("\r\n") else line[-1:] if line.endswith(("\n", "\r")) else ""
-
-
-def peek_lines(lines: Lines) -> list[str]:
-    """Return the first lines that are not blank, without taking them."""
-    taken: list[str] = []
-    while len(taken) < SNIFFED_LINES and sum(map(len, taken)) < SNIFFED_SIZE and (line := lines.next()):
-        taken.append(line)
-    lines.put_back(taken)
-    head = [line for line in taken if line.strip()]
-    if not head:
-        raise BadData(f"{lines.name} is empty")
-    return head
-
-
 class Source:
     """The bytes of a file or pipe, unzipped."""
 
     def __init__(self, source: Path | BinaryIO):
         self.name = str(source) if isinstance(source, Path) else "standard input"
         self.path = source if isinstance(source, Path) else None
+        self._raw: Any = None
         try:
-            self._raw: Any = None
             self._raw = source.open("rb") if isinstance(source, Path) else io.BufferedReader(source)
             self._size = source.stat().st_size if isinstance(source, Path) else 0
             self.stream: Any = gzip.GzipFile(fileobj=self._raw) if self._raw.peek(2)[:2] == GZIP else self._raw
             self.head: bytes = self.stream.peek(4096)[:4096]
-        except (OSError, EOFError, zlib.error) as error:
+        except BROKEN as error:
             if self._raw:
                 self.close()
-            words = getattr(error, "strerror", None) or "not a complete gzip file"
-            raise BadData(f"{self.name} cannot be read: {words}") from error
+            raise unreadable(self.name, error) from error
         self.has_mark = self.head.startswith((codecs.BOM_UTF8, *UTF16))
 
     def lines(self) -> Lines:
         """Return it as lines; raises BadData where it is no text."""
         for mark, words in FOREIGN.items():
             if self.head.startswith(mark):
-                office = mark == b"PK\x03\x04" and (b"[Content_Types]" in self.head or b"mimetype" in self.head)
+                office = mark == ZIP and (b"[Content_Types]" in self.head or b"mimetype" in self.head)
                 raise BadData(f"{self.name} is {'an Excel file: save it as CSV' if office else words}")
         is_utf16 = self.head.startswith(UTF16)
         if not is_utf16 and self.head.count(0) > len(self.head) / 10:
             raise BadData(f"{self.name} is no text file; if it is UTF-16, save it as UTF-8")
-        return Lines(self.stream, self.name, "utf-16" if is_utf16 else "utf-8-sig")
+        return Lines(self.stream, self.name, is_utf16)
 
     def check_size(self, limit: int) -> None:
         """Raise BadData if there are more bytes left, or if it breaks off."""
         size = 0
         try:
-            while piece := self.stream.read(LONGEST_ROW):
+            while size <= limit and (piece := self.stream.read(LONGEST_ROW)):
                 size += len(piece)
-                if size > limit:
-                    raise BadData(f"{self.name} unpacks to more than {limit // 1024**2} MB")
-        except (OSError, EOFError, zlib.error) as error:
-            raise BadData(f"{self.name} cannot be read to its end ({error}): is it complete?") from error
+        except BROKEN as error:
+            raise unreadable(self.name, error) from error
+        if size > limit:
+            raise BadData(f"{self.name} unpacks to more than {limit // 1024**2} MB")
 
     def done(self) -> float | None:
         """Return how much of it was read, 0 to 1; None for a pipe."""

@@ -9,15 +9,16 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 
 from webapp.config import FLASK
 from webapp.errors import ModelUnusable, NotFound
 from webapp.model import artifact
+from webapp.model.artifact import try_load
 from webapp.model.labels import SPAM_OR_HAM, Labels
 from webapp.model.scoring import SpamModel
-from webapp.model.try_load import try_load
+from webapp.waiting import before_waiting
 
 REFRESH_S = 0.5
 NONE_CHOSEN = (
@@ -31,17 +32,11 @@ logger = logging.getLogger(__name__)
 class Slot:
     """A small file that names a version, and that version as this process has loaded it.
 
-    `if_missing` says what to do where there is no file; None if there need not be one. `mark` is how lists show it.
+    `mark` is how lists show it, `if_missing` what to do where there is no file; None if there need not be one.
     """
 
-    def __init__(
-        self, folder: Path, name: str, load: Callable[[str], SpamModel], mark: str, if_missing: str | None = None
-    ):
-        self.folder = folder
-        self.mark = mark
-        self._load = load
-        self.if_missing = if_missing
-        self.file = folder / name
+    def __init__(self, file: Path, load: Callable[[str], SpamModel], mark: str, if_missing: str | None = None):
+        self.file, self.mark, self._load, self._if_missing = file, mark, load, if_missing
         self.model: SpamModel | None = None
         self.error: ModelUnusable | None = None
         self.labels: dict[str, Labels] = {}  # of each version that was ever loaded
@@ -56,8 +51,8 @@ class Slot:
         except (PermissionError, ValueError) as error:
             raise ModelUnusable(f"{self.file} cannot be read ({error}).") from error
         except OSError as error:
-            if self.if_missing:
-                raise ModelUnusable(self.if_missing) from error
+            if self._if_missing:
+                raise ModelUnusable(self._if_missing) from error
             return None
 
     def write(self, version: str | None) -> None:
@@ -65,7 +60,7 @@ class Slot:
         if version is None:
             self.file.unlink(missing_ok=True)
         else:
-            new = self.folder / f".{self.file.name}.{os.getpid()}.{threading.get_ident()}"
+            new = self.file.with_name(f".{self.file.name}.{os.getpid()}.{threading.get_ident()}")
             new.write_text(version + "\n")
             new.replace(self.file)
         self._refresh_at = 0.0
@@ -80,8 +75,8 @@ class Slot:
             try:
                 if time.monotonic() >= self._refresh_at:  # else another thread did while this one waited
                     self._refresh()
+                    self._refresh_at = time.monotonic() + REFRESH_S
             finally:
-                self._refresh_at = time.monotonic() + REFRESH_S
                 self._refreshing.release()
 
     def _refresh(self) -> None:
@@ -89,6 +84,7 @@ class Slot:
             version = self.read()
             if version == self._seen and self.error is None:
                 return
+            before_waiting()
             self.model = self._load(version) if version else None
             if self.model:
                 self.labels[self.model.version] = self.model.labels
@@ -111,13 +107,21 @@ class ModelRegistry:
 
     def add_slot(self, name: str, mark: str, if_missing: str | None = None) -> Slot:
         """Hold one more version: that which the file `name` names."""
-        slot = Slot(self.folder, name, self._load, mark, if_missing)
+        slot = Slot(self.folder / name, self._load, mark, if_missing)
         self.slots.append(slot)
         return slot
 
     def named(self, name: str) -> str | None:
         """Return the version that the slot `name` names; None where it names none, or no extra has added it."""
         return next((slot.read() for slot in self.slots if slot.file.name == name), None)
+
+    def mark(self, version: str) -> str:
+        """Return how lists show what a version is chosen for, a blank for nothing."""
+        for slot in self.slots:
+            with suppress(ModelUnusable):
+                if slot.read() == version:
+                    return slot.mark
+        return " "
 
     def versions(self) -> list[str]:
         """Return the names of all versions, oldest first."""

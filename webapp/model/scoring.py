@@ -8,7 +8,7 @@
 """
 
 import math
-from collections.abc import Collection, Container, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ from webapp.errors import ModelUnusable
 from webapp.model.features import LONGEST_WORD, NGRAM_VALUE, MessageVectorizer, char_ngrams, pairs, token_value
 from webapp.model.labels import SPAM_OR_HAM, Labels
 from webapp.model.tokenizer import token_spans, tokenize
+from webapp.waiting import before_waiting
 
 PROBES = ["Hello, are you there?", "WIN a free prize now, call 0900 123456"]  # what a Pipeline must be able to score
 MOST_TERMS = 30  # are left out, one after the other, to explain a message
@@ -50,16 +51,19 @@ def make_model(pipeline: Pipeline, version: str, threshold: float, labels: Label
     """Return a fitted Pipeline as a model; raises ModelUnusable where it gives no probabilities of the two labels."""
     if not isinstance(pipeline, Pipeline):
         raise ModelUnusable(f"The model is no scikit-learn Pipeline, but a {type(pipeline).__name__}")
-    if not hasattr(pipeline, "predict_proba") or len(getattr(pipeline, "classes_", ())) != 2:
-        raise ModelUnusable("The Pipeline gives no probabilities of two classes")
+    if not hasattr(pipeline, "predict_proba"):
+        raise ModelUnusable(
+            f"{type(pipeline[-1]).__name__} gives no probabilities (predict_proba). "
+            "Wrap it into sklearn.calibration.CalibratedClassifierCV and fit it again"
+        )
+    if len(getattr(pipeline, "classes_", ())) != 2:
+        raise ModelUnusable("The Pipeline does not tell two classes apart; Hamlet takes two classes")
     if [type(step) for _, step in pipeline.steps] == [MessageVectorizer, LogisticRegression]:
         return HamletModel(pipeline, version, threshold, labels)
-    terms = _linear_terms(pipeline)
-    model = (
-        LinearModel(pipeline, version, threshold, labels, terms)
-        if terms
-        else SpamModel(pipeline, version, threshold, labels)
-    )
+    names, terms = _feature_names(pipeline), linear_terms(pipeline[-1])
+    model = SpamModel(pipeline, version, threshold, labels)
+    if names is not None and terms and terms[0].shape == names.shape:
+        model = LinearModel(pipeline, version, threshold, labels, names, *terms)
     try:
         model.spam_probabilities(PROBES)
     except ModelUnusable:
@@ -78,9 +82,6 @@ class SpamModel:
         self.threshold = threshold
         self.labels = labels
         self.spam_index = _index_of_spam([str(name).lower() for name in pipeline.classes_], labels)
-        vocabulary = _vocabulary(pipeline)
-        self.knows_words = vocabulary is not None  # whether unknown_share says something
-        self._known_words = vocabulary or {}
 
     def score(self, text: str) -> Score:
         """Return the spam probability of a text, and how much lower the log-odds of spam are without each of its terms.
@@ -111,13 +112,9 @@ class SpamModel:
         """Return what each term adds to the log-odds in an ordinary message; nothing where that cannot be said."""
         return {}
 
-    def unknown_share(self, tokens: Iterable[str]) -> float:
-        """Return the share (0 to 1) of the distinct words among a message's tokens that the model has never learnt."""
-        words = [token for token in set(tokens) if token[0].isalpha()]
-        return sum(word not in self._known_words for word in words) / len(words) if words else 0.0
-
     def _predict(self, texts: Sequence[str]) -> np.ndarray:
         """Return the spam probability of each text, shape (texts,); raises ModelUnusable."""
+        before_waiting()
         return self._checked(self.pipeline.predict_proba(list(texts)), len(texts))
 
     def _checked(self, found: Any, messages: int) -> np.ndarray:
@@ -141,13 +138,20 @@ class LinearModel(SpamModel):
     4.4) and of naive Bayes (McCallum & Nigam 1998, A Comparison of Event Models for Naive Bayes Text Classification).
     """
 
-    def __init__(self, pipeline: Pipeline, version: str, threshold: float, labels: Labels, terms: "_LinearTerms"):
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        version: str,
+        threshold: float,
+        labels: Labels,
+        names: np.ndarray,
+        weights: np.ndarray,
+        intercept: float,
+    ):
         super().__init__(pipeline, version, threshold, labels)
-        self._features, self._classifier = pipeline[:-1], pipeline[-1]
+        self._features, self._classifier, self._names = pipeline[:-1], pipeline[-1], names
         sign = 1 if self.spam_index == 1 else -1
-        self.intercept = sign * terms.intercept
-        self._weights = sign * terms.weights
-        self._names = terms.names
+        self._weights, self.intercept = sign * weights, sign * intercept
 
     def score(self, text: str) -> Score:
         """Return the spam probability of a text and what each of its terms adds to the log-odds of spam.
@@ -155,6 +159,7 @@ class LinearModel(SpamModel):
         The contributions and the intercept add up to the log-odds. Where they do not, as with a classifier that bends
         its probabilities afterwards, terms are left out instead.
         """
+        before_waiting()
         values = self._features.transform([text])
         found = np.asarray(self._classifier.predict_proba(values))
         probability = float(self._checked(found, 1)[0])
@@ -257,20 +262,6 @@ def _sigmoid(log_odds: float) -> float:  # scipy's takes 1 us more, for a single
 # --- What can be known of a Pipeline ---
 
 
-class _LinearTerms(NamedTuple):
-    """The log-odds of the second class: the intercept plus the values of the features times their weights."""
-
-    names: np.ndarray  # of the features, shape (features,)
-    weights: np.ndarray
-    intercept: float
-
-
-def _linear_terms(pipeline: Pipeline) -> _LinearTerms | None:
-    """Return the sum that a Pipeline's log-odds are; None where it is none, or its features have no names of terms."""
-    names, sums = _feature_names(pipeline), linear_terms(pipeline[-1])
-    return None if names is None or sums is None or sums[0].shape != names.shape else _LinearTerms(names, *sums)
-
-
 def linear_terms(classifier: Any) -> tuple[np.ndarray, float] | None:
     """Return the weights and the intercept whose sum are the log-odds of a classifier's second class; None without."""
     if hasattr(classifier, "feature_log_prob_"):
@@ -310,16 +301,11 @@ def _index_of_spam(classes: list[str], labels: Labels) -> int:
     for ham, spam in (SPAM_OR_HAM, labels, ("0", "1"), ("false", "true")):
         if {ham, spam} == set(classes):
             return classes.index(spam)
-    raise ModelUnusable(f"The Pipeline's classes are {' and '.join(classes)}, the labels {' and '.join(labels)}")
-
-
-def _vocabulary(pipeline: Pipeline) -> Container[str] | None:
-    """Return the words that a Pipeline has learnt, None where it keeps none, as with hashes or groups of letters."""
-    for _, step in pipeline.steps:
-        if hasattr(step, "vocabulary_") and getattr(step, "analyzer", "word") == "word":
-            vocabulary: Container[str] = step.vocabulary_
-            return vocabulary
-    return None
+    one, other = classes
+    raise ModelUnusable(
+        f"The Pipeline's classes are {one} and {other}, the labels {labels.ham} and {labels.spam}. Say which of the "
+        f"classes is looked for, the second one here: --labels {one},{other} or --labels {other},{one}"
+    )
 
 
 # --- Leaving terms out ---

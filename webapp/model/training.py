@@ -5,28 +5,29 @@
     train           the whole way, from labelled files to a fitted Pipeline and the card that describes it
     evaluate        measure a saved model on other files
 
-Somebody's own Pipeline takes the place of make_pipeline: see recipe.py.
+Somebody's own Pipeline takes the place of make_pipeline: see own_model.py.
 """
 
 import json
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
+from scipy.special import expit, logit
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, GroupKFold, RandomizedSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
 from webapp.errors import BadData
-from webapp.model.calibration import Calibration, has_kinds, leave_kinds_out
 from webapp.model.card import Card, DataFile, Kept
-from webapp.model.data import APART, TRAIN_BUCKETS, Dataset, Example, drop_copies, fingerprints, split
+from webapp.model.data import APART, Dataset, Example, drop_copies, fingerprints, split
 from webapp.model.evaluation import Metrics, measure
 from webapp.model.features import MessageVectorizer
-from webapp.model.importing import unwrap
 from webapp.model.labels import SPAM_OR_HAM, Labels
 from webapp.model.scoring import SpamModel, make_model
 from webapp.model.tokenizer import tokenize
@@ -35,8 +36,10 @@ FEWEST = 10  # messages of each label in each part: with fewer, no figure means 
 REVIEW_WEIGHT = 3.0  # how much a reviewed message counts; docs/lifecycle.md says why
 THRESHOLD = 0.5  # from here upwards spam is likelier than ham
 SHORT = 400  # characters
+KIND_FOLDS = 5  # fits, in each of which a fifth of the messages, whole kinds, is left out
+LEAST = 1e-12  # a spam probability of exactly 0 has no logarithm
+SEARCHES = (GridSearchCV, RandomizedSearchCV)  # for the best parameters
 
-Progress = Callable[[str], None]
 Fit = Callable[[Sequence[Example], Mapping[str, float]], Pipeline]
 
 
@@ -49,16 +52,6 @@ def make_pipeline() -> Pipeline:
             ("classifier", LogisticRegression(C=20, solver="liblinear", random_state=0)),
         ]
     )
-
-
-class Training(NamedTuple):
-    """What came out of a training run."""
-
-    pipeline: Pipeline  # fitted on all messages, but for those that are kept apart
-    card: Card  # everything about it but its files
-    held_out: list[Example]
-    held_out_probability: list[float]  # by the model that was fitted on the training part alone
-    learnt: str  # data.fingerprints of all that the model was fitted on
 
 
 def fit(
@@ -89,13 +82,27 @@ def fit(
 OWN: Fit = fit
 
 
-def hide_in_ham(examples: Sequence[Example], seed: int = 0) -> list[Example]:
+def unwrap(pipeline: Any) -> Any:
+    """Return a fitted estimator without the search for its best parameters, around it or at its end; raises BadData."""
+    if isinstance(pipeline, Pipeline):
+        return Pipeline([*pipeline.steps[:-1], (pipeline.steps[-1][0], unwrap(pipeline[-1]))])
+    if not hasattr(pipeline, "best_estimator_"):
+        return pipeline
+    if np.isnan(pipeline.cv_results_["mean_test_score"]).all():
+        raise BadData(
+            "no parameters could be scored. With scoring='f1' the class 1 is looked for: take "
+            "make_scorer(f1_score, pos_label='spam'), or scoring='accuracy'"
+        )
+    return unwrap(pipeline.best_estimator_)
+
+
+def hide_in_ham(examples: Sequence[Example]) -> list[Example]:
     """Return half of the short spam once more, each with three friendly messages behind it.
 
     From these the model learns that friendly words, however many, do not make up for a scam. Friendly is short ham of
     words alone, as people write to each other: no link, number or amount.
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     short = [example for example in examples if len(example.text) <= SHORT]
     spam = [example for example in short if example.is_spam]
     friendly = [
@@ -113,20 +120,27 @@ def hide_in_ham(examples: Sequence[Example], seed: int = 0) -> list[Example]:
     ]
 
 
+class Training(NamedTuple):
+    """What came out of a training run."""
+
+    pipeline: Pipeline  # fitted on all messages, but for those that are kept apart
+    card: Card  # everything about it but its files
+    held_out: list[Example]
+    learnt: str  # data.fingerprints of all that the model was fitted on
+
+
 def train(
     datasets: Sequence[Dataset],
     unseen: Sequence[Dataset] = (),
     weights: Mapping[str, float] = MappingProxyType({}),
     threshold: float = THRESHOLD,
-    progress: Progress = lambda step: None,
+    progress: Callable[[str], None] = lambda step: None,
     fit: Fit = fit,
-    fewest: int = FEWEST,
 ) -> Training:
-    """Train on labelled files and measure on messages that the measured model never saw.
+    """Train on labelled files and measure on messages that the measured model never saw; raises BadData.
 
     `unseen` are files of other origin, only ever measured on. `weights` says how much a message of a source counts in
-    the fit (1 where it does not say). `progress` is told of each step as it begins. `fit` makes the model, `fewest` is
-    how many messages of each label each part must have. Raises BadData.
+    the fit (1 where it does not say). `progress` is told of each step as it begins. `fit` makes the model.
     """
     # Copies go first, over all files: one that is in both parts would be measured on after it was learnt.
     progress("dropping copies")
@@ -134,17 +148,20 @@ def train(
     examples = [example for dataset in datasets for example in dataset.examples]
     kept = drop_copies(examples)
     training_part, held_out = split(kept)
-    _check(training_part, held_out, fewest, labels)
-    _check_weights(weights, kept)
-    strangers = {dataset.name: drop_copies([*kept, *dataset.examples])[len(kept) :] for dataset in unseen}
-    for name, unknown in strangers.items():
-        if not unknown:
-            raise BadData(f"{name}: holds no message that the training files do not hold too")
+    _check(training_part, held_out, labels, weights)
+    measured_on = {"held_out": held_out}
+    sources = sorted({example.source for example in held_out})
+    for source in sources if len(sources) > 1 else []:
+        measured_on[source] = [example for example in held_out if example.source == source]
+    for dataset in unseen:
+        measured_on[f"unseen: {dataset.name}"] = drop_copies([*kept, *dataset.examples])[len(kept) :]
+        if not measured_on[f"unseen: {dataset.name}"]:
+            raise BadData(f"{dataset.name}: holds no message that the training files do not hold too")
 
     metrics = {}
     calibration = None
     progress("leaving kinds out")
-    if fit is OWN and has_kinds(training_part):
+    if fit is OWN and len({example.kind for example in training_part if example.kind}) >= KIND_FOLDS:
         known, probability = leave_kinds_out(training_part, weights, fit)
         calibration = Calibration.fit([example.is_spam for example in known], probability)
         metrics["kinds left out"] = report(known, calibration.of(probability), threshold)
@@ -156,16 +173,9 @@ def train(
     # Every figure comes from a model that was fitted on the training part alone.
     progress("fitting on the training part")
     measured = make_model(fit_calibrated(training_part), "training part", threshold, labels)
-    progress("measuring on the held-out part")
-    probability = predict(measured, held_out)
-    metrics["held_out"] = report(held_out, probability, threshold)
-    sources = sorted({example.source for example in held_out})
-    for source in sources if len(sources) > 1 else []:
-        chosen = [i for i, example in enumerate(held_out) if example.source == source]
-        metrics[source] = report([held_out[i] for i in chosen], [probability[i] for i in chosen], threshold)
-    for name, unknown in strangers.items():
+    for name, part in measured_on.items():
         progress(f"measuring on {name}")
-        metrics[f"unseen: {name}"] = report(unknown, predict(measured, unknown), threshold)
+        metrics[name] = report(part, predict(measured, part), threshold)
 
     # What is saved has learnt from all messages, so it is no worse.
     progress("fitting on everything")
@@ -173,28 +183,16 @@ def train(
     card = Card(
         labels=(labels.ham, labels.spam),
         threshold=threshold,
-        threshold_reason=(
-            f"From here upwards {labels.spam} is likelier than {labels.ham}."
-            if threshold == THRESHOLD
-            else "Chosen by whoever trained the model; for the shipped one docs/model.md says why."
-        ),
         weights=dict(weights),
         recipe=describe_steps(final),
         data=[describe(dataset) for dataset in datasets],
         messages=Kept(**_count(kept), copies_dropped=len(examples) - len(kept)),
-        split={
-            "rule": "int(sha256(norm(text)), 16) % 10, or, where that holds nothing out, // 10 % 10",
-            "training_buckets": list(TRAIN_BUCKETS),
-            "training_part": _count(training_part),
-            "held_out_part": _count(held_out),
-            "note": "Measured on the held-out part, fitted on the training part; the saved model is fitted on both.",
-        },
+        split={"training_part": _count(training_part), "held_out_part": _count(held_out)},
         metrics=metrics,
     )
-    progress("done")
     # Copies too: another file may hold them without the one that was kept.
     learnt = fingerprints(example.text for example in examples if example.part != APART)
-    return Training(final, card, held_out, probability, learnt)
+    return Training(final, card, held_out, learnt)
 
 
 def predict(model: SpamModel, examples: Sequence[Example]) -> list[float]:
@@ -215,23 +213,22 @@ def evaluate(model: SpamModel, datasets: Sequence[Dataset]) -> Metrics:
     return report(examples, predict(model, examples), model.threshold)
 
 
-def _check(training_part: Sequence[Example], held_out: Sequence[Example], fewest: int, labels: Labels) -> None:
+def _check(
+    training_part: Sequence[Example], held_out: Sequence[Example], labels: Labels, weights: Mapping[str, float]
+) -> None:
     first, second = _count(training_part), _count(held_out)
-    if min(first["ham"], first["spam"], second["ham"], second["spam"]) < fewest:
+    if min(first["ham"], first["spam"], second["ham"], second["spam"]) < FEWEST:
         parts = (f"{count['ham']:,} {labels.ham} and {count['spam']:,} {labels.spam}" for count in (first, second))
         raise BadData(
             "Too few messages: the training part has {}, the held-out part {}; ".format(*parts)
-            + f"each needs {fewest} different ones of both. A hash chooses the part: have {4 * fewest} of each in all."
+            + f"each needs {FEWEST} different ones of both. A hash chooses the part: have {4 * FEWEST} of each in all."
         )
-
-
-def _check_weights(weights: Mapping[str, float], examples: Sequence[Example]) -> None:
-    sources = {example.source for example in examples}
+    sources = {example.source for example in (*training_part, *held_out)}
     for source, weight in weights.items():
         if source not in sources:
             raise BadData(f"A weight is given for {source}, but the sources are {', '.join(sorted(sources)[:20])}.")
-        if weight <= 0:
-            raise BadData(f"The weight of {source} must be above 0; leave out files that are not to count.")
+        if not 0 < weight < math.inf:
+            raise BadData(f"The weight of {source} must be a number above 0; leave out files that are not to count.")
 
 
 def _count(examples: Sequence[Example]) -> dict[str, int]:
@@ -248,12 +245,50 @@ def describe_steps(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
 
 def describe(dataset: Dataset) -> DataFile:
     """Return what a card says of a file."""
-    return DataFile(
-        file=dataset.name,
-        sha256=dataset.sha256,
-        licence=dataset.licence,
-        text_column=dataset.text_column,
-        label_column=dataset.label_column,
-        zero_is_spam=dataset.zero_is_spam or None,
-        **_count(dataset.examples),
-    )
+    return DataFile(file=dataset.name, sha256=dataset.sha256, licence=dataset.licence, **_count(dataset.examples))
+
+
+# --- Probabilities that hold for messages of new kinds: measured with whole kinds left out, and set right by that ---
+
+
+def leave_kinds_out(
+    examples: Sequence[Example], weights: Mapping[str, float], fit: Fit
+) -> tuple[list[Example], list[float]]:
+    """Return the examples of known kind, and the spam probability of each by a model that saw none of its kind."""
+    known = [example for example in examples if example.kind]
+    others = [example for example in examples if not example.kind]
+    probability = np.zeros(len(known))
+    for seen, unseen in GroupKFold(KIND_FOLDS).split(known, groups=[example.kind for example in known]):
+        model = make_model(fit([*others, *(known[i] for i in seen)], weights), "kinds left out", THRESHOLD)
+        probability[unseen] = model.spam_probabilities([known[i].text for i in unseen])
+    return known, probability.tolist()
+
+
+class Calibration(NamedTuple):
+    """What makes log-odds honest: slope x log-odds + shift (Platt 1999, Advances in Large Margin Classifiers)."""
+
+    slope: float
+    shift: float
+
+    @classmethod
+    def fit(cls, truth: Sequence[bool], probability: Sequence[float]) -> Self:
+        """Fit to the spam probabilities of messages that the model never saw."""
+        line = LogisticRegression(C=np.inf).fit(_log_odds(probability)[:, np.newaxis], truth)
+        return cls(float(line.coef_[0, 0]), float(line.intercept_[0]))
+
+    def of(self, probability: Sequence[float]) -> list[float]:
+        """Return honest spam probabilities."""
+        calibrated: list[float] = expit(self.slope * _log_odds(probability) + self.shift).tolist()
+        return calibrated
+
+    def build_into(self, pipeline: Pipeline) -> Pipeline:
+        """Return a fitted Pipeline that ends in a logistic regression, its weights changed: it stays one sum."""
+        classifier = pipeline[-1]
+        classifier.coef_ = self.slope * classifier.coef_
+        classifier.intercept_ = self.slope * classifier.intercept_ + self.shift
+        return pipeline
+
+
+def _log_odds(probability: Sequence[float]) -> np.ndarray:
+    odds: np.ndarray = logit(np.clip(probability, LEAST, 1 - LEAST))
+    return odds

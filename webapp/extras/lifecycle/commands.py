@@ -10,7 +10,7 @@ from flask.cli import with_appcontext
 
 from webapp.cli.command import Clear, ClearGroup, check_folder, current_inference
 from webapp.cli.models import WHY, who
-from webapp.cli.train import data_options, read_files
+from webapp.cli.train import data_options, read_files, say_kept
 from webapp.config import FLASK
 from webapp.errors import BadData
 from webapp.extras.lifecycle import switching
@@ -210,7 +210,6 @@ def _labelled(
 ) -> list[Any]:
     """Return the messages to compare on, without those that one of the versions has learnt; raises BadData."""
     from webapp.extras.lifecycle.reviewed import Learnt, sampled_examples
-    from webapp.model.data import drop_copies, summary
 
     engine = current_app.extensions["engine"]
     if not files:
@@ -223,10 +222,7 @@ def _labelled(
         click.echo("On the reviewed messages of random samples that neither has learnt:")
         return examples
     datasets = read_files(files, text_column, label_column, read_labels(words) if words else registry.labels())
-    examples = [example for dataset in datasets for example in dataset.examples]
-    kept = drop_copies(examples)
-    click.echo(summary(examples, kept, datasets[0].labels))
-    found = kept
+    found = kept = say_kept(datasets, datasets[0].labels)
     for version in versions:
         learnt = Learnt(engine, registry, [version])
         if count := sum(one.text in learnt for one in kept):

@@ -14,7 +14,6 @@ from webapp.extras.lifecycle.trial import shadow_report
 from webapp.extras.lifecycle.view import STEPS, advice, events_of, numbers, saved_versions, state_of
 from webapp.extras.review.reviews import give_review
 from webapp.inference import Inference
-from webapp.model import writable
 
 blueprint = Blueprint("models", __name__, url_prefix="/models")
 blueprint.before_request(signed_in_only)
@@ -55,7 +54,6 @@ def models_page(error: str | None = None) -> str:
         retrainings=[job for job in runner().list_jobs() if job.kind == "retrain"][:RETRAININGS],
         events=events_of(history, reviewer_id())[:EVENTS],
         error=error,
-        warning=writable.warning(registry.folder),
         signed=config.MODEL_KEY is not None,
         why_length=WHY_LENGTH,
         ago=shown_ago,

@@ -14,9 +14,9 @@ from webapp.extras.lifecycle.switching import Switch
 from webapp.extras.lifecycle.trial import ShadowReport
 from webapp.extras.monitor.report import live_accuracy
 from webapp.extras.monitor.rollups import PREDICTIONS, count
-from webapp.extras.review.accuracy import Share
 from webapp.model import artifact
 from webapp.model.card import Card
+from webapp.model.evaluation import Proportion
 from webapp.model.registry import ModelRegistry
 
 NO_REVIEWS = Reviews([], [], [], 0, 0, "")
@@ -59,7 +59,7 @@ class Version(NamedTuple):
     trained_at: dt.datetime | None
     made: str  # what it was made of, in words
     predictions: int
-    live: Share | None  # None if it never served
+    live: Proportion | None  # None if it never served
 
 
 def state_of(engine: sa.Engine, registry: ModelRegistry, newest_first: Sequence[Switch], me: str) -> State:

@@ -1,8 +1,5 @@
 """Step 5, monitor: accuracy, drift, latency, errors and traffic of a range of the log."""
 
-import datetime as dt
-
-import sqlalchemy as sa
 from flask_openapi3 import OpenAPI
 
 from webapp.api import register_json
@@ -15,12 +12,9 @@ from webapp.extras.monitor.rollups import forget_sums
 def init_app(app: OpenAPI) -> None:
     """Add the monitor page, its route of the API, and its commands; make the hourly sums new after a purge."""
 
-    def purge_sums(connection: sa.Connection, _before: dt.datetime) -> None:
-        forget_sums(connection)
-
     routes.blueprint.cli.add_command(monitor)
     log.add_command(recount_log)
     app.register_blueprint(routes.blueprint, cli_group=None)
     register_json(app, api.blueprint)
     app.extensions["private_menu"].append(("monitor.page", "Monitor"))
-    app.extensions["purge_hooks"].append(purge_sums)
+    app.extensions["purge_hooks"].append(lambda connection, _before: forget_sums(connection))

@@ -10,7 +10,7 @@ from webapp.api.docs import WITH_ADDRESS, responses
 from webapp.api.schemas import Word, with_example
 from webapp.extras.access.keys import SECURITY, api_key_required
 from webapp.extras.monitor.report import report
-from webapp.extras.monitor.span import span
+from webapp.extras.monitor.service import span
 from webapp.inference import Inference
 
 blueprint = APIBlueprint(
@@ -35,16 +35,16 @@ class Monitoring(BaseModel):
         | {part: {} for part in ("accuracy", "drift", "latency", "errors", "traffic")}  # shortened
     )
 
-    verdict: dict[str, Any] = Field(description="state (healthy, attention or unknown), sentence, findings.")
+    verdict: dict[str, Any]
     range: dict[str, str]
     model_version: str | None
     model_problem: str = Field(description="Why the model cannot be used; empty if it can.")
-    accuracy: dict[str, Any] = Field(description="From random samples alone, each share with its 95 % interval.")
-    drift: dict[str, Any] = Field(description="Each test with statistic, p-value, effect size and n.")
-    latency: dict[str, Any] = Field(description="Milliseconds to check and score a message.")
+    accuracy: dict[str, Any]
+    drift: dict[str, Any]
+    latency: dict[str, Any]
     errors: dict[str, Any]
     traffic: dict[str, Any]
-    stream: list[dict[str, Any]] = Field(description="The consumers of Kafka topics, as they are now.")
+    stream: list[dict[str, Any]]
 
 
 @blueprint.get(
@@ -53,7 +53,7 @@ class Monitoring(BaseModel):
     responses=responses(Monitoring, 401, *WITH_ADDRESS),
 )
 def monitoring(query: MonitoringQuery) -> Response:
-    """Return the figures of a range of time, each beside what it was in the range before and at training."""
+    """Return the figures of a range of time, accuracy beside what it was at training, and what they add up to."""
     engine = current_app.extensions["engine"]
     inference: Inference = current_app.extensions["inference"]
     return jsonify(report(engine, inference.registry, span(engine, query.range, query.model_version)))

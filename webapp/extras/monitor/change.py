@@ -1,5 +1,6 @@
-"""Drift of a span of the log: which messages are compared with which."""
+"""Drift of a span of the log: the range that somebody declared normal, and which messages are compared with it."""
 
+import datetime as dt
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
@@ -8,55 +9,70 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from webapp.errors import HamletError
-from webapp.extras.monitor.drift import DRIFTED, TOO_FEW, Window, changed_terms, changes, drift
-from webapp.extras.monitor.features import FEATURES, READ_UP_TO, extract
-from webapp.extras.monitor.references import FEWEST, declared_reference
-from webapp.extras.monitor.span import Span
-from webapp.extras.review.sampling import fair_sample
-from webapp.log.ids import moment_of
-from webapp.log.tables import predictions
-from webapp.model.registry import ModelRegistry
+from webapp.errors import InvalidInput
+from webapp.extras.monitor.drift import DRIFTED, FEATURES, READ_UP_TO, Window, changed_terms, changes, drift, extract
+from webapp.extras.monitor.service import Span
+from webapp.extras.review.samples import fair_sample
+from webapp.log.database import write_transaction
+from webapp.log.ids import first_id, moment_of, new_id
+from webapp.log.tables import drift_references, predictions
 from webapp.model.scoring import SpamModel
 
+FEWEST = 100  # messages to be declared normal; fewer would make a poor yardstick
 MESSAGES = 1_000  # of each side: enough to see what matters (docs/monitoring.md), and read in a moment
 PROPOSED_FROM = 500  # messages in the log from which on it is proposed to declare them normal
 EXAMPLE_LENGTH = 160  # characters
-NO_REFERENCE = "no range declared normal"
+NOT_KNOWN, NO_REFERENCE = "not known", "no range declared normal"
 
+NO_MODEL_NOTE = "Without a model nothing can be compared."
 NO_REFERENCE_NOTE = (
     "Drift is measured against a range of your own messages that looks right to you. None is declared normal yet."
 )
 COMPARED = "Compared with the messages from {since} to {until} UTC, which somebody declared normal."
-LIKE_HOURS = "Of these, with those of the same hours of the day and of the same part of the week as this range has."
+LIKE_HOURS = " Of these, with those of the same hours of the day and of the same part of the week as this range has."
 OTHER_HOURS = (
-    "Of the hours of the day, or the part of the week, that this range has, they hold too few: if day and night, or "
+    " Of the hours of the day, or the part of the week, that this range has, they hold too few: if day and night, or "
     "weekdays and weekends, differ at yours, that alone can be the difference. Declare a whole week normal to be sure."
 )
 WHEN = "%d %B %Y %H:%M"
 
 
-def drift_report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict[str, Any]:
+def declare_reference(engine: sa.Engine, since: dt.datetime, until: dt.datetime) -> int:
+    """Declare a range, or what there is of it up to now, normal and return how many predictions it has.
+
+    Raises InvalidInput where it has too few, and LogUnavailable.
+    """
+    now = dt.datetime.now(dt.UTC)
+    row = {"id": new_id(), "created_at": now, "since": since, "until": min(until, now)}
+    within = predictions.c.id >= first_id(since), predictions.c.id < first_id(min(until, now))
+    with write_transaction(engine) as connection:
+        messages: int = connection.execute(sa.select(sa.func.count(predictions.c.id)).where(*within)).scalar_one()
+        if messages < FEWEST:
+            raise InvalidInput(
+                f"This range has {messages} predictions: too few to compare others with. Choose one with at least "
+                f"{FEWEST}."
+            )
+        connection.execute(sa.insert(drift_references), row)
+    return messages
+
+
+def drift_report(engine: sa.Engine, model: SpamModel | None, span: Span) -> dict[str, Any]:
     """Return the drift tests of a span, and what changed: only messages after the declared range are compared with it.
 
     All messages count as the served model scores them, so that a change of the model is not taken for one of the
     traffic. Copies count once on each side: a campaign of one template is one new message.
     """
-    nothing: dict[str, Any] = {
-        "reference": None,
-        "tests": [],
-        "messages": 0,
-        "changes": [],
-        "changed_terms": [],
-        "proposed": None,
-    }
-    try:
-        model = registry.current()
-    except HamletError:
-        return nothing | {"state": "not known", "note": "Without a model nothing can be compared."}
-    declared = declared_reference(engine)
-    if declared is None:
-        return nothing | {"state": NO_REFERENCE, "note": NO_REFERENCE_NOTE, "proposed": _proposed(engine)}
+    report: dict[str, Any] = {"messages": 0, "proposed": None, "tests": [], "changes": [], "changed_terms": []}
+    with engine.connect() as connection:
+        newest = sa.select(drift_references).order_by(drift_references.c.id.desc()).limit(1)
+        declared = connection.execute(newest).first()
+        if model is None:
+            return report | {"state": NOT_KNOWN, "note": NO_MODEL_NOTE}
+        if declared is None:
+            some = sa.select(predictions.c.id).limit(100_000).subquery()
+            messages = connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one()
+            proposed = messages if messages >= PROPOSED_FROM else None
+            return report | {"state": NO_REFERENCE, "note": NO_REFERENCE_NOTE, "proposed": proposed}
     ids = fair_sample(engine, max(span.since, declared.until), span.until, MESSAGES, model_version=span.model_version)
     ids_then = fair_sample(engine, declared.since, declared.until, 2 * MESSAGES)
     like = like_hours(ids_then, ids)
@@ -67,35 +83,18 @@ def drift_report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict
     state, tests = drift(then, now)
     note = COMPARED.format(since=declared.since.strftime(WHEN), until=declared.until.strftime(WHEN))
     if ids and len(like) < len(ids_then):
-        note += f" {LIKE_HOURS if has_like else OTHER_HOURS}"
-    found = changed_terms(then, now) if state != TOO_FEW else []
-    return {
+        note += LIKE_HOURS if has_like else OTHER_HOURS
+    terms = changed_terms(then, now)
+    for term in terms:
+        term["example"] = (rows[term["example"]].text or "")[:EXAMPLE_LENGTH] if term["example"] is not None else ""
+    return report | {
         "state": state,
-        "tests": tests,
-        "reference": {
-            "since": declared.since.isoformat(),
-            "until": declared.until.isoformat(),
-            "messages": len(rows_then),
-            "like_hours": has_like,
-        },
         "note": note,
         "messages": len(rows),
-        "copies": len(ids) - len(rows),
-        "changes": changes(then, now) if state == DRIFTED else [],
-        "changed_terms": [
-            one | {"examples": [(rows[place].text or "")[:EXAMPLE_LENGTH] for place in one["examples"]]}
-            for one in found
-        ],
-        "proposed": None,
+        "tests": tests,
+        "changes": changes(then, now, model.labels.spam) if state == DRIFTED else [],
+        "changed_terms": terms,
     }
-
-
-def _proposed(engine: sa.Engine) -> int | None:
-    """Return how many messages there are to call normal, None while these are too few."""
-    with engine.connect() as connection:
-        some = sa.select(predictions.c.id).limit(100_000).subquery()
-        messages: int = connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one()
-    return messages if messages >= PROPOSED_FROM else None
 
 
 def like_hours(reference: Sequence[str], current: Sequence[str]) -> list[str]:
@@ -132,22 +131,16 @@ def drop_copies(messages: Iterable[Any], keys_of: Callable[[Any], AbstractSet[st
 
 
 def _window(model: SpamModel, rows: list[Any], is_known: bool) -> Window:
-    """Return messages as a window; where what the served model says of them is not known, their beginnings are scored.
-
-    That must be so for both sides alike.
-    """
-    probability = np.array(
-        [
-            row.spam_probability if is_known or row.text is None else _scored(model, row.text[:READ_UP_TO])
-            for row in rows
-        ]
-    )
+    """Return messages as a window; where what the served model says of some is not known, all beginnings are scored."""
+    probability = [
+        row.spam_probability if is_known or row.text is None else _scored(model, row.text[:READ_UP_TO]) for row in rows
+    ]
     unknown = tuple([np.nan] * len(FEATURES))
     found = [extract(row.text) if row.text is not None else None for row in rows]
     return Window(
         features=np.array([one.values if one else unknown for one in found], dtype=float).reshape(-1, len(FEATURES)),
-        spam_probability=probability,
-        called_spam=probability >= model.threshold,
+        spam_probability=np.array(probability),
+        called_spam=np.array(probability) >= model.threshold,
         terms=[one.terms if one else None for one in found],
     )
 

@@ -1,8 +1,6 @@
-"""flask monitor: the figures of the monitor page, for people and for cron."""
+"""flask monitor: the figures of the monitor page, for people and for cron; flask log recount."""
 
 import json
-from collections.abc import Mapping
-from typing import Any
 
 import click
 from flask import current_app
@@ -10,10 +8,7 @@ from flask.cli import with_appcontext
 
 from webapp.cli.command import Clear, current_inference
 from webapp.cli.report import metric_names
-from webapp.extras.monitor.charts import figure, interval
-from webapp.extras.monitor.service import QUANTILES
-from webapp.extras.monitor.span import RANGES, span
-from webapp.model.labels import Labels
+from webapp.extras.monitor.service import RANGES, span
 
 
 @click.command(cls=Clear)
@@ -24,43 +19,29 @@ from webapp.model.labels import Labels
 @with_appcontext
 def monitor(name: str, model_version: str | None, file_format: str, declare_normal: bool) -> None:
     """Print how accurate, steady, fast and faultless the model was; exit with 1 when something needs attention."""
-    from webapp.extras.monitor.references import declare_reference
-    from webapp.extras.monitor.report import report
+    from webapp.extras.monitor.change import declare_reference
+    from webapp.extras.monitor.charts import share
+    from webapp.extras.monitor.report import cards, report
 
-    engine = current_app.extensions["engine"]
+    engine, registry = current_app.extensions["engine"], current_inference().registry
     chosen = span(engine, name, model_version)
     if declare_normal:
         messages = declare_reference(engine, chosen.since, chosen.until)
         click.echo(f"Drift is measured against the {messages:,} messages of this range from now on.", err=True)
-    figures = report(engine, current_inference().registry, chosen)
+    figures = report(engine, registry, chosen)
     if file_format == "json":
         click.echo(json.dumps(figures, indent=2, ensure_ascii=False))
     else:
-        click.echo(_text(figures, current_inference().registry.labels()))
+        labels, traffic = registry.labels(), figures["traffic"]
+        told, words = figures["verdict"], metric_names(labels)
+        lines = {card.about: f"{card.value}, {card.detail}" for card in cards(figures)}
+        metrics = ("recall", "false_positive_rate", "precision")
+        lines |= {words[metric]: share(figures["accuracy"][metric]) for metric in metrics}
+        lines["traffic"] = f"{traffic['predictions']:,} predictions, {traffic['called_spam']:,} called {labels.spam}"
+        click.echo("\n".join([told["sentence"], *(f"To do: {finding['do']}" for finding in told["findings"]), ""]))
+        click.echo("\n".join(f"{about:18} {line}" for about, line in lines.items()))
     if figures["verdict"]["state"] == "attention":
         click.get_current_context().exit(1)
-
-
-def _text(figures: Mapping[str, Any], labels: Labels) -> str:
-    accuracy, drift, latency, errors, traffic = (
-        figures[name] for name in ("accuracy", "drift", "latency", "errors", "traffic")
-    )
-    lines = [figures["verdict"]["sentence"], *(f"To do: {one['do']}" for one in figures["verdict"]["findings"]), ""]
-    words = metric_names(labels)
-    for name in ("accuracy", "recall", "false_positive_rate", "precision"):
-        share, known = accuracy[name], "not known: nobody has reviewed a random sample of this range"
-        if share["value"] is not None:
-            known = f"{figure(share['value'], '%')}   95 % interval {interval(share)}"
-        lines.append(f"{words[name]:18} {known}")
-    lines.append(f"{'reviewed':18} {accuracy['reviewed']:,} of a random sample, {accuracy['unsure']:,} unsure")
-    lines += [f"{'drift':18} {what}" for what in (drift["state"], *(one["sentence"] for one in drift["changes"]))]
-    milliseconds = ", ".join(f"{name} {figure(latency[name], 'ms')}" for name in QUANTILES)
-    lines.append(f"{'latency':18} {milliseconds}")
-    lines.append(f"{'errors':18} {errors['failed']:,} failed, {errors['refused']:,} refused")
-    lines.append(
-        f"{'traffic':18} {traffic['predictions']:,} predictions, {traffic['called_spam']:,} called {labels.spam}"
-    )
-    return "\n".join(lines)
 
 
 @click.command("recount", cls=Clear)

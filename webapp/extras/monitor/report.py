@@ -1,7 +1,9 @@
-"""All figures of a span of time, each beside what it was before and at training, and what they add up to."""
+"""All figures of a span of time, what they add up to in words, and the four cards of the page and the command."""
 
 import datetime as dt
-from typing import Any
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from scipy.stats import fisher_exact
@@ -9,17 +11,33 @@ from scipy.stats import fisher_exact
 from webapp.errors import HamletError
 from webapp.extras.monitor import service
 from webapp.extras.monitor.change import drift_report
-from webapp.extras.monitor.span import Span, span
-from webapp.extras.monitor.verdict import verdict
-from webapp.extras.review.accuracy import ReviewedPrediction, Share, accuracy
-from webapp.extras.review.samples import other_reviews, reached_members
-from webapp.model.card import Card, read_card
-from webapp.model.evaluation import Estimate, Metrics, effective_n
-from webapp.model.labels import Labels
+from webapp.extras.monitor.charts import figure, interval
+from webapp.extras.monitor.drift import DRIFTED, NOT_SEEN
+from webapp.extras.monitor.service import Span, span
+from webapp.extras.review.accuracy import ReviewedPrediction, accuracy, share_right
+from webapp.extras.review.samples import counted_members, reached_members
+from webapp.model.card import Card as ModelCard
+from webapp.model.card import read_card
+from webapp.model.evaluation import Metrics, Proportion, effective_n
 from webapp.model.registry import ModelRegistry
 
 SURE = 0.025  # one-sided: how often a model that is as good as at training may be called worse
-COMPARED = ("accuracy", "recall", "false_positive_rate", "precision")
+COMPARED = ("accuracy", "recall", "false_positive_rate", "precision", "brier")  # with what they were at training
+FEWEST_REVIEWS = 30  # below, the interval is too wide to say anything reassuring
+SLOW_MS = 50.0  # p99; a person notices nothing below, and scoring takes well under one
+FEWEST_TO_BE_SLOW = 500  # predictions: of fewer, p99 is the first ones after a start
+FAILED_SHARE = 0.01
+
+Report = Mapping[str, Any]
+
+
+class Card(NamedTuple):
+    """A big number, and what to know about it."""
+
+    about: str
+    help: str
+    value: str
+    detail: str
 
 
 def report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict[str, Any]:
@@ -27,85 +45,55 @@ def report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict[str, 
 
     Without a usable model the figures of the log are there all the same, and the verdict says what is wrong.
     """
-    problem, card = "", None
+    problem, model, card = "", None, None
     try:
-        registry.current()
+        model = registry.current()
         card = read_card(registry.folder, span.model_version or registry.current_version())
     except HamletError as error:
         problem = str(error)
-    now, before = service.predictions_of(engine, span), service.predictions_of(engine, span.before)
+    traffic, latency = service.traffic_and_latency(engine, span)
     figures = {
         "range": {"name": span.name, "since": span.since.isoformat(), "until": span.until.isoformat()},
         "model_version": span.model_version,
         "model_problem": problem,
         "accuracy": _accuracy(engine, span, card),
-        "drift": drift_report(engine, registry, span),
-        "latency": service.latency(now, span)
-        | {"before": _only(service.latency(before, span.before), "n", *service.QUANTILES)},
-        "errors": service.errors(engine, span)
-        | {"before": _only(service.errors(engine, span.before), "requests", "refused", "failed", "share_failed")},
-        "traffic": service.traffic(now, span)
-        | {"before": _only(service.traffic(before, span.before), "predictions", "share_called_spam")},
+        "drift": drift_report(engine, model, span),
+        "latency": latency,
+        "errors": service.errors(engine, span),
+        "traffic": traffic,
         "stream": service.consumers(engine, dt.datetime.now(dt.UTC)),
     }
-    return _in_words_of(registry.labels(), {"verdict": verdict(figures), **figures})
+    return {"verdict": verdict(figures), **figures}
 
 
-def _in_words_of(labels: Labels, figures: dict[str, Any]) -> dict[str, Any]:
-    """Put the served model's word for what is looked for into the sentences; names of figures stay."""
-    told, drift = figures["verdict"], figures["drift"]
-    for rows, key in (
-        ([told], "sentence"),
-        (told["findings"], "what"),
-        (drift["tests"], "explanation"),
-        (drift["changes"], "sentence"),
-    ):
-        for row in rows:
-            row[key] = row[key].replace("{positive}", labels.spam)
-    return figures
-
-
-def live_accuracy(engine: sa.Engine, model_version: str) -> Share:
+def live_accuracy(engine: sa.Engine, model_version: str) -> Proportion:
     """Return how often a version was right, of what it ever served: on the reviewed random samples alone."""
     chosen = span(engine, "all", model_version)
-    return accuracy(reached_members(engine, chosen.since, chosen.until, model_version))["accuracy"]
+    return share_right(counted_members(engine, chosen.since, chosen.until, model_version))
 
 
-def _only(figures: Any, *names: str) -> dict[str, Any]:
-    return {name: figures[name] for name in names}
-
-
-def _accuracy(engine: sa.Engine, span: Span, card: Card | None) -> dict[str, Any]:
+def _accuracy(engine: sa.Engine, span: Span, card: ModelCard | None) -> dict[str, Any]:
     members = reached_members(engine, span.since, span.until, span.model_version)
     of_current = [one for one in members if card and one.model_version == card.model_version]
-    before = accuracy(reached_members(engine, span.before.since, span.before.until, span.model_version))
     at_training = card.held_out if card else Metrics()
+    steps: defaultdict[dt.datetime, list[ReviewedPrediction]] = defaultdict(list)
+    for member in members:
+        steps[span.step_of(member.created_at)].append(member)
     return {
         **accuracy(members),
-        "of_current": accuracy(of_current)["accuracy"],
-        "before": _only(before, *COMPARED),
-        "at_training": {name: _figure(getattr(at_training, name)) for name in (*COMPARED, "brier")}
-        | {"expected_calibration_error": at_training.expected_calibration_error},
+        "over_time": [{"at": step.isoformat(), **share_right(steps[step]).model_dump()} for step in sorted(steps)],
+        "of_current": share_right(of_current).model_dump(),
+        "at_training": {name: getattr(at_training, name).model_dump() for name in COMPARED},
         "worse_than_at_training": _is_worse_than_at_training(of_current, at_training),
-        "other_queues": {
-            queue: {"n": len(right), "value": round(sum(right) / len(right), 4), "biased": True}
-            for queue, right in other_reviews(engine, span.since, span.until, span.model_version).items()
-        },
     }
 
 
-def _figure(estimate: Estimate) -> dict[str, Any] | None:
-    return None if estimate.value is None else estimate.model_dump()
-
-
-def _is_worse_than_at_training(members: list[ReviewedPrediction], at_training: Metrics) -> bool:
-    then, known = at_training.accuracy, [one for one in members if one.true_label != "unsure"]
-    if not known or then.value is None:
+def _is_worse_than_at_training(members: Sequence[ReviewedPrediction], at_training: Metrics) -> bool:
+    now, then = share_right(members), at_training.accuracy
+    if now.value is None or then.value is None:
         return False
-    weights = [one.weight for one in known]
-    n = round(effective_n(weights))  # unequal weights count as fewer reviews
-    right = sum(one.weight for one in known if one.is_right) / sum(weights)
-    return is_worse(round(right * n), n, round(then.value * then.n), then.n)
+    n = round(effective_n([one.weight for one in members if one.true_label != "unsure"]))  # unequal weights say less
+    return is_worse(round(now.value * n), n, round(then.value * then.n), then.n)
 
 
 def is_worse(right: int, n: int, right_then: int, n_then: int) -> bool:
@@ -116,3 +104,102 @@ def is_worse(right: int, n: int, right_then: int, n_then: int) -> bool:
     """
     table = [[right, n - right], [right_then, n_then - right_then]]
     return bool(fisher_exact(table, alternative="less").pvalue < SURE)
+
+
+def verdict(report: Report) -> dict[str, Any]:
+    """Return the state (healthy, attention or unknown), one sentence, and the findings, each with what to do."""
+    found = [{"about": about, "what": what, "do": do} for about, what, do in _findings(report)]
+    state, sentence = "attention", "Needs attention: " + " ".join(finding["what"] for finding in found)
+    if not found:
+        state, sentence = _all_is_calm(report)
+    return {"state": state, "sentence": sentence, "findings": found}
+
+
+def _all_is_calm(report: Report) -> tuple[str, str]:
+    if not report["traffic"]["predictions"]:
+        return "unknown", "Nothing to say yet: there was no prediction in this range."
+    reviewed, right, failed = report["accuracy"]["reviewed"], report["accuracy"]["accuracy"], report["errors"]["failed"]
+    drift, half = report["drift"]["state"], figure(report["latency"]["p50"], "ms")
+    rest = (
+        f"{drift if drift == NOT_SEEN else 'drift not known yet'}, half of the messages take {half} or less, "
+        f"{f'{failed:,}' if failed else 'no'} errors."
+    )
+    if reviewed < FEWEST_REVIEWS:
+        return "unknown", (
+            f"Nothing alarming, but how accurate the model is on this traffic nobody knows yet: {reviewed} of at least "
+            f"{FEWEST_REVIEWS} messages of a random sample are reviewed. Otherwise: {rest}"
+        )
+    value = figure(right["value"], "%")
+    return "healthy", f"Healthy: {value} right on {reviewed:,} reviewed messages ({interval(right)}), {rest}"
+
+
+def _findings(report: Report) -> Iterator[tuple[str, str, str]]:
+    """Yield what needs attention: of which figure, what it is, and what to do."""
+    accuracy, drift, errors, latency = (report[name] for name in ("accuracy", "drift", "errors", "latency"))
+    if report["model_problem"]:
+        yield "model", "The model cannot be used.", report["model_problem"]
+    if accuracy["worse_than_at_training"]:
+        now, then = accuracy["of_current"], accuracy["at_training"]["accuracy"]
+        yield (
+            "accuracy",
+            f"The model is right less often than at training: {figure(now['value'], '%')} ({interval(now)}) against "
+            f"{figure(then['value'], '%')}.",
+            "Look on /review at what it gets wrong, and train anew with messages of that kind.",
+        )
+    if drift["state"] == DRIFTED:
+        what = drift["changes"][0]["sentence"] if drift["changes"] else "The probabilities are other ones"
+        yield (
+            "drift",
+            f"The messages are not like those that were declared normal. {what}.",
+            ("See below which words became more frequent. " if drift["changed_terms"] else "")
+            + "If the new kind of message is here to stay, review some of it and train anew; if it is right as it is, "
+            "declare this range normal.",
+        )
+    if (errors["share_failed"] or 0) >= FAILED_SHARE:
+        yield (
+            "errors",
+            f"{figure(errors['share_failed'], '%')} of the requests failed: {errors['failed']:,} of "
+            f"{errors['requests']:,}.",
+            "See the list of errors below, and the server's own output around these times.",
+        )
+    if latency["n"] >= FEWEST_TO_BE_SLOW and latency["p99"] >= SLOW_MS:
+        yield (
+            "latency",
+            f"One prediction in a hundred takes {latency['p99']:,.0f} ms or more.",
+            "Look for very long messages, or for other programs that use this machine's processors.",
+        )
+
+
+def cards(report: Report) -> list[Card]:
+    """Return the four cards."""
+    accuracy, drift, latency, errors = (report[name] for name in ("accuracy", "drift", "latency", "errors"))
+    right, then = accuracy["accuracy"], accuracy["at_training"]["accuracy"]
+    slowest = [f"{name} {figure(latency[name], 'ms')}" for name in ("p95", "p99") if latency[name] is not None]
+    return [
+        Card(
+            "accuracy",
+            "Of a random sample of the messages, reviewed by people: the share that the model called right.",
+            figure(right["value"], "%") if right["n"] else "Not known",
+            (f"95 % interval {interval(right)}, {right['n']:,} reviews" if right["n"] else "no reviews yet")
+            + (f", {figure(then['value'], '%')} at training" if then["n"] else ""),
+        ),
+        Card(
+            "drift",
+            "Whether the messages are of another kind than those that were declared normal. "
+            "A drifted model is not a wrong one, but its old figures may no longer hold.",
+            {DRIFTED: "Drifted", NOT_SEEN: "None seen"}.get(drift["state"], "Not known"),
+            f"{drift['messages']:,} messages compared" if drift["tests"] else drift["state"],
+        ),
+        Card(
+            "latency",
+            "How long it takes to check and score one message: half take no longer. p99: 99 of 100 take no longer.",
+            figure(latency["p50"], "ms"),
+            ", ".join(["half take that or less", *slowest]) if latency["n"] else "no predictions yet",
+        ),
+        Card(
+            "errors",
+            "Failed: Hamlet's own fault (status 500 and above). Refused: a request that could not be used.",
+            f"{errors['failed']:,} failed",
+            f"{errors['refused']:,} refused, of {errors['requests']:,} requests",
+        ),
+    ]

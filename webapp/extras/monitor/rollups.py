@@ -6,23 +6,20 @@ as they are, all older ones are added to their hour once and for all.
 """
 
 import datetime as dt
-import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
-from webapp.config import FLASK
-from webapp.errors import NotReady
 from webapp.log.database import snapshot, write_transaction
 from webapp.log.ids import first_id, moment_of
 from webapp.log.tables import failures, hourly_predictions, hourly_requests, predictions, rolled_up
 
 HOUR = dt.timedelta(hours=1)
 HOURS_AT_ONCE = 24  # in one transaction
-PATIENCE_S = 15.0  # nobody waits longer for a page
 # Longer than a row can wait for its commit after it got its id. The clocks of several hosts must not differ by more.
 SETTLED = dt.timedelta(minutes=1)
 ANSWERED = 200  # the status of requests that were answered with predictions
@@ -44,28 +41,28 @@ def bucket_ms(bucket: int) -> float:
     return round(digits * 10.0**decade, 4)
 
 
-def _sum_predictions(start: str, end: str) -> list[sa.Select[Any]]:
+def _sum_predictions(start: str, end: str) -> sa.Select[Any]:
     columns = predictions.c
     by = [columns.source, columns.model_version, columns.label, LATENCY_BUCKET.label("latency_bucket")]
     within = columns.id >= start, columns.id < end
     names = [column.name for column in by]  # by their names: PostgreSQL does not take two CASEs for one
-    return [sa.select(*by, sa.func.count().label("count")).where(*within).group_by(*names)]
+    return sa.select(*by, sa.func.count().label("count")).where(*within).group_by(*names)
 
 
-def _sum_requests(start: str, end: str) -> list[sa.Select[Any]]:
+def _sum_requests(start: str, end: str) -> sa.CompoundSelect[Any]:
     """Count those that failed, and those of form and API that were answered: one of these may hold many texts."""
     by = [failures.c.source, failures.c.status, failures.c.what]
     failed = sa.select(*by, sa.func.count().label("count")).where(failures.c.id >= start, failures.c.id < end)
     columns = predictions.c
     requests = sa.func.count(sa.distinct(sa.func.coalesce(columns.request_id, columns.id)))
-    answered = sa.select(
-        columns.source, sa.literal(ANSWERED).label("status"), sa.literal("").label("what"), requests.label("count")
-    ).where(columns.id >= start, columns.id < end, columns.source.in_(("form", "api")))
-    return [failed.group_by(*by), answered.group_by(columns.source)]
+    answered = sa.select(columns.source, sa.literal(ANSWERED), sa.literal(""), requests).where(
+        columns.id >= start, columns.id < end, columns.source.in_(("form", "api"))
+    )
+    return sa.union_all(failed.group_by(*by), answered.group_by(columns.source))
 
 
 PREDICTIONS, REQUESTS = hourly_predictions, hourly_requests
-SUMS = {PREDICTIONS: _sum_predictions, REQUESTS: _sum_requests}
+SUMS: dict[sa.Table, Callable[[str, str], sa.Executable]] = {PREDICTIONS: _sum_predictions, REQUESTS: _sum_requests}
 
 
 def count(
@@ -96,11 +93,10 @@ def count(
         for hour, start, end in _hours(connection, before, None):
             if (since and hour < since) or (until and hour >= until):
                 continue
-            for query in SUMS[sums](start, end):
-                for row in connection.execute(query).mappings():
-                    if model_version in (None, row.get("model_version")):
-                        values = {**row, "hour": hour, "day": hour.replace(hour=0)}
-                        totals[tuple(values[name] for name in by)] += row["count"]
+            for row in connection.execute(SUMS[sums](start, end)).mappings():
+                if model_version in (None, row.get("model_version")):
+                    values = {**row, "hour": hour, "day": hour.replace(hour=0)}
+                    totals[tuple(values[name] for name in by)] += row["count"]
     return +totals
 
 
@@ -113,15 +109,13 @@ def count_predictions(engine: sa.Engine) -> int:
     return count(engine, PREDICTIONS)[()]
 
 
-def refresh_rollups(engine: sa.Engine, now: dt.datetime | None = None, patience_s: float = PATIENCE_S) -> None:
-    """Add all rows up to a minute ago to their hour.
+def refresh_rollups(engine: sa.Engine, now: dt.datetime | None = None) -> None:
+    """Add all rows up to a minute ago to their hour; raises LogUnavailable.
 
-    The first time this takes some seconds for each million rows. Raises NotReady when it takes longer than
-    `patience_s`: what was summed up until then stays, and the next call goes on from there; and LogUnavailable.
+    The first time this takes some seconds for each million rows. What was summed up stays, whoever gives up waiting.
     """
     now = now or dt.datetime.now(dt.UTC)
     settled = first_id(now - SETTLED)
-    give_up_at = time.monotonic() + patience_s
     _reset_after_clock_change(engine, now)
     while True:
         with engine.connect() as connection:  # reading alone: the server's writers need not wait for it
@@ -129,10 +123,7 @@ def refresh_rollups(engine: sa.Engine, now: dt.datetime | None = None, patience_
             new: dict[sa.Table, list[dict[str, Any]]] = {sums: [] for sums in SUMS}
             for hour, start, end in islice(_hours(connection, before, settled), HOURS_AT_ONCE):
                 for sums, select in SUMS.items():
-                    for query in select(start, end):
-                        new[sums] += [{**row, "hour": hour} for row in connection.execute(query).mappings()]
-                if time.monotonic() > give_up_at:
-                    break
+                    new[sums] += [{**row, "hour": hour} for row in connection.execute(select(start, end)).mappings()]
         if end == before:
             return
         with write_transaction(engine) as connection:
@@ -140,12 +131,15 @@ def refresh_rollups(engine: sa.Engine, now: dt.datetime | None = None, patience_
             if connection.execute(move).rowcount == 1:  # else somebody else did it meanwhile
                 for sums, added in new.items():
                     if added:
-                        connection.execute(_add(sums), added)
-        if time.monotonic() > give_up_at:
-            raise NotReady(
-                f"The log is being summed up; this has got to {hour:%d %B %Y %H:%M} UTC. Please try again in a moment, "
-                f"or run: {FLASK} log recount"
-            )
+                        connection.execute(_add(engine, sums), added)
+
+
+def _add(engine: sa.Engine, sums: sa.Table) -> sa.Insert:
+    """Return an INSERT that adds to a sum which exists already."""
+    insert: Any = postgresql.insert(sums) if engine.dialect.name == "postgresql" else sqlite.insert(sums)
+    total = sums.c.count + insert.excluded.count
+    added: sa.Insert = insert.on_conflict_do_update(index_elements=sums.primary_key.columns, set_={"count": total})
+    return added
 
 
 def _reset_after_clock_change(engine: sa.Engine, now: dt.datetime) -> None:
@@ -171,7 +165,7 @@ def recount(engine: sa.Engine) -> None:
     """Make the sums anew; raises LogUnavailable."""
     with write_transaction(engine, no_timeout=True) as connection:
         forget_sums(connection)
-    refresh_rollups(engine, patience_s=float("inf"))
+    refresh_rollups(engine)
 
 
 def _hours(connection: sa.Connection, start: str, end: str | None) -> Iterator[tuple[dt.datetime, str, str]]:
@@ -187,14 +181,3 @@ def _hours(connection: sa.Connection, start: str, end: str | None) -> Iterator[t
         hour = moment_of(first).replace(minute=0, second=0, microsecond=0)
         start = first_id(hour + HOUR)
         yield hour, first, min(start, end) if end else start
-
-
-def _add(sums: sa.Table) -> Any:
-    """Return an INSERT that adds to a sum which exists already; SQLite and PostgreSQL know it alike."""
-    names = [column.name for column in sums.columns]
-    keys = ", ".join(names[:-1])
-    values = ", ".join(f":{name}" for name in names)
-    return sa.text(  # the names of tables and columns are ours; values are bound
-        f"INSERT INTO {sums.name} ({keys}, count) VALUES ({values}) "  # noqa: S608
-        f"ON CONFLICT ({keys}) DO UPDATE SET count = {sums.name}.count + excluded.count"
-    ).bindparams(*[sa.bindparam(column.name, type_=column.type) for column in sums.columns])

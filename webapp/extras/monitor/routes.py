@@ -1,35 +1,23 @@
 """The monitor page: one sentence, four cards, and the charts behind them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from flask import Blueprint, current_app, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from webapp.extras.access.routes import signed_in_only
-from webapp.extras.monitor.charts import Chart, Series, chart, figure, interval, sparkline, time_label
-from webapp.extras.monitor.references import declare_reference
-from webapp.extras.monitor.report import report
-from webapp.extras.monitor.span import RANGES, Span, span
+from webapp.extras.monitor.change import declare_reference
+from webapp.extras.monitor.charts import Chart, Series, chart, figure, interval, time_label
+from webapp.extras.monitor.report import Report, cards, report
+from webapp.extras.monitor.service import RANGES, Span, span
 from webapp.inference import Inference
 from webapp.web.words import labels, word
 
 blueprint = Blueprint("monitor", __name__)
 blueprint.before_request(signed_in_only)
-
-Report = Mapping[str, Any]
-
-
-class Card(NamedTuple):
-    """A big number, what it is now and what it was."""
-
-    name: str
-    help: str
-    value: str
-    detail: str
-    then: str
-    sparkline: list[str]  # the pieces of its line, in units of a drawing of 120 by 24
-    attention: bool
+blueprint.add_app_template_filter(figure)
+blueprint.add_app_template_filter(interval)
 
 
 @blueprint.get("/monitor")
@@ -44,8 +32,9 @@ def page() -> str:
         span=chosen,
         versions=inference.registry.versions(),
         report=figures,
-        cards=_cards(figures),
-        charts=_charts(figures, chosen.by_hour),
+        cards=cards(figures),
+        concerned={finding["about"] for finding in figures["verdict"]["findings"]},
+        charts=_charts(figures, chosen.step),
     )
 
 
@@ -63,88 +52,21 @@ def _chosen(values: Mapping[str, str]) -> Span:
     return span(engine, values.get("range", "7d"), values.get("model_version") or None)
 
 
-def _cards(report: Report) -> list[Card]:
-    concerned = {finding["about"] for finding in report["verdict"]["findings"]}
-    accuracy, drift, latency, errors, traffic = (
-        report[name] for name in ("accuracy", "drift", "latency", "errors", "traffic")
-    )
-    right = accuracy["accuracy"]
-    slowest = "p99" if latency["p99"] is not None else "p50"
-    spam_share = f"called {word('spam')}"
-    return [
-        Card(
-            "Accuracy",
-            "Of a random sample of the messages, reviewed by people: the share that the model called right.",
-            figure(right["value"], "%") if right["n"] else "Not known",
-            f"{interval(right)} on {right['n']:,} reviews" if right["n"] else "no reviews yet",
-            _then(
-                ("in the range before", accuracy["before"]["accuracy"]["value"], "%"),
-                ("at training", (accuracy["at_training"]["accuracy"] or {}).get("value"), "%"),
-            ),
-            sparkline([moment["value"] for moment in accuracy["over_time"]]),
-            "accuracy" in concerned,
-        ),
-        Card(
-            "Drift",
-            "Whether the messages are of another kind than those that were declared normal. "
-            "A drifted model is not a wrong one, but its old figures may no longer hold.",
-            {"drifted": "Drifted", "no drift seen": "None seen"}.get(drift["state"], "Not known"),
-            f"{drift['messages']:,} messages compared" if drift["reference"] else drift["state"],
-            _then(
-                (f"{spam_share} in the range before", traffic["before"]["share_called_spam"], "%"),
-                (f"{spam_share} now", traffic["share_called_spam"], "%"),
-            ),
-            sparkline([_share(point["spam"], point["spam"] + point["ham"]) for point in traffic["over_time"]]),
-            "drift" in concerned,
-        ),
-        Card(
-            "Latency",
-            "How long it takes to check and score one message. p99: 99 of 100 take no longer.",
-            figure(latency[slowest], "ms"),
-            ("p99; half take {} or less" if slowest == "p99" else "half take {} or less").format(
-                figure(latency["p50"], "ms")
-            )
-            if latency["n"]
-            else "no predictions yet",
-            _then(("in the range before", latency["before"][slowest], "ms")),
-            sparkline([point[slowest] for point in latency["over_time"]]),
-            "latency" in concerned,
-        ),
-        Card(
-            "Errors",
-            "Failed: Hamlet's own fault (status 500 and above). Refused: a request that could not be used.",
-            f"{errors['failed']:,}",
-            f"failed, {errors['refused']:,} refused, of {errors['requests']:,} requests",
-            _then(("failed in the range before", errors["before"]["failed"] if errors["before"]["requests"] else None)),
-            sparkline([point["failed"] + point["refused"] for point in errors["over_time"]]),
-            "errors" in concerned,
-        ),
-    ]
-
-
-def _then(*known: tuple[Any, ...]) -> str:
-    """Return the figures (what, value, unit) that there are, in one line."""
-    return ", ".join(f"{figure(value, *unit)} {what}" for what, value, *unit in known if value is not None)
-
-
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
-
-
-def _charts(report: Report, by_hour: bool) -> dict[str, Chart]:
+def _charts(report: Report, step: str) -> dict[str, Chart]:
     accuracy, latency, errors, traffic = (report[name] for name in ("accuracy", "latency", "errors", "traffic"))
 
     def over_time(points: Sequence[Report]) -> list[dict[str, Any]]:
-        return [{**point, "label": time_label(point["at"], by_hour)} for point in points]
+        return [{**point, "label": time_label(point["at"], step)} for point in points]
 
-    sources = [Series(name, name, f"shade{i % 5}") for i, name in enumerate(traffic["by_source"])]
+    reliability = [
+        {"label": f"{100 * one['lower']:.0f} to {100 * one['upper']:.0f} %", "said": one["mean_probability"]}
+        | one["spam"]
+        for one in accuracy["reliability"]
+    ]
     return {
         "accuracy": chart(
             "Accuracy over time",
-            [
-                {**point, "label": time_label(point["start"], accuracy["over_time_by"] == "hour")}
-                for point in accuracy["over_time"]
-            ],
+            over_time(accuracy["over_time"]),
             lines=[Series("value", "right", "accent")],
             band=("low", "high"),
             unit="%",
@@ -153,16 +75,7 @@ def _charts(report: Report, by_hour: bool) -> dict[str, Chart]:
         ),
         "reliability": chart(
             "Does the probability mean what it says?",
-            [
-                {
-                    "label": f"{100 * one['lower']:.0f} to {100 * one['upper']:.0f} %",
-                    "said": one["mean_probability"],
-                    **one["spam"],
-                }
-                for one in accuracy["reliability"]
-            ]
-            if accuracy["reviewed"]
-            else [],
+            reliability,
             along=f"{labels().spam} probability",
             lines=[Series("said", "said", "muted"), Series("value", "is", "accent")],
             band=("low", "high"),
@@ -177,25 +90,12 @@ def _charts(report: Report, by_hour: bool) -> dict[str, Chart]:
             bars=[Series(label, word(label), label) for label in ("ham", "spam")],
             help=f"How many messages were called {labels().ham} and {labels().spam}.",
         ),
-        "sources": chart(
-            "Predictions by source",
-            over_time(traffic["over_time"]),
-            bars=sources,
-            help="How they came: through the form, the API, a file, a stream or a command.",
-        ),
         "latency": chart(
             "Latency over time",
             over_time(latency["over_time"]),
-            lines=[Series(name, name, "accent" if name == "p99" else "muted") for name in ("p50", "p95", "p99")],
+            lines=[Series("p50", "p50", "muted"), Series("p99", "p99", "accent")],
             unit="ms",
-            help="The time to check and score one message: half take p50 or less, 95 of 100 p95, 99 of 100 p99.",
-        ),
-        "latencies": chart(
-            "How many predictions took how long",
-            [{**bar, "label": f"{bar['from']:g} to {bar['to']:g} ms"} for bar in latency["histogram"]],
-            along="latency",
-            bars=[Series("count", "predictions", "accent")],
-            help="Each bar is a range of latencies.",
+            help="The time to check and score one message: half take p50 or less, 99 of 100 p99.",
         ),
         "errors": chart(
             "Errors over time",

@@ -2,73 +2,98 @@
 
 import datetime as dt
 from collections import Counter, defaultdict
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from webapp.extras.monitor.rollups import ANSWERED, PREDICTIONS, REQUESTS, bucket_ms, count
-from webapp.extras.monitor.span import Span
-from webapp.log.tables import stream_consumers
+from webapp.errors import InvalidInput
+from webapp.extras.monitor.rollups import ANSWERED, HOUR, PREDICTIONS, REQUESTS, bucket_ms, count
+from webapp.log.ids import moment_of
+from webapp.log.tables import failures, predictions, stream_consumers
 
-QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
-FEWEST = {"p50": 1, "p95": 20, "p99": 100}  # predictions; with fewer it would be the slowest one alone
-EDGES = [0.0, *(round(digit * 10.0**power, 2) for power in range(-2, 5) for digit in (1, 2, 5))]  # ms, of the histogram
+RANGES = {"24h": dt.timedelta(hours=24), "7d": dt.timedelta(days=7), "30d": dt.timedelta(days=30), "all": None}
+QUANTILES = {"p50": (0.5, 1), "p95": (0.95, 20), "p99": (0.99, 100)}  # share; of fewer it would be the slowest alone
 SILENT_AFTER = dt.timedelta(seconds=30)  # a consumer of a stream reports every 5 s
 FORGOTTEN_AFTER = dt.timedelta(days=1)
 
-Predictions = Mapping[tuple[Any, ...], int]  # how many by step of the span, label, source and latency bucket
+
+class Span(NamedTuple):
+    """Whole hours of UTC, since <= time < until, of one model version or of all."""
+
+    name: str
+    since: dt.datetime
+    until: dt.datetime
+    model_version: str | None = None
+
+    @property
+    def step(self) -> str:
+        """What one point of a chart is: "hour", or "day" where hours would be too many."""
+        return "hour" if self.until - self.since <= dt.timedelta(days=3) else "day"
+
+    def step_of(self, moment: dt.datetime) -> dt.datetime:
+        """Return the beginning of the hour or day that a time is in."""
+        hour = moment.replace(minute=0, second=0, microsecond=0)
+        return hour if self.step == "hour" else hour.replace(hour=0)
+
+    def steps(self) -> list[dt.datetime]:
+        """Return the beginnings of all hours or days of the span."""
+        first, length = self.step_of(self.since), HOUR if self.step == "hour" else dt.timedelta(days=1)
+        return [first + i * length for i in range(-((first - self.until) // length))]
 
 
-def predictions_of(engine: sa.Engine, span: Span) -> Predictions:
-    """Count the predictions of a span, once for all figures: in a log of millions this is what takes time."""
-    by = (span.step, "label", "source", "latency_bucket")
-    return count(engine, PREDICTIONS, by, span.since, span.until, span.model_version)
+def span(engine: sa.Engine, name: str, model_version: str | None = None, now: dt.datetime | None = None) -> Span:
+    """Return the span with a name of RANGES that ends with the current hour; raises InvalidInput.
+
+    It does not begin before the log: a chart of seven days of which six are empty would look broken.
+    """
+    if name not in RANGES:
+        message = f"must be one of {', '.join(RANGES)}"
+        raise InvalidInput(f"range {message}.", [{"field": "range", "message": message}])
+    until = (now or dt.datetime.now(dt.UTC)).replace(minute=0, second=0, microsecond=0) + HOUR
+    with engine.connect() as connection:
+        firsts = [connection.execute(sa.select(sa.func.min(table.c.id))).scalar() for table in (predictions, failures)]
+    first = min((one for one in firsts if one), default=None)
+    begin = moment_of(first).replace(minute=0, second=0, microsecond=0) if first else until - HOUR
+    length = RANGES[name]
+    since = begin if length is None else max(begin, until - length)
+    return Span(name, min(since, until - HOUR), until, model_version)
 
 
-def traffic(counts: Predictions, span: Span) -> dict[str, Any]:
-    """Return how many predictions there were, by label and source, in all and for each step of the span."""
-    steps: dict[dt.datetime, Counter[str]] = {step: Counter() for step in span.steps()}
-    labels: Counter[str] = Counter()
-    sources: Counter[str] = Counter()
-    for (step, label, source, _), number in counts.items():
-        labels[label] += number
-        sources[source] += number
-        steps[step].update({label: number, f"from {source}": number})
-    total = labels.total()
-    return {
-        "predictions": total,
-        "called_spam": labels["spam"],
-        "called_ham": labels["ham"],
-        "share_called_spam": round(labels["spam"] / total, 4) if total else None,
-        "by_source": dict(sorted(sources.items())),
-        "over_time": [
-            {"at": step.isoformat(), "spam": of["spam"], "ham": of["ham"]}
-            | {source: of[f"from {source}"] for source in sorted(sources)}
-            for step, of in steps.items()
-        ],
-    }
-
-
-def latency(counts: Predictions, span: Span) -> dict[str, Any]:
-    """Return quantiles of the milliseconds that checking and scoring took: in all, by source, and for each step.
+def traffic_and_latency(engine: sa.Engine, span: Span) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return how many predictions there were and how many milliseconds checking and scoring took.
 
     Latencies are kept to two digits, so the figures are right to 5 %.
     """
+    labels: Counter[str] = Counter()
     in_all: Counter[int] = Counter()
     by_source: dict[str, Counter[int]] = defaultdict(Counter)
-    steps: dict[dt.datetime, Counter[int]] = {step: Counter() for step in span.steps()}
-    for (step, _, source, bucket), number in counts.items():
-        for buckets in (in_all, by_source[source], steps[step]):
+    by_step: dict[dt.datetime, Counter[int]] = {step: Counter() for step in span.steps()}
+    labels_by_step: dict[dt.datetime, Counter[str]] = {step: Counter() for step in span.steps()}
+    by = (span.step, "label", "source", "latency_bucket")
+    # Counted once for all figures: in a log of millions this is what takes time.
+    for (step, label, source, bucket), number in count(
+        engine, PREDICTIONS, by, span.since, span.until, span.model_version
+    ).items():
+        labels[label] += number
+        labels_by_step[step][label] += number
+        for buckets in (in_all, by_source[source], by_step[step]):
             buckets[bucket] += number
-    return {
+    traffic = {
+        "predictions": labels.total(),
+        "called_spam": labels["spam"],
+        "called_ham": labels["ham"],
+        "over_time": [
+            {"at": step.isoformat(), "spam": of["spam"], "ham": of["ham"]} for step, of in labels_by_step.items()
+        ],
+    }
+    latency = {
         "unit": "ms",
         "n": in_all.total(),
         **quantiles(in_all),
         "by_source": {source: {"n": of.total(), **quantiles(of)} for source, of in sorted(by_source.items())},
-        "histogram": histogram(in_all),
-        "over_time": [{"at": step.isoformat(), **quantiles(of)} for step, of in steps.items()],
+        "over_time": [{"at": step.isoformat(), **quantiles(of)} for step, of in by_step.items()],
     }
+    return traffic, latency
 
 
 def quantiles(buckets: Counter[int]) -> dict[str, float | None]:
@@ -77,24 +102,14 @@ def quantiles(buckets: Counter[int]) -> dict[str, float | None]:
     so_far = 0
     for bucket, number in sorted(buckets.items()):
         so_far += number
-        for name, share in QUANTILES.items():
-            if found[name] is None and so_far >= share * buckets.total() >= share * FEWEST[name]:
+        for name, (share, fewest) in QUANTILES.items():
+            if found[name] is None and so_far >= share * buckets.total() >= share * fewest:
                 found[name] = bucket_ms(bucket)
     return found
 
 
-def histogram(buckets: Mapping[int, int]) -> list[dict[str, float]]:
-    """Return how many latencies fell between 0.05, 0.1, 0.2, 0.5, 1, ... ms; empty ends are left out."""
-    bars = [
-        {"from": low, "to": high, "count": sum(n for b, n in buckets.items() if low <= bucket_ms(b) < high)}
-        for low, high in zip(EDGES, EDGES[1:], strict=False)
-    ]
-    filled = [i for i, bar in enumerate(bars) if bar["count"]]
-    return bars[filled[0] : filled[-1] + 1] if filled else []
-
-
 def errors(engine: sa.Engine, span: Span) -> dict[str, Any]:
-    """Return how many requests of form and API were refused (4xx) or failed (5xx), their share of all, and each kind.
+    """Return how many requests of form and API were refused (4xx) or failed (5xx), and each kind.
 
     Rows of files and streams are no requests. Failures belong to no model version. Those that the database itself
     caused are not in it: see the server's output.
@@ -106,13 +121,11 @@ def errors(engine: sa.Engine, span: Span) -> dict[str, Any]:
         if status != ANSWERED:
             kinds[source, status, what] += number
             steps[step]["failed" if status >= 500 else "refused"] += number
-    requests, failed = counts.total(), sum(number for (_, status, _), number in kinds.items() if status >= 500)
-    refused = kinds.total() - failed
+    requests, failed = counts.total(), sum(of["failed"] for of in steps.values())
     return {
         "requests": requests,
-        "refused": refused,
+        "refused": kinds.total() - failed,
         "failed": failed,
-        "share_refused": round(refused / requests, 4) if requests else None,
         "share_failed": round(failed / requests, 4) if requests else None,
         "by_kind": [
             {"source": source, "status": status, "what": what, "count": number}

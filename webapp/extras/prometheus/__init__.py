@@ -20,9 +20,9 @@ def init_app(app: OpenAPI) -> None:
 
     @app.after_request
     def count(response: Response) -> Response:
-        # By the route: a path would be kept for good, and anybody can think of more of them.
-        route = request.url_rule.rule if request.url_rule else "unknown"
-        metrics.count_request(route, request.method, response.status_code, time.perf_counter() - g.started)
+        # By the route and its methods: what is counted is kept for good, and anybody can think of more paths.
+        route, method = (request.url_rule.rule, request.method) if request.url_rule else ("unknown", "any")
+        metrics.count_request(route, method, response.status_code, time.perf_counter() - g.started)
         return response
 
     app.register_api(routes.blueprint)

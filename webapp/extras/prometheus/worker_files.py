@@ -53,10 +53,3 @@ def remove_folder() -> None:
         with suppress(OSError):
             fcntl.flock(_in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(os.environ[VARIABLE])
-
-
-def forget_worker(pid: int) -> None:
-    """Drop what holds of a living worker alone ("live" gauges); its other counts stay."""
-    from prometheus_client.multiprocess import mark_process_dead
-
-    mark_process_dead(pid)

@@ -1,14 +1,20 @@
-"""flask review import."""
+"""flask review import: true labels from a file into the log."""
 
 import sys
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 from flask import current_app
 
 from webapp.cli.command import ClearGroup, current_inference
-from webapp.extras.review.import_reviews import SHOWN_UNKNOWN, import_reviews
-from webapp.extras.review.reviews import TRUE_LABELS
+from webapp.errors import BadData
+from webapp.extras.review.reviews import TRUE_LABELS, give_reviews
+from webapp.model.files import normalise, open_table
+
+SHOWN_UNKNOWN = 5
 
 review = ClearGroup("review", help="Tell Hamlet what messages really were.")
 
@@ -21,12 +27,31 @@ def import_file(file: Path) -> None:
     A label is spam or ham, in the words of the served model, or unsure. All of the file is taken, or nothing of it.
     """
     words = current_inference().registry.labels()
-    labels = {words.word(label): label for label in TRUE_LABELS}
-    source = sys.stdin.buffer if str(file) == "-" else file
-    done = import_reviews(current_app.extensions["engine"], source, labels)
-    click.echo(f"{done.new:,} new, {done.changed:,} changed, {done.same:,} as before, {done.unknown:,} unknown.")
-    if done.unknown:
-        more = ", ..." if done.unknown > SHOWN_UNKNOWN else ""
-        click.echo(f"No predictions have these ids: {', '.join(done.unknown_ids)}{more}", err=True)
-        if done.unknown_only:
+    given = _read(sys.stdin.buffer if str(file) == "-" else file, {words.word(label): label for label in TRUE_LABELS})
+    new, unknown = give_reviews(current_app.extensions["engine"], given, "import", "import")
+    click.echo(f"{new:,} new, {len(given) - new - len(unknown):,} as before, {len(unknown):,} unknown.")
+    if unknown:
+        more = ", ..." if len(unknown) > SHOWN_UNKNOWN else ""
+        click.echo(f"No predictions have these ids: {', '.join(unknown[:SHOWN_UNKNOWN])}{more}", err=True)
+        if len(unknown) == len(given):
             click.get_current_context().exit(1)
+
+
+def _read(source: Path | BinaryIO, labels: Mapping[str, str]) -> dict[str, str]:
+    """Return the label of each prediction id; raises BadData, naming the line."""
+    given = {}
+    with closing(open_table(source)) as table:
+        columns = [table.find(None, names, "") for names in (("id", "prediction_id"), ("true_label",))]
+        positions = [at for at in columns if at is not None]
+        if len(positions) < 2:
+            raise BadData(f"{table.name}, line 1: the file must begin with the names of its columns: id,true_label")
+        words = {normalise(word): label for word, label in labels.items()}
+        for line, values, error, *_ in table.read(positions):
+            prediction_id, word = (str(value or "").strip() for value in values or ("", ""))
+            if error or not prediction_id or normalise(word) not in words:
+                first, second, third = labels
+                wanted = f"each row is an id and {first}, {second} or {third}, such as "
+                why = error or f"{wanted}019ab0f2-5b7e-7c3a-9d21-0f6c1f2e3a4b,{second}."
+                raise BadData(f"{table.name}, line {line}: {why} Nothing was stored.")
+            given[prediction_id] = words[normalise(word)]
+    return given

@@ -1,16 +1,27 @@
-"""What a reviewer looks at next."""
+"""What a reviewer looks at: the next messages of each queue, and the list of all.
 
-from typing import Any
+The list goes by key: a page begins below the last id of the page before, which the index finds at once. A filter that
+fits hardly any row would still read the whole log to fill a page, so a page looks at LOOKS_AT predictions at most.
+"""
+
+import datetime as dt
+from typing import Annotated, Any
 
 import sqlalchemy as sa
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from webapp.extras.review.reviews import is_reviewed
-from webapp.log.tables import Row, predictions, sample_members, samples
+from webapp.api.schemas import LABEL, GivenLabel, Word
+from webapp.extras.review.reviews import is_reviewed, truth_of
+from webapp.log.ids import first_id
+from webapp.log.tables import Row, predictions, reviews, sample_members, samples
 
 QUEUES = ("random", "uncertain", "reported", "challenger")
 NEWEST = 20_000  # predictions among which the most uncertain are looked for
 COUNT_UP_TO = 1_000  # more need not be counted: it is "1,000+"
 AHEAD = 10  # messages that a reviewer sees coming
+LOOKS_AT = 20_000
+
+Day = Annotated[dt.date, BeforeValidator(dt.date.fromisoformat)]
 
 
 def upcoming(engine: sa.Engine, queue: str, limit: int = AHEAD) -> list[Row]:
@@ -54,3 +65,59 @@ def _waiting(queue: str) -> sa.Select[Any]:
         case "challenger":  # where the served version and the one that was tried beside it differ
             return ids.where(predictions.c.challenger_label != predictions.c.label)
     raise ValueError(queue)
+
+
+class Filters(BaseModel):
+    """What is looked for in the list, by the page as by the API, and where a page of it begins."""
+
+    model_config = ConfigDict(extra="forbid")  # a filter with a slip in its name must not let everything through
+
+    text: Word | None = Field(default=None, description="Found anywhere in the message, in capitals or not (A to Z).")
+    label: GivenLabel | None = Field(default=None, description=LABEL)
+    model_version: Word | None = None
+    since: Day | None = Field(default=None, description="From this day on (UTC), such as 2026-01-31.")
+    until: Day | None = Field(default=None, description="Before this day.")
+    reviewed: bool | None = Field(default=None, description="Whether anybody has reviewed it.")
+    before: Word | None = Field(default=None, max_length=36, description="An id: only older predictions. See `next`.")
+    limit: int = Field(default=50, ge=1, le=100)
+
+
+def list_predictions(engine: sa.Engine, filters: Filters) -> tuple[list[Row], str | None]:
+    """Return the predictions that pass the filters, newest first, and the id before which the next page begins.
+
+    A page that gave up filling itself has fewer of them, or none, and a next one all the same.
+    """
+    # What is reviewed is little of much: then the reviews are looked through, not the log.
+    key = reviews.c.prediction_id if filters.reviewed else predictions.c.id
+    within = [
+        *([key < filters.before] if filters.before else []),
+        *([key >= _first_of(filters.since)] if filters.since else []),
+        *([key < _first_of(filters.until)] if filters.until else []),
+    ]
+    passes = [predictions.c.label == filters.label] if filters.label else []
+    if filters.model_version:
+        passes.append(predictions.c.model_version == filters.model_version)
+    if filters.text:
+        passes.append(predictions.c.text.icontains(filters.text, autoescape=True))  # % and _ mean themselves
+    if filters.reviewed is False:
+        passes.append(~is_reviewed(predictions.c.id))
+    last = sa.select(key).distinct().where(*within).order_by(key.desc()).offset(LOOKS_AT - 1).limit(1)
+    with engine.connect() as connection:
+        bound: str | None = connection.execute(last).scalar()  # the last one that this page looks at
+        if bound:
+            within.append(key >= bound)
+        found = connection.execute(
+            sa.select(predictions, truth_of(predictions.c.id).label("true_label"))
+            .where(*([predictions.c.id.in_(sa.select(key).where(*within))] if filters.reviewed else within))
+            .where(*passes)
+            .order_by(predictions.c.id.desc())
+            .limit(filters.limit + 1)
+        )
+        rows = [dict(row) for row in found.mappings()]
+    if len(rows) > filters.limit:
+        return rows[: filters.limit], rows[filters.limit - 1]["id"]
+    return rows, bound
+
+
+def _first_of(day: dt.date) -> str:
+    return first_id(dt.datetime.combine(day, dt.time(), dt.UTC))

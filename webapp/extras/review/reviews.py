@@ -5,8 +5,7 @@ no label.
 """
 
 import datetime as dt
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,8 +14,10 @@ from webapp.errors import NotFound
 from webapp.log.database import write_transaction
 from webapp.log.ids import new_id
 from webapp.log.tables import Row, predictions, reviews
+from webapp.log.writer import KEYS_AT_ONCE
+from webapp.model.labels import UNSURE
 
-TRUE_LABELS = ("spam", "ham", "unsure")
+TRUE_LABELS = ("spam", "ham", UNSURE)
 
 _verdicts = reviews.alias("verdicts")  # of its own, so that a query over reviews can ask for the newest of each too
 
@@ -29,7 +30,7 @@ def newest_verdict(prediction_id: sa.ColumnElement[str]) -> sa.ScalarSelect[Any]
 
 def truth_of(prediction_id: sa.ColumnElement[str]) -> sa.ColumnElement[Any]:
     """Return, as SQL, what a prediction's message is according to the newest verdict; NULL where that is unsure."""
-    return sa.func.nullif(newest_verdict(prediction_id), "unsure")
+    return sa.func.nullif(newest_verdict(prediction_id), UNSURE)
 
 
 def is_reviewed(prediction_id: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
@@ -37,28 +38,41 @@ def is_reviewed(prediction_id: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
     return sa.exists().where(_verdicts.c.prediction_id == prediction_id)
 
 
-def give_review(engine: sa.Engine, prediction_id: str, reviewer: str, true_label: str, queue: str) -> Row:
-    """Store what a reviewer says of a prediction and return the row; the same said twice is stored once.
+def give_review(engine: sa.Engine, prediction_id: str, reviewer: str, true_label: str, queue: str) -> None:
+    """Store what a reviewer says of a prediction; raises NotFound, LogUnavailable."""
+    _, unknown = give_reviews(engine, {prediction_id: true_label}, reviewer, queue)
+    if unknown:
+        raise NotFound("There is no prediction with this id. Old predictions may have been purged.")
 
-    Raises NotFound, LogUnavailable.
+
+def give_reviews(engine: sa.Engine, true_labels: Mapping[str, str], reviewer: str, queue: str) -> tuple[int, list[str]]:
+    """Store what a reviewer says of predictions, all of it or nothing; what they said last is not stored again.
+
+    Returns how many verdicts were new, and the ids that no prediction has. Raises LogUnavailable.
     """
-    row = {
-        "id": new_id(),
-        "created_at": dt.datetime.now(dt.UTC),
-        "prediction_id": prediction_id,
-        "reviewer": reviewer,
-        "true_label": true_label,
-        "queue": queue,
-    }
-    newest = sa.select(reviews).where(reviews.c.prediction_id == prediction_id).order_by(reviews.c.id.desc()).limit(1)
-    with write_transaction(engine) as connection:
-        if not connection.execute(sa.select(predictions.c.id).where(predictions.c.id == prediction_id)).first():
-            raise NotFound("There is no prediction with this id. Old predictions may have been purged.")
-        before = connection.execute(newest).mappings().first()
-        if before and all(before[name] == row[name] for name in ("reviewer", "true_label", "queue")):
-            return dict(before)
-        connection.execute(sa.insert(reviews), row)
-    return row
+    known: set[str] = set()
+    said: dict[str, tuple[str, str, str]] = {}
+    ids = list(true_labels)
+    with engine.connect() as connection:  # so that only the insert makes others wait
+        for start in range(0, len(ids), KEYS_AT_ONCE):
+            some = ids[start : start + KEYS_AT_ONCE]
+            known |= set(connection.execute(sa.select(predictions.c.id).where(predictions.c.id.in_(some))).scalars())
+            # The newest comes last, and stays.
+            verdicts = sa.select(reviews).where(reviews.c.prediction_id.in_(some)).order_by(reviews.c.id)
+            said |= {
+                row.prediction_id: (row.reviewer, row.true_label, row.queue) for row in connection.execute(verdicts)
+            }
+    now = dt.datetime.now(dt.UTC)
+    rows = [
+        {"id": new_id(), "created_at": now, "prediction_id": id_}
+        | {"reviewer": reviewer, "true_label": label, "queue": queue}
+        for id_, label in true_labels.items()
+        if id_ in known and said.get(id_) != (reviewer, label, queue)
+    ]
+    if rows:
+        with write_transaction(engine, no_timeout=len(rows) > 1) as connection:
+            connection.execute(sa.insert(reviews), rows)
+    return len(rows), [id_ for id_ in ids if id_ not in known]
 
 
 def undo(engine: sa.Engine, reviewer: str) -> str | None:
@@ -71,11 +85,8 @@ def undo(engine: sa.Engine, reviewer: str) -> str | None:
     return row.prediction_id if row else None
 
 
-def reviews_of(engine: sa.Engine, prediction_ids: Sequence[str]) -> dict[str, list[Row]]:
-    """Return the verdicts on some predictions, oldest first, by the prediction's id."""
-    found: dict[str, list[Row]] = defaultdict(list)
-    query = sa.select(reviews).where(reviews.c.prediction_id.in_(prediction_ids)).order_by(reviews.c.id)
+def reviews_of(engine: sa.Engine, prediction_id: str | None) -> list[Row]:
+    """Return the verdicts on a prediction, oldest first."""
+    query = sa.select(reviews).where(reviews.c.prediction_id == prediction_id).order_by(reviews.c.id)
     with engine.connect() as connection:
-        for row in connection.execute(query).mappings():
-            found[row["prediction_id"]].append(dict(row))
-    return found
+        return [dict(row) for row in connection.execute(query).mappings()]

@@ -2,26 +2,25 @@
 
 import datetime as dt
 import secrets
-from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
 from flask import Blueprint, abort, current_app, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from pydantic import ValidationError
 
 from webapp.errors import InvalidInput
 from webapp.extras.access.routes import reviewer_id, signed_in_only
-from webapp.extras.review import listing, queues, samples
-from webapp.extras.review.accuracy import accuracy
-from webapp.extras.review.listing import Filters, list_predictions
+from webapp.extras.review import queues, samples
+from webapp.extras.review.accuracy import share_right
+from webapp.extras.review.queues import Filters, list_predictions
 from webapp.extras.review.reviews import TRUE_LABELS, give_review, reviews_of, undo
 from webapp.log.queries import get_prediction
 from webapp.log.tables import Row
+from webapp.model.labels import SPAM_OR_HAM
 from webapp.web.check import how_long_ago
 from webapp.web.explanation import mark
-from webapp.web.words import word
-
-KEYS_TAKEN = "uzjk"  # by the other keys of the review page
+from webapp.web.words import labels, word
 
 blueprint = Blueprint("review", __name__)
 blueprint.before_request(signed_in_only)
@@ -33,10 +32,7 @@ QUEUES = {
     "challenger": "Challenger differs",
     "all": "All messages",
 }
-SOURCES = ("form", "api", "batch", "stream", "cli")
 BLIND = ("random", "challenger")  # there a verdict that is seen first would sway whoever judges, and the figures
-PER_PAGE = 50  # of the list
-KEPT = (*Filters._fields, "before")  # what stays in the address from one message to the next
 
 
 @blueprint.get("/review")
@@ -86,55 +82,52 @@ def _go_on(queue: str, prediction_id: str | None, done: str) -> ResponseReturnVa
 
 
 def _kept() -> dict[str, Any]:
-    return {name: request.args[name] for name in KEPT if request.args.get(name)}
+    """Return what stays in the address from one message to the next: the filters, and where the page begins."""
+    return {name: request.args[name] for name in Filters.model_fields if request.args.get(name)}
 
 
 def _queue_page(queue: str, draw_error: str | None = None) -> str:
     engine = _engine()
     rows = queues.upcoming(engine, queue)
-    opened = request.args.get("id") or (rows[0]["id"] if rows else None)
-    sample = samples.newest_sample(engine) if queue == "random" else None
-    figures = accuracy(samples.reached_members(engine, sample.since, sample.until)) if sample else None
-    progress = samples.progress(engine, sample.id) if sample else None
-    return _render(queue, rows, opened, sample=sample, progress=progress, figures=figures, draw_error=draw_error)
+    known = {}
+    if queue == "random" and (found := samples.open_sample(engine)):
+        sample, *progress = found
+        right = share_right(samples.counted_members(engine, sample.since, sample.until))
+        known = {"sample": sample, "progress": progress, "right": right}
+    return _render(queue, rows, request.args.get("id") or (rows[0]["id"] if rows else None), draw_error, **known)
 
 
 def _list_page() -> str:
-    filters, problem = _filters(request.args)
-    found = list_predictions(_engine(), filters, request.args.get("before"), PER_PAGE)
-    return _render(
-        "all",
-        found.rows,
-        request.args.get("id"),
-        found=found,
-        filter_problem=problem,
-        looks_at=listing.LOOKS_AT,
-        sources=SOURCES,
-        versions=current_app.extensions["inference"].registry.versions(),
-        is_filtered=any(value is not None for value in filters),
-    )
+    problem = None
+    try:
+        filters = Filters.model_validate(_kept())
+    except ValidationError:
+        filters, problem = Filters(), "These filters cannot be used. A date is written as 2026-01-31."
+    rows, before = list_predictions(_engine(), filters)
+    is_cut_short = bool(before) and len(rows) < filters.limit
+    return _render("all", rows, request.args.get("id"), problem, before=before, is_cut_short=is_cut_short)
 
 
-def _render(queue: str, rows: list[Row], opened: str | None, **more: Any) -> str:
+def _render(queue: str, rows: list[Row], opened: str | None, problem: str | None, **more: Any) -> str:
     engine, now = _engine(), dt.datetime.now(dt.UTC)
     if opened and opened not in [row["id"] for row in rows]:
         rows = [get_prediction(engine, opened), *rows]
     at = next((at for at, row in enumerate(rows) if row["id"] == opened), None)
     row = None if at is None else rows[at]
-    reviews = reviews_of(engine, [row["id"] for row in rows])
-    given = reviews[opened] if opened else []
-    waiting = queues.count_waiting(engine)
+    given = reviews_of(engine, opened)
     own = next((review["true_label"] for review in reversed(given) if review["reviewer"] == reviewer_id()), None)
     return render_template(
         "review/review.html",
         queue=queue,
-        queue_names=_shown_queues(queue, waiting),
+        queue_names=QUEUES,
         blind_queues=BLIND,
-        waiting=waiting,
+        has_challenger=current_app.extensions["inference"].registry.named("challenger"),
+        waiting=queues.count_waiting(engine),
         count_up_to=queues.COUNT_UP_TO,
-        newest=queues.NEWEST,
+        looks_at=queues.LOOKS_AT,
         rows=rows,
         row=row,
+        problem=problem,
         previous=rows[at - 1] if at else None,
         following=rows[at + 1] if at is not None and at + 1 < len(rows) else None,
         pieces=mark(row["text"], row["explanation"] or []) if row and row["text"] else [],
@@ -142,49 +135,16 @@ def _render(queue: str, rows: list[Row], opened: str | None, **more: Any) -> str
         own=own,
         me=reviewer_id(),
         is_blind=queue in BLIND and own is None,
-        reviewed={id_ for id_, some in reviews.items() if some},
         kept={"queue": queue} | _kept(),
         done=request.args.get("done"),
-        is_empty=row is None and not list_predictions(engine, Filters(), limit=1).rows,
+        is_empty=row is None and not list_predictions(engine, Filters(limit=1))[0],
         ago=lambda moment: how_long_ago(now - moment),
+        keys=zip(TRUE_LABELS, "SHU" if labels() == SPAM_OR_HAM else "12U", strict=True),
         stores_texts=current_app.config["STORE_TEXT"],
         **more,
     )
 
 
-def _shown_queues(queue: str, waiting: Mapping[str, int]) -> dict[str, str]:
-    """Return the queues by their names; that of the challenger only where there is one, or something waits in it."""
-    if queue == "challenger" or waiting["challenger"]:
-        return QUEUES
-    if current_app.extensions["inference"].registry.named("challenger"):
-        return QUEUES
-    return {name: words for name, words in QUEUES.items() if name != "challenger"}
-
-
-def _filters(given: Mapping[str, str]) -> tuple[Filters, str | None]:
-    """Return what the list's form asks for, and what is wrong with it."""
-    values: dict[str, Any] = {name: given.get(name, "").strip() or None for name in Filters._fields}
-    values["reviewed"] = {"yes": True, "no": False}.get(values["reviewed"])
-    since, until = values.pop("since"), values.pop("until")
-    try:
-        return Filters(**values, since=_day(since), until=_day(until, dt.timedelta(days=1))), None  # that day included
-    except (ValueError, OverflowError):
-        return Filters(**values), "A date is written as 2026-01-31. Both dates were left out."
-
-
-def _day(date: str | None, later: dt.timedelta = dt.timedelta(0)) -> dt.datetime | None:
-    return dt.datetime.strptime(date, "%Y-%m-%d").replace(tzinfo=dt.UTC) + later if date else None
-
-
 def _engine() -> sa.Engine:
     engine: sa.Engine = current_app.extensions["engine"]
     return engine
-
-
-@blueprint.app_template_global()
-def review_keys() -> list[tuple[str, str]]:
-    """Return the buttons of the review page, (label, key): the key is the word's first letter where that is free."""
-    first = [word(label)[0] for label in ("spam", "ham")]
-    free = all(key.isascii() and key.isalpha() and key not in KEYS_TAKEN for key in first)
-    spam, ham = first if free and first[0] != first[1] else ("1", "2")
-    return [("spam", spam.upper()), ("ham", ham.upper()), ("unsure", "U")]

@@ -30,7 +30,7 @@ def demo(url: str, later: bool) -> None:
 
     They go into this server's log. No model has learnt any of them.
     """
-    from webapp.extras.monitor.references import declare_reference
+    from webapp.extras.monitor.change import declare_reference
 
     if later:
         _send(url, "later", "More of the new kinds")

@@ -1,0 +1,24 @@
+"""Nothing that the event loop of worker.py runs may wait, as it serves everybody.
+
+Whatever is about to wait, for a lock, a disk or a slow model, calls `before_waiting`. On the event loop this ends the
+attempt, and the worker begins the request anew in a thread. In a thread, a command or another server it does nothing.
+"""
+
+import threading
+
+loop_thread: int | None = None  # of this process, where worker.py runs a loop
+
+
+class WouldWait(BaseException):
+    """Not an Exception: nothing on its way may take it for an error of the request."""
+
+
+def is_on_loop() -> bool:
+    """Return whether this thread is the one that serves everybody."""
+    return threading.get_ident() == loop_thread
+
+
+def before_waiting() -> None:
+    """Raise WouldWait on the event loop."""
+    if is_on_loop():
+        raise WouldWait
