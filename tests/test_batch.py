@@ -5,7 +5,6 @@ import gzip
 import io
 import json
 import os
-import re
 import resource
 import signal
 import subprocess
@@ -44,9 +43,6 @@ def table(content):
 def stored(app, column=predictions.c.id):
     with app.extensions["engine"].connect() as connection:
         return list(connection.execute(sa.select(column).order_by(predictions.c.id)).scalars())
-
-
-# --- Formats -----------------------------------------------------------------------------------------------
 
 
 def test_a_csv_keeps_its_values_and_gets_five_columns(app, score):
@@ -100,14 +96,6 @@ def test_the_format_is_told_from_the_content_and_kept(score, flask, tmp_path):
     assert (row["Label"], row["hamlet_label"], row["error"], row["hamlet_error"]) == ("spam", "ham", "none", "")
 
 
-def test_the_text_column_is_found_or_named(score):
-    for content, words in (("only\n{}\n", ()), ("a,Body\n1,{}\n", ()), ("a,b\n1,{}\n", ("--text-column", "b"))):
-        assert table(score(content.format(SPAM), "--overwrite", *words)[1])[0]["label"] == "spam"
-    code, content, said = score(f"a,b\n1,{SPAM}\n", out="none.csv")
-    assert (code, content) == (2, None)
-    assert "--text-column" in said
-
-
 def test_parquet_keeps_its_types(app, flask, tmp_path):
     pa = need_module("pyarrow", "pip install -r requirements-parquet.txt")
     pq = need_module("pyarrow.parquet", "pip install -r requirements-parquet.txt")
@@ -122,9 +110,6 @@ def test_parquet_keeps_its_types(app, flask, tmp_path):
     assert sorted(found["prediction_id"].to_pylist()[:-1]) == stored(app)
     assert found["prediction_id"].to_pylist()[-1] is None
     assert found["error"].to_pylist()[-1] == "The text is missing."
-
-
-# --- Bad rows, bad files -----------------------------------------------------------------------------------
 
 
 def test_bad_rows_are_named_and_counted_and_the_others_scored(app, score, monkeypatch):
@@ -156,10 +141,7 @@ def test_bad_json_lines(score):
         b"{nonsense": "not valid JSON",
         b'{"text": 5}': "not a string",
         b"{}": "is missing",
-        b"[1]": "not a JSON object",
         b'{"text": "\\ud800"}': "surrogate",
-        b'{"text": "one", "text": "two"}': "names a member twice",
-        b'{"text": "' + b"x" * 1_100_000 + b'"}': "more than 1,048,576 characters",
     }
     good = json.dumps({"text": HAM}).encode()
     code, content, _ = score(b"".join(good + b"\n" + line + b"\n" for line in bad), name="in.jsonl", out="out.jsonl")
@@ -172,32 +154,16 @@ def test_bad_json_lines(score):
     assert found[1]["line"] == "{nonsense"
 
 
-def test_files_that_cannot_be_used_end_with_one_clear_line(score):
-    for name, content, why in (
-        ("in.csv", b"", "is empty"),
-        ("in.csv", b"PK\x03\x04" + b"\x14\x00" * 9 + b"[Content_Types].xml", "is an Excel file: save it as CSV"),
-        ("in.csv", b"a,text,Text\n1,2,3\n", "line 1: The header names the column text twice"),
-        ("in.jsonl", b'[{"text": "hello"}]', "jq"),
-        ("in.parquet", b"PAR1", "Parquet"),
-    ):
-        code, content, said = score(content, name=name, out="out")
-        assert (code, content) == (2, None)
-        assert why in said
-        assert len(said.splitlines()) == 1
-
-
 def test_no_file_is_overwritten_unasked(score, tmp_path, flask):
     source = f"text\n{SPAM}\n"
-    assert score(source)[0] == 0
+    assert "name it with --text-column" in score(f"a,b\n1,{SPAM}\n")[2]
+    assert score(f"a,b\n1,{SPAM}\n", "--text-column", "b")[0] == 0
     code, _, said = score(source)
-    assert code == 2
+    assert (code, len(said.splitlines())) == (2, 1)
     assert "--overwrite" in said
     assert score(source, "--overwrite")[0] == 0
     assert "the input itself" in flask("batch", tmp_path / "in.csv", tmp_path / "in.csv", "--overwrite").output
     assert (tmp_path / "in.csv").read_text() == source
-
-
-# --- Interrupted -------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -277,7 +243,7 @@ def test_a_full_disk_gives_one_clear_line_and_leaves_a_resumable_run(command, fl
     assert target.read_bytes() == whole.read_bytes()
 
 
-def test_ctrl_c_says_how_to_go_on_and_nobody_else_may_meanwhile(command, flask, long_csv, tmp_path):
+def test_ctrl_c_ends_it_and_nobody_else_may_write_meanwhile(command, flask, long_csv, tmp_path):
     target = tmp_path / "out.csv"
     with long_csv.open("ab") as file:  # more than can be scored before Ctrl-C
         file.write(long_csv.read_bytes().split(b"\n", 1)[1] * 100)
@@ -287,7 +253,7 @@ def test_ctrl_c_says_how_to_go_on_and_nobody_else_may_meanwhile(command, flask, 
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     code, said = end(process)
     assert code == 130
-    assert re.fullmatch(r"Interrupted after [1-9][0-9,]* rows. Go on with --resume.\n", said)
+    assert said == "Interrupted.\n"
     assert not target.exists()
 
 
@@ -321,9 +287,6 @@ def test_what_changed_meanwhile_is_refused(app, flask, models, long_csv, tmp_pat
     assert {row["model_version"] for row in table(target.read_bytes())} == {began_with, ""}
 
 
-# --- Pipes, and what is not logged -------------------------------------------------------------------------
-
-
 def test_pipes(command, flask, app, tmp_path, monkeypatch):
     monkeypatch.setenv("HAMLET_STORE_TEXT", "false")
     lines = "".join(json.dumps({"text": text, "n": n}) + "\n" for n, text in enumerate([SPAM, HAM] * 3000))
@@ -341,11 +304,7 @@ def test_pipes(command, flask, app, tmp_path, monkeypatch):
     assert [(row["label"], row["prediction_id"]) for row in table(target.read_bytes())] == [("spam", "")]
     assert len(stored(app)) == 6000
     assert flask("batch", target, "-").stdout.startswith("text,label,")
-    assert "--resume needs files" in flask("batch", "-", target, "--resume", input="text\n").output
-
-
-def test_a_full_pipe_gives_one_clear_line(command, long_csv):
     with Path("/dev/full").open("wb") as full:
-        code, said = end(command(long_csv, "-", "--no-log", stdout=full))
-    assert code == 2
-    assert said == "Error: The output cannot be written (No space left on device).\n"
+        code, said = end(command(target, "-", "--no-log", stdout=full))
+    assert (code, said) == (2, "Error: The output cannot be written (No space left on device).\n")
+    assert "--resume needs files" in flask("batch", "-", target, "--resume", input="text\n").output

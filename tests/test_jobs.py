@@ -3,7 +3,6 @@
 import datetime as dt
 import json
 import subprocess
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -80,6 +79,7 @@ def test_a_job_tells_how_far_it_is_and_what_it_found(runner):
 
     def work(job, folder, report):
         report(0.25, "a quarter done")
+        (folder / "output.log").write_text("x" * 30_000)
         now = runner.get(job_id)
         return {"seen": [now.state, now.progress, now.message, folder.name]}
 
@@ -87,6 +87,7 @@ def test_a_job_tells_how_far_it_is_and_what_it_found(runner):
     job = runner.get(job_id)
     assert (job.state, job.progress) == ("done", 1.0)
     assert job.result == {"seen": ["running", 0.25, "a quarter done", job_id]}
+    assert len(runner.output(job_id)) == module.LOG_SHOWN
     runner.resume(job_id)  # it is done: nothing to go on with
     assert len(runner.started) == 1
 
@@ -108,22 +109,18 @@ def test_a_job_is_cancelled_when_it_reports_the_next_time_and_can_go_on(runner):
     assert work_on(runner, job_id, lambda *_: pytest.fail("it worked")) == "cancelled"
 
 
-@pytest.mark.parametrize(
-    ("error", "message"),
-    [
-        (BadData("The file has no column with messages."), "The file has no column with messages."),
-        (ValueError("somebody's message"), "Something went wrong that should not. The log of the job says what."),
-    ],
-)
-def test_a_job_that_fails_says_why_and_can_be_run_again(runner, error, message):
-    def work(*_):
-        raise error
+def test_a_job_that_fails_says_why_and_can_be_run_again(runner):
+    for error, message in ((BadData("No messages."), "No messages."), (ValueError("a secret"), "Something went wrong")):
 
-    job_id = begin(runner)
-    assert work_on(runner, job_id, work) == "failed"
-    assert (runner.get(job_id).state, runner.get(job_id).message) == ("failed", message)
-    runner.resume(job_id)
-    assert work_on(runner, job_id, lambda *_: {}) == "done"
+        def work(*_, error=error):
+            raise error
+
+        job_id = begin(runner)
+        assert work_on(runner, job_id, work) == "failed"
+        assert runner.get(job_id).state == "failed"
+        assert runner.get(job_id).message.startswith(message)
+        runner.resume(job_id)
+        assert work_on(runner, job_id, lambda *_: {}) == "done"
 
 
 def test_nobody_runs_a_job_by_hand_and_made_up_ids_are_none(runner):
@@ -147,27 +144,6 @@ def test_a_process_that_cannot_be_started_leaves_nothing(runner, monkeypatch):
     assert runner.running() is None
 
 
-def test_to_ask_whether_a_job_runs_stands_in_nobodys_way(runner):
-    over = threading.Event()
-    begun = [begin(runner)]
-    kill(runner)
-
-    def ask():
-        while not over.is_set():
-            runner.running_id()
-
-    with ThreadPoolExecutor(3) as pool:
-        for _ in range(3):
-            pool.submit(ask)
-        try:
-            for _ in range(10):
-                begun.append(begin(runner))
-                kill(runner)
-        finally:
-            over.set()
-    assert len(set(begun)) == 11
-
-
 def test_old_jobs_go_and_what_runs_stays(runner):
     long_ago, recent = "019ab0f2-5b7e-7c3a-9d21-0f6c1f2e3a4b", runner.create()[0]
     runner.folder(long_ago).mkdir()
@@ -181,13 +157,6 @@ def test_old_jobs_go_and_what_runs_stays(runner):
     kill(runner)
     runner.delete(running)
     assert runner.list_jobs() == []
-
-
-def test_the_end_of_what_a_job_printed_is_kept(runner):
-    job_id = begin(runner)
-    (runner.folder(job_id) / "output.log").write_text("x" * 30_000 + "end")
-    assert runner.output(job_id).endswith("xend")
-    assert len(runner.output(job_id)) == module.LOG_SHOWN
 
 
 def test_a_purge_takes_the_jobs_of_its_time_along(app, flask):

@@ -201,7 +201,7 @@ sign_ins = sa.Table(
     "sign_ins", metadata, sa.Column("who", sa.Text, primary_key=True), sa.Column("until", UTCDateTime, nullable=False)
 )
 
-# The consumers of streams that are at work: see extras/stream/consumers.py.
+# The consumers of streams that are at work: see extras/stream/loop.py.
 stream_consumers = sa.Table(
     "stream_consumers",
     metadata,

@@ -1,7 +1,6 @@
 """flask batch, and flask job: the same for the server, in a process of its own."""
 
 import os
-import signal
 import sys
 import time
 from dataclasses import asdict
@@ -12,7 +11,7 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from webapp.cli.command import INTERRUPTED, Clear, current_inference
+from webapp.cli.command import Clear, current_inference
 from webapp.errors import BadData
 from webapp.extras.batch.run import run_batch
 from webapp.extras.batch.runner import Job, Report, Runner
@@ -45,24 +44,17 @@ def batch(
     if target is None:
         first, dot, endings = source.name.partition(".")
         target = Path("-") if is_pipe else source.with_name(f"{first}.predictions{dot}{endings}")
-    to_pipe = str(target) == "-"
     progress = _Progress()
-    try:
-        state = run_batch(
-            current_inference(),
-            sys.stdin.buffer if is_pipe else source,
-            sys.stdout.buffer if to_pipe else target,
-            progress,
-            text_column=text_column,
-            log=not no_log,
-            resume=resume,
-            overwrite=overwrite,
-        )
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # pressed again, it must not end this with another exit code
-        how = "" if is_pipe or to_pipe else " Go on with --resume."
-        click.echo(f"Interrupted after {progress.rows:,} rows.{how}", err=True)
-        click.get_current_context().exit(INTERRUPTED)
+    state = run_batch(
+        current_inference(),
+        sys.stdin.buffer if is_pipe else source,
+        sys.stdout.buffer if str(target) == "-" else target,
+        progress,
+        text_column=text_column,
+        log=not no_log,
+        resume=resume,
+        overwrite=overwrite,
+    )
     if state.was_complete:
         state.notices.append(f"{target} is complete already.")
     else:

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -73,19 +73,13 @@ def free_names(taken: Iterable[str]) -> list[str]:
 
 
 class Output:
-    """Writes rows to an open file, in the format of the input; `is_new` says that nothing is in it yet."""
+    """Writes rows to an open file, in the format of the input."""
 
     head = ""
 
-    def __init__(self, table: Table, file: BinaryIO, is_zipped: bool, is_new: bool):
+    def __init__(self, table: Table, file: BinaryIO, is_zipped: bool):
         self._file, self._is_zipped = file, is_zipped
         self._names = free_names(name.lower() for name in table.columns)
-        self._prepare(table)
-        if is_new:
-            self._add(self.head)
-
-    def _prepare(self, table: Any) -> None:
-        """Make ready what `render` needs."""
 
     def render(self, row: Row, answer: Answer) -> str:
         """Return a row as it is written."""
@@ -93,9 +87,10 @@ class Output:
 
     def write(self, rows: Sequence[Row], answers: Sequence[Answer]) -> None:
         """Add rows."""
-        self._add("".join(map(self.render, rows, answers)))
+        self.add("".join(map(self.render, rows, answers)))
 
-    def _add(self, text: str) -> None:
+    def add(self, text: str) -> None:
+        """Add what was rendered."""
         content = text.encode()
         # A gzip file may have many members, so one that was cut off behind a member can be added to.
         self._file.write(gzip.compress(content, 6, mtime=0) if self._is_zipped and content else content)
@@ -120,7 +115,8 @@ class _Echo:
 class CsvOutput(Output):
     """CSV and TSV: cells keep their values, not their quotation marks; the text is UTF-8."""
 
-    def _prepare(self, table: CsvTable) -> None:
+    def __init__(self, table: CsvTable, file: BinaryIO, is_zipped: bool):
+        super().__init__(table, file, is_zipped)
         self._end = table.line_end
         if table.delimiter == "\t":  # TSV has no quotation marks, and no line breaks in cells
             self._writer = csv.writer(_Echo(), delimiter="\t", quoting=csv.QUOTE_NONE, quotechar=None)
@@ -148,14 +144,15 @@ class JsonOutput(Output):
 class ParquetOutput(Output):
     """Parquet: good for nothing before it is complete, so a run that goes on begins again."""
 
-    def _prepare(self, table: Any) -> None:
+    def __init__(self, table: Any, file: BinaryIO, is_zipped: bool):
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        super().__init__(table, file, is_zipped)
         self._pa, self._types = pa, (pa.string(), pa.float64(), pa.string(), pa.string(), pa.string())
         added = [pa.field(name, type_) for name, type_ in zip(self._names, self._types, strict=True)]
         self._schema = pa.schema([*table.schema, *added], metadata=table.schema.metadata)
-        self._writer = pq.ParquetWriter(self._file, self._schema)
+        self._writer = pq.ParquetWriter(self._file.name, self._schema)  # closes itself after an error
 
     def write(self, rows: Sequence[Row], answers: Sequence[Answer]) -> None:
         batches = []
@@ -177,30 +174,30 @@ def open_output(target: Path | BinaryIO, table: Table, size: int) -> Iterator[Ou
 
     Raises BadData when another run is writing to it, NotReady when it cannot be written: the disk is full, say.
     """
-    kind = CsvOutput if isinstance(table, CsvTable) else JsonOutput if table.can_append else ParquetOutput
-    if not isinstance(target, Path):
-        with _explained("The output", ""):
-            yield kind(table, target, is_zipped=False, is_new=True)
-        return
-    with _explained(str(target), " What was done is kept: go on with --resume."), partial(target).open("ab") as file:
-        if not take_lock(file):
-            raise BadData(f"Another run is writing {target} just now.")
-        if os.fstat(file.fileno()).st_size < size:
-            raise BadData(f"{partial(target)} is shorter than it was. Start anew with --overwrite.")
-        file.truncate(size)
-        output = kind(table, file, target.suffix.lower() == ".gz", is_new=not size)
-        yield output
-        output.finish()
-        file.flush()
-        output.sync()
-        partial(target).replace(target)
-
-
-@contextmanager
-def _explained(name: str, advice: str) -> Iterator[None]:
+    path = target if isinstance(target, Path) else None
+    kind: Any = CsvOutput if isinstance(table, CsvTable) else JsonOutput if table.can_append else ParquetOutput
     try:
-        yield
+        with partial(target).open("ab") if isinstance(target, Path) else nullcontext(target) as file:
+            if path:
+                _claim(file, path, size)
+            output: Output = kind(table, file, path is not None and path.suffix.lower() == ".gz")
+            if not size:
+                output.add(output.head)
+            yield output
+            output.finish()
+            if path:
+                output.sync()
+                partial(path).replace(path)
     except BrokenPipeError:
         raise  # whoever closed the pipe knows why
     except OSError as error:
-        raise NotReady(f"{name} cannot be written ({error.strerror or error}).{advice}") from error
+        advice = " What was done is kept: go on with --resume." if path else ""
+        raise NotReady(f"{path or 'The output'} cannot be written ({error.strerror or error}).{advice}") from error
+
+
+def _claim(file: BinaryIO, path: Path, size: int) -> None:
+    if not take_lock(file):
+        raise BadData(f"Another run is writing {path} just now.")
+    if os.fstat(file.fileno()).st_size < size:
+        raise BadData(f"{partial(path)} is shorter than it was. Start anew with --overwrite.")
+    file.truncate(size)

@@ -87,62 +87,46 @@ def run_batch(
             state = _find_state(target, state, resume, overwrite, table.can_append)
         elif not table.can_append:
             raise BadData(f"{table.format} cannot be written to a pipe: name an output file")
+        noted = state_file(target) if isinstance(target, Path) else None
         if not state.was_complete:
-            _work(inference, table, text_at, target, state, log, progress)
+            scorer = Scorer(inference, _model(inference, state.model_version), state.run if log else None)
+            with open_output(target, table, state.output_size) as output:
+                if noted:
+                    write_json(noted, asdict(state))
+                inference.log.engine.dispose()  # workers are forked, and a connection must not be shared
+                for chunk, answers in score_chunks(_chunks(table, text_at, state.rows), scorer):
+                    output.write(chunk.rows, answers)
+                    state.add(chunk, answers, scorer.model.labels.spam)
+                    if noted and table.can_append:
+                        state.output_size = output.sync()
+                        write_json(noted, asdict(state))
+                    progress(state.rows, chunk.share)
+        if noted:
+            noted.unlink(missing_ok=True)
         state.notices = [table.about(text_at), *table.notices()]
         return state
 
 
-def _work(
-    inference: Inference,
-    table: Table,
-    text_at: int,
-    target: Path | BinaryIO,
-    state: State,
-    log: bool,
-    progress: Callable[[int, float | None], None],
-) -> None:
-    """Do what is left to do, and after each chunk note beside the output how far it came."""
-    noted = state_file(target) if isinstance(target, Path) else None
-    scorer = Scorer(inference, _model(inference, state.model_version), state.run if log else None)
-    with open_output(target, table, state.output_size) as output:
-        if noted:
-            write_json(noted, asdict(state))
-        inference.log.engine.dispose()  # workers are forked, and a connection must not be shared
-        for chunk, answers in score_chunks(_chunks(table, text_at, state.rows), scorer):
-            output.write(chunk.rows, answers)
-            state.add(chunk, answers, scorer.model.labels.spam)
-            if noted and table.can_append:
-                state.output_size = output.sync()
-                write_json(noted, asdict(state))
-            progress(state.rows, chunk.share)
-    if noted:
-        noted.unlink()
-
-
 def _chunks(table: Table, text_at: int, done: int) -> Iterator[Chunk]:
     """Gather the rows behind those that are done."""
-    left = islice(table.read([text_at]), done, None)
-    while rows := list(_take(left)):
-        yield Chunk(done, rows, [_text(row, table.columns[text_at]) for row in rows], table.done())
-        done += len(rows)
-
-
-def _take(rows: Iterator[Row]) -> Iterator[Row]:
+    rows: list[Row] = []
     size = 0
-    for row in islice(rows, CHUNK_ROWS):
-        yield row
+    for row in islice(table.read([text_at]), done, None):
+        rows.append(row)
         size += row.size
-        if size >= CHUNK_SIZE:
-            return
+        if len(rows) == CHUNK_ROWS or size >= CHUNK_SIZE:
+            yield Chunk(done, rows, [_text(row) for row in rows], table.done())
+            done, rows, size = done + len(rows), [], 0
+    if rows:
+        yield Chunk(done, rows, [_text(row) for row in rows], table.done())
 
 
-def _text(row: Row, column: str) -> tuple[str, str]:
+def _text(row: Row) -> tuple[str, str]:
     """Return a row's text, and what is wrong with it."""
     text = None if row.error else row.values[0]
     if isinstance(text, str):
         return text, ""
-    return "", row.error or f"The {column} is {'missing' if text is None else 'not a string'}."
+    return "", row.error or f"The text is {'missing' if text is None else 'not a string'}."
 
 
 def _model(inference: Inference, version: str) -> SpamModel:

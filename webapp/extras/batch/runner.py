@@ -200,8 +200,6 @@ class Runner:
 
 def _read(path: Path) -> dict[str, Any]:
     """Return a small JSON file, {} where there is none."""
-    try:
-        found: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found
+    with suppress(OSError):
+        return dict(json.loads(path.read_text()))
+    return {}

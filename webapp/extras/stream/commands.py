@@ -4,6 +4,7 @@ import signal
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import click
@@ -15,7 +16,6 @@ from webapp.cli.command import Clear, current_inference
 from webapp.config import MAX_TEXT_LENGTH, pip_install
 from webapp.errors import BadData
 from webapp.extras.stream.handler import Outgoing
-from webapp.extras.stream.status import Status
 from webapp.model.files import open_table
 
 CHUNK = 5_000  # rows of a file that are sent together
@@ -45,15 +45,13 @@ def stream(
     as JSON like that of the API, under the same key and with the same headers. Start it as often as the topic has
     partitions.
     """
-    _need_client()
-    from webapp.extras.stream.loop import Stream
-
+    loop = _loop()
     topics = (topic_in, topic_out, dead_letter or f"{topic_in}.dead-letter")
     if len(set(topics)) < 3:
         raise BadData("--in, --out and --dead-letter must be three different topics")
     settings = read_settings(brokers, config) | {"group.id": group}
-    status = Status(current_app.extensions["engine"], topic_in, group)
-    consumer = Stream(current_inference(), status, _say, settings, topics)
+    status = loop.Status(current_app.extensions["engine"], topic_in, group)
+    consumer = loop.Stream(current_inference(), status, _say, settings, topics)
 
     def stop(_number: int, _frame: Any) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -80,10 +78,8 @@ def stream_file(file: Path, brokers: str, topic: str, text_column: str | None, c
     FILE is CSV, TSV, JSON Lines or Parquet, plain or gzip'd. Each record's key is the number of its row, from 1. Rows
     that cannot be read are sent empty, and so end as dead letters.
     """
-    _need_client()
-    from webapp.extras.stream.loop import deliver, make_producer
-
-    producer, sent = make_producer(read_settings(brokers, config)), 0
+    loop = _loop()
+    producer, sent = loop.make_producer(read_settings(brokers, config)), 0
     with closing(open_table(file, text_column)) as table:
         text_at = table.find_text(text_column)
         _say(table.about(text_at))
@@ -95,36 +91,36 @@ def stream_file(file: Path, brokers: str, topic: str, text_column: str | None, c
                     text = row.values[0] if not row.error and isinstance(row.values[0], str) else ""
                     value = to_json({"text": text[: MAX_TEXT_LENGTH + 1]})  # longer ones are too long as well
                     records.append(Outgoing(topic, value, str(number).encode(), []))
-                deliver(producer, records)
+                loop.deliver(producer, records)
                 sent += len(chunk)
         finally:
             _say("\n".join([*table.notices(), f"{sent:,} records sent to {topic}."]))
 
 
-def read_settings(brokers: str, path: Path | None) -> dict[str, Any]:
+def read_settings(brokers: str, path: Path | None) -> dict[str, str]:
     """Return the lines `name=value` of a Java-style properties file, and the brokers.
 
     Raises BadData, which never shows a value.
     """
-    try:
-        lines = path.read_text("utf-8-sig").splitlines() if path else []
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadData(f"{path}: cannot be read as a text file") from error
     settings = {}
-    for number, line in enumerate(lines, start=1):
-        if line.strip() and line.lstrip()[0] not in "#!":
-            name, sign, value = (part.strip() for part in line.partition("="))
-            if not sign or not name:
+    for number, line in enumerate(path.read_text("utf-8-sig", "replace").splitlines() if path else [], start=1):
+        name, sign, value = (part.strip() for part in line.partition("="))
+        if name and name[0] not in "#!":
+            if not sign:
                 raise BadData(f"{path}, line {number}: write name=value")
             settings[name] = value
     return settings | {"bootstrap.servers": brokers}
 
 
-def _need_client() -> None:
+def _loop() -> ModuleType:
+    """Return what needs the Kafka client; raises BadData where that is not installed."""
     try:
         import confluent_kafka  # noqa: F401
+
+        from webapp.extras.stream import loop
     except ImportError as error:
         raise BadData(f"Streams need the Kafka client: {pip_install('requirements-kafka.txt')}") from error
+    return loop
 
 
 def _say(line: str) -> None:

@@ -5,24 +5,32 @@ committed last, so a record is read again unless all of that was done: at least 
 log knows each record by its key: exactly once there.
 """
 
+import datetime as dt
+import os
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
+import sqlalchemy as sa
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 
-from webapp.errors import BadData, NotReady
+from webapp.errors import BadData, LogUnavailable, NotReady
 from webapp.extras.stream.handler import Outgoing, Record, prediction, read
-from webapp.extras.stream.status import Status
 from webapp.inference import Inference
+from webapp.log.database import write_transaction
+from webapp.log.tables import stream_consumers
 
 BATCH = 500  # records: more would gain nothing, and take longer to do again
 POLL_S = 0.5  # how long an idle consumer sleeps at most before it looks whether it shall stop
 METADATA_S = 10
 SEND_S = 30  # how long acknowledgements may take
 LONGEST_PAUSE_S = 10
+REPORT_EVERY_S = 5
+FORGOTTEN_AFTER = dt.timedelta(days=1)  # a consumer that fell silent
 
 Properties = dict[str, Any]
 
@@ -32,20 +40,65 @@ COMMON: Properties = {
     "socket.timeout.ms": 10_000,
     "socket.connection.setup.timeout.ms": 10_000,
 }
-PRODUCER: Properties = {
+PRODUCER: Properties = COMMON | {
     "partitioner": "murmur2_random",  # a key goes to the partition that other languages' clients choose, too
     "message.max.bytes": 100_000_000,  # the broker decides what is too large
     "linger.ms": 5,
 }
-CONSUMER: Properties = {"topic.metadata.refresh.interval.ms": 10_000}  # how soon a new topic is noticed
+CONSUMER: Properties = COMMON | {"topic.metadata.refresh.interval.ms": 10_000}  # how soon a new topic is noticed
 # Upon these rests that no record is lost, so they are set last.
 SAFE_PRODUCER: Properties = {"acks": "all"}
-SAFE_CONSUMER: Properties = {"enable.auto.commit": False, "auto.offset.reset": "earliest"}
+SAFE_CONSUMER: Properties = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": True,
+    "auto.offset.reset": "earliest",
+}
 # The records belong to another consumer by now, or soon, which does them again: nothing is wrong.
 REBALANCED = (
     *(KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID, KafkaError.REBALANCE_IN_PROGRESS),
     *(KafkaError._ASSIGNMENT_LOST, KafkaError._NO_OFFSET),
 )
+
+
+class Status:
+    """What a consumer tells the monitor page every few seconds; where the log is away, the page does without."""
+
+    def __init__(self, engine: sa.Engine, topic: str, group: str):
+        self.name = f"{socket.gethostname()}-{os.getpid()}"
+        self.records = self.dead_letters = self.troubles = 0
+        self._engine, self._topic, self._group = engine, topic, group
+        self._reported_at, self._reported = time.monotonic(), 0
+
+    def report(self, lag: int) -> None:
+        """Write how things stand, if it is time to; `lag` is how many records are left."""
+        seconds = time.monotonic() - self._reported_at
+        if seconds > REPORT_EVERY_S:
+            rate = round((self.records - self._reported) / seconds, 1)
+            self._reported_at, self._reported = time.monotonic(), self.records
+            self._replace(
+                name=self.name,
+                topic=self._topic,
+                consumer_group=self._group,
+                seen_at=dt.datetime.now(dt.UTC),
+                lag=lag,
+                records=self.records,
+                dead_letters=self.dead_letters,
+                troubles=self.troubles,
+                records_per_second=rate,
+            )
+
+    def forget(self) -> None:
+        """Take this consumer off the page."""
+        self._replace()
+
+    def _replace(self, **row: Any) -> None:
+        """Replace the row of this consumer, and delete those of consumers that fell silent long ago."""
+        shown, silent_since = stream_consumers.c, dt.datetime.now(dt.UTC) - FORGOTTEN_AFTER
+        gone = (shown.name == self.name) | (shown.seen_at < silent_since)
+        with suppress(LogUnavailable), write_transaction(self._engine) as connection:
+            connection.execute(sa.delete(stream_consumers).where(gone))
+            if row:
+                connection.execute(sa.insert(stream_consumers).values(**row))
 
 
 class Stream:
@@ -63,6 +116,7 @@ class Stream:
         self._topic_in, self._topic_out, self._dead_letter = topics
         self._stopping = threading.Event()
         self._said: set[str] = set()  # what was said since it worked last
+        self._down: KafkaError | None = None  # that no broker can be reached
 
     def stop(self) -> None:
         """Finish the batch at hand, commit it, and leave the group."""
@@ -75,7 +129,10 @@ class Stream:
             try:
                 with self._connected() as (consumer, producer, cluster):
                     while not self._stopping.is_set():
-                        if records := _take(consumer):
+                        records = _take(consumer)
+                        if self._down:
+                            raise KafkaException(self._down)
+                        if records:
                             self._process(records, consumer, producer, cluster)
                             pause = 0.1
                         self._status.report(_lag(consumer))
@@ -88,18 +145,24 @@ class Stream:
     @contextmanager
     def _connected(self) -> Iterator[tuple[Consumer, Producer, str]]:
         """Join the group; yields consumer, producer and the cluster's id. Raises KafkaException, NotReady, BadData."""
-        own = {"client.id": self._status.name, "error_cb": _raise}
-        consumer: Consumer = _make(Consumer, {**COMMON, **CONSUMER, **self._settings, **SAFE_CONSUMER, **own})
+        own = {"client.id": self._status.name, "error_cb": self._on_error}
+        consumer: Consumer = _make(Consumer, {**CONSUMER, **self._settings, **SAFE_CONSUMER, **own})
         producer = make_producer(self._settings)
         try:
             found = consumer.list_topics(self._topic_in, timeout=METADATA_S)
             if error := found.topics[self._topic_in].error:
                 raise NotReady(f"The topic {self._topic_in} cannot be read: {error.str()}.")
+            consumer.poll(0)  # what was wrong until just now is not to be heard of later
+            self._down = None
             consumer.subscribe([self._topic_in])
             yield consumer, producer, found.cluster_id or ""
         finally:
             producer.purge()
             consumer.close()
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:  # else the client would wait in silence
+            self._down = error
 
     def _process(self, records: list[Record], consumer: Consumer, producer: Producer, cluster: str) -> None:
         """Score and log the records, send what becomes of them, and commit how far it came."""
@@ -125,7 +188,7 @@ class Stream:
     def _say_once(self, what: str) -> None:
         """Say what is wrong, unless it was said already."""
         if what not in self._said:
-            self._say(f"{what} Waiting, then connecting again; no record is skipped.")
+            self._say(f"{what.rstrip('.')}. Waiting, then connecting again; no record is skipped.")
             self._said.add(what)
             self._status.troubles += 1
 
@@ -152,17 +215,9 @@ def _lag(consumer: Consumer) -> int:
     return lag
 
 
-def _raise(error: KafkaError) -> None:
-    """End the connection if no broker can be reached; without this the client would wait in silence."""
-    if error.fatal():
-        raise BadData(f"The Kafka client cannot go on: {error.str()}")
-    if error.code() == KafkaError._ALL_BROKERS_DOWN:
-        raise KafkaException(error)
-
-
 def make_producer(settings: Properties) -> Producer:
     """Return a producer that is told when all copies of a record are there; raises BadData."""
-    producer: Producer = _make(Producer, {**COMMON, **PRODUCER, **settings, **SAFE_PRODUCER})
+    producer: Producer = _make(Producer, {**PRODUCER, **settings, **SAFE_PRODUCER})
     return producer
 
 
