@@ -563,15 +563,11 @@ def test_the_whole_loop_review_retrain_try_compare_serve_and_roll_back(open_mode
     examine(page, "enough reviews")
 
     follow(page, "text=Retrain now")
-    page.wait_for_selector("text=is saved, and waits for you", timeout=400_000)  # without anybody doing anything
-    second = page.inner_text("strong.version")
-    assert second in page.text_content("#log")
-    assert "The served version was corrected with" in page.inner_text("main")
-    assert not any(text in page.text_content("#log") for text in truth)
+    page.wait_for_selector("text=was saved. The served version was corrected with", timeout=400_000)  # by itself
+    assert state(page) == "v1 is served. A retrained one waits: try it in the shadow test."
+    second = page.inner_text("#v2 .version")
     examine(page, "what came out")
     wait_for_version(page, server, first)
-    follow(page, "nav >> text=Models")
-    assert state(page) == "v1 is served. A retrained one waits: try it in the shadow test."
 
     follow(page, "button:has-text('Try it in the shadow test')")
     assert "Another one is in the shadow test" in state(page)

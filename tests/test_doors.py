@@ -55,22 +55,16 @@ NEEDS = {
     "POST /monitor/reference": SIGNED_IN,
     "GET /models": SIGNED_IN,
     "GET /models/compare": SIGNED_IN,
-    "POST /models/use": SIGNED_IN,
+    "POST /models/<any(use, challenge, stop, rollback, retrain):action>": SIGNED_IN,
     "POST /models/confirm": SIGNED_IN,
-    "POST /models/challenge": SIGNED_IN,
-    "POST /models/stop": SIGNED_IN,
-    "POST /models/rollback": SIGNED_IN,
-    "POST /models/retrain": SIGNED_IN,
-    "GET /models/retrain/<job_id>": SIGNED_IN,
     "GET /models/retrain/<job_id>/status": SIGNED_IN,
-    "POST /models/retrain/<job_id>/cancel": SIGNED_IN,
 }
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE")
 SECRET_WORD = "xyzzymarker"
 
 
 def asking_for(need):
-    return [route.split() for route, needed in NEEDS.items() if needed == need]
+    return [route.split(" ", 1) for route, needed in NEEDS.items() if needed == need]
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +88,7 @@ def address(app):
 
     def address(rule):
         job = ids[rule.partition("/<")[0].strip("/")] if "<job_id>" in rule else ""
+        rule = rule.replace("<any(use, challenge, stop, rollback, retrain):action>", "stop")
         file = "css/bootstrap.min.css" if rule.startswith("/bootstrap") else "style.css"
         return rule.replace("<job_id>", job).replace("<prediction_id>", prediction).replace("<path:filename>", file)
 
@@ -205,7 +200,7 @@ def test_every_form_is_refused_without_the_token_of_this_very_session(app, addre
     strange = hidden(app.test_client().get("/login").text, "csrf_token")
     before = stored(app)
     forms = [(method, rule) for method, rule in changing(app) if not rule.startswith("/api/")]
-    assert len(forms) > 15
+    assert len(forms) > 10
     client = sign_in(app)
     for method, rule in forms:
         for data in ({}, {"csrf_token": ""}, {"csrf_token": strange}):

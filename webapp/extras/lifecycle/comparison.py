@@ -13,8 +13,7 @@ from webapp.model.evaluation import Proportion, proportion
 from webapp.model.scoring import SpamModel
 
 TELLING = 20.0  # evidence from which one is called better: of equal versions 1 pair in 20 ever gets there, at most
-SHOWN_MESSAGES = 50
-SHOWN_TERMS = 20
+SHOWN_MESSAGES = 20
 
 
 class Duel(NamedTuple):
@@ -67,14 +66,6 @@ class Differing(NamedTuple):
     second_probability: float
 
 
-class ChangedTerm(NamedTuple):
-    """What a term adds to the log-odds of spam in an ordinary message, to each of the two (0: not known to it)."""
-
-    term: str
-    first: float
-    second: float
-
-
 class Comparison(NamedTuple):
     """How two versions do on the same messages."""
 
@@ -110,13 +101,3 @@ def compare(first: SpamModel, second: SpamModel, examples: Sequence[Example]) ->
         second_accuracy=proportion(both + duel.only_second, len(examples)),
         differing=differing[:SHOWN_MESSAGES],
     )
-
-
-def changed_terms(first: SpamModel, second: SpamModel) -> list[ChangedTerm]:
-    """Return the terms whose weight changed most, up to SHOWN_TERMS; none where a version has no weights."""
-    before, after = first.term_weights(), second.term_weights()
-    if not (before and after):
-        return []
-    terms = (ChangedTerm(term, before.get(term, 0.0), after.get(term, 0.0)) for term in {**before, **after})
-    changed = [one for one in terms if one.first != one.second]
-    return sorted(changed, key=lambda one: (-abs(one.first - one.second), one.term))[:SHOWN_TERMS]

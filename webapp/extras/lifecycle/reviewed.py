@@ -10,8 +10,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from webapp.extras.review.samples import counted_members
-from webapp.log.tables import fitted_reviews, predictions
-from webapp.log.writer import KEYS_AT_ONCE
+from webapp.log.tables import fitted_reviews, predictions, sample_members
 from webapp.model import artifact
 from webapp.model.data import Example, copy_keys, drop_copies, fingerprint, read_fingerprints
 from webapp.model.registry import ModelRegistry
@@ -19,25 +18,11 @@ from webapp.model.registry import ModelRegistry
 EVER = (dt.datetime(1970, 1, 1, tzinfo=dt.UTC), dt.datetime(9999, 1, 1, tzinfo=dt.UTC))
 
 
-def sampled_examples(engine: sa.Engine, registry: ModelRegistry, versions: Sequence[str]) -> list[Example]:
-    """Return the reviewed members of random samples that none of the versions has learnt, newest first, copies dropped.
-
-    Reviews of reported or uncertain messages would not do: the version that was served then got many of them wrong, so
-    it would look worse than it is. Those whose text was not stored cannot be scored again and are left out.
-    """
-    truth = {row.prediction_id: row.true_label for row in counted_members(engine, *EVER)}
-    ids, learnt = sorted(truth, reverse=True), Learnt(engine, registry, versions)
-    texts = texts_of(engine, ids)
-    found = (Example(texts[id_], truth[id_] == "spam", "reviewed") for id_ in ids if id_ in texts)
-    return [example for example in drop_copies(found) if example.text not in learnt]
-
-
 class Learnt:
     """The messages that one of some versions has learnt: `text in learnt`, copies of reviews too."""
 
     def __init__(self, engine: sa.Engine, registry: ModelRegistry, versions: Sequence[str]):
-        learnt_by = fitted_reviews.c.model_version.in_(versions)
-        fitted = sa.select(fitted_reviews.c.prediction_id).where(learnt_by)
+        fitted = sa.select(fitted_reviews.c.prediction_id).where(fitted_reviews.c.model_version.in_(versions))
         texts = sa.select(predictions.c.text).where(predictions.c.text.is_not(None), predictions.c.id.in_(fitted))
         with engine.connect() as connection:
             self._keys = {key for text in connection.execute(texts).scalars() for key in copy_keys(text)}
@@ -50,12 +35,17 @@ class Learnt:
         return fingerprint(text) in self._fingerprints or bool(copy_keys(text) & self._keys)
 
 
-def texts_of(engine: sa.Engine, ids: Sequence[str]) -> dict[str, str]:
-    """Return the texts of predictions by their ids, where they were stored."""
-    shown = sa.select(predictions.c.id, predictions.c.text).where(predictions.c.text.is_not(None))
-    found: dict[str, str] = {}
+def sampled_examples(engine: sa.Engine, registry: ModelRegistry, versions: Sequence[str]) -> list[Example]:
+    """Return the reviewed members of random samples that none of the versions has learnt, newest first, copies dropped.
+
+    Reviews of reported or uncertain messages would not do: the version that was served then got many of them wrong, so
+    it would look worse than it is. Those whose text was not stored cannot be scored again and are left out.
+    """
+    truth = {row.prediction_id: row.true_label for row in counted_members(engine, *EVER)}
+    learnt = Learnt(engine, registry, versions)
+    drawn = predictions.c.id.in_(sa.select(sample_members.c.prediction_id)) & predictions.c.text.is_not(None)
+    query = sa.select(predictions.c.id, predictions.c.text).where(drawn).order_by(predictions.c.id.desc())
     with engine.connect() as connection:
-        for start in range(0, len(ids), KEYS_AT_ONCE):
-            asked = shown.where(predictions.c.id.in_(ids[start : start + KEYS_AT_ONCE]))
-            found |= {row.id: row.text for row in connection.execute(asked)}
-    return found
+        rows = connection.execute(query).all()
+    found = drop_copies(Example(text, truth[id_] == "spam", "reviewed") for id_, text in rows if id_ in truth)
+    return [example for example in found if example.text not in learnt]

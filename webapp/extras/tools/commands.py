@@ -44,7 +44,7 @@ def demo(url: str, later: bool) -> None:
     _send(url, "drift", "New kinds of messages")
     click.echo(
         f"Now {url}/monitor says that the traffic drifted, and how. Next:\n"
-        f"1. Draw a sample on {url}/review and label 60 messages: the model is wrong more often than it was.\n"
+        f"1. Draw a sample on {url}/review and label 100 messages: the model is wrong more often than it was.\n"
         f"2. Retrain on {url}/models, and let the new version run in the shadow of the served one.\n"
         f"3. Send more of the new kinds, and label those on which the two differ: {FLASK} demo --later"
     )
