@@ -129,6 +129,7 @@ def compare_models(
     engine, registry = current_app.extensions["engine"], current_inference().registry
     for version in (first, second):
         registry.must_exist(version)
+    models = [artifact.load(registry.folder, version) for version in (first, second)]
     labels = registry.labels()
     if files:
         datasets = read_files(files, text_column, label_column, read_labels(words) if words else labels)
@@ -146,7 +147,7 @@ def compare_models(
             "No message is left that neither has learnt. Review a random sample on /review, or give other labelled "
             "messages: --data FILE"
         )
-    found = compare(artifact.load(registry.folder, first), artifact.load(registry.folder, second), examples)
+    found = compare(models[0], models[1], examples)
     click.echo(f"{first} was right on {found.first_accuracy} of {found.messages:,} messages")
     click.echo(f"{second} was right on {found.second_accuracy}")
     click.echo(f"both {found.both_right:,}, neither {found.neither_right:,}", nl=False)

@@ -48,7 +48,8 @@ def page() -> str:
 def _page(error: str | None = None) -> str:
     """Return the page, with what could not be done."""
     registry, history, runner = _registry(), switching.history(engine()), jobs.runner()
-    served, problem, reviews, child = None, "", Reviews([], [], [], 0, 0, ""), None
+    served, problem, reviews, child, report = None, "", Reviews([], [], [], 0, 0, ""), None, None
+    tried = registry.named("challenger")
     with suppress(HamletError):  # it may go on with a version whose files were damaged since
         served = registry.current().version
     try:
@@ -60,11 +61,10 @@ def _page(error: str | None = None) -> str:
         if served:
             reviews = retraining.gather(engine(), registry, served)
             child = retraining.newest_child(registry, served)
+            report = shadow_report(engine(), registry, tried, served) if tried else None
     retrained = child if child not in {switch.to_version for switch in history} else None
-    tried, since = registry.named("challenger"), next((one for one in history if one.kind != "challenge"), None)
+    since, running = next((one for one in history if one.kind != "challenge"), None), runner.running()
     versions = sorted(_versions(registry), key=lambda one: (one["name"] != served, one["name"] != tried))
-    report = shadow_report(engine(), registry, tried, served) if tried and served else None
-    running = runner.running()
     is_training = running is not None and running.kind == "retrain"
     return render_template(
         "lifecycle/models.html",
