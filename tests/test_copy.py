@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 from conftest import HAM, SPAM
 
-from webapp.extras.access import api_keys
+from webapp.extras.access import keys as api_keys
 from webapp.extras.monitor.references import declare_reference
 from webapp.extras.review.reviews import give_review
 from webapp.extras.review.samples import draw
