@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from webapp.extras.lifecycle.comparison import Duel
-from webapp.extras.lifecycle.reviewed import Learnt
+from webapp.extras.lifecycle.comparison import Duel, Learnt
 from webapp.extras.review.reviews import truth_of
 from webapp.inference import Inference
 from webapp.log.database import snapshot

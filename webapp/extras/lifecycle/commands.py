@@ -15,8 +15,7 @@ from webapp.errors import BadData
 from webapp.extras.batch.runner import Job, Report
 from webapp.extras.lifecycle import retraining, switching
 from webapp.extras.lifecycle.challenger import shadow_report
-from webapp.extras.lifecycle.comparison import compare
-from webapp.extras.lifecycle.reviewed import Learnt, sampled_examples
+from webapp.extras.lifecycle.comparison import Learnt, compare, sampled_examples
 from webapp.model import artifact
 from webapp.model.data import drop_copies, summary
 from webapp.model.labels import read_labels
@@ -31,24 +30,18 @@ def retrain() -> None:
 
     To fit everything anew instead: flask train FILES --with-reviews
     """
-    version = _retrain(lambda share, step: None)["version"]
-    click.echo(f"To try it in the shadow of the served one: {FLASK} models challenge {version}")
-
-
-def retrain_job(_job: Job, _folder: Path, report: Report) -> dict[str, Any]:
-    """Do the same for a job; one that is run again begins again."""
-    return _retrain(report)
-
-
-def _retrain(report: Report) -> dict[str, Any]:
-    def progress(step: str) -> None:
-        click.echo(f"{step} ...")
-        report(None, step)
-
     registry = current_inference().registry
     check_folder(registry.folder)
-    result = retraining.retrain(current_app.extensions["engine"], registry, progress)
+    result = retraining.retrain(current_app.extensions["engine"], registry)
     click.echo(f"{result.told}\n\nSaved {result.version}")
+    click.echo(f"To try it in the shadow of the served one: {FLASK} models challenge {result.version}")
+
+
+def retrain_job(_job: Job, _folder: Path, _report: Report) -> dict[str, Any]:
+    """Do the same for a job; one that is run again begins again."""
+    registry = current_inference().registry
+    check_folder(registry.folder)
+    result = retraining.retrain(current_app.extensions["engine"], registry)
     return {"version": result.version, "told": result.told}
 
 

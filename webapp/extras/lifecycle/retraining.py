@@ -12,9 +12,8 @@ import sqlalchemy as sa
 
 from webapp.config import PROJECT_SET
 from webapp.errors import BadData, ModelUnusable
-from webapp.extras.lifecycle.comparison import Comparison, compare
+from webapp.extras.lifecycle.comparison import EVER, Comparison, Learnt, compare
 from webapp.extras.lifecycle.correction import fine_tune
-from webapp.extras.lifecycle.reviewed import EVER, Learnt
 from webapp.extras.review.fitted import ReviewedMessage, fitted_by, note_fitted, reviewed_messages
 from webapp.extras.review.samples import counted_members
 from webapp.log.tables import predictions, reviews
@@ -48,7 +47,6 @@ class Reviews(NamedTuple):
     held_out: list[Example]  # kept apart, copies dropped; source "random" where it is of a random sample
     unconfirmed: list[ReviewedMessage]  # that contradict a very sure verdict, and have been said once
     new: int  # since the version was made
-    without_text: int
     last: str  # id of the newest review
 
     @property
@@ -57,23 +55,20 @@ class Reviews(NamedTuple):
         return max(0, FEWEST_NEW - self.new)
 
 
-def retrain(engine: sa.Engine, registry: ModelRegistry, progress: Callable[[str], None]) -> Retrained:
+def retrain(engine: sa.Engine, registry: ModelRegistry) -> Retrained:
     """Correct the served version by the reviews and save the result, without serving it.
 
     Raises BadData, with the reason, where it has no weights to correct or too few reviews are new, and ModelUnusable or
     LogUnavailable; then nothing is saved.
     """
-    progress("Reading the reviews")
     served = registry.current()
     card = read_card(registry.folder, served.version)
     found = gather(engine, registry, served.version)
     if found.missing:
         raise BadData(_too_few(found))
-    progress("Correcting the served version")
     examples = drop_copies(Example(one.text or "", one.true_label == "spam", REVIEWS) for one in found.to_learn)
     pipeline = fine_tune(served, examples, _anchors(engine, card))
 
-    progress("Comparing it with the served version")
     new = make_model(pipeline, "the new version", served.threshold, served.labels)
     compared = compare(served, new, found.held_out)
     sample = [example for example in found.held_out if example.source == "random"]
@@ -83,7 +78,6 @@ def retrain(engine: sa.Engine, registry: ModelRegistry, progress: Callable[[str]
     )
     new_card = card.model_copy(update={"metrics": {"held_out": measured} if sample else {}, "retraining": origin})
     fitted = {*(one.prediction_id for one in found.to_learn), *fitted_by(engine, served.version)}
-    progress("Saving it")
     version = artifact.save(
         registry.folder,
         pipeline,
@@ -107,14 +101,13 @@ def gather(engine: sa.Engine, registry: ModelRegistry, version: str) -> Reviews:
     before, last = fitted_by(engine, base), retraining.last_review if retraining else ""
     learnt, unconfirmed = Learnt(engine, registry, [version]), _unconfirmed(engine)
     in_sample = {row.prediction_id for row in counted_members(engine, *EVER)}
-    found = reviewed_messages(engine)
-    to_learn, held_out, waiting, new, without_text = [], [], [], 0, 0
+    found = [one for one in reviewed_messages(engine) if one.text]  # the log may be told to keep no texts
+    to_learn, held_out, waiting, new = [], [], [], 0
     for one in found:
-        if one.text is None:
-            without_text += 1
-        elif bucket(one.text) in HOLDOUT_BUCKETS and one.text not in learnt:
+        text = one.text or ""
+        if bucket(text) in HOLDOUT_BUCKETS and text not in learnt:
             source = "random" if one.prediction_id in in_sample else REVIEWS
-            held_out.append(Example(one.text, one.true_label == "spam", source))
+            held_out.append(Example(text, one.true_label == "spam", source))
             new += one.review_id > last
         elif one.prediction_id in unconfirmed:
             waiting.append(one)
@@ -122,7 +115,7 @@ def gather(engine: sa.Engine, registry: ModelRegistry, version: str) -> Reviews:
             to_learn.append(one)
             new += one.prediction_id not in before
     newest = found[0].review_id if found else ""
-    return Reviews(to_learn, drop_copies(held_out), waiting, new, without_text, newest)
+    return Reviews(to_learn, drop_copies(held_out), waiting, new, newest)
 
 
 def newest_child(registry: ModelRegistry, version: str) -> str | None:
@@ -182,10 +175,11 @@ def _anchors(engine: sa.Engine, card: Card) -> dict[str, float]:
 
 
 def _too_few(found: Reviews) -> str:
-    words = f"{found.new} reviews are new since the served version was made or retrained; {FEWEST_NEW} are needed. "
-    if found.without_text:
-        words += f"{found.without_text:,} more cannot be used, as the log keeps no texts (HAMLET_STORE_TEXT). "
-    return words + _contradictions(found) + "Review more messages on the page Review, then try again."
+    return (
+        f"{found.new} reviews are new since the served version was made or retrained; {FEWEST_NEW} are needed (and of "
+        f"messages whose text the log keeps: HAMLET_STORE_TEXT). {_contradictions(found)}"
+        "Review more messages on the page Review, then try again."
+    )
 
 
 def _told(learnt: int, found: Reviews, compared: Comparison) -> str:

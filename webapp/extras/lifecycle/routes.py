@@ -16,9 +16,8 @@ from webapp.extras.batch import job_routes as jobs
 from webapp.extras.batch.job_routes import engine
 from webapp.extras.lifecycle import retraining, switching
 from webapp.extras.lifecycle.challenger import ShadowReport, shadow_report
-from webapp.extras.lifecycle.comparison import Comparison, Differing, compare
+from webapp.extras.lifecycle.comparison import Comparison, Differing, compare, sampled_examples
 from webapp.extras.lifecycle.retraining import Reviews
-from webapp.extras.lifecycle.reviewed import sampled_examples
 from webapp.extras.lifecycle.switching import Switch
 from webapp.extras.monitor.report import live_accuracy
 from webapp.extras.monitor.rollups import PREDICTIONS, count
@@ -48,7 +47,7 @@ def page() -> str:
 def _page(error: str | None = None) -> str:
     """Return the page, with what could not be done."""
     registry, history, runner = _registry(), switching.history(engine()), jobs.runner()
-    served, problem, reviews, child, report = None, "", Reviews([], [], [], 0, 0, ""), None, None
+    served, problem, reviews, child, report = None, "", Reviews([], [], [], 0, ""), None, None
     tried = registry.named("challenger")
     with suppress(HamletError):  # it may go on with a version whose files were damaged since
         served = registry.current().version
