@@ -73,7 +73,7 @@ from webapp.model.registry import ModelRegistry
 engine, registry = open_database(None, Path(sys.argv[1])), ModelRegistry(Path(sys.argv[2]))
 print("ready", flush=True)
 while True:
-    retrain(engine, registry, True, lambda share, step: None)
+    retrain(engine, registry)
 """
 # What is killed, and the longest time (s) from the beginning of its work to its death; a retraining takes some seconds.
 KILLED = {"switch": (KEEPS_SWITCHING, 0.1), "save": (KEEPS_SAVING, 0.1), "retrain": (KEEPS_RETRAINING, 8)}

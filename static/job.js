@@ -3,7 +3,6 @@
 
 const shown = document.getElementById("job");
 const bar = shown.querySelector("progress");
-const log = document.getElementById("log");
 
 async function look() {
   try {
@@ -13,7 +12,6 @@ async function look() {
     if (job.state !== "running") return location.reload();
     if (job.progress !== null) bar.value = job.progress;
     document.getElementById("words").textContent = job.message;
-    if (log && job.log) log.textContent = job.log;
   } catch {
     // The server is restarting, say: the job goes on.
   }

@@ -202,6 +202,22 @@ def make_version(models, factor):
     return artifact.save(models, pipeline, card, "joblib", dt.datetime.now(dt.UTC) + later, reference)
 
 
+@pytest.fixture(scope="session")
+def _two_more(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("versions") / "saved_models"
+    shutil.copytree(ROOT / "saved_models", folder)
+    return folder, make_version(folder, 0.01), make_version(folder, 2)
+
+
+@pytest.fixture
+def versions(models, _two_more):
+    """The names of three versions in `models`: the shipped one, one that calls nothing spam, and one that is surer."""
+    folder, *names = _two_more
+    for name in names:
+        shutil.copytree(folder / name, models / name)
+    return (models / "current").read_text().strip(), *names
+
+
 def messages(count):
     """Return `count` different labelled messages that are easy to tell apart."""
     things = ["train", "bus", "tram", "ferry", "bike", "car", "walk", "taxi", "boat", "plane"]

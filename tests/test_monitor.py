@@ -11,7 +11,7 @@ from conftest import PASSWORD
 
 from webapp.config import PROJECT_SET
 from webapp.errors import InvalidInput
-from webapp.extras.access import api_keys
+from webapp.extras.access import keys as api_keys
 from webapp.extras.monitor.change import declare_reference
 from webapp.extras.monitor.charts import Series, chart, figure, share, time_label, top_of_scale
 from webapp.extras.monitor.report import report, verdict

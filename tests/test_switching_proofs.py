@@ -1,57 +1,36 @@
 """Switches under load and under SIGKILL, on a real gunicorn; benchmarks/switching.py does the same for longer."""
 
 import random
-import shutil
 import signal
 
 import pytest
-from conftest import HAM, Server, make_version
+from conftest import HAM, Server
 
 from benchmarks.switching import KILLED, faults, kill_after, review_some, switch_under_load
-from webapp.config import ROOT
 
 PATIENT_S = 15  # on a quiet machine it is below one, which the benchmark insists on; here the tests take the cores
 
 
-@pytest.fixture(scope="module")
-def three(tmp_path_factory):
-    """A folder of models with three versions, the first of which is served."""
-    models = tmp_path_factory.mktemp("three") / "saved_models"
-    shutil.copytree(ROOT / "saved_models", models)
-    return models, [(models / "current").read_text().strip(), make_version(models, 0.5), make_version(models, 2)]
-
-
 @pytest.fixture
-def versions(tmp_path, three):
-    """A copy of it."""
-    return shutil.copytree(three[0], tmp_path / "saved_models"), three[1]
-
-
-@pytest.fixture
-def switched_server(tmp_path, versions):
-    server = Server(tmp_path / "instance", HAMLET_MODELS_FOLDER=str(versions[0]), HAMLET_WORKERS="2").start()
+def switched_server(tmp_path, models, versions):
+    server = Server(tmp_path / "instance", HAMLET_MODELS_FOLDER=str(models), HAMLET_WORKERS="2").start()
     yield server
     server.stop(signal.SIGKILL)
 
 
-def test_switches_under_load_lose_no_request_and_mix_no_versions(switched_server, versions):
-    models, names = versions
-    seen = switch_under_load(switched_server.url, switched_server.instance_folder, models, names, [2.0] * 4)
+def test_switches_under_load_lose_no_request_and_mix_no_versions(switched_server, models, versions):
+    seen = switch_under_load(switched_server.url, switched_server.instance_folder, models, versions, [2.0] * 4)
     assert seen["answers"] > 50
     assert (seen["failed"], seen["mixed"]) == (0, 0), seen["failures"]
-    assert seen["versions"] == sorted(names)
+    assert seen["versions"] == sorted(versions)
     assert seen["agree_after_s"] < PATIENT_S
 
 
-@pytest.mark.parametrize("kind", KILLED)
-def test_after_a_kill_at_any_moment_the_next_start_serves_a_verified_model(switched_server, versions, kind):
-    models, names = versions
-    code, longest_s = KILLED[kind]
-    if kind == "retrain":
-        review_some(switched_server.instance_folder, lambda path, body: switched_server.call(path, body)[1])
-    words = [str(switched_server.instance_folder), str(models), *names]
+def test_after_a_kill_at_any_moment_the_next_start_serves_a_verified_model(switched_server, models, versions):
+    review_some(switched_server.instance_folder, lambda path, body: switched_server.call(path, body)[1])
+    words = [str(switched_server.instance_folder), str(models), *versions]
     chance = random.Random(1)
-    for _ in range(2):
+    for code, longest_s in KILLED.values():  # while one switches, saves, retrains
         kill_after(chance.uniform(0, longest_s), code, words, lambda: switched_server.stop(signal.SIGKILL))
         assert faults(models) == []
         switched_server.start()

@@ -43,9 +43,7 @@ def elsewhere(tmp_path, models):
     "order",
     [
         ("current", "model_card.json", "learnt.txt", "model.joblib"),
-        ("current", "model.joblib", "learnt.txt", "model_card.json"),
         ("learnt.txt", "model.joblib", "current", "model_card.json"),
-        ("model_card.json", "current", "learnt.txt", "model.joblib"),
         ("model_card.json", "learnt.txt", "model.joblib", "current"),
     ],
     ids=", ".join,

@@ -34,7 +34,6 @@ EXACT = 1e-9  # how well a sum of contributions must give the probability
 ROUNDING = 1e-6  # how far from a probability a float32 may be
 LEAST = 1e-9  # a forest may say exactly 0, which has no logarithm
 REMEMBERED_TOKENS = 50_000
-ORDINARY_WORDS = 15  # different words of an ordinary message: what a term adds to the log-odds depends on it
 
 # A challenger scores the text that the served model has just scored, and reading is the greater part of scoring.
 _tokenize_once = lru_cache(maxsize=2 * THREADS)(tokenize)
@@ -107,10 +106,6 @@ class SpamModel:
     def label(self, spam_probability: float) -> str:
         """Return "spam" from the threshold upwards, else "ham", whatever `labels` call them."""
         return "spam" if spam_probability >= self.threshold else "ham"
-
-    def term_weights(self) -> dict[str, float]:
-        """Return what each term adds to the log-odds in an ordinary message; nothing where that cannot be said."""
-        return {}
 
     def _predict(self, texts: Sequence[str]) -> np.ndarray:
         """Return the spam probability of each text, shape (texts,); raises ModelUnusable."""
@@ -219,19 +214,6 @@ class HamletModel(SpamModel):
     def spam_probabilities(self, texts: Sequence[str]) -> list[float]:
         """Return the spam probability of each text, where nobody asks why."""
         return [self.score(text).spam_probability for text in texts]
-
-    def term_weights(self) -> dict[str, float]:
-        """Return what each word and pair of words adds to the log-odds of spam in an ordinary message.
-
-        A word comes with its groups of letters, as in `score`. Meant for comparing versions: it takes a second.
-        """
-        value, token_weights = token_value(ORDINARY_WORDS), _TokenWeights(self._term_weights)
-        found = {}
-        for term, weight in self._term_weights.items():
-            if not term.startswith("~"):
-                is_pair = " " in term and not term.startswith("[")
-                found[term] = value * (weight if is_pair else token_weights[term])
-        return found
 
 
 class _TokenWeights(dict[str, float]):

@@ -3,32 +3,25 @@
 import sys
 
 import click
+import sqlalchemy as sa
 from flask import current_app
 from flask.cli import with_appcontext
 
 from webapp.cli.command import Clear, ClearGroup
-from webapp.extras.access import api_keys
-from webapp.extras.access.passwords import AdminPassword, new_password
+from webapp.extras.access import keys
+from webapp.log.tables import api_keys
 
 
 @click.command(cls=Clear)
 @click.argument("source", required=False, type=click.Choice(["-"]), metavar="[-]")
-@click.option("--random", is_flag=True, help="Make a password and print it, instead of asking for one.")
 @with_appcontext
-def set_password(source: str | None, random: bool) -> None:
+def set_password(source: str | None) -> None:
     """Change the admin password, which signs everybody out; - reads it from standard input."""
-    if source and random:
-        raise click.UsageError("either - or --random")
-    if random:
-        password = new_password()
-    elif source:
+    if source:
         password = sys.stdin.readline().rstrip("\r\n")
     else:
         password = click.prompt("New password", hide_input=True, confirmation_prompt="The same again", err=True)
-    admin_password: AdminPassword = current_app.extensions["admin_password"]
-    admin_password.set(password)
-    if random:
-        click.echo(password)
+    current_app.extensions["admin_password"].set(password)
     click.echo("The admin password is changed, and everybody is signed out.", err=True)
 
 
@@ -39,7 +32,7 @@ api_key = ClearGroup("api-key", help="Make and revoke keys for programs that rea
 @click.argument("name")
 def create_key(name: str) -> None:
     """Make a key and print it; NAME says whose it is."""
-    click.echo(api_keys.create(current_app.extensions["engine"], name))
+    click.echo(keys.create(current_app.extensions["engine"], name))
     click.echo(
         "This is the only time that the key is shown. Send it as the header: Authorization: Bearer KEY", err=True
     )
@@ -48,7 +41,9 @@ def create_key(name: str) -> None:
 @api_key.command("list")
 def list_keys() -> None:
     """List the keys' names; the keys themselves are not kept."""
-    for key in api_keys.list_all(current_app.extensions["engine"]):
+    with current_app.extensions["engine"].connect() as connection:
+        rows = connection.execute(sa.select(api_keys).order_by(api_keys.c.created_at)).all()
+    for key in rows:
         revoked = f", revoked {key.revoked_at:%Y-%m-%d %H:%M} UTC" if key.revoked_at else ""
         click.echo(f"{key.name}  made {key.created_at:%Y-%m-%d %H:%M} UTC{revoked}")
 
@@ -57,5 +52,5 @@ def list_keys() -> None:
 @click.argument("name")
 def revoke_key(name: str) -> None:
     """End the use of the key NAME; running servers refuse it at once."""
-    api_keys.revoke(current_app.extensions["engine"], name)
+    keys.revoke(current_app.extensions["engine"], name)
     click.echo(f"The key {name} is revoked.")

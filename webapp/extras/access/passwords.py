@@ -28,7 +28,7 @@ class AdminPassword:
         """At the first start make a password and print it, once, with the address to open; raises OSError."""
         if self._given is not None or self._path.exists():
             return
-        password = new_password()
+        password = secrets.token_urlsafe(16)
         if private_files.keep_first(self._path, generate_password_hash(password)):
             print(
                 f"The admin password is {password} (shown this once; only its hash is kept).\n"
@@ -77,8 +77,3 @@ class AdminPassword:
         """Without the secret key nobody can try passwords against it, as they could against a plain hash."""
         # An environment variable may hold bytes that are no UTF-8, which Python shows as surrogates.
         return hmac.digest(self._key, b"admin password:" + text.encode("utf-8", "surrogateescape"), hashlib.sha256)
-
-
-def new_password() -> str:
-    """Return a password of 128 random bits."""
-    return secrets.token_urlsafe(16)

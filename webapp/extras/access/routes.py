@@ -1,28 +1,21 @@
 """Signing in and out, and the guard for pages that show what people sent."""
 
+import datetime as dt
 import hmac
 import re
 import secrets
 import time
 
-from flask import (
-    Blueprint,
-    abort,
-    current_app,
-    flash,
-    g,
-    redirect,
-    render_template,
-    request,
-    session,
-    url_for,
-)
+import sqlalchemy as sa
+from flask import Blueprint, abort, current_app, flash, g, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
 from webapp.errors import LogUnavailable
-from webapp.extras.access import sign_ins, throttle
+from webapp.extras.access import throttle
 from webapp.extras.access.passwords import AdminPassword
 from webapp.inference import Inference
+from webapp.log.database import write_transaction
+from webapp.log.tables import sign_ins
 
 SIGNED_IN_FOR_S = 12 * 60 * 60
 # A path of this site alone. Browsers read // and /\ as the start of another site's address, and leave out tabs and
@@ -35,14 +28,16 @@ blueprint = Blueprint("login", __name__)
 def signed_in() -> bool:
     """Return whether the request comes from somebody who signed in within 12 hours, with the password of now.
 
-    Raises LogUnavailable: whether they have signed out since is known there.
+    Raises LogUnavailable: a sign-out is noted there, so that it ends also the copies that somebody made of the cookie.
     """
     if time.time() >= session.get("signed_in_until", 0):
         return False
     if not hmac.compare_digest(session["password_fingerprint"], _admin_password().fingerprint()):
         return False
     if "signed_in" not in g:  # a page asks several times: its guard, its bar
-        g.signed_in = sign_ins.goes_on(current_app.extensions["engine"], reviewer_id())
+        with _engine().connect() as connection:
+            query = sa.select(sign_ins.c.who).where(sign_ins.c.who == reviewer_id())
+            g.signed_in = connection.execute(query).first() is not None
     return bool(g.signed_in)
 
 
@@ -77,34 +72,40 @@ def form() -> ResponseReturnValue:
 @blueprint.post("/login")
 def sign_in() -> ResponseReturnValue:
     """Compare the password, unless this address has to wait first, and begin a new session."""
-    engine, address = current_app.extensions["engine"], request.remote_addr or ""
-    if seconds := throttle.begin_try(engine, address):
-        unit = "second" if seconds == 1 else "seconds"
-        words = f"There were too many wrong passwords. Wait {seconds} {unit}, then try again."
+    address = request.remote_addr or ""
+    if seconds := throttle.begin_try(_engine(), address):
+        words = f"There were too many wrong passwords. Wait {seconds} s, then try again."
         return _refused(429, "Too many wrong passwords", words), 429, {"Retry-After": str(seconds)}
     fingerprint = _admin_password().fingerprint()  # first: the password may be changed at this very moment
     if not _admin_password().is_right(request.form.get("password", "")):
         return _refused(403, "Wrong password", "This is not the password."), 403
-    throttle.forget(engine, address)
-    if reviewer := session.get("reviewer"):  # of an older sign-in in this browser, whose cookie somebody may have
-        sign_ins.end(engine, reviewer)
-    session.clear()
+    throttle.forget(_engine(), address)
+    _end_session()  # an older sign-in in this browser, whose cookie somebody may have
     session["signed_in_until"] = int(time.time()) + SIGNED_IN_FOR_S
     session["password_fingerprint"] = fingerprint
     session["reviewer"] = f"web:{secrets.token_hex(4)}"
-    sign_ins.begin(engine, reviewer_id(), SIGNED_IN_FOR_S)
+    now = dt.datetime.now(dt.UTC)
+    with write_transaction(_engine()) as connection:
+        connection.execute(sa.delete(sign_ins).where(sign_ins.c.until < now))
+        until = now + dt.timedelta(seconds=SIGNED_IN_FOR_S)
+        connection.execute(sa.insert(sign_ins).values(who=reviewer_id(), until=until))
     return redirect(_where_to(), 303)
 
 
 @blueprint.post("/logout")
 def sign_out() -> ResponseReturnValue:
     """End the session, and with it all copies that there may be of its cookie."""
+    _end_session()
+    flash("You are signed out.")
+    return redirect(url_for("check.form"), 303)
+
+
+def _end_session() -> None:
     reviewer = session.get("reviewer")
     session.clear()
     if reviewer:
-        sign_ins.end(current_app.extensions["engine"], reviewer)
-    flash("You are signed out.")
-    return redirect(url_for("check.form"), 303)
+        with write_transaction(_engine()) as connection:
+            connection.execute(sa.delete(sign_ins).where(sign_ins.c.who == reviewer))
 
 
 def _refused(status: int, what: str, words: str) -> str:
@@ -116,11 +117,14 @@ def _refused(status: int, what: str, words: str) -> str:
 def _where_to() -> str:
     """Return the page that somebody was sent away from, if it is one of ours."""
     wanted = request.args.get("next", "")
-    if LOCAL_PATH.fullmatch(wanted):
-        return wanted
-    return url_for("review.page")
+    return wanted if LOCAL_PATH.fullmatch(wanted) else url_for("review.page")
 
 
 def _admin_password() -> AdminPassword:
     password: AdminPassword = current_app.extensions["admin_password"]
     return password
+
+
+def _engine() -> sa.Engine:
+    engine: sa.Engine = current_app.extensions["engine"]
+    return engine

@@ -4,8 +4,8 @@ from functools import partial
 
 from flask_openapi3 import OpenAPI
 
-from webapp.cli.models import models
-from webapp.extras.lifecycle import challenger, compare_routes, retrain_routes, routes
+from webapp.cli.models import models, use_model
+from webapp.extras.lifecycle import challenger, routes
 from webapp.extras.lifecycle.commands import commands, retrain, retrain_job
 from webapp.extras.lifecycle.retraining import reviews_to_learn
 from webapp.extras.lifecycle.switching import record_use
@@ -19,9 +19,9 @@ def init_app(app: OpenAPI) -> None:
     inference.before_store.append(challenger.score_with(inference))
     for command in commands.commands.values():
         models.add_command(command)
+    models.add_command(use_model, "promote")  # as others call it
     routes.blueprint.cli.add_command(retrain)
-    for page in (routes, compare_routes, retrain_routes):
-        app.register_blueprint(page.blueprint, cli_group=None)
+    app.register_blueprint(routes.blueprint, cli_group=None)
     app.extensions["reviews_to_learn"] = partial(reviews_to_learn, app.extensions["engine"])
     if "runner" in app.extensions:  # the extra batch is there
         app.extensions["runner"].kinds["retrain"] = retrain_job

@@ -1,14 +1,28 @@
-"""The challenger: a version that scores every message beside the served one; its verdict is stored, and never shown."""
+"""The shadow test: a version (the challenger) scores every message beside the served one; that is stored, never shown.
+
+Only messages on which the two differ tell which is better, and where they differ exactly one is right. So it is enough
+to review those: a few dozen, where a random sample would need thousands to hold as many of them. They say who is right
+*where they differ*; how often each is right overall, `models compare` says.
+"""
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+import sqlalchemy as sa
+
+from webapp.extras.lifecycle.comparison import Duel, Learnt
+from webapp.extras.review.reviews import truth_of
 from webapp.inference import Inference
-from webapp.log.tables import Row
+from webapp.log.database import snapshot
+from webapp.log.tables import Row, predictions, reviews
+from webapp.model.data import Example, drop_copies
 from webapp.model.registry import ModelRegistry, Slot
 from webapp.model.scoring import SpamModel
 
 NAME = "challenger"  # of the small file in saved_models/ that says which version it is
+COUNTED = 100_000  # of the newest predictions; how often they differ is no better known from more
+FAIR = ("random", "challenger")  # queues that offer a message for no reason that has to do with who is right
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +49,7 @@ def score_with(inference: Inference) -> Callable[[Sequence[str], Sequence[Row]],
     reported: set[str] = set()  # versions whose failure this process has logged
 
     def score(texts: Sequence[str], rows: Sequence[Row]) -> None:
-        model = challenger(inference.registry)
-        if model is None:
+        if (model := challenger(inference.registry)) is None:
             return
         for text, row in zip(texts, rows, strict=True):
             try:
@@ -52,3 +65,52 @@ def score_with(inference: Inference) -> Callable[[Sequence[str], Sequence[Row]],
                 row["challenger_probability"] = probability
 
     return score
+
+
+class ShadowReport(NamedTuple):
+    """What is known of a challenger beside the served version."""
+
+    scored: int  # predictions by both, counted up to COUNTED, the newest
+    differing: int  # of these
+    duel: Duel  # first the served version, then the challenger, on reviewed messages on which they differ
+
+    @property
+    def sentence(self) -> str:
+        """Return what it adds up to, in words for a beginner: the same on the page and for the command."""
+        messages = f"{'newest ' if self.scored == COUNTED else ''}{self.scored:,} messages"
+        if not self.scored:
+            return "The challenger has not scored a message yet."
+        if not self.differing and not self.duel.messages:
+            return f"The two agree on all of the {messages} so far, so nothing tells them apart."
+        words = f"The two differ on {self.differing:,} of the {messages}."
+        if not self.duel.messages:
+            return f"{words} None of these that neither has learnt was reviewed yet."
+        return f"{words} {self.duel.sentence('the served version', 'the challenger')}"
+
+
+def shadow_report(engine: sa.Engine, registry: ModelRegistry, version: str, served: str) -> ShadowReport:
+    """Return how a version has done so far beside the served one; raises LogUnavailable.
+
+    Reviews count that came through the queue of messages on which they differ, or through the random one. Those of
+    reported or uncertain messages do not: people report what the served version got wrong, so among these the
+    challenger would always look better. Nor do messages that one of the two has learnt; copies count once.
+    """
+    shown = predictions.c
+    differs = sa.case((shown.challenger_label != shown.label, 1), else_=0).label("differs")
+    both = (shown.challenger_version == version) & (shown.model_version == served)
+    newest = sa.select(differs).where(both).order_by(shown.id.desc()).limit(COUNTED).subquery()
+    counts = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(newest.c.differs), 0)).select_from(newest)
+    fair = sa.select(reviews.c.prediction_id).where(reviews.c.queue.in_(FAIR))
+    columns = (shown.challenger_version, shown.model_version, shown.text, shown.label)
+    query = sa.select(*columns, truth_of(shown.id).label("truth"))
+    query = query.where(shown.id.in_(fair), shown.challenger_label != shown.label).order_by(shown.id.desc())
+    with snapshot(engine) as connection:
+        scored, differing = connection.execute(counts).one()
+        # The versions are looked at here, as asked for them SQLite would walk over all that the challenger ever scored.
+        rows = [row for row in connection.execute(query) if row.truth and row[:2] == (version, served)]
+    learnt = Learnt(engine, registry, (version, served))
+    # What `is_spam` says of these examples is whether the served version is right.
+    known = drop_copies(Example(row.text, row.truth == row.label, "") for row in rows if row.text is not None)
+    served_right = [one.is_spam for one in known if one.text not in learnt]
+    served_right += [row.truth == row.label for row in rows if row.text is None]
+    return ShadowReport(scored, differing, Duel(sum(served_right), served_right.count(False)))

@@ -1,20 +1,30 @@
 """Two versions on the same labelled messages: is one of them better, and where do they differ?
 
 Both see the same messages, so what counts is where just one of them is right: messages that both get right, or both
-wrong, say nothing about which is better, however many there are. Nothing here knows the log.
+wrong, say nothing about which is better, however many there are.
+
+Nor do messages that a version has learnt: those of the files on its card (learnt.txt recognises them), the reviews that
+it, or one that it descends from, was fitted on (noted in the log), and copies of these.
 """
 
+import datetime as dt
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from webapp.model.data import Example
+import sqlalchemy as sa
+
+from webapp.extras.review.samples import counted_members
+from webapp.log.tables import fitted_reviews, predictions, sample_members
+from webapp.model import artifact
+from webapp.model.data import Example, copy_keys, drop_copies, fingerprint, read_fingerprints
 from webapp.model.evaluation import Proportion, proportion
+from webapp.model.registry import ModelRegistry
 from webapp.model.scoring import SpamModel
 
+EVER = (dt.datetime(1970, 1, 1, tzinfo=dt.UTC), dt.datetime(9999, 1, 1, tzinfo=dt.UTC))
 TELLING = 20.0  # evidence from which one is called better: of equal versions 1 pair in 20 ever gets there, at most
-SHOWN_MESSAGES = 50
-SHOWN_TERMS = 20
+SHOWN_MESSAGES = 20
 
 
 class Duel(NamedTuple):
@@ -67,14 +77,6 @@ class Differing(NamedTuple):
     second_probability: float
 
 
-class ChangedTerm(NamedTuple):
-    """What a term adds to the log-odds of spam in an ordinary message, to each of the two (0: not known to it)."""
-
-    term: str
-    first: float
-    second: float
-
-
 class Comparison(NamedTuple):
     """How two versions do on the same messages."""
 
@@ -112,11 +114,34 @@ def compare(first: SpamModel, second: SpamModel, examples: Sequence[Example]) ->
     )
 
 
-def changed_terms(first: SpamModel, second: SpamModel) -> list[ChangedTerm]:
-    """Return the terms whose weight changed most, up to SHOWN_TERMS; none where a version has no weights."""
-    before, after = first.term_weights(), second.term_weights()
-    if not (before and after):
-        return []
-    terms = (ChangedTerm(term, before.get(term, 0.0), after.get(term, 0.0)) for term in {**before, **after})
-    changed = [one for one in terms if one.first != one.second]
-    return sorted(changed, key=lambda one: (-abs(one.first - one.second), one.term))[:SHOWN_TERMS]
+class Learnt:
+    """The messages that one of some versions has learnt: `text in learnt`, copies of reviews too."""
+
+    def __init__(self, engine: sa.Engine, registry: ModelRegistry, versions: Sequence[str]):
+        fitted = sa.select(fitted_reviews.c.prediction_id).where(fitted_reviews.c.model_version.in_(versions))
+        texts = sa.select(predictions.c.text).where(predictions.c.text.is_not(None), predictions.c.id.in_(fitted))
+        with engine.connect() as connection:
+            self._keys = {key for text in connection.execute(texts).scalars() for key in copy_keys(text)}
+        saved = [version for version in versions if version in registry.versions()]
+        self._fingerprints = {
+            one for version in saved for one in read_fingerprints(artifact.read_learnt(registry.folder, version))
+        }
+
+    def __contains__(self, text: str) -> bool:
+        return fingerprint(text) in self._fingerprints or bool(copy_keys(text) & self._keys)
+
+
+def sampled_examples(engine: sa.Engine, registry: ModelRegistry, versions: Sequence[str]) -> list[Example]:
+    """Return the reviewed members of random samples that none of the versions has learnt, newest first, copies dropped.
+
+    Reviews of reported or uncertain messages would not do: the version that was served then got many of them wrong, so
+    it would look worse than it is. Those whose text was not stored cannot be scored again and are left out.
+    """
+    truth = {row.prediction_id: row.true_label for row in counted_members(engine, *EVER)}
+    learnt = Learnt(engine, registry, versions)
+    drawn = predictions.c.id.in_(sa.select(sample_members.c.prediction_id)) & predictions.c.text.is_not(None)
+    query = sa.select(predictions.c.id, predictions.c.text).where(drawn).order_by(predictions.c.id.desc())
+    with engine.connect() as connection:
+        rows = connection.execute(query).all()
+    found = drop_copies(Example(text, truth[id_] == "spam", "reviewed") for id_, text in rows if id_ in truth)
+    return [example for example in found if example.text not in learnt]

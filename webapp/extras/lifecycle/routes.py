@@ -1,99 +1,165 @@
-"""The models page: which version is served, which is tried, how good each is; serve, try, stop, roll back."""
+"""The models pages: see which version is served, tried, how good each is; serve, try, retrain, roll back, compare."""
 
-from collections.abc import Callable
+import datetime as dt
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any
 
-from flask import Blueprint, current_app, flash, g, redirect, render_template, request, url_for
+from flask import Blueprint, abort, current_app, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from webapp import config
-from webapp.errors import HamletError, InvalidInput, ModelUnusable, NotFound
+from webapp.errors import HamletError, InvalidInput, JobRunning, ModelUnusable, NotFound, NotReady
 from webapp.extras.access.routes import reviewer_id, signed_in_only
-from webapp.extras.batch.job_routes import engine, runner, shown_ago
+from webapp.extras.batch import job_routes as jobs
+from webapp.extras.batch.job_routes import engine
 from webapp.extras.lifecycle import retraining, switching
-from webapp.extras.lifecycle.trial import shadow_report
-from webapp.extras.lifecycle.view import STEPS, advice, events_of, numbers, saved_versions, state_of
+from webapp.extras.lifecycle.challenger import ShadowReport, shadow_report
+from webapp.extras.lifecycle.comparison import Comparison, Differing, compare, sampled_examples
+from webapp.extras.lifecycle.retraining import Reviews
+from webapp.extras.lifecycle.switching import Switch
+from webapp.extras.monitor.report import live_accuracy
+from webapp.extras.monitor.rollups import PREDICTIONS, count
 from webapp.extras.review.reviews import give_review
-from webapp.inference import Inference
+from webapp.inference import explain
+from webapp.model import artifact
+from webapp.model.data import Example
+from webapp.model.registry import ModelRegistry
+from webapp.model.scoring import SpamModel
+from webapp.web.check import how_long_ago
+from webapp.web.explanation import mark
 
 blueprint = Blueprint("models", __name__, url_prefix="/models")
 blueprint.before_request(signed_in_only)
 
 WHY_LENGTH = 200  # characters that are kept of a reason
-EVENTS = 50  # of the audit list that are shown
-RETRAININGS = 3  # the newest, that are shown
+EVENTS = 50  # of the history that are shown
+KEPT = 8  # comparisons that a worker remembers: loading two versions and scoring with them takes seconds
 
 
 @blueprint.get("")
 def page() -> str:
     """Show the state of things, what to do next, all versions, and their history."""
-    return models_page()
+    return _page()
 
 
-def models_page(error: str | None = None) -> str:
+def _page(error: str | None = None) -> str:
     """Return the page, with what could not be done."""
-    registry = _inference().registry
-    history = switching.history(engine())
-    state = state_of(engine(), registry, history, reviewer_id())
-    named = numbers(registry, history)
-    versions = saved_versions(engine(), registry, state, named)
-    trial = next((version for version in versions if version.role == "challenger"), None)
-    report, running = shadow_report(engine(), registry, trial.name) if trial else None, runner().running()
-    words, step = advice(state, report, is_training=running is not None and running.kind == "retrain")
+    registry, history, runner = _registry(), switching.history(engine()), jobs.runner()
+    served, problem, reviews, child, report = None, "", Reviews([], [], [], 0, ""), None, None
+    tried = registry.named("challenger")
+    with suppress(HamletError):  # it may go on with a version whose files were damaged since
+        served = registry.current().version
+    try:
+        registry.check()
+        served = registry.current_version()  # this process may be half a second behind: see registry.py
+    except HamletError as fault:
+        problem = str(fault)
+    with suppress(ModelUnusable):  # its card may be what is damaged; the page has to show all the same
+        if served:
+            reviews = retraining.gather(engine(), registry, served)
+            child = retraining.newest_child(registry, served)
+            report = shadow_report(engine(), registry, tried, served) if tried else None
+    retrained = child if child not in {switch.to_version for switch in history} else None
+    since, running = next((one for one in history if one.kind != "challenge"), None), runner.running()
+    versions = sorted(_versions(registry), key=lambda one: (one["name"] != served, one["name"] != tried))
+    is_training = running is not None and running.kind == "retrain"
     return render_template(
         "lifecycle/models.html",
-        advice=words,
-        steps=STEPS,
-        step=step,
-        state=state,
-        versions=versions,
-        numbers=named,
-        usable=[version.name for version in versions if not version.fault],
-        trial=trial,
+        served=served,
+        problem=problem,
+        advice=_advice(report, reviews, retrained, is_training),
+        since=since if since and since.to_version == served else None,  # None: it was so before this was written down
+        rollback_target=switching.rollback_target(history),
+        reviews=reviews,
+        retrained=retrained,
+        trial=next((one for one in versions if one["name"] == tried), None),
         report=report,
+        versions=versions,
+        numbers=_numbers(registry, history),
         running=running,
-        retrainings=[job for job in runner().list_jobs() if job.kind == "retrain"][:RETRAININGS],
-        events=events_of(history, reviewer_id())[:EVENTS],
+        is_training=is_training,
+        last_retraining=next((job for job in runner.list_jobs() if job.kind == "retrain"), None),
+        history=history[:EVENTS],
+        me=reviewer_id(),
         error=error,
         signed=config.MODEL_KEY is not None,
         why_length=WHY_LENGTH,
-        ago=shown_ago,
+        ago=lambda moment: how_long_ago(dt.datetime.now(dt.UTC) - moment),
     )
 
 
-@blueprint.post("/use")
-def use() -> ResponseReturnValue:
-    """Serve a version from now on."""
-    version = request.form.get("version", "")
-    return _switch(
-        lambda why: _inference().registry.use(version, reviewer_id(), why),
-        f"Version {version} is served now.",
+def _advice(report: ShadowReport | None, reviews: Reviews, retrained: str | None, is_training: bool) -> str:
+    """Return how things stand beside the served version and what to do next, in a sentence."""
+    if is_training:
+        return "A new one is being trained."
+    if report:
+        return {
+            "second": "The one in the shadow test is better: serve it.",
+            "first": "The one in the shadow test is worse: stop the test.",
+            None: "Another one is in the shadow test.",
+        }[report.duel.better]
+    if retrained:
+        return "A retrained one waits: try it in the shadow test."
+    words = f"{reviews.new:,} new review{'' if reviews.new == 1 else 's'}"
+    return (
+        f"{words}: {reviews.missing} more and you can retrain." if reviews.missing else f"{words}: enough to retrain."
     )
 
 
-@blueprint.post("/challenge")
-def challenge() -> ResponseReturnValue:
-    """Try a version in the shadow of the served one."""
-    version = request.form.get("version", "")
-    return _switch(
-        lambda why: switching.challenge(engine(), _inference().registry, version, reviewer_id(), why),
-        f"Version {version} is tried from now on: it scores each message too, and nobody is told.",
-    )
+def _versions(registry: ModelRegistry) -> list[dict[str, Any]]:
+    """Return all versions, the newest first: each one's card, or why it cannot be used, and how it did so far."""
+    counts, found = count(engine(), PREDICTIONS, ("model_version",)), []
+    for name in reversed(registry.versions()):
+        card, fault, predictions = None, "", counts[(name,)]
+        try:
+            card = artifact.verify(registry.folder, name)
+        except HamletError as error:
+            fault = str(error)
+        live = live_accuracy(engine(), name) if predictions else None
+        found.append({"name": name, "card": card, "fault": fault, "predictions": predictions, "live": live})
+    return found
 
 
-@blueprint.post("/stop")
-def stop() -> ResponseReturnValue:
-    """Try no version any longer."""
-    return _switch(
-        lambda why: switching.challenge(engine(), _inference().registry, None, reviewer_id(), why),
-        "The shadow test is over. What was found out stays in the log.",
-    )
+def _numbers(registry: ModelRegistry, history: Sequence[Switch]) -> dict[str, str]:
+    """Return what people call each version: v1 for the oldest, and so on, with those that were switched and pruned."""
+    names = {*registry.versions(), *(name for switch in history for name in (switch.from_version, switch.to_version))}
+    return {name: f"v{at}" for at, name in enumerate(sorted(filter(None, names)), 1)}
+
+
+@blueprint.post("/<any(use, challenge, stop, rollback, retrain):action>")
+def change(action: str) -> ResponseReturnValue:
+    """Serve a version, try one or none, roll back, or train a new one; say so, or why not: then nothing has changed."""
+    registry, version, who = _registry(), request.form.get("version", ""), reviewer_id()
+    why = " ".join(request.form.get("why", "").split())[:WHY_LENGTH]
+    try:
+        match action:
+            case "use":
+                registry.use(version, who, why)
+                words = f"Version {version} is served now."
+            case "challenge":
+                switching.challenge(engine(), registry, version, who, why)
+                words = f"Version {version} is tried from now on: it scores each message too, and nobody is told."
+            case "stop":
+                switching.challenge(engine(), registry, None, who, why)
+                words = "The shadow test is over. What was found out stays in the log."
+            case "rollback":
+                switching.rollback(engine(), registry, who, why, expected=version)
+                words = f"Rolled back: version {version} is served again."
+            case _:
+                jobs.runner().start("retrain", {}, who)
+                words = "A new version is being trained, in a process of its own."
+    except (ModelUnusable, NotFound, InvalidInput, JobRunning, NotReady) as error:
+        return _page(error=str(error)), error.status
+    flash(words)
+    return redirect(url_for(".page"), 303)
 
 
 @blueprint.post("/confirm")
 def confirm() -> ResponseReturnValue:
     """Store once more what people said of messages on which the model was very sure of the contrary."""
-    chosen = set(request.form.getlist("id"))
-    registry = _inference().registry
+    chosen, registry = set(request.form.getlist("id")), _registry()
     waiting = retraining.gather(engine(), registry, registry.current_version()).unconfirmed
     confirmed = [one for one in waiting if one.prediction_id in chosen]
     for one in confirmed:
@@ -102,36 +168,54 @@ def confirm() -> ResponseReturnValue:
     return redirect(url_for(".page", _anchor="retrain"), 303)
 
 
-@blueprint.post("/rollback")
-def rollback() -> ResponseReturnValue:
-    """Serve the version again that was served before, if that is still the one that was asked for."""
-    version = request.form.get("version", "")
-
-    def back(why: str) -> None:
-        if switching.rollback_target(switching.history(engine())) != version:
-            raise InvalidInput("Somebody has switched versions meanwhile. See the history below, and choose again.")
-        switching.rollback(engine(), _inference().registry, reviewer_id(), why)
-
-    return _switch(back, f"Rolled back: version {version} is served again.")
+@blueprint.get("/retrain/<job_id>/status")
+def retraining_status(job_id: str) -> ResponseReturnValue:
+    """Say how far it is, for the page's script."""
+    return jobs.status(jobs.job_of("retrain", job_id))
 
 
-def _switch(change: Callable[[str], object], words: str) -> ResponseReturnValue:
-    """Make a change and say so, or show the page again with the reason why not; then nothing has changed."""
-    why = " ".join(request.form.get("why", "").split())[:WHY_LENGTH]
+@blueprint.get("/compare")
+def compare_page() -> ResponseReturnValue:
+    """Compare two versions on the same reviewed messages."""
+    registry = _registry()
+    names = registry.versions()[::-1]
+    first = request.args.get("first") or registry.current_version()
+    second = request.args.get("second") or registry.named("challenger") or next((n for n in names if n != first), first)
+    if not {first, second} <= set(names):
+        abort(404, "There is no such version. The Models page lists those there are.")
+    numbers = _numbers(registry, switching.history(engine()))
+    shown: dict[str, Any] = {"versions": names, "first": first, "second": second, "numbers": numbers}
     try:
-        change(why)
-    except (ModelUnusable, NotFound, InvalidInput) as error:
-        record_refusal(error)
-        return models_page(error=str(error)), error.status
-    flash(words)
-    return redirect(url_for(".page"), 303)
+        for name in (first, second):
+            artifact.verify(registry.folder, name)  # now, whatever is remembered
+        examples = sampled_examples(engine(), registry, (first, second))
+        found, differing = _compared(registry, first, second, tuple(examples))
+    except HamletError as error:
+        return render_template("lifecycle/compare.html", **shown, error=str(error)), error.status
+    sentence = found.duel.sentence("the first one", "the second one")
+    return render_template("lifecycle/compare.html", **shown, found=found, sentence=sentence, differing=differing)
 
 
-def record_refusal(error: HamletError) -> None:
-    """Count something that was refused on this page."""
-    _inference().record_failure("form", error.status, f"{error.title}: on the models page", g.request_id)
+@lru_cache(maxsize=KEPT)
+def _compared(
+    registry: ModelRegistry, first: str, second: str, examples: tuple[Example, ...]
+) -> tuple[Comparison, list[dict[str, Any]]]:
+    models = [artifact.load(registry.folder, name) for name in (first, second)]
+    found = compare(models[0], models[1], examples)
+    return found, [_sides(one, models) for one in found.differing]
 
 
-def _inference() -> Inference:
-    inference: Inference = current_app.extensions["inference"]
-    return inference
+def _sides(one: Differing, models: Sequence[SpamModel]) -> dict[str, Any]:
+    """Return a message with what each of two versions says of it, marked as that one reads it."""
+    sides = []
+    for model in models:
+        score = model.score(one.text)
+        figures = {"spam_probability": score.spam_probability, "threshold": model.threshold}
+        said = {"label": model.label(score.spam_probability), "pieces": mark(one.text, explain(score))}
+        sides.append(figures | said)
+    return {"true_label": "spam" if one.is_spam else "ham", "sides": sides}
+
+
+def _registry() -> ModelRegistry:
+    registry: ModelRegistry = current_app.extensions["inference"].registry
+    return registry

@@ -3,7 +3,7 @@
 import datetime as dt
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -46,14 +46,17 @@ def record_use(engine: sa.Engine, inference: Inference) -> Callable[..., Abstrac
     return recorded
 
 
-def rollback(engine: sa.Engine, registry: ModelRegistry, who: str, why: str = "") -> str:
+def rollback(engine: sa.Engine, registry: ModelRegistry, who: str, why: str = "", expected: str | None = None) -> str:
     """Serve the version that was served before this one; return its name.
 
-    Rolling back again goes one further back. Raises NotFound where there is none before it, and as ModelRegistry.use.
+    Rolling back again goes one further back. Raises NotFound where there is none before it, InvalidInput where it is
+    not the expected one, and as ModelRegistry.use.
     """
     version = rollback_target(history(engine))
     if version is None:
         raise NotFound("No other version was served before this one, so there is none to go back to.")
+    if expected not in (None, version):
+        raise InvalidInput("Somebody has switched versions meanwhile. See the history below, and choose again.")
     registry.use(version, who, why, kind="rollback")
     return version
 
@@ -104,17 +107,15 @@ def prunable_versions(engine: sa.Engine, registry: ModelRegistry, keep: int) -> 
     return [version for version in versions[: max(len(versions) - keep, 0)] if version not in needed]
 
 
-def prune(engine: sa.Engine, registry: ModelRegistry, versions: Sequence[str]) -> list[str]:
+def prune(engine: sa.Engine, registry: ModelRegistry, versions: Sequence[str]) -> set[str]:
     """Delete those of the versions that are still prunable; return them. Raises as `prunable_versions`."""
-    deleted = []
     with write_transaction(engine):  # no switch meanwhile
-        for version in prunable_versions(engine, registry, keep=0):
-            if version in versions:
-                gone = registry.folder / f".{version}.deleted"
-                (registry.folder / version).rename(gone)  # at once: nobody ever sees half of a version
-                shutil.rmtree(gone)
-                deleted.append(version)
-    return deleted
+        still = set(versions) & set(prunable_versions(engine, registry, keep=0))
+        for version in still:
+            gone = registry.folder / f".{version}.deleted"
+            (registry.folder / version).rename(gone)  # at once: nobody ever sees half of a version
+            shutil.rmtree(gone)
+    return still
 
 
 def _note(connection: sa.Connection, kind: str, before: str | None, after: str | None, who: str, why: str) -> None:
@@ -124,7 +125,6 @@ def _note(connection: sa.Connection, kind: str, before: str | None, after: str |
 
 def _served(registry: ModelRegistry) -> str | None:
     """Return the name of the current version, None where none was chosen yet or it cannot be read."""
-    try:
+    with suppress(ModelUnusable):
         return registry.current_version()
-    except ModelUnusable:
-        return None
+    return None

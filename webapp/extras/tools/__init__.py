@@ -1,13 +1,12 @@
-"""Conveniences: a demo, public data, and a copy of the log in another database."""
+"""Conveniences: a demo, and a copy of the log in another database."""
 
 from flask_openapi3 import OpenAPI
 
 from webapp.cli.log import log
-from webapp.extras.tools.commands import copy_log, demo, download_data
+from webapp.extras.tools.commands import copy_log, demo
 
 
 def init_app(app: OpenAPI) -> None:
     """Add the commands."""
     log.add_command(copy_log)
-    for command in (demo, download_data):
-        app.cli.add_command(command)
+    app.cli.add_command(demo)

@@ -1,8 +1,7 @@
-"""flask demo, flask log copy, flask download-data."""
+"""flask demo, flask log copy."""
 
 import datetime as dt
 import json
-import shlex
 import time
 import urllib.error
 import urllib.request
@@ -15,6 +14,10 @@ from flask.cli import with_appcontext
 from webapp.cli.command import Clear
 from webapp.config import FLASK, HOST, PORT
 from webapp.errors import BadData
+from webapp.extras.monitor.change import declare_reference
+from webapp.extras.tools import copy
+from webapp.log.database import open_database
+from webapp.model.data import read_labelled
 
 # label,text,source: written for the demo, and no model is ever fitted on them. The kinds of spam and ham that are new
 # from the part "drift" on are ones that the shipped model often gets wrong.
@@ -30,8 +33,6 @@ def demo(url: str, later: bool) -> None:
 
     They go into this server's log. No model has learnt any of them.
     """
-    from webapp.extras.monitor.change import declare_reference
-
     if later:
         _send(url, "later", "More of the new kinds")
         return
@@ -44,7 +45,7 @@ def demo(url: str, later: bool) -> None:
     _send(url, "drift", "New kinds of messages")
     click.echo(
         f"Now {url}/monitor says that the traffic drifted, and how. Next:\n"
-        f"1. Draw a sample on {url}/review and label 60 messages: the model is wrong more often than it was.\n"
+        f"1. Draw a sample on {url}/review and label 100 messages: the model is wrong more often than it was.\n"
         f"2. Retrain on {url}/models, and let the new version run in the shadow of the served one.\n"
         f"3. Send more of the new kinds, and label those on which the two differ: {FLASK} demo --later"
     )
@@ -52,8 +53,6 @@ def demo(url: str, later: bool) -> None:
 
 def read_messages(part: str) -> list[tuple[str, str]]:
     """Return (label, text) of the messages of a part: ordinary, drift or later."""
-    from webapp.model.data import read_labelled
-
     examples = read_labelled(MESSAGES).examples
     return [("spam" if example.is_spam else "ham", example.text) for example in examples if example.source == part]
 
@@ -75,33 +74,18 @@ def _send(url: str, part: str, what: str) -> None:
 
 
 @click.command("copy", cls=Clear)
-@click.option("--to", "url", required=True, metavar="URL", help="The other database, postgresql://... or sqlite:///...")
+@click.option("--to", "url", required=True, metavar="URL", help="An empty database, postgresql://... or sqlite:///...")
 @with_appcontext
 def copy_log(url: str) -> None:
-    """Copy the log into another database.
+    """Copy the log into another database, all of it or nothing.
 
-    The server may go on meanwhile. Whatever interrupts this, run it again: it goes on where it was, and takes what is
-    new. So run it once, stop the server, run it again, and start the server with HAMLET_DATABASE_URL=URL.
+    Stop the server first: what is predicted meanwhile stays behind. Then start it with HAMLET_DATABASE_URL=URL.
     """
-    from webapp.extras.tools.copy import copy_log
-    from webapp.log.database import open_database
-
     target = open_database(url, Path())
     try:
-        copied = copy_log(current_app.extensions["engine"], target)
+        counts = copy.copy_log(current_app.extensions["engine"], target)
     finally:
         target.dispose()
-    for one in copied:
-        click.echo(f"{one.table}: {one.rows:,} rows, {one.written:,} of them written now")
-    click.echo("Both databases hold the same. What is predicted meanwhile comes along when you run this again.")
-
-
-@click.command("download-data", cls=Clear)
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@with_appcontext
-def download_data(folder: Path) -> None:
-    """Download UCI's SMS Spam Collection into FOLDER."""
-    from webapp.extras.tools.download import download
-
-    file = download(folder)
-    click.echo(f"{file} is as expected (SHA-256). To train on it: {FLASK} train {shlex.quote(str(file))}")
+    for table, rows in counts.items():
+        click.echo(f"{table}: {rows:,} rows")
+    click.echo("Both databases hold the same.")
