@@ -270,7 +270,7 @@ def test_what_changed_meanwhile_is_refused(app, flask, models, long_csv, tmp_pat
     with pytest.raises(KeyboardInterrupt):
         run.run_batch(inference, long_csv, target, interrupted, log=False)
     began_with = inference.registry.current_version()
-    assert "log False, this one with" in flask("batch", long_csv, target, "--resume").output
+    assert "log False, " in flask("batch", long_csv, target, "--resume").output
     assert "text column text" in resumed("--text-column", "number").output
     about = long_csv.stat()
     os.utime(long_csv, (about.st_atime, about.st_mtime + 1))

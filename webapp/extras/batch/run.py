@@ -79,7 +79,10 @@ def run_batch(
         raise BadData("--resume needs files: what went through a pipe is gone")
     with closing(open_table(source, text_column)) as table:
         text_at = table.find_text(text_column)
-        began_with = f"{_identity(source)}, text column {table.columns[text_at]}, log {log}"
+        began_with = f"text column {table.columns[text_at]}, log {log}"
+        if isinstance(source, Path):
+            about = source.stat()
+            began_with += f", {about.st_size:,} bytes of {dt.datetime.fromtimestamp(about.st_mtime)}"
         state = State(began_with, inference.registry.current_version())
         if isinstance(target, Path):
             if ending_format(target) not in (None, table.format, isinstance(source, Path) and ending_format(source)):
@@ -152,14 +155,6 @@ def read_state(target: Path) -> State | None:
         return None
     except (OSError, ValueError, TypeError) as error:
         raise BadData(f"{state_file(target)} cannot be read ({error}). Start anew with --overwrite.") from error
-
-
-def _identity(source: Path | BinaryIO) -> str:
-    """Return what tells an input from another one, or from itself after a change."""
-    if not isinstance(source, Path):
-        return "a pipe"
-    about = source.stat()
-    return f"{about.st_size:,} bytes of {dt.datetime.fromtimestamp(about.st_mtime)}"
 
 
 def _find_state(target: Path, new: State, resume: bool, overwrite: bool, can_append: bool) -> State:
