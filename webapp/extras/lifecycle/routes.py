@@ -148,7 +148,7 @@ def change(action: str) -> ResponseReturnValue:
                 switching.rollback(engine(), registry, who, why, expected=version)
                 words = f"Rolled back: version {version} is served again."
             case _:
-                jobs.runner().start("retrain", {}, who)
+                jobs.runner().start("retrain", {})
                 words = "A new version is being trained, in a process of its own."
     except (ModelUnusable, NotFound, InvalidInput, JobRunning, NotReady) as error:
         return _page(error=str(error)), error.status
