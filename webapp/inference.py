@@ -83,7 +83,7 @@ class Inference:
         model: SpamModel | None = None,
     ) -> list[Row]:
         """Return a row for each text that is not logged: it has no id and no time yet. Raises as `predict`."""
-        if len(texts) > AT_ONCE or self.log.is_remote:
+        if len(texts) > AT_ONCE:
             before_waiting()
         for number, text in enumerate(texts):
             check_text(text, field.format(number))

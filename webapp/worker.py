@@ -134,7 +134,9 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
         self._prefix = os.environ.get("SCRIPT_NAME", "").rstrip("/")
 
     def run(self) -> None:
-        waiting.loop_thread = threading.get_ident()
+        engine = self.wsgi.extensions.get("engine")
+        if engine is None or engine.dialect.name == "sqlite":  # any other database is a network away
+            waiting.loop_thread = threading.get_ident()
         super().run()
 
     def handle_exit_signal(self) -> None:
@@ -166,7 +168,7 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
             length = len(body.content) + (0 if body.is_whole else 1 if body.is_broken else MAX_UPLOAD)
             scope["headers"] = [header for header in scope["headers"] if header[0] != b"transfer-encoding"]
             scope["headers"].append((b"content-length", b"%d" % length))
-        if body.is_whole and len(body.content) <= SMALL:
+        if body.is_whole and len(body.content) <= SMALL and waiting.is_on_loop():
             with suppress(waiting.WouldWait):
                 start, pieces = self._call(scope, io.BytesIO(body.content))
                 content = b"".join(pieces)

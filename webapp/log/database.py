@@ -59,7 +59,7 @@ def open_database(url: str | None, instance_folder: Path) -> sa.Engine:
             sa.event.listen(engine, "begin", _begin_postgresql)
         case other:
             raise LogUnavailable(f"{other} is no database that Hamlet knows: take sqlite or postgresql")
-    for event in ("do_connect", "checkout"):
+    for event in ("do_connect", "engine_connect"):
         sa.event.listen(engine, event, lambda *_: before_waiting())
     sa.event.listen(engine, "handle_error", _translate)
     return engine

@@ -59,7 +59,6 @@ class LogWriter:
 
     def __init__(self, engine: sa.Engine):
         self.engine = engine
-        self.is_remote = engine.dialect.name != "sqlite"
         self._waiting: deque[_Entry] = deque()
         self._turn = threading.Lock()
         self._connection = InsertConnection(engine)
