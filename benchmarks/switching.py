@@ -67,13 +67,14 @@ while True:
 KEEPS_RETRAINING = """
 import sys
 from pathlib import Path
-from webapp.extras.lifecycle.retraining import retrain
+from webapp.extras.lifecycle import retraining
 from webapp.log.database import open_database
 from webapp.model.registry import ModelRegistry
 engine, registry = open_database(None, Path(sys.argv[1])), ModelRegistry(Path(sys.argv[2]))
+retraining.FEWEST_NEW = 0  # after the first one none is new
 print("ready", flush=True)
 while True:
-    retrain(engine, registry)
+    retraining.retrain(engine, registry)
 """
 # What is killed, and the longest time (s) from the beginning of its work to its death; a retraining takes some seconds.
 KILLED = {"switch": (KEEPS_SWITCHING, 0.1), "save": (KEEPS_SAVING, 0.1), "retrain": (KEEPS_RETRAINING, 8)}
