@@ -33,7 +33,7 @@ from webapp.app import create_app  # noqa: E402
 from webapp.extras.monitor.rollups import refresh_rollups  # noqa: E402
 from webapp.extras.review.samples import draw  # noqa: E402
 from webapp.inference import explain  # noqa: E402
-from webapp.log.ids import first_id  # noqa: E402
+from webapp.log.tables import first_id  # noqa: E402
 
 PASSWORD = "benchmark only"
 DAYS = 60

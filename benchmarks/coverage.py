@@ -24,8 +24,7 @@ from webapp.extras.monitor.report import is_worse  # noqa: E402
 from webapp.extras.review.accuracy import accuracy  # noqa: E402
 from webapp.extras.review.samples import draw, reached_members  # noqa: E402
 from webapp.log.database import open_database  # noqa: E402
-from webapp.log.ids import first_id, new_id  # noqa: E402
-from webapp.log.tables import create_tables, predictions, reviews, sample_members, samples  # noqa: E402
+from webapp.log.tables import create_tables, first_id, new_id, predictions, reviews, sample_members, samples  # noqa: E402  # noqa: E402
 
 MONDAY = dt.datetime(2026, 3, 2, tzinfo=dt.UTC)
 DAY = dt.timedelta(days=1)

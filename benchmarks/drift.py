@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 from webapp.extras.monitor.change import drop_copies as drop_copies_of  # noqa: E402
 from webapp.extras.monitor.change import like_hours  # noqa: E402
 from webapp.extras.monitor.drift import DRIFTED, Window, drift, extract  # noqa: E402
-from webapp.log.ids import first_id  # noqa: E402
+from webapp.log.tables import first_id  # noqa: E402
 from webapp.model import training  # noqa: E402
 from webapp.model.data import Example, drop_copies, read_labelled, split  # noqa: E402
 from webapp.model.evaluation import wilson  # noqa: E402

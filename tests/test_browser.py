@@ -18,8 +18,7 @@ from webapp.extras.review import samples
 from webapp.extras.review.queues import upcoming
 from webapp.extras.review.reviews import give_review
 from webapp.log.database import open_database
-from webapp.log.ids import first_id
-from webapp.log.tables import predictions
+from webapp.log.tables import first_id, predictions
 
 LOOKS = pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
 SPAM = "URGENT! Your parcel is held. Pay £1.99 now: http://parcel-fee.top/pay or call 09061701461"

@@ -7,8 +7,7 @@ from flask.sessions import SecureCookieSessionInterface
 
 from webapp.app import create_app
 from webapp.extras.access import keys as api_keys
-from webapp.log.ids import new_id
-from webapp.log.tables import metadata, predictions
+from webapp.log.tables import metadata, new_id, predictions
 
 OPEN, SIGNED_IN, KEY, ID = "open", "signed in", "an API key", "the id of the prediction, which nobody can guess"
 FORM_OF_ID = "the form of this prediction's page"

@@ -26,7 +26,7 @@ from webapp.extras.monitor.drift import (
     fisher_exact,
     kolmogorov_smirnov,
 )
-from webapp.log.ids import first_id
+from webapp.log.tables import first_id
 from webapp.model.registry import ModelRegistry
 
 # --- Formulas ---

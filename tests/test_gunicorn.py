@@ -17,8 +17,7 @@ from conftest import HAM, SPAM, Server, need_module
 
 from webapp.log.database import open_database
 from webapp.log.export import purge
-from webapp.log.ids import first_id
-from webapp.log.tables import predictions
+from webapp.log.tables import first_id, predictions
 from webapp.worker import BODY_S
 
 

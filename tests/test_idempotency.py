@@ -8,8 +8,7 @@ from conftest import HAM, SPAM
 
 from webapp.errors import InvalidInput
 from webapp.log.export import purge
-from webapp.log.ids import new_id
-from webapp.log.tables import idempotency_keys, predictions
+from webapp.log.tables import idempotency_keys, new_id, predictions
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
 

@@ -19,8 +19,7 @@ from webapp.app import create_app
 from webapp.errors import LogUnavailable
 from webapp.instance import secret_key
 from webapp.log.database import open_database
-from webapp.log.ids import first_id
-from webapp.log.tables import FIRST_VERSION, STEPS, create_tables, predictions, schema_version
+from webapp.log.tables import FIRST_VERSION, STEPS, create_tables, first_id, predictions, schema_version
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
 

@@ -19,8 +19,7 @@ from prometheus_client import Counter, Histogram
 from webapp.config import ROOT
 from webapp.extras.prometheus import metrics as counters
 from webapp.extras.prometheus import worker_files
-from webapp.log.ids import new_id
-from webapp.log.tables import reviews
+from webapp.log.tables import new_id, reviews
 
 PREDICT = "/api/v1/predict"
 RULES = ROOT / "docs" / "prometheus-alerts.yml"

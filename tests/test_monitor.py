@@ -20,8 +20,7 @@ from webapp.extras.review.queues import upcoming
 from webapp.extras.review.reviews import give_review
 from webapp.extras.review.samples import draw
 from webapp.extras.tools.commands import read_messages
-from webapp.log.ids import first_id
-from webapp.log.tables import predictions
+from webapp.log.tables import first_id, predictions
 from webapp.model.data import copy_keys, read_labelled
 
 on_both = pytest.mark.databases("sqlite", "postgresql")

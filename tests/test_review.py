@@ -14,8 +14,7 @@ from test_api import assert_problem
 from webapp.app import create_app
 from webapp.extras.review import queues
 from webapp.log.database import write_transaction
-from webapp.log.ids import new_id
-from webapp.log.tables import reviews
+from webapp.log.tables import new_id, reviews
 
 on_both = pytest.mark.databases("sqlite", "postgresql")
 

@@ -13,8 +13,7 @@ from webapp.extras.monitor import rollups
 from webapp.extras.monitor.rollups import LATENCY_BUCKET, PREDICTIONS, REQUESTS, bucket_ms, count, refresh_rollups
 from webapp.extras.monitor.service import errors, quantiles, span, traffic_and_latency
 from webapp.extras.review.samples import fair_sample
-from webapp.log.ids import first_id, moment_of, new_id
-from webapp.log.tables import failures, hourly_predictions, predictions
+from webapp.log.tables import failures, first_id, hourly_predictions, moment_of, new_id, predictions
 
 on_both = pytest.mark.databases("sqlite", "postgresql")
 

@@ -11,8 +11,7 @@ import sqlite3
 from pathlib import Path
 
 from webapp.log.database import open_database
-from webapp.log.ids import new_id
-from webapp.log.tables import create_tables
+from webapp.log.tables import create_tables, new_id
 
 INSERT = f"INSERT INTO predictions VALUES ({', '.join('?' * 16)})"
 

@@ -10,8 +10,7 @@ from conftest import HAM, PASSWORD, SPAM
 from repetitions import of_a_kind
 
 from webapp.extras.monitor.rollups import count_predictions
-from webapp.log.ids import moment_of
-from webapp.log.tables import hourly_predictions, predictions
+from webapp.log.tables import hourly_predictions, moment_of, predictions
 
 REAL, REAL_NS = dt.datetime, time.time_ns
 PAGES = ("/", "/monitor", "/monitor?range=all", "/review", "/models", "/batch", "/metrics", "/readyz")

@@ -13,8 +13,7 @@ import sqlalchemy as sa
 
 from webapp.errors import LogUnavailable
 from webapp.log.database import BUSY_TIMEOUT_S, write_transaction
-from webapp.log.ids import first_id
-from webapp.log.tables import failures, metadata, predictions
+from webapp.log.tables import failures, first_id, metadata, predictions
 
 COLUMNS = [column.name for column in predictions.columns]
 TEXTS = [column.name for column in predictions.columns if isinstance(column.type, sa.String)]

@@ -14,8 +14,7 @@ import sqlalchemy as sa
 from webapp.config import MAX_BODY
 from webapp.errors import LogUnavailable
 from webapp.log.database import InsertConnection
-from webapp.log.ids import new_id
-from webapp.log.tables import Row, failures, idempotency_keys, predictions, schema_version
+from webapp.log.tables import Row, failures, idempotency_keys, new_id, predictions, schema_version
 from webapp.waiting import WouldWait, is_on_loop
 
 KEYS_AT_ONCE = 500  # parameters of one statement: databases allow only so many

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from webapp.config import JOBS_KEPT_DAYS, ROOT
 from webapp.errors import HamletError, JobRunning, NotFound, NotReady
 from webapp.extras.batch.output import take_lock, write_json
-from webapp.log.ids import moment_of, new_id
+from webapp.log.tables import moment_of, new_id
 
 Report = Callable[[float | None, str], None]  # how far it is, 0 to 1 or None, and in words
 Work = Callable[["Job", Path, Report], dict[str, Any]]  # takes the job and its folder, returns the result

@@ -12,8 +12,7 @@ from webapp.errors import InvalidInput, ModelUnusable, NotFound
 from webapp.extras.lifecycle.challenger import slot
 from webapp.inference import Inference
 from webapp.log.database import write_transaction
-from webapp.log.ids import new_id
-from webapp.log.tables import switches
+from webapp.log.tables import new_id, switches
 from webapp.model.registry import ModelRegistry
 
 

@@ -14,8 +14,7 @@ from webapp.extras.monitor.drift import DRIFTED, FEATURES, READ_UP_TO, Window, c
 from webapp.extras.monitor.service import Span
 from webapp.extras.review.samples import fair_sample
 from webapp.log.database import write_transaction
-from webapp.log.ids import first_id, moment_of, new_id
-from webapp.log.tables import drift_references, predictions
+from webapp.log.tables import drift_references, first_id, moment_of, new_id, predictions
 from webapp.model.scoring import SpamModel
 
 FEWEST = 100  # messages to be declared normal; fewer would make a poor yardstick

@@ -15,8 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from webapp.log.database import snapshot, write_transaction
-from webapp.log.ids import first_id, moment_of
-from webapp.log.tables import failures, hourly_predictions, hourly_requests, predictions, rolled_up
+from webapp.log.tables import failures, first_id, hourly_predictions, hourly_requests, moment_of, predictions, rolled_up
 
 HOUR = dt.timedelta(hours=1)
 HOURS_AT_ONCE = 24  # in one transaction

@@ -8,8 +8,7 @@ import sqlalchemy as sa
 
 from webapp.errors import InvalidInput
 from webapp.extras.monitor.rollups import ANSWERED, HOUR, PREDICTIONS, REQUESTS, bucket_ms, count
-from webapp.log.ids import moment_of
-from webapp.log.tables import failures, predictions, stream_consumers
+from webapp.log.tables import failures, moment_of, predictions, stream_consumers
 
 RANGES = {"24h": dt.timedelta(hours=24), "7d": dt.timedelta(days=7), "30d": dt.timedelta(days=30), "all": None}
 QUANTILES = {"p50": (0.5, 1), "p95": (0.95, 20), "p99": (0.99, 100)}  # share; of fewer it would be the slowest alone

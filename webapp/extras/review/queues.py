@@ -12,8 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from webapp.api.schemas import LABEL, GivenLabel, Word
 from webapp.extras.review.reviews import is_reviewed, truth_of
-from webapp.log.ids import first_id
-from webapp.log.tables import Row, predictions, reviews, sample_members, samples
+from webapp.log.tables import Row, first_id, predictions, reviews, sample_members, samples
 
 QUEUES = ("random", "uncertain", "reported", "challenger")
 NEWEST = 20_000  # predictions among which the most uncertain are looked for

@@ -12,8 +12,7 @@ import sqlalchemy as sa
 
 from webapp.errors import NotFound
 from webapp.log.database import write_transaction
-from webapp.log.ids import new_id
-from webapp.log.tables import Row, predictions, reviews
+from webapp.log.tables import Row, new_id, predictions, reviews
 from webapp.log.writer import KEYS_AT_ONCE
 from webapp.model.labels import UNSURE
 

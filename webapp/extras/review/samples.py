@@ -16,8 +16,7 @@ from webapp.extras.review.accuracy import ReviewedPrediction
 from webapp.extras.review.fitted import is_fitted
 from webapp.extras.review.reviews import newest_verdict
 from webapp.log.database import write_transaction
-from webapp.log.ids import first_id, new_id
-from webapp.log.tables import predictions, reviews, sample_members, samples
+from webapp.log.tables import first_id, new_id, predictions, reviews, sample_members, samples
 from webapp.model.labels import UNSURE
 
 MANY = 100_000  # rows in a range from which on only a part of it is read
