@@ -61,6 +61,8 @@ def missing(what, how_to_get):
 
 
 def pytest_configure(config):
+    # A job in a shell's background, with all that it starts, takes no notice of Ctrl-C, which some tests send.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "real_load: a version is loaded in a process apart before it is served")
     config.addinivalue_line("markers", "databases(*names): run with the log on each of sqlite and postgresql")
 

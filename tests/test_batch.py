@@ -252,7 +252,7 @@ def test_ctrl_c_ends_it_and_nobody_else_may_write_meanwhile(command, flask, long
     assert "Another run is writing" in flask("batch", long_csv, target, "--no-log", "--resume").output
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     code, said = end(process)
-    assert code == 130
+    assert code == 130, said
     assert said == "Interrupted.\n"
     assert not target.exists()
 

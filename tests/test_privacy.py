@@ -174,7 +174,7 @@ def test_without_texts_the_app_reviews_what_it_can_and_says_what_it_cannot(forge
         page = client.get("/review", query_string={"queue": queue})
         assert (page.status_code, "does not store messages" in page.text) == (200, True)
     refused = flask(args=["retrain"])
-    assert (refused.exit_code, "60 more cannot be used, as the log keeps no texts" in refused.output) == (2, True)
+    assert (refused.exit_code, "whose text the log keeps: HAMLET_STORE_TEXT" in refused.output) == (2, True)
     for path in ("/monitor", "/models", "/models/compare?on=reviews", "/batch"):
         assert client.get(path).status_code == 200
     assert flask(args=["log", "export"]).exit_code == 0

@@ -173,7 +173,9 @@ def try_load(models_folder: Path, version: str) -> None:
     """
     command = [sys.executable, "-c", TRY, str(models_folder.resolve()), version]
     try:
-        done = subprocess.run(command, cwd=config.ROOT, capture_output=True, text=True, timeout=TRY_S)  # noqa: S603
+        done = subprocess.run(  # noqa: S603  no shell; the version is a folder's name, and was verified
+            command, cwd=config.ROOT, capture_output=True, text=True, timeout=TRY_S
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ModelUnusable(f"Model {version} could not be tried in a process apart ({error}).") from error
     if done.returncode:
