@@ -64,8 +64,6 @@ class Retraining(_Part):
     reviews: int = 0  # that it was corrected with
     held_out: int = 0  # reviews that were kept apart
     last_review: str = ""  # id of the newest
-    only_parent_right: int = 0  # of those that were kept apart
-    only_this_right: int = 0
 
 
 class Imported(_Part):
