@@ -82,7 +82,8 @@ def post_worker_init(worker: Any) -> None:
 
 def load_model(server: Any) -> None:
     """Load the model before the workers are forked: they share its memory."""
-    with suppress(ModelUnusable):  # it was logged; the app starts all the same and says what is wrong when asked
+    # It was logged; the app starts all the same and says what is wrong when asked. (The benchmarks' apps have none.)
+    with suppress(ModelUnusable, KeyError):
         server.app.wsgi().extensions["inference"].registry.current()
 
 

@@ -22,6 +22,6 @@ def healthz() -> Response:
 def readyz() -> Response:
     """Ok when the current model is whole, loaded and served, and the log's database was just written to."""
     inference: Inference = current_app.extensions["inference"]
-    inference.registry.check()
     inference.log.check()
+    inference.registry.check()
     return jsonify(status="ok")

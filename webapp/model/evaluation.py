@@ -102,7 +102,8 @@ def wilson(successes: float, n: float) -> tuple[float, float] | None:
     """Return the ends of the 95 % score interval of a proportion, None where n is 0 (Wilson 1927, JASA 22, p. 209).
 
     It holds all p that the observed proportion s is within 1.96 standard errors sqrt(p (1 - p) / n) of, and keeps its
-    95 %, on average over p, where s is near 0 or 1 too. n may be an effective number, and need not be whole.
+    95 %, on average over p, where s is near 0 or 1 too; for single p and few messages it can fall lower, to 84 % at
+    n = 10 and p = .98. n may be an effective number, and need not be whole.
     """
     if n <= 0:
         return None
@@ -135,18 +136,15 @@ def confusion_matrix(is_spam: ArrayLike, called_spam: ArrayLike) -> dict[str, in
     }
 
 
-def expected_calibration_error(
-    is_spam: ArrayLike, spam_probability: ArrayLike, bins: int = 10, weights: ArrayLike | None = None
-) -> float:
+def expected_calibration_error(is_spam: ArrayLike, spam_probability: ArrayLike, bins: int = 10) -> float:
     """Return how far, on average, a spam probability is from the proportion of spam among the messages that got it.
 
     Equal-width bins, weighted by their number of messages (Naeini, Cooper & Hauskrecht 2015, AAAI, equation 3).
     """
     truth, probability = np.asarray(is_spam, dtype=float), np.asarray(spam_probability, dtype=float)
-    counts = np.ones(len(truth)) if weights is None else np.asarray(weights, dtype=float)
     bin_of = np.minimum((probability * bins).astype(int), bins - 1)
-    gaps = np.bincount(bin_of, counts * (probability - truth), minlength=bins)
-    return float(np.abs(gaps).sum() / counts.sum())
+    gaps = np.bincount(bin_of, probability - truth, minlength=bins)
+    return float(np.abs(gaps).sum() / len(truth))
 
 
 def _rounded(value: float) -> float:
