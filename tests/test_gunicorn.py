@@ -67,6 +67,18 @@ def test_large_batches_from_all_sides_are_stored_whole(server):
     assert set(ids) == set(server.stored())
 
 
+def test_who_has_to_wait_is_counted_once(tmp_path):
+    """A batch begins on the event loop, and is begun anew in a thread."""
+    server = Server(tmp_path / "instance", HAMLET_MAX_REQUESTS_PER_MINUTE="3", HAMLET_WORKERS="1").start()
+    try:
+        if (second := time.time() % 60) > 50:
+            time.sleep(60 - second)  # so that all are of one minute
+        statuses = [server.call("/api/v1/predict/batch", {"texts": [HAM] * 30})[0] for _ in range(4)]
+    finally:
+        server.stop()
+    assert statuses == [200, 200, 200, 429]
+
+
 def test_a_wrong_port_gets_one_clear_line(tmp_path):
     server = Server(tmp_path / "instance", PORT="eighty")
     with pytest.raises(AssertionError, match="PORT=eighty: must be a whole number"):

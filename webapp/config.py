@@ -109,7 +109,7 @@ SETTINGS = {
     "PORT": _whole_number(8000, 1, 65_535),
     # Two workers use a second core and survive the loss of one; more than four gain nothing on one SQLite file.
     "WORKERS": _whole_number(min(4, max(2, os.cpu_count() or 1)), 1, 1_000),
-    "THREADS": _whole_number(8, 1, 1_000),  # requests in flight per worker: they share one commit
+    "THREADS": _whole_number(8, 1, 1_000),  # of each worker, for what waits; who waits for the log shares one commit
     "INSTANCE_FOLDER": _text("instance", "be a folder"),  # the log and the secret key; a relative one is in the project
     "MODELS_FOLDER": _text("saved_models", "be a folder"),  # shared hosts may mount it elsewhere
     "DATABASE_URL": _text(None, "be a URL such as sqlite:////var/lib/log.db"),  # unset: log.db in the instance folder

@@ -111,11 +111,11 @@ class Inference:
 
     def record_failure(self, source: str, status: int, what: str, request_id: str | None) -> None:
         """Log that a request was refused or went wrong; if even that fails, there is only the server's own log left."""
-        self.count_failure(source, status)
         try:
             self.log.add_failure({"source": source, "status": status, "what": what, "request_id": request_id})
         except LogUnavailable:
             logger.warning("not in the failures table: %s %s %s", source, status, what)
+        self.count_failure(source, status)
 
     def count_failure(self, source: str, status: int) -> None:
         """Tell the hooks that a request was refused or went wrong."""

@@ -168,15 +168,16 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
             length = len(body.content) + (0 if body.is_whole else 1 if body.is_broken else MAX_UPLOAD)
             scope["headers"] = [header for header in scope["headers"] if header[0] != b"transfer-encoding"]
             scope["headers"].append((b"content-length", b"%d" % length))
-        if body.is_whole and len(body.content) <= SMALL and waiting.is_on_loop():
+        is_quick = body.is_whole and len(body.content) <= SMALL and waiting.is_on_loop()
+        if is_quick:
             with suppress(waiting.WouldWait):
-                start, pieces = self._call(scope, io.BytesIO(body.content))
+                start, pieces = self._call(scope, io.BytesIO(body.content), False)
                 content = b"".join(pieces)
                 pieces.close()
                 await send(start)
                 await send({"type": "http.response.body", "body": content})
                 return
-        start, pieces = await self._in_thread(self._call, scope, body)
+        start, pieces = await self._in_thread(self._call, scope, body, is_quick)
         try:
             await send(start)
             following = iter(pieces)
@@ -193,8 +194,8 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
     def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return self.loop.run_in_executor(self._threads, function, *arguments)
 
-    def _call(self, scope: dict[str, Any], body: Any) -> tuple[dict[str, Any], Any]:
-        """Call the app; return how its answer starts, and its pieces."""
+    def _call(self, scope: dict[str, Any], body: Any, again: bool) -> tuple[dict[str, Any], Any]:
+        """Call the app, perhaps again; return how its answer starts, and its pieces."""
         path = unquote_to_bytes(WITH_HOST.sub(b"", scope["raw_path"])).decode("latin-1")
         environ = {
             "REQUEST_METHOD": scope["method"],
@@ -212,6 +213,7 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
             "wsgi.multithread": True,
             "wsgi.multiprocess": True,
             "wsgi.run_once": False,
+            "hamlet.again": again,
         }
         for name, value in scope["headers"]:
             key = name.decode("latin-1").upper().replace("-", "_")

@@ -5,7 +5,7 @@ Define a metric of your own anywhere, as prometheus_client's documentation shows
 
 import time
 
-from flask import Response, g, request
+from flask import Response, request
 from flask_openapi3 import OpenAPI
 
 
@@ -22,7 +22,9 @@ def init_app(app: OpenAPI) -> None:
     def count(response: Response) -> Response:
         # By the route and its methods: what is counted is kept for good, and anybody can think of more paths.
         route, method = (request.url_rule.rule, request.method) if request.url_rule else ("unknown", "any")
-        metrics.count_request(route, method, response.status_code, time.perf_counter() - g.started)
+        metrics.count_request(
+            route, method, response.status_code, time.perf_counter() - request.environ["hamlet.started"]
+        )
         return response
 
     app.register_api(routes.blueprint)

@@ -7,7 +7,7 @@ from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, Field
 
 from webapp.api.docs import WITH_ADDRESS, WITH_BODY, responses
-from webapp.api.routes import read_json
+from webapp.api.routes import reads
 from webapp.api.schemas import LABEL, STORED, PredictionPath, StoredPrediction, with_example
 from webapp.errors import InvalidInput
 from webapp.extras.access.keys import SECURITY, api_key_required
@@ -27,7 +27,6 @@ blueprint = APIBlueprint(
     abp_security=SECURITY,
 )
 blueprint.before_request(api_key_required)
-blueprint.before_request(read_json)
 
 
 class Review(BaseModel):
@@ -79,6 +78,7 @@ def list_all(query: Filters) -> Response:
     summary="Say what a message really is",
     responses=responses(Review, 401, 404, *WITH_BODY),
 )
+@reads(Review)
 def review(path: PredictionPath, body: Review) -> Response:
     """Store the true label of a prediction. The newest review of each counts; the same said again changes nothing."""
     true_label = _meant("true_label", body.true_label, UNSURE)
