@@ -21,6 +21,7 @@ from webapp.extras.review.reviews import give_review
 from webapp.extras.review.samples import draw
 from webapp.extras.tools.commands import read_messages
 from webapp.log.tables import first_id, predictions
+from webapp.model import artifact
 from webapp.model.data import copy_keys, read_labelled
 
 on_both = pytest.mark.databases("sqlite", "postgresql")
@@ -91,6 +92,16 @@ def test_only_a_reviewed_random_sample_gives_the_accuracy(app, engine):
     assert accuracy["accuracy"] == {"value": 0.9, "low": 0.9, "high": 0.9, "n": 40}  # all of the log was reviewed
     assert [point["value"] for point in accuracy["over_time"]] == [0.9]
     assert accuracy["at_training"]["accuracy"]["value"] > 0.9
+
+
+def test_answers_to_another_question_are_not_this_model_s_accuracy(app, models, engine):
+    review_sample(engine, send(app, 40))
+    assert figures(app)["accuracy"]["reviewed"] == 40
+    registry = app.extensions["inference"].registry
+    served = registry.current()
+    card = artifact.read_card(models, served.version).model_copy(update={"labels": ("normal", "urgent")})
+    registry.use(artifact.save(models, served.pipeline, card, "joblib", dt.datetime.now(dt.UTC), None))
+    assert figures(app)["accuracy"]["reviewed"] == 0
 
 
 def test_samples_of_different_times_count_by_their_traffic(app, engine):

@@ -86,6 +86,13 @@ class _Connection(ASGIProtocol):  # type: ignore[misc]
 gasgi.ASGIProtocol = _Connection
 
 
+class _Loop(asyncio.SelectorEventLoop):
+    """asyncio's loop, which would take in a hundred new connections at a time, and leave none to the other workers."""
+
+    def _accept_connection(self, factory: Any, sock: Any, context: Any = None, server: Any = None, *more: Any) -> None:
+        super()._accept_connection(factory, sock, context, server, 1, *more[1:])  # type: ignore[misc]
+
+
 class _Body(io.RawIOBase):
     """A request's body: what has come, and in a thread, which may wait for it, also what is still to come."""
 
@@ -124,6 +131,10 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
         """Have nothing to say: the threads are used here."""
+
+    def _setup_event_loop(self) -> None:
+        self.loop = _Loop()
+        asyncio.set_event_loop(self.loop)
 
     def load_wsgi(self) -> None:
         self.wsgi: Any = self.app.wsgi()

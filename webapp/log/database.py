@@ -3,6 +3,7 @@
 import os
 import re
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,10 @@ from webapp.errors import InvalidInput, LogUnavailable
 from webapp.waiting import before_waiting, is_on_loop
 
 BUSY_TIMEOUT_S = 5  # how long a writer waits for another before it gives up
+LOOKS, LOOK_S = (
+    20,
+    0.00005,
+)  # how often the event loop looks whether another has finished, and how long it sleeps between
 STATEMENT_TIMEOUT_S = 20  # on PostgreSQL, of one statement; rollups.py counts on it that no row waits for a minute
 ENCODED = "@ as %40, : as %3A, / as %2F, # as %23, % as %25"
 TIMEOUTS = f"SET LOCAL lock_timeout = '{BUSY_TIMEOUT_S}s'; SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_S}s'"
@@ -210,10 +215,15 @@ class InsertConnection:
                 connection.close()  # gives it back to the pool, which rolls back what was not committed
 
     def _begin(self, cursor: Any) -> None:
-        """Wait for other writers, but not on the event loop."""
+        """Wait for other writers; on the event loop no longer than another worker's commit takes."""
         if self._is_patient == is_on_loop():
             self._is_patient = not is_on_loop()
             cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000 if self._is_patient else 0}")
+        for _ in range(0 if self._is_patient else LOOKS):
+            with suppress(self._engine.dialect.loaded_dbapi.OperationalError):
+                cursor.execute("BEGIN IMMEDIATE")
+                return
+            time.sleep(LOOK_S)
         cursor.execute("BEGIN IMMEDIATE")
 
 

@@ -3,6 +3,7 @@
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -56,7 +57,7 @@ def report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict[str, 
         "range": {"name": span.name, "since": span.since.isoformat(), "until": span.until.isoformat()},
         "model_version": span.model_version,
         "model_problem": problem,
-        "accuracy": _accuracy(engine, span, card),
+        "accuracy": _accuracy(engine, registry, span, card),
         "drift": drift_report(engine, model, span),
         "latency": latency,
         "errors": service.errors(engine, span),
@@ -72,8 +73,10 @@ def live_accuracy(engine: sa.Engine, model_version: str) -> Proportion:
     return share_right(counted_members(engine, chosen.since, chosen.until, model_version))
 
 
-def _accuracy(engine: sa.Engine, span: Span, card: ModelCard | None) -> dict[str, Any]:
+def _accuracy(engine: sa.Engine, registry: ModelRegistry, span: Span, card: ModelCard | None) -> dict[str, Any]:
     members = reached_members(engine, span.since, span.until, span.model_version)
+    others = {one.model_version for one in members if card and _asks_otherwise(registry, one.model_version, card)}
+    members = [one for one in members if one.model_version not in others]
     of_current = [one for one in members if card and one.model_version == card.model_version]
     at_training = card.held_out if card else Metrics()
     steps: defaultdict[dt.datetime, list[ReviewedPrediction]] = defaultdict(list)
@@ -86,6 +89,13 @@ def _accuracy(engine: sa.Engine, span: Span, card: ModelCard | None) -> dict[str
         "at_training": {name: getattr(at_training, name).model_dump() for name in COMPARED},
         "worse_than_at_training": _is_worse_than_at_training(of_current, at_training),
     }
+
+
+def _asks_otherwise(registry: ModelRegistry, version: str, card: ModelCard) -> bool:
+    """Return whether a version answered another question than a card's; False where its own card is gone."""
+    with suppress(HamletError):
+        return read_card(registry.folder, version).labels != card.labels
+    return False
 
 
 def _is_worse_than_at_training(members: Sequence[ReviewedPrediction], at_training: Metrics) -> bool:
