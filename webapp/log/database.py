@@ -14,7 +14,7 @@ from pydantic_core import to_json
 
 from webapp.config import THREADS, pip_install
 from webapp.errors import InvalidInput, LogUnavailable
-from webapp.waiting import before_waiting, is_on_loop
+from webapp.waiting import WouldWait, before_waiting, is_on_loop
 
 BUSY_TIMEOUT_S = 5  # how long a writer waits for another before it gives up
 LOOKS, LOOK_S = (
@@ -192,39 +192,48 @@ class InsertConnection:
 
     def insert(self, statements: Mapping[str, Sequence[tuple[Any, ...]]]) -> None:
         """Insert rows, by the statement that takes them, in one transaction; raises LogUnavailable, WouldWait."""
-        connection, self._kept = self._kept, None
         try:
-            if connection and self._watch:
+            if self._kept is None:
+                before_waiting()
+                self._kept, self._is_patient = self._engine.raw_connection(), True
+            if self._watch:
                 self._watch.check()
-            connection = connection or self._engine.raw_connection()
-            cursor = connection.cursor()
+            cursor = self._kept.cursor()
             if self._is_sqlite:
                 self._begin(cursor)
             else:
                 cursor.execute(TIMEOUTS)  # PostgreSQL's driver begins by itself
             for sql, rows in statements.items():
                 cursor.executemany(sql, rows)
-            connection.commit()
-            if self._is_sqlite:
-                self._kept = connection
-        except (self._engine.dialect.loaded_dbapi.Error, sa.exc.SQLAlchemyError) as error:
-            before_waiting()
-            raise LogUnavailable.because(error) from error
-        finally:
-            if connection and not self._kept:
-                connection.close()  # gives it back to the pool, which rolls back what was not committed
+            self._kept.commit()
+        except WouldWait:  # nothing was begun
+            raise
+        except BaseException as error:
+            connection, self._kept = self._kept, None
+            if connection:
+                connection.invalidate()  # the pool shall not have it: it may be broken, or have no patience
+            if isinstance(error, (self._engine.dialect.loaded_dbapi.Error, sa.exc.SQLAlchemyError)):
+                before_waiting()
+                raise LogUnavailable.because(error) from error
+            raise
+        if not self._is_sqlite:
+            self._kept.close()  # gives it back to the pool
+            self._kept = None
 
     def _begin(self, cursor: Any) -> None:
         """Wait for other writers; on the event loop no longer than another worker's commit takes."""
         if self._is_patient == is_on_loop():
             self._is_patient = not is_on_loop()
             cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000 if self._is_patient else 0}")
-        for _ in range(0 if self._is_patient else LOOKS):
+        if self._is_patient:
+            cursor.execute("BEGIN IMMEDIATE")
+            return
+        for _ in range(LOOKS):
             with suppress(self._engine.dialect.loaded_dbapi.OperationalError):
                 cursor.execute("BEGIN IMMEDIATE")
                 return
             time.sleep(LOOK_S)
-        cursor.execute("BEGIN IMMEDIATE")
+        raise WouldWait
 
 
 class FileWatch:
