@@ -32,6 +32,7 @@ LEAVE_S = 0.5  # at a stop, until no answer is on its way that promises to go on
 IDLE_S = 1  # and for a client that is just sending its next request
 DRAIN_S = 10  # what a refused client is still sending is taken for so long, that it can read why
 WITH_HOST = re.compile(rb"^https?://[^/]*", re.IGNORECASE)  # how proxies are asked
+ACCEPTED = 4  # new connections at a time
 SMALL = 64 * 1024  # bytes: a request with more of them takes long
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -90,7 +91,7 @@ class _Loop(asyncio.SelectorEventLoop):
     """asyncio's loop, which would take in a hundred new connections at a time, and leave none to the other workers."""
 
     def _accept_connection(self, factory: Any, sock: Any, context: Any = None, server: Any = None, *more: Any) -> None:
-        super()._accept_connection(factory, sock, context, server, 1, *more[1:])  # type: ignore[misc]
+        super()._accept_connection(factory, sock, context, server, ACCEPTED, *more[1:])  # type: ignore[misc]
 
 
 class _Body(io.RawIOBase):
