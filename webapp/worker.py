@@ -1,6 +1,6 @@
 """The gunicorn worker: one event loop for all connections, and threads for what takes long.
 
-With a thread for each request, switching between threads costs more than Flask and the model together. So a request is
+With a thread for each request, switching between threads costs more than Flask does. So a request is
 served on the event loop, between two others, until it would have to wait: then it is begun anew in a thread
 (waiting.py). A slow client costs no thread, as its request enters the app when it is complete. wsgi:app knows nothing
 of all this, and runs in any other WSGI server.
