@@ -16,6 +16,7 @@ from webapp.config import ADDRESS, INSTANCE_FOLDER, THREADS, WORKERS, refuse_deb
 from webapp.errors import ModelUnusable  # noqa: E402
 from webapp.extras.prometheus import worker_files  # noqa: E402
 from webapp.instance import surprises  # noqa: E402
+from webapp.worker import take_stops  # noqa: E402
 
 refuse_debug_mode()
 try:
@@ -62,6 +63,7 @@ def pre_exec(server: Any) -> None:
 
     Gunicorn would start the file that `python -m gunicorn` ran, whose folder then hides Python's own `http`.
     """
+    take_stops()
     server.START_CTX["args"][1:2] = ["-m", "gunicorn"]
 
 

@@ -266,7 +266,8 @@ class Server:
         self._environment = {name: value for name, value in settings.items() if value is not None}
         self._output = instance_folder.with_suffix(".output")
 
-    def start(self):
+    def spawn(self):
+        """Start it, and do not wait until it serves."""
         with self._output.open("ab") as output:
             self.process = subprocess.Popen(
                 self._command,
@@ -276,6 +277,10 @@ class Server:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        return self
+
+    def start(self):
+        self.spawn()
         for _ in range(1200):  # two minutes; a busy machine is slow, and that is no fault
             with contextlib.suppress(OSError):
                 if self.call("/readyz")[0] == 200:

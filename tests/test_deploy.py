@@ -143,6 +143,16 @@ def test_a_stop_answers_all_that_is_in_flight_and_logs_what_it_answers(server):
     assert sorted(answered) == server.stored()
 
 
+def test_a_stop_in_the_moment_when_a_worker_is_forked_is_not_lost(tmp_path):
+    settings = "import time; exec(open('gunicorn.conf.py').read()); post_fork = lambda server, worker: time.sleep(1)"
+    (tmp_path / "slow.py").write_text(settings.replace("gunicorn.conf.py", str(ROOT / "gunicorn.conf.py")))
+    command = [sys.executable, "-m", "gunicorn", "-c", tmp_path / "slow.py"]
+    server = Server(tmp_path / "instance", command, HAMLET_WORKERS="1").spawn()
+    wait_until(lambda: "Booting worker" in server.output())
+    server.process.terminate()
+    assert server.process.wait(10) == 0
+
+
 def test_systemd_accepts_the_units(tmp_path):
     (tmp_path / "hamlet.service").write_text(SERVICE.replace("/opt/hamlet/.venv/bin/python", sys.executable))
     (tmp_path / "hamlet.socket").write_text(SOCKET)
