@@ -55,6 +55,8 @@ def read_labelled(
     them it is ham and spam.
     """
     meanings = _meanings(labels)
+    if path.is_fifo():
+        raise BadData(f"{path} is a pipe, which can be read once only: give a file")
     with closing(open_table(path, text_column, meanings)) as table, path.open("rb") as file:
         dataset = Dataset(path.name, hashlib.file_digest(file, "sha256").hexdigest(), [])
         if labels and set(labels) != set(SPAM_OR_HAM):
@@ -87,7 +89,7 @@ def _read_examples(
     for line, values, error, _, _ in table.read([*columns, *others.values()]):
         if error:
             raise BadData(f"{name}, line {line}: {error}")
-        text, label = as_text(values[0]).strip(), normalise(values[1])
+        text, label = values[0].strip() if isinstance(values[0], str) else "", normalise(values[1])
         if fault := "no label" if not label else _unusable(text):
             left_out[fault] += 1
             first_lines.setdefault(fault, line)
