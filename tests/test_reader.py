@@ -261,7 +261,7 @@ def test_what_is_left_out_or_cut_is_counted_and_said(read):
     rows = [*ROWS, ("", "whose"), ("ham", " "), ("spam", ""), ("ham", "nul\x00nul"), *mails]
     found, said = read(table(rows))
     assert len(found) == len(ROWS) + 3
-    assert "in.csv: 3 texts have more than 10,000 characters and were cut there" in said
+    assert "in.csv: 3 rows have more than 10,000 characters, cut there (first in line 12)" in said
     assert "in.csv: 1 row has no label, left out (first in line 8)" in said
     assert "in.csv: 2 rows have no text, left out (first in line 9)" in said
     assert "in.csv: 1 row has a NUL character, left out (first in line 11)" in said
