@@ -199,7 +199,7 @@ def test_data_that_cannot_be_used_gets_one_clear_line_and_leaves_nothing_behind(
     only_spam = "".join(f'spam,"{text}"\n' for label, text in messages(200) if label == "spam")
     few = "".join(f'{label},"{text}"\n' for label, text in messages(20))
     for content, reason in (
-        ("label,text\n", "Too few messages"),
+        ("label,text\n", "There is no message in these files"),
         ("label,text\n" + few, "Too few messages"),
         ("label,text\n" + only_spam, "the training part has 0 ham and 59 spam, the held-out part 0 ham and 41 spam"),
         ('label,text\nham,x\nspam,"two\nlines"\nperhaps,hello\n', "line 5: label 'perhaps' is unknown."),

@@ -212,19 +212,21 @@ def evaluate(files: tuple[str, ...], text_column: str | None, label_column: str 
     if known := sum(fingerprint(example.text) in learnt for example in kept):
         of_these = f"{known:,} of these {len(kept):,} messages"
         click.echo(f"Notice: {model.version} has learnt {of_these}, so this says little about new ones.", err=True)
-    report = training.evaluate(model, datasets)
+    report = training.report(model, kept)
     print_report(f"model {model.version}", report, model.labels)
     if len(kept) > 1 and (report.accuracy.value or 0) < 1 - OPPOSITE:
         _warn_opposite()
 
 
 def say_kept(datasets: Sequence[Any], labels: Labels) -> list[Any]:
-    """Return the messages of labelled files without copies, and say how many there are."""
+    """Return the messages of labelled files without copies, and say how many there are; raises BadData if none."""
     from webapp.model.data import drop_copies, summary
 
     examples = [example for dataset in datasets for example in dataset.examples]
     kept = drop_copies(examples)
     click.echo(summary(examples, kept, labels))
+    if not kept:
+        raise BadData("There is no message in these files.")
     return kept
 
 

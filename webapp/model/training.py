@@ -3,7 +3,7 @@
     make_pipeline   the model: what it looks at, and what learns
     fit             one fit
     train           the whole way, from labelled files to a fitted Pipeline and the card that describes it
-    evaluate        measure a saved model on other files
+    report          measure a model on other messages
 
 Somebody's own Pipeline takes the place of make_pipeline: see own_model.py.
 """
@@ -183,14 +183,6 @@ def report(model: SpamModel, examples: Sequence[Example]) -> Metrics:
     """Measure a model on examples that it never saw."""
     probability = model.spam_probabilities([example.text for example in examples])
     return measure([example.is_spam for example in examples], probability, model.threshold)
-
-
-def evaluate(model: SpamModel, datasets: Sequence[Dataset]) -> Metrics:
-    """Measure a model on labelled files, copies dropped; raises BadData."""
-    examples = drop_copies(example for dataset in datasets for example in dataset.examples)
-    if not examples:
-        raise BadData("There is no message in these files.")
-    return report(model, examples)
 
 
 def _check(
