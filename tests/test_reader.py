@@ -116,6 +116,19 @@ def test_every_form_gives_the_same_messages(read, write, form):
         assert texts(write(content)) == [text for text, _ in LABELLED]  # as batch reads it
 
 
+def test_spam_may_be_a_column_or_the_first_label(read):
+    rows = [(label, text) for label, text in ROWS if label == "spam"] * 2 + ROWS
+    found, said = read(table(rows, header=None))
+    assert (len(found), found[0], "no header line" in said) == (len(rows), (SPAM[0], True), True)
+    numbers = [(int(is_spam) + 1, text) for text, is_spam in LABELLED]
+    assert read(table(numbers, header=None), labels=("1", "2"))[0] == LABELLED
+    for zero, one in (("0", "1"), ("False", "True")):
+        values = [(text, one if is_spam else zero) for text, is_spam in LABELLED]
+        assert read(table(values, header=("mail", "spam")), text_column="mail")[0] == LABELLED
+        with pytest.raises(BadData, match="no column text or message.* among mail, spam"):
+            read(table(values, header=("mail", "spam")))
+
+
 def test_what_is_taken_for_the_header_is_said(read, write):
     assert read(table())[1].endswith('in.csv: CSV, messages in "text", labels in "label"')
     assert read(TSV)[1].endswith('TSV, messages in "text", labels in "label", no header line')

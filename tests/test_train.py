@@ -127,15 +127,13 @@ def test_saving_changes_nothing_and_what_is_loaded_is_the_same(labelled):
     assert (loaded.transform([SPAM]) != fitted.transform([SPAM])).nnz == 0
 
 
-def test_a_new_version_is_served_when_asked_and_compared_with_the_one_before(flask, models, labelled):
+def test_a_new_version_is_served_when_asked(flask, models, labelled):
     before = (models / "current").read_text()
     first = flask("train", labelled).output
     assert "models use" in first
-    assert re.search(r"\d+ of \d+ held-out verdicts differ", first)
     assert (models / "current").read_text() == before
     assert "served now" in flask("train", labelled, "--use", "--format", "pickle").output
     assert (models / "current").read_text() != before
-    assert "It is the same as" in flask("train", labelled).output
 
 
 def test_copies_are_dropped_before_the_split(flask, models, tmp_path):

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from webapp.errors import BadData
 from webapp.model import lines as limits
-from webapp.model.files import LABEL_COLUMNS, TEXT_COLUMNS, Row, Table, normalise, too_long
+from webapp.model.files import LABEL_COLUMNS, TEXT_COLUMNS, ZERO_AND_ONE, Row, Table, normalise, too_long
 from webapp.model.lines import Lines
 
 MOST_COLUMNS = 1_000  # a row with too few cells is filled up, so many columns make much of little
@@ -41,7 +41,7 @@ class CsvTable(Table):
         self._rows = 0  # that were looked at for that
         named = rows[0][rows[0][0] == "" :]
         is_numbered = named == [str(at) for at in range(len(named))]  # by pandas, with its index or without
-        if not wanted and usual.isdisjoint(map(normalise, rows[0])):
+        if not wanted and (usual - set(words)).isdisjoint(map(normalise, rows[0])):  # spam may be a name, or a label
             self.by_content = _by_content(rows[is_numbered:], words)
         if self.by_content and not is_numbered:
             names_of = {at: name for name, at in self.by_content.items()}
@@ -174,7 +174,9 @@ def _by_content(rows: Sequence[Sequence[str]], words: Collection[str]) -> dict[s
     labels = {}
     for at in range(width):
         values = [normalise(row[at]) for row in even]
-        if values[0] in words and sum(value in words for value in values) > 0.8 * len(values):
+        # The word spam above numbers is a name.
+        labels_here = set(words) - (ZERO_AND_ONE.keys() if values[0] in LABEL_COLUMNS else set())
+        if values[0] in labels_here and sum(value in labels_here for value in values) > 0.8 * len(values):
             labels[at] = sum(value.isalpha() for value in values)  # of an index and 0 or 1, words are the labels
     if not labels or width < 2:
         return {}
