@@ -60,7 +60,7 @@ def make_model(pipeline: Pipeline, version: str, threshold: float, labels: Label
     names, terms = _feature_names(pipeline), linear_terms(pipeline[-1])
     model = SpamModel(pipeline, version, threshold, labels)
     if names is not None and terms and terms[0].shape == names.shape:
-        model = LinearModel(pipeline, version, threshold, labels, names, *terms)
+        model = LinearModel(names, *terms, pipeline, version, threshold, labels)
     try:
         model.spam_probabilities(PROBES)
     except ModelUnusable:
@@ -135,17 +135,9 @@ class LinearModel(SpamModel):
     4.4) and of naive Bayes (McCallum & Nigam 1998, A Comparison of Event Models for Naive Bayes Text Classification).
     """
 
-    def __init__(
-        self,
-        pipeline: Pipeline,
-        version: str,
-        threshold: float,
-        labels: Labels,
-        names: np.ndarray,
-        weights: np.ndarray,
-        intercept: float,
-    ):
-        super().__init__(pipeline, version, threshold, labels)
+    def __init__(self, names: np.ndarray, weights: np.ndarray, intercept: float, *args: Any):
+        super().__init__(*args)
+        pipeline = self.pipeline
         self._features, self._classifier, self._names = pipeline[:-1], pipeline[-1], names
         sign = 1 if self.spam_index == 1 else -1
         self._weights, self.intercept = sign * weights, sign * intercept
@@ -266,17 +258,15 @@ def linear_terms(classifier: Any) -> tuple[np.ndarray, float] | None:
 
 def _feature_names(pipeline: Pipeline) -> np.ndarray | None:
     """Return the names of what the classifier gets, None where these are no terms: hashes, or components of many."""
-    names = None
-    for _, step in pipeline.steps[:-1]:
-        if isinstance(step, ClassNamePrefixFeaturesOutMixin) or (names is None and hasattr(step, "n_features_in_")):
-            return None
-        if hasattr(step, "get_feature_names_out"):
-            try:
-                names = step.get_feature_names_out() if names is None else step.get_feature_names_out(names)
-            except Exception:  # a part of a FeatureUnion that has no names, say, or somebody's own code
-                return None
-        elif names is not None and step != "passthrough":
-            return None
+    steps = [step for _, step in pipeline.steps[:-1]]
+    first = next((at for at, step in enumerate(steps) if hasattr(step, "get_feature_names_out")), 0)
+    takes_numbers = not steps or hasattr(steps[first], "n_features_in_")  # so it has no words to name
+    if takes_numbers or any(isinstance(step, ClassNamePrefixFeaturesOutMixin) for step in steps):
+        return None
+    try:
+        names: np.ndarray = pipeline[first:-1].get_feature_names_out()
+    except Exception:  # a part of a FeatureUnion that has no names, say, or somebody's own code
+        return None
     return names
 
 
