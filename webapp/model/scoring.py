@@ -22,6 +22,7 @@ from sklearn.pipeline import Pipeline
 from webapp.config import THREADS
 from webapp.errors import ModelUnusable
 from webapp.model.features import LONGEST_WORD, NGRAM_VALUE, MessageVectorizer, char_ngrams, pairs, token_value
+from webapp.model.files import LABEL_WORDS, normalise
 from webapp.model.labels import SPAM_OR_HAM, Labels
 from webapp.model.tokenizer import token_spans, tokenize
 from webapp.waiting import before_waiting
@@ -78,7 +79,7 @@ class SpamModel:
         self.version = version
         self.threshold = threshold
         self.labels = labels
-        self.spam_index = _index_of_spam([str(name).lower() for name in pipeline.classes_], labels)
+        self.spam_index = _index_of_spam(pipeline.classes_, labels)
 
     def score(self, text: str) -> Score:
         """Return the spam probability of a text, and how much lower the log-odds of spam are without each of its terms.
@@ -270,12 +271,13 @@ def _feature_names(pipeline: Pipeline) -> np.ndarray | None:
     return names
 
 
-def _index_of_spam(classes: list[str], labels: Labels) -> int:
-    """Return which of the two classes means spam; raises ModelUnusable."""
-    for ham, spam in (SPAM_OR_HAM, labels, ("0", "1"), ("false", "true")):
-        if {ham, spam} == set(classes):
-            return classes.index(spam)
-    one, other = classes
+def _index_of_spam(classes: Sequence[object], labels: Labels) -> int:
+    """Return which of the two classes means spam, by its labels or as in files; raises ModelUnusable."""
+    for meanings in ({normalise(labels.ham): False, normalise(labels.spam): True}, LABEL_WORDS):
+        is_spam = [meanings.get(normalise(name)) for name in classes]
+        if set(is_spam) == {False, True}:
+            return is_spam.index(True)
+    one, other = (str(name).lower() for name in classes)
     raise ModelUnusable(
         f"The Pipeline's classes are {one} and {other}, the labels {labels.ham} and {labels.spam}. Say which of the "
         f"classes is looked for, the second one here: --labels {one},{other} or --labels {other},{one}"
