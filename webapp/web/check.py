@@ -3,7 +3,7 @@
 import datetime as dt
 import hmac
 
-from flask import Blueprint, abort, current_app, flash, g, redirect, render_template, request, url_for
+from flask import Blueprint, abort, current_app, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from webapp.config import MAX_TEXT_LENGTH
@@ -43,10 +43,11 @@ def send() -> ResponseReturnValue:
     """Score the message and go to its answer's page, which can be reloaded without scoring again."""
     text = request.form.get("text", "").replace("\r\n", "\n")  # browsers send \r\n but count it as one character
     inference: Inference = current_app.extensions["inference"]
+    request_id = request.headers["X-Request-ID"]
     try:
-        row = inference.predict([text], "form", request_id=g.request_id)[0]
+        row = inference.predict([text], "form", request_id=request_id)[0]
     except InvalidInput as error:
-        inference.record_failure("form", error.status, f"{error.title}: {error.errors[0]['message']}", g.request_id)
+        inference.record_failure("form", error.status, f"{error.title}: {error.errors[0]['message']}", request_id)
         return _form_page(text, error.errors[0]["message"]), error.status
     return redirect(url_for(".answer", prediction_id=row["id"]), 303)
 
@@ -69,7 +70,7 @@ def _served_card() -> Card | None:
 @blueprint.get("/predictions/<prediction_id>")
 def answer(prediction_id: str) -> str:
     """Show a stored prediction to whoever holds its address."""
-    row = get_prediction(current_app.extensions["engine"], prediction_id)
+    row = get_prediction(current_app.extensions["engine"], prediction_id.lower())
     explanation = row["explanation"] or []
     return render_template(
         "answer.html",
@@ -78,7 +79,7 @@ def answer(prediction_id: str) -> str:
         marked=mark(row["text"] or "", explanation),
         shares=shares(explanation),
         reports=REPORTS,
-        shown_for=_shown_for(prediction_id),
+        shown_for=_shown_for(row["id"]),
     )
 
 

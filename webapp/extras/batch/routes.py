@@ -4,7 +4,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, abort, current_app, flash, g, redirect, render_template, request, send_file, url_for
+from flask import Blueprint, abort, current_app, flash, redirect, render_template, request, send_file, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -82,7 +82,8 @@ def _start(file: FileStorage, name: str, text_column: str | None) -> str:
 
 def _refuse(status: int, title: str, words: str, text_column: str = "") -> ResponseReturnValue:
     inference: Inference = current_app.extensions["inference"]
-    inference.record_failure("form", status, f"{title}: a file", g.request_id)  # not its columns' names
+    # Not its columns' names, which are the sender's.
+    inference.record_failure("form", status, f"{title}: a file", request.headers["X-Request-ID"])
     return _page(error=words, text_column=text_column), status
 
 
