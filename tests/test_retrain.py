@@ -215,7 +215,7 @@ def test_the_page_retrains_in_a_process_of_its_own_and_shows_what_came_out(app, 
     until = time.monotonic() + 120
     while client.get(f"/models/retrain/{job.id}/status").json["state"] == "running" and time.monotonic() < until:
         time.sleep(0.2)
-    log = app.extensions["runner"].output(job.id)
+    log = (app.extensions["runner"].folder(job.id) / "output.log").read_text()
     assert len(small.versions()) == 2, log
     for words in ("was saved. The served version was corrected with", "A retrained one waits", "v1, corrected with"):
         assert words in re.sub(r"<[^>]*>|\s+", " ", client.get("/models").text).replace("  ", " ")

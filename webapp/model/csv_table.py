@@ -8,10 +8,18 @@ from typing import Any
 
 from webapp.errors import BadData
 from webapp.model import lines as limits
-from webapp.model.files import LABEL_COLUMNS, LABEL_WORDS, TEXT_COLUMNS, Row, Table, normalise, too_long
-from webapp.model.lines import Lines, Source, shown
+from webapp.model.files import (
+    LABEL_COLUMNS,
+    LABEL_WORDS,
+    TEXT_COLUMNS,
+    Row,
+    Table,
+    fault_of_header,
+    normalise,
+    too_long,
+)
+from webapp.model.lines import Lines, Source
 
-MOST_COLUMNS = 1_000  # a row with too few cells is filled up, so many columns make much of little
 FEW_VALUES, SEEN_LINES = 20, 5_000  # of a column, in the first lines: by these a row is known that a mark swallowed
 
 csv.field_size_limit(2 * limits.LONGEST_ROW)
@@ -49,13 +57,8 @@ class CsvTable(Table):
 
     def _read_header(self) -> list[str]:
         line, cells, error = next(self._records(), (1, [], "There is no header."))
-        if len(cells) > MOST_COLUMNS:
-            error = f"The header has {len(cells):,} columns, and at most {MOST_COLUMNS:,} are read."
         columns = [name.strip() for name in cells]
-        lowered = [name.lower() for name in columns if name]
-        if twice := {name for name in lowered if lowered.count(name) > 1}:
-            error = f"The header names the column {shown(min(twice))} twice."
-        if error:
+        if error := error or fault_of_header(columns):
             raise BadData(f"{self.name}, line {line}: {error}")
         return columns
 

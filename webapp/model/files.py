@@ -28,6 +28,7 @@ TEXT_COLUMNS = ("text", "message", "content", "body", "sms", "v2", "msg", "comme
 LABEL_COLUMNS = ("label", "v1", "class", "category", "target", "spam", "is_spam", "spam/ham", "email type")
 ZERO_AND_ONE = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 LABEL_WORDS = {"ham": False, "spam": True, "not spam": False, **ZERO_AND_ONE}  # which of them mean spam
+MOST_COLUMNS = 1_000  # a row with too few cells is filled up, so many columns make much of little
 PARQUET_ROWS = 2_000  # at once
 PARQUET_TEXTS = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view", "null")
 
@@ -105,6 +106,16 @@ class Table:
     def close(self) -> None:
         """Close what was opened."""
         self._source.close()
+
+
+def fault_of_header(columns: Sequence[str]) -> str | None:
+    """Return what is wrong with a file's names of columns, None if nothing is."""
+    if len(columns) > MOST_COLUMNS:
+        return f"The header has {len(columns):,} columns, and at most {MOST_COLUMNS:,} are read."
+    lowered = [name.lower() for name in columns if name]
+    if twice := {name for name in lowered if lowered.count(name) > 1}:
+        return f"The header names the column {shown(min(twice))} twice."
+    return None
 
 
 def normalise(label: object) -> str:
@@ -219,9 +230,9 @@ class ParquetTable(Table):
             raise unreadable(self.name, error) from error
         self.schema = self._file.schema_arrow
         self.columns = self.schema.names
-        lowered = [name.lower() for name in self.columns]
-        if twice := [name for name in lowered if lowered.count(name) > 1]:
-            raise BadData(f"{self.name} names the column {shown(twice[0])} twice")
+        if fault := fault_of_header(self.columns):
+            self._file.close()
+            raise BadData(f"{self.name}: {fault}")
         values = [type_.value_type if pa.types.is_dictionary(type_) else type_ for type_ in self.schema.types]
         self._texts = [at for at, type_ in enumerate(values) if str(type_) in PARQUET_TEXTS]
         if len(self._texts) == 1:
