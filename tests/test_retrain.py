@@ -127,9 +127,24 @@ def test_a_review_that_contradicts_a_very_sure_verdict_teaches_only_when_it_is_s
     assert set(ids) >= set(waiting)
     assert len(waiting) > 10
     assert f"{len(waiting)} more contradict a verdict" in flask("retrain").output
-    for id_ in waiting:
+    give_review(engine, waiting[0], "web:ben", "spam", "all")  # who takes it back contradicts no longer
+    for id_ in waiting[1:]:
         give_review(engine, id_, "web:ben", "ham", "all")
     assert retraining.gather(engine, small, small.current_version()).unconfirmed == []
+
+
+def test_where_all_reviews_are_kept_apart_nothing_is_learnt(engine, small, review):
+    (text, is_spam), *_ = [one for one in odd(40) if bucket(one[0]) in retraining.HOLDOUT_BUCKETS]
+    review([(text, is_spam)] * 60)
+    with pytest.raises(BadData, match="none is left to learn"):
+        retraining.retrain(engine, small)
+
+
+def test_a_file_that_is_only_called_as_ours_is_not_ours(engine, small, review, tmp_path):
+    (tmp_path / "messages.csv").write_text("label,text\n" + "".join(f'{a},"{b}"\n' for a, b in messages(400)))
+    result = training.train([read_labelled(tmp_path / "messages.csv")])
+    log_text = review([("seen in the log", False)], reviewers=[]) and "seen in the log"
+    assert list(retraining._anchors(engine, result.card)) == [log_text]
 
 
 def test_too_few_new_reviews_are_refused(engine, small, review, flask):

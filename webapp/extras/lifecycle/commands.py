@@ -29,19 +29,21 @@ def retrain() -> None:
 
     To fit everything anew instead: flask train FILES --with-reviews
     """
-    registry = current_inference().registry
-    check_folder(registry.folder)
-    result = retraining.retrain(current_app.extensions["engine"], registry)
+    result = _retrain()
     click.echo(f"{result.told}\n\nSaved {result.version}")
     click.echo(f"To try it in the shadow of the served one: {FLASK} models challenge {result.version}")
 
 
 def retrain_job(_job: Job, _folder: Path, _report: Report) -> dict[str, Any]:
     """Do the same for a job; one that is run again begins again."""
+    result = _retrain()
+    return {"version": result.version, "told": result.told}
+
+
+def _retrain() -> retraining.Retrained:
     registry = current_inference().registry
     check_folder(registry.folder)
-    result = retraining.retrain(current_app.extensions["engine"], registry)
-    return {"version": result.version, "told": result.told}
+    return retraining.retrain(current_app.extensions["engine"], registry)
 
 
 @commands.command("rollback")

@@ -9,6 +9,7 @@ it, or one that it descends from, was fitted on (noted in the log), and copies o
 
 import datetime as dt
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -91,17 +92,16 @@ class Comparison(NamedTuple):
 
 def compare(first: SpamModel, second: SpamModel, examples: Sequence[Example]) -> Comparison:
     """Return how two versions do on the same messages, each with its own threshold."""
-    counts = {(True, True): 0, (True, False): 0, (False, True): 0, (False, False): 0}
+    counts: Counter[tuple[bool, bool]] = Counter()  # by whether the first and the second one is right
     differing = []
     texts = [example.text for example in examples]
-    scored = zip(first.spam_probabilities(texts), second.spam_probabilities(texts), strict=True)
-    for example, probabilities in zip(examples, scored, strict=True):
-        pairs = zip((first, second), probabilities, strict=True)
-        right = tuple((probability >= model.threshold) == example.is_spam for model, probability in pairs)
-        counts[right[0], right[1]] += 1
+    scored = zip(examples, first.spam_probabilities(texts), second.spam_probabilities(texts), strict=True)
+    for (text, is_spam, *_), one, other in scored:
+        right = ((one >= first.threshold) == is_spam, (other >= second.threshold) == is_spam)
+        counts[right] += 1
         if right[0] != right[1]:
-            differing.append(Differing(example.text, example.is_spam, *probabilities))
-    differing.sort(key=lambda one: -abs(one.first_probability - one.second_probability))
+            differing.append(Differing(text, is_spam, one, other))
+    differing.sort(key=lambda message: -abs(message.first_probability - message.second_probability))
     both, duel = counts[True, True], Duel(counts[True, False], counts[False, True])
     return Comparison(
         messages=len(examples),

@@ -46,7 +46,7 @@ def page() -> str:
 def _page(error: str | None = None) -> str:
     """Return the page, with what could not be done."""
     registry, history, runner = _registry(), switching.history(_engine()), current_runner()
-    served, problem, reviews, child, report = None, "", Reviews([], [], [], 0, ""), None, None
+    served, problem, reviews, report = None, "", Reviews([], [], [], 0, "", None), None
     tried = registry.named("challenger")
     with suppress(HamletError):  # it may go on with a version whose files were damaged since
         served = registry.current().version
@@ -58,9 +58,8 @@ def _page(error: str | None = None) -> str:
     with suppress(ModelUnusable):  # its card may be what is damaged; the page has to show all the same
         if served:
             reviews = retraining.gather(_engine(), registry, served)
-            child = retraining.newest_child(registry, served)
             report = shadow_report(_engine(), registry, tried, served) if tried else None
-    retrained = child if child not in {switch.to_version for switch in history} else None
+    retrained = reviews.child if reviews.child not in {switch.to_version for switch in history} else None
     since, running = next((one for one in history if one.kind != "challenge"), None), runner.running()
     versions = sorted(_versions(registry), key=lambda one: (one["name"] != served, one["name"] != tried))
     is_training = running is not None and running.kind == "retrain"

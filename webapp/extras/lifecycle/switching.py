@@ -34,15 +34,25 @@ def record_use(engine: sa.Engine, inference: Inference) -> Callable[..., Abstrac
     @contextmanager
     def recorded(kind: str, version: str, who: str, why: str) -> Iterator[None]:
         registry = inference.registry
-        with write_transaction(engine) as connection:  # two switches at a time take turns
-            before = _served(registry)
-            if before != version:
-                _note(connection, kind, before, version, who, why)
-            yield  # last: what cannot be written down does not happen
+        with _noted(engine, lambda: _served(registry), kind, version, who, why):
+            yield
             if registry.named("challenger") == version:
                 slot(registry).write(None)  # what is served is not tried any longer
 
     return recorded
+
+
+@contextmanager
+def _noted(
+    engine: sa.Engine, read: Callable[[], str | None], kind: str, version: str | None, who: str, why: str
+) -> Iterator[None]:
+    """Write a switch into the history, unless `read` gives that version already, then let it happen."""
+    with write_transaction(engine) as connection:  # two switches at a time take turns
+        before = read()
+        if before != version:
+            switch = Switch(new_id(), dt.datetime.now(dt.UTC), kind, before, version, who, why)
+            connection.execute(sa.insert(switches).values(switch._asdict()))
+        yield  # last: what cannot be written down does not happen
 
 
 def rollback(engine: sa.Engine, registry: ModelRegistry, who: str, why: str = "", expected: str | None = None) -> str:
@@ -69,10 +79,7 @@ def challenge(engine: sa.Engine, registry: ModelRegistry, version: str | None, w
         raise InvalidInput(f"{version} is served: there is nothing to try it beside.")
     if version is not None:
         registry.check_loadable(version)
-    with write_transaction(engine) as connection:
-        before = registry.named("challenger")
-        if before != version:
-            _note(connection, "challenge", before, version, who, why)
+    with _noted(engine, slot(registry).read, "challenge", version, who, why):
         slot(registry).write(version)
 
 
@@ -115,11 +122,6 @@ def prune(engine: sa.Engine, registry: ModelRegistry, versions: Sequence[str]) -
             (registry.folder / version).rename(gone)  # at once: nobody ever sees half of a version
             shutil.rmtree(gone)
     return still
-
-
-def _note(connection: sa.Connection, kind: str, before: str | None, after: str | None, who: str, why: str) -> None:
-    switch = Switch(new_id(), dt.datetime.now(dt.UTC), kind, before, after, who, why)
-    connection.execute(sa.insert(switches).values(switch._asdict()))
 
 
 def _served(registry: ModelRegistry) -> str | None:
