@@ -2,6 +2,7 @@
 
 import datetime as dt
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from webapp.config import JOBS_KEPT_DAYS, MAX_UNPACKED, MAX_UPLOAD
-from webapp.errors import BadData, InvalidInput, JobRunning, LogUnavailable, NotReady
+from webapp.errors import BadData, InvalidInput, JobRunning, LogUnavailable
 from webapp.extras.access.routes import signed_in, signed_in_only
 from webapp.extras.batch.commands import current_runner
 from webapp.extras.batch.runner import Job
@@ -45,7 +46,7 @@ def upload() -> ResponseReturnValue:
     try:
         if file is None or not file.filename:
             raise InvalidInput("Choose a file first.")
-        job_id = _start(file, file.filename, text_column or None)
+        job_id = current_runner().start("batch", partial(_keep, file, text_column or None))
     except (InvalidInput, BadData, JobRunning) as error:
         return _refuse(error.status, error.title, str(error), text_column)
     return redirect(url_for(".run", job_id=job_id), 303)
@@ -59,26 +60,22 @@ def _too_large(_error: RequestEntityTooLarge) -> ResponseReturnValue:
     return _refuse(413, "Too large", words)
 
 
-def _start(file: FileStorage, name: str, text_column: str | None) -> str:
-    """Keep the file and start to score it; return the job's id. Raises BadData, JobRunning, NotReady."""
-    name = "".join(letter for letter in name[-200:] if letter.isprintable()) or "messages"  # no header may hold others
+def _keep(file: FileStorage, text_column: str | None, folder: Path) -> dict[str, Any]:
+    """Keep an uploaded file in the folder of its job; return the job's arguments. Raises BadData, OSError."""
+    name = str(file.filename)[-200:]
+    name = "".join(letter for letter in name if letter.isprintable()) or "messages"  # no header may hold others
     is_zipped, endings = name.lower().endswith(".gz"), [e for e in Path(name.lower()).suffixes if e in ENDINGS]
-    job_id, folder = current_runner().create()
     source = folder / "".join(["input", *endings[-1:], ".gz" if is_zipped else ""])
+    file.save(source)
     try:
-        file.save(source)
         with closing(open_table(source, text_column)) as table:
             table.find_text(text_column)
             table.check_size(MAX_UNPACKED)
-    except (OSError, BadData) as error:
-        current_runner().delete(job_id)
-        if isinstance(error, OSError):
-            raise NotReady(f"The file cannot be stored: {error.strerror or error}.") from error
+    except BadData as error:
         raise BadData(str(error).replace(str(source), name).replace("--text-column", "the field below")) from error
     ending = next(ending for ending, kind in ENDINGS.items() if kind == table.format)
     target = f"result{ending}{'.gz' if is_zipped and table.can_append else ''}"
-    arguments = {"name": name, "source": source.name, "target": target, "text_column": text_column}
-    return current_runner().start("batch", arguments, job_id)
+    return {"name": name, "source": source.name, "target": target, "text_column": text_column}
 
 
 def _refuse(status: int, title: str, words: str, text_column: str = "") -> ResponseReturnValue:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,29 +63,26 @@ class Runner:
         self.kinds: dict[str, Work] = {}  # what each kind of job does; extras add theirs
         self._settings = settings
 
-    def create(self) -> tuple[str, Path]:
-        """Make the folder of a new job, for its files; return its id and the folder. Raises NotReady."""
-        job_id = new_id()
-        with _startable():
-            self.folder(job_id).mkdir(mode=0o700, parents=True)
-        return job_id, self.folder(job_id)
-
     def folder(self, job_id: str) -> Path:
         """Return the folder of a job; raises NotFound for what is no id."""
         if not re.fullmatch(r"[0-9a-f-]{36}", job_id):
             raise NotFound("There is no such job.")
         return self.jobs / job_id
 
-    def start(self, kind: str, arguments: dict[str, Any], job_id: str | None = None) -> str:
-        """Start a new job and return its id; raises JobRunning or NotReady, and leaves nothing behind then."""
-        job_id = job_id or self.create()[0]
-        try:
+    def start(self, kind: str, prepare: Callable[[Path], dict[str, Any]] = lambda folder: {}) -> str:
+        """Start a new job and return its id; `prepare` puts its files into its folder and returns its arguments.
+
+        Raises JobRunning, NotReady or what `prepare` raises, and leaves nothing behind then.
+        """
+        job_id = new_id()
+        folder = self.folder(job_id)
+        with ExitStack() as undo:
+            undo.callback(self.delete, job_id)
             with _startable():
-                write_json(self.folder(job_id) / "job.json", {"kind": kind, "arguments": arguments})
+                folder.mkdir(mode=0o700, parents=True)
+                write_json(folder / "job.json", {"kind": kind, "arguments": prepare(folder)})
             self.resume(job_id)
-        except HamletError:
-            self.delete(job_id)
-            raise
+            undo.pop_all()
         return job_id
 
     def resume(self, job_id: str) -> None:

@@ -36,8 +36,7 @@ def retrain() -> None:
 
 def retrain_job(_job: Job, _folder: Path, _report: Report) -> dict[str, Any]:
     """Do the same for a job; one that is run again begins again."""
-    result = _retrain()
-    return {"version": result.version, "told": result.told}
+    return _retrain()._asdict()
 
 
 def _retrain() -> retraining.Retrained:

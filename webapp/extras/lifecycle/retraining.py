@@ -5,7 +5,7 @@ fitted on them, so that any two can be compared on them. docs/lifecycle.md says 
 """
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -33,22 +33,21 @@ ANCHOR_WEIGHT = 0.3  # of one of these
 
 
 class Retrained(NamedTuple):
-    """The new version, and how it does on reviewed messages that neither it nor its parent has learnt."""
+    """The new version, and what is known of it, in words."""
 
     version: str
-    told: str  # what is known of it, in words
-    comparison: Comparison  # first the served version, then the new one
+    told: str
 
 
 class Reviews(NamedTuple):
     """The reviewed messages as they are to be used."""
 
-    to_learn: list[ReviewedMessage]
-    held_out: list[Example]  # kept apart, copies dropped; source "random" where it is of a random sample
-    unconfirmed: list[ReviewedMessage]  # that contradict a very sure verdict, and have been said once
-    new: int  # since the version was made, or since `child` was
-    last: str  # id of the newest review
-    child: str | None  # the newest version that was retrained from this one
+    to_learn: Sequence[ReviewedMessage] = ()
+    held_out: Sequence[Example] = ()  # kept apart, copies dropped; source "random" where it is of a random sample
+    unconfirmed: Sequence[ReviewedMessage] = ()  # that contradict a very sure verdict, and have been said once
+    new: int = 0  # since the version was made, or since `child` was
+    last: str = ""  # id of the newest review
+    child: str | None = None  # the newest version that was retrained from this one
 
     @property
     def missing(self) -> int:
@@ -90,7 +89,7 @@ def retrain(engine: sa.Engine, registry: ModelRegistry) -> Retrained:
         artifact.read_learnt(registry.folder, served.version),
         announce=lambda version: note_fitted(engine, version, fitted),
     )
-    return Retrained(version, _told(len(examples), found, compared), compared)
+    return Retrained(version, _told(len(examples), found, compared))
 
 
 def gather(engine: sa.Engine, registry: ModelRegistry, version: str) -> Reviews:

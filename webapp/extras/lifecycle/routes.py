@@ -46,7 +46,7 @@ def page() -> str:
 def _page(error: str | None = None) -> str:
     """Return the page, with what could not be done."""
     registry, history, runner = _registry(), switching.history(_engine()), current_runner()
-    served, problem, reviews, report = None, "", Reviews([], [], [], 0, "", None), None
+    served, problem, reviews, report = None, "", Reviews(), None
     tried = registry.named("challenger")
     with suppress(HamletError):  # it may go on with a version whose files were damaged since
         served = registry.current().version
@@ -146,7 +146,7 @@ def change(action: str) -> ResponseReturnValue:
                 switching.rollback(_engine(), registry, who, why, expected=version)
                 words = f"Rolled back: version {version} is served again."
             case _:
-                current_runner().start("retrain", {})
+                current_runner().start("retrain")
                 words = "A new version is being trained, in a process of its own."
     except (ModelUnusable, NotFound, InvalidInput, JobRunning, NotReady) as error:
         return _page(error=str(error)), error.status
