@@ -15,7 +15,7 @@ from webapp.errors import BadData
 from webapp.extras.batch.runner import Job, Report
 from webapp.extras.lifecycle import retraining, switching
 from webapp.extras.lifecycle.challenger import shadow_report
-from webapp.extras.lifecycle.comparison import Learnt, compare, sampled_examples
+from webapp.extras.lifecycle.comparison import Learnt, check_same_question, compare, sampled_examples
 from webapp.model import artifact
 from webapp.model.labels import read_labels
 
@@ -124,6 +124,7 @@ def compare_models(
     engine, registry = current_app.extensions["engine"], current_inference().registry
     for version in (first, second):
         registry.must_exist(version)
+    check_same_question(registry, (first, second))
     models = [artifact.load(registry.folder, version) for version in (first, second)]
     labels = registry.labels()
     if files:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from webapp.config import PROJECT_SET
 from webapp.errors import BadData, ModelUnusable
-from webapp.extras.lifecycle.comparison import EVER, Comparison, Learnt, compare
+from webapp.extras.lifecycle.comparison import EVER, Comparison, Learnt, compare, of_other_questions
 from webapp.extras.lifecycle.correction import fine_tune
 from webapp.extras.review.fitted import ReviewedMessage, fitted_by, note_fitted, reviewed_messages
 from webapp.extras.review.samples import counted_members
@@ -103,7 +103,7 @@ def gather(engine: sa.Engine, registry: ModelRegistry, version: str) -> Reviews:
     before, last = fitted_by(engine, child or version), retraining.last_review if retraining else ""
     learnt, unconfirmed = Learnt(engine, registry, [version]), _unconfirmed(engine)
     in_sample = {row.prediction_id for row in counted_members(engine, *EVER)}
-    found = [one for one in reviewed_messages(engine) if one.text]  # the log may be told to keep no texts
+    found = _usable(engine, registry, read_card(registry.folder, version).words)
     to_learn, held_out, waiting, new = [], [], [], 0
     for one in found:
         text = one.text or ""
@@ -131,19 +131,28 @@ def _newest_child(registry: ModelRegistry, version: str) -> str | None:
     return None
 
 
-def reviews_to_learn(engine: sa.Engine, labels: Labels) -> tuple[Dataset, Callable[[str], None]]:
+def reviews_to_learn(
+    engine: sa.Engine, registry: ModelRegistry, labels: Labels
+) -> tuple[Dataset, Callable[[str], None]]:
     """Return the reviewed messages for `train --with-reviews`, and what notes which version has learnt them.
 
     Those of the buckets that are kept apart are measured on and never learnt.
     """
     unconfirmed, examples, fitted = _unconfirmed(engine), [], []
-    for one in reviewed_messages(engine):
-        if one.text and (one.prediction_id, one.true_label) not in unconfirmed:
-            part = APART if bucket(one.text) in HOLDOUT_BUCKETS else ""
-            examples.append(Example(one.text, one.true_label == "spam", REVIEWS, part))
+    for one in _usable(engine, registry, labels):
+        if (one.prediction_id, one.true_label) not in unconfirmed:
+            text = one.text or ""
+            part = APART if bucket(text) in HOLDOUT_BUCKETS else ""
+            examples.append(Example(text, one.true_label == "spam", REVIEWS, part))
             if not part:
                 fitted.append(one.prediction_id)
     return Dataset(REVIEWS, "", examples, labels=labels), lambda version: note_fitted(engine, version, fitted)
+
+
+def _usable(engine: sa.Engine, registry: ModelRegistry, labels: Labels) -> list[ReviewedMessage]:
+    """Return the reviewed messages whose text the log was told to keep, and whose labels are these."""
+    others = of_other_questions(engine, registry, labels)
+    return [one for one in reviewed_messages(engine) if one.text and one.prediction_id not in others]
 
 
 def _unconfirmed(engine: sa.Engine) -> set[tuple[str, str]]:

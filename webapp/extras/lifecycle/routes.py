@@ -10,13 +10,13 @@ from flask import Blueprint, abort, current_app, flash, redirect, render_templat
 from flask.typing import ResponseReturnValue
 
 from webapp import config
-from webapp.errors import HamletError, InvalidInput, JobRunning, ModelUnusable, NotFound, NotReady
+from webapp.errors import HamletError, ModelUnusable
 from webapp.extras.access.routes import reviewer_id, signed_in_only
 from webapp.extras.batch.commands import current_runner
 from webapp.extras.batch.routes import shown_ago
 from webapp.extras.lifecycle import retraining, switching
 from webapp.extras.lifecycle.challenger import ShadowReport, shadow_report
-from webapp.extras.lifecycle.comparison import Comparison, Differing, compare, sampled_examples
+from webapp.extras.lifecycle.comparison import Comparison, Differing, check_same_question, compare, sampled_examples
 from webapp.extras.lifecycle.retraining import Reviews
 from webapp.extras.lifecycle.switching import Switch
 from webapp.extras.monitor.report import live_accuracy
@@ -61,7 +61,7 @@ def _page(error: str | None = None) -> str:
             report = shadow_report(_engine(), registry, tried, served) if tried else None
     retrained = reviews.child if reviews.child not in {switch.to_version for switch in history} else None
     since, running = next((one for one in history if one.kind != "challenge"), None), runner.running()
-    versions = sorted(_versions(registry), key=lambda one: (one["name"] != served, one["name"] != tried))
+    versions = sorted(_versions(registry, tried), key=lambda one: (one["name"] != served, one["name"] != tried))
     is_training = running is not None and running.kind == "retrain"
     return render_template(
         "lifecycle/models.html",
@@ -75,7 +75,7 @@ def _page(error: str | None = None) -> str:
         trial=next((one for one in versions if one["name"] == tried), None),
         report=report,
         versions=versions,
-        numbers=_numbers(registry, history),
+        numbers=_numbers([version["name"] for version in versions], history),
         running=running,
         is_training=is_training,
         last_retraining=next(iter(runner.list_jobs("retrain")), None),
@@ -106,10 +106,13 @@ def _advice(report: ShadowReport | None, reviews: Reviews, retrained: str | None
     )
 
 
-def _versions(registry: ModelRegistry) -> list[dict[str, Any]]:
-    """Return all versions, the newest first: each one's card, or why it cannot be used, and how it did so far."""
+def _versions(registry: ModelRegistry, tried: str | None) -> list[dict[str, Any]]:
+    """Return all versions, the newest first: each one's card, or why it cannot be used, and how it did so far.
+
+    The one that is tried is among them, even if its folder is gone.
+    """
     counts, found = count(_engine(), PREDICTIONS, ("model_version",)), []
-    for name in reversed(registry.versions()):
+    for name in sorted({*registry.versions(), *filter(None, [tried])}, reverse=True):
         card, fault, predictions = None, "", counts[(name,)]
         try:
             card = artifact.verify(registry.folder, name)
@@ -120,9 +123,9 @@ def _versions(registry: ModelRegistry) -> list[dict[str, Any]]:
     return found
 
 
-def _numbers(registry: ModelRegistry, history: Sequence[Switch]) -> dict[str, str]:
+def _numbers(versions: Sequence[str], history: Sequence[Switch]) -> dict[str, str]:
     """Return what people call each version: v1 for the oldest, and so on, with those that were switched and pruned."""
-    names = {*registry.versions(), *(name for switch in history for name in (switch.from_version, switch.to_version))}
+    names = {*versions, *(name for switch in history for name in (switch.from_version, switch.to_version))}
     return {name: f"v{at}" for at, name in enumerate(sorted(filter(None, names)), 1)}
 
 
@@ -148,7 +151,7 @@ def change(action: str) -> ResponseReturnValue:
             case _:
                 current_runner().start("retrain")
                 words = "A new version is being trained, in a process of its own."
-    except (ModelUnusable, NotFound, InvalidInput, JobRunning, NotReady) as error:
+    except HamletError as error:
         return _page(error=str(error)), error.status
     flash(words)
     return redirect(url_for(".page"), 303)
@@ -181,11 +184,12 @@ def compare_page() -> ResponseReturnValue:
     second = request.args.get("second") or registry.named("challenger") or next((n for n in names if n != first), first)
     if not {first, second} <= set(names):
         abort(404, "There is no such version. The Models page lists those there are.")
-    numbers = _numbers(registry, switching.history(_engine()))
+    numbers = _numbers(names, switching.history(_engine()))
     shown: dict[str, Any] = {"versions": names, "first": first, "second": second, "numbers": numbers}
     try:
         for name in (first, second):
             artifact.verify(registry.folder, name)  # now, whatever is remembered
+        check_same_question(registry, (first, second))
         examples = sampled_examples(_engine(), registry, (first, second))
         found, differing = _compared(registry, first, second, tuple(examples))
     except HamletError as error:

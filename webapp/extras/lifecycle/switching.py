@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from webapp.errors import InvalidInput, ModelUnusable, NotFound
 from webapp.extras.lifecycle.challenger import slot
+from webapp.extras.lifecycle.comparison import check_same_question
 from webapp.inference import Inference
 from webapp.log.database import write_transaction
 from webapp.log.tables import new_id, switches
@@ -73,12 +74,13 @@ def rollback(engine: sa.Engine, registry: ModelRegistry, who: str, why: str = ""
 def challenge(engine: sa.Engine, registry: ModelRegistry, version: str | None, who: str, why: str = "") -> None:
     """Try a version in the shadow of the served one from now on, or none.
 
-    Raises as `use` does, and InvalidInput for the served version itself.
+    Raises as `use` does, InvalidInput for the served version itself, BadData for one with other labels.
     """
     if version is not None and version == _served(registry):
         raise InvalidInput(f"{version} is served: there is nothing to try it beside.")
     if version is not None:
         registry.check_loadable(version)
+        check_same_question(registry, (version, registry.current_version()))
     with _noted(engine, slot(registry).read, "challenge", version, who, why):
         slot(registry).write(version)
 
