@@ -13,6 +13,7 @@ from contextlib import closing
 import pandas as pd
 import pytest
 import sqlalchemy as sa
+from clients import wait_until
 from conftest import HAM, SPAM, hidden
 
 from webapp.app import create_app
@@ -47,6 +48,22 @@ def test_threads_that_write_at_once_share_commits_and_lose_nothing(app, client):
     assert len(ids) == 200
     assert stored == set(ids)
     assert len(commits) < 200
+
+
+@pytest.mark.databases("sqlite")
+def test_whatever_breaks_a_shared_commit_none_of_them_is_answered(app, monkeypatch):
+    log = app.extensions["inference"].log
+    insert, errors = log._insert, [MemoryError()]
+    monkeypatch.setattr(log, "_insert", lambda rows: hit(errors) if errors else insert(rows))
+    monkeypatch.setitem(app.config, "PROPAGATE_EXCEPTIONS", False)
+
+    def hit(errors):
+        raise errors.pop()
+
+    with ThreadPoolExecutor(4) as pool, log._turn:
+        statuses = [pool.submit(lambda: predict(app.test_client()).status_code) for _ in range(4)]
+        wait_until(lambda: len(log._waiting) == 4)
+    assert [status.result() for status in statuses] == [500] * 4
 
 
 @pytest.mark.databases("sqlite")

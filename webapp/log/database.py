@@ -4,8 +4,7 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,10 @@ from pydantic_core import to_json
 
 from webapp.config import THREADS, pip_install
 from webapp.errors import InvalidInput, LogUnavailable
-from webapp.waiting import WouldWait, before_waiting, is_on_loop
+from webapp.waiting import WouldWait, before_waiting
 
 BUSY_TIMEOUT_S = 5  # how long a writer waits for another before it gives up
-LOOKS, LOOK_S = (
-    20,
-    0.00005,
-)  # how often the event loop looks whether another has finished, and how long it sleeps between
+LOOP_TIMEOUT_S = 0.002  # and the event loop: no longer than another worker's commit takes
 STATEMENT_TIMEOUT_S = 20  # on PostgreSQL, of one statement; rollups.py counts on it that no row waits for a minute
 ENCODED = "@ as %40, : as %3A, / as %2F, # as %23, % as %25"
 TIMEOUTS = f"SET LOCAL lock_timeout = '{BUSY_TIMEOUT_S}s'; SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_S}s'"
@@ -51,16 +47,24 @@ def _translate(context: sa.ExceptionContext) -> None:
 def open_database(url: str | None, instance_folder: Path) -> sa.Engine:
     """Return the engine for a SQLAlchemy URL, by default for log.db in the instance folder; raises LogUnavailable."""
     place = _parse(url) if url else sa.URL.create("sqlite", database=str(instance_folder / "log.db"))
+    # An error's words must not quote a message, and no thread waits for another's connection.
+    options: dict[str, Any] = {"hide_parameters": True, "max_overflow": -1, "json_serializer": _to_json}
     match place.get_backend_name():
         case "sqlite":
             _make_private_file(place.database)
-            # An error's words must not quote a message, and no thread waits for another's connection.
-            engine = sa.create_engine(place, hide_parameters=True, max_overflow=-1, json_serializer=_to_json)
+            engine = sa.create_engine(place, **options)
             sa.event.listen(engine, "connect", _set_up_sqlite)
             sa.event.listen(engine, "begin", _begin_sqlite)
             engine.update_execution_options(watch=FileWatch(engine, str(place.database)))
         case "postgresql":
-            engine = _open_postgresql(place)
+            options |= {"paramstyle": "format", "pool_size": THREADS}  # rows are tuples, as for SQLite (writer.py)
+            options["pool_pre_ping"] = True  # after a restart of PostgreSQL no request meets a dead connection
+            options["connect_args"] = {name: value for name, value in POSTGRESQL.items() if name not in place.query}
+            try:
+                engine = sa.create_engine(place, **options)
+            except ImportError as error:
+                how = pip_install("requirements-postgres.txt")
+                raise LogUnavailable(f"PostgreSQL needs its driver: {how} ({error})") from error
             sa.event.listen(engine, "connect", _set_up_postgresql, insert=True)  # before SQLAlchemy looks around
             sa.event.listen(engine, "begin", _begin_postgresql)
         case other:
@@ -94,24 +98,6 @@ def _make_private_file(path: str | None) -> None:
     if not os.path.exists(f"{path}-wal") and not path.startswith("file:"):
         with suppress(OSError):  # it is there already, or cannot be: that is SQLite's to say
             os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
-
-
-def _open_postgresql(place: sa.URL) -> sa.Engine:
-    try:
-        return sa.create_engine(
-            place,
-            hide_parameters=True,
-            json_serializer=_to_json,
-            paramstyle="format",  # rows are tuples, as for SQLite (insert.py)
-            pool_size=THREADS,
-            max_overflow=-1,
-            pool_pre_ping=True,  # after a restart of PostgreSQL no request meets a dead connection
-            connect_args={name: value for name, value in POSTGRESQL.items() if name not in place.query},
-        )
-    except ImportError as error:
-        raise LogUnavailable(
-            f"PostgreSQL needs its driver: {pip_install('requirements-postgres.txt')} ({error})"
-        ) from error
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
@@ -158,82 +144,33 @@ def _begin_postgresql(connection: sa.Connection) -> None:
             connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
 
-@contextmanager
-def write_transaction(engine: sa.Engine, no_timeout: bool = False) -> Iterator[sa.Connection]:
-    """One transaction that waits for its turn to write before it reads, so that what it read still holds.
+def write_transaction(engine: sa.Engine, no_timeout: bool = False) -> AbstractContextManager[sa.Connection]:
+    """Begin a transaction that waits for its turn to write before it reads, so that what it read still holds.
 
     On PostgreSQL one with no_timeout may take as long as it likes. Raises LogUnavailable when it cannot be committed:
     then nothing of it is stored.
     """
-    with engine.execution_options(transaction="write", no_timeout=no_timeout).begin() as connection:
-        yield connection
+    return engine.execution_options(transaction="write", no_timeout=no_timeout).begin()
 
 
-@contextmanager
-def snapshot(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """Read the log as it is at one moment, whatever is written meanwhile."""
-    with engine.execution_options(transaction="snapshot").connect() as connection:
-        yield connection
+def snapshot(engine: sa.Engine) -> sa.Connection:
+    """Connect to read the log as it is at one moment, whatever is written meanwhile."""
+    return engine.execution_options(transaction="snapshot").connect()
 
 
-class InsertConnection:
-    """Inserts by plain SQL on a cursor of the database's driver (PEP 249); for one thread at a time.
-
-    It is for the insert that every request waits for, of which SQLAlchemy's own work would be the greater part. With
-    SQLite it keeps its connection.
-    """
-
-    def __init__(self, engine: sa.Engine):
-        self._engine = engine
-        self._is_sqlite = engine.dialect.name == "sqlite"
-        self._watch: FileWatch | None = engine.get_execution_options().get("watch")
-        self._kept: Any = None
-        self._is_patient = True
-
-    def insert(self, statements: Mapping[str, Sequence[tuple[Any, ...]]]) -> None:
-        """Insert rows, by the statement that takes them, in one transaction; raises LogUnavailable, WouldWait."""
+def begin_insert(cursor: Any, may_wait: bool) -> None:
+    """Begin a transaction on a cursor of SQLite's once no other process writes; raises sqlite3's error, WouldWait."""
+    end = time.monotonic() + (BUSY_TIMEOUT_S if may_wait else LOOP_TIMEOUT_S)
+    while True:
         try:
-            if self._kept is None:
-                before_waiting()
-                self._kept, self._is_patient = self._engine.raw_connection(), True
-            if self._watch:
-                self._watch.check()
-            cursor = self._kept.cursor()
-            if self._is_sqlite:
-                self._begin(cursor)
-            else:
-                cursor.execute(TIMEOUTS)  # PostgreSQL's driver begins by itself
-            for sql, rows in statements.items():
-                cursor.executemany(sql, rows)
-            self._kept.commit()
-        except WouldWait:  # nothing was begun
-            raise
-        except BaseException as error:
-            connection, self._kept = self._kept, None
-            if connection:
-                connection.invalidate()  # the pool shall not have it: it may be broken, or have no patience
-            if isinstance(error, (self._engine.dialect.loaded_dbapi.Error, sa.exc.SQLAlchemyError)):
-                before_waiting()
-                raise LogUnavailable.because(error) from error
-            raise
-        if not self._is_sqlite:
-            self._kept.close()  # gives it back to the pool
-            self._kept = None
-
-    def _begin(self, cursor: Any) -> None:
-        """Wait for other writers; on the event loop no longer than another worker's commit takes."""
-        if self._is_patient == is_on_loop():
-            self._is_patient = not is_on_loop()
-            cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000 if self._is_patient else 0}")
-        if self._is_patient:
             cursor.execute("BEGIN IMMEDIATE")
             return
-        for _ in range(LOOKS):
-            with suppress(self._engine.dialect.loaded_dbapi.OperationalError):
-                cursor.execute("BEGIN IMMEDIATE")
-                return
-            time.sleep(LOOK_S)
-        raise WouldWait
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                if may_wait:
+                    raise
+                raise WouldWait from error
+        time.sleep(0.001 if may_wait else 0.00005)
 
 
 class FileWatch:
