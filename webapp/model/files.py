@@ -69,11 +69,11 @@ class Table:
 
     def find(self, names: Iterable[str]) -> int | None:
         """Return the position of the first of these columns that there is, as it is written or nearly so."""
-        for alike in (str.strip, normalise):
-            columns = [alike(column) for column in self.columns]
-            for name in map(alike, names):
-                if name in columns:
-                    return columns.index(name)
+        alike = [normalise(column) for column in self.columns]
+        for name in names:
+            for columns, wanted in ((self.columns, name.strip()), (alike, normalise(name))):
+                if wanted in columns:
+                    return columns.index(wanted)
         return None
 
     def find_text(self, wanted: str | None) -> int:
