@@ -43,7 +43,7 @@ def reads(shape: type[BaseModel]) -> Callable[[View], View]:
 
         @wraps(view)
         def reading(**path: str) -> Response:
-            if request.content_encoding:
+            if request.content_encoding not in (None, "", "identity"):
                 raise UnsupportedMediaType("Send the body as it is: no Content-Encoding, such as gzip, is understood.")
             if not request.is_json:
                 raise UnsupportedMediaType("Send JSON, with the header Content-Type: application/json.")
