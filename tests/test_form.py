@@ -28,7 +28,19 @@ def test_spam_gets_a_verdict_in_words_with_its_reasons(client):
     assert "Looks like spam" in page
     assert "% likely spam" in page
     assert '<mark class="spam' in page
-    assert "What weighed how much" in page
+    assert "Contributions" in page
+
+
+def test_only_what_weighed_much_is_marked(client):
+    page = send(client, "Your parcel is waiting, pay £1.99 at http://royal-parcel.top or it goes back.").text
+    assert ">http://royal-parcel.top</mark>" in page
+    assert ">is</mark>" not in page
+
+
+def test_the_form_says_that_messages_are_stored_and_how_right_the_model_is(client):
+    page = " ".join(client.get("/").text.split())
+    assert "Each message is stored" in page
+    assert re.search(r"It was right on [0-9.]+ % of [0-9,]+ messages of kinds that it had never seen", page)
 
 
 def test_ham_looks_fine(client):

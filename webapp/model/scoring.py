@@ -8,7 +8,7 @@
 """
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -48,8 +48,6 @@ class Score(NamedTuple):
 
 def make_model(pipeline: Pipeline, version: str, threshold: float, labels: Labels = SPAM_OR_HAM) -> "SpamModel":
     """Return a fitted Pipeline as a model; raises ModelUnusable where it gives no probabilities of the two labels."""
-    if not isinstance(pipeline, Pipeline):
-        raise ModelUnusable(f"The model is no scikit-learn Pipeline, but a {type(pipeline).__name__}")
     if not hasattr(pipeline, "predict_proba"):
         raise ModelUnusable(
             f"{type(pipeline[-1]).__name__} gives no probabilities (predict_proba). "
@@ -89,8 +87,12 @@ class SpamModel:
         of averaged over. What terms do only in company is not in it, so the contributions do not add up to the
         log-odds. Its cost is bounded: see MOST_TERMS.
         """
-        spans = _spans_by_term(text)
-        terms = _longest(spans, min(MOST_TERMS, MOST_CHARACTERS // max(len(text), 1)))
+        spans: dict[str, list[tuple[int, int]]] = {}
+        for start, end, tokens in token_spans(text):
+            spans.setdefault(tokens[0], []).append((start, end))  # a link, which counts as several, is one
+        most = min(MOST_TERMS, MOST_CHARACTERS // max(len(text), 1))
+        longest = set(sorted(spans, key=len, reverse=True)[:most])  # what is short is rarely telling
+        terms = [term for term in spans if term in longest]
         probabilities = self._predict([text, *(_without(text, spans[term]) for term in terms)])
         log_odds = np.log(np.maximum(probabilities, LEAST)) - np.log(np.maximum(1 - probabilities, LEAST))
         contributions = dict(zip(terms, (log_odds[0] - log_odds[1:]).tolist(), strict=True))
@@ -290,26 +292,6 @@ def _index_of_spam(classes: list[str], labels: Labels) -> int:
     )
 
 
-# --- Leaving terms out ---
-
-
-def _spans_by_term(text: str) -> dict[str, list[tuple[int, int]]]:
-    """Return where in a text each term is, in the order of the message; a link, which counts as several, is one."""
-    spans: dict[str, list[tuple[int, int]]] = {}
-    for start, end, tokens in token_spans(text):
-        spans.setdefault(tokens[0], []).append((start, end))
-    return spans
-
-
-def _longest(terms: Collection[str], most: int) -> list[str]:
-    """Return so many of the terms, the longest ones, in their order: what is short is rarely telling."""
-    chosen = set(sorted(terms, key=len, reverse=True)[:most])
-    return [term for term in terms if term in chosen]
-
-
 def _without(text: str, spans: Iterable[tuple[int, int]]) -> str:
-    at, pieces = 0, []
-    for start, end in spans:
-        pieces.append(text[at:start])
-        at = end
-    return "".join([*pieces, text[at:]])
+    edges = [0, *(edge for span in spans for edge in span), len(text)]
+    return "".join(text[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True))

@@ -7,9 +7,10 @@ from flask import Blueprint, abort, current_app, flash, redirect, render_templat
 from flask.typing import ResponseReturnValue
 
 from webapp.config import MAX_TEXT_LENGTH
-from webapp.errors import InvalidInput
+from webapp.errors import InvalidInput, ModelUnusable
 from webapp.inference import Inference
 from webapp.log.queries import get_prediction
+from webapp.model.card import Card, read_card
 from webapp.model.labels import SPAM_OR_HAM
 from webapp.web.explanation import mark, shares
 from webapp.web.words import labels
@@ -53,7 +54,17 @@ def send() -> ResponseReturnValue:
 
 def _form_page(text: str, error: str | None = None) -> str:
     examples = EXAMPLES if labels() == SPAM_OR_HAM else []  # they are about spam
-    return render_template("check.html", text=text, error=error, examples=examples, limit=MAX_TEXT_LENGTH)
+    return render_template(
+        "check.html", text=text, error=error, examples=examples, limit=MAX_TEXT_LENGTH, card=_served_card()
+    )
+
+
+def _served_card() -> Card | None:
+    registry = current_app.extensions["inference"].registry
+    try:
+        return read_card(registry.folder, registry.current_version())
+    except ModelUnusable:
+        return None  # whoever sends a message reads why
 
 
 @blueprint.get("/predictions/<prediction_id>")
