@@ -64,6 +64,7 @@ def test_without_any_setting_everything_is_closed(start, tmp_path):
     assert (app.debug, app.testing, app.config["WTF_CSRF_ENABLED"]) == (False, False, True)
     assert os.environ.get("HOST", "127.0.0.1") == config.HOST
     assert app.config["TRUSTED_PROXIES"] == 0
+    assert stat.S_IMODE((tmp_path / "instance").stat().st_mode) == 0o700
     for name in ("secret_key", "admin_password", "log.db"):
         assert stat.S_IMODE((tmp_path / "instance" / name).stat().st_mode) == 0o600
     assert len((tmp_path / "instance" / "secret_key").read_text()) >= 64
@@ -133,9 +134,14 @@ def test_a_folder_that_the_server_gives_out_is_refused(refusal):
 # --- Proxies, databases, names ---
 
 
-@pytest.mark.parametrize("proxies", ["*", "0.0.0.0/0", "true", "11", "1.0", "null", "[1]", ""])
+@pytest.mark.parametrize("proxies", ["*", "0.0.0.0/0", "true", "11", "-1", "1.0", "null", "[1]", ""])
 def test_trusting_everybody_as_a_proxy_is_refused(refusal, proxies):
     assert "HAMLET_TRUSTED_PROXIES=" in refusal(HAMLET_TRUSTED_PROXIES=proxies)
+
+
+@pytest.mark.parametrize("given", ["False", "0", "yes", ""])
+def test_what_is_neither_true_nor_false_is_refused(refusal, given):
+    assert refusal(HAMLET_STORE_TEXT=given) == f"HAMLET_STORE_TEXT={given}: must be true or false"
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "sqlite:///file::memory:?uri=true"])

@@ -237,7 +237,7 @@ def test_errors_and_redirects_pass_all_rules_too(app, method, path, body, status
 
 
 @pytest.mark.parametrize(("path", "view"), [("/", "check.form"), ("/api/v1/predictions/x", "api.read")])
-def test_a_fault_of_ours_shows_nothing_of_its_cause(app, monkeypatch, path, view):
+def test_a_fault_of_ours_shows_its_cause_to_the_operator_alone(app, monkeypatch, caplog, path, view):
     def fail(**_):
         raise RuntimeError("a secret of the inside, with a Traceback")
 
@@ -246,6 +246,7 @@ def test_a_fault_of_ours_shows_nothing_of_its_cause(app, monkeypatch, path, view
     assert answer.status_code == 500
     assert faults_of(answer, path) == []
     assert "secret of the inside" not in answer.text
+    assert "secret of the inside" in caplog.text
 
 
 @pytest.mark.parametrize("path", ["/", "/nothing", "/api/v1/nothing", "/static/style.css", "/review", "/healthz"])
