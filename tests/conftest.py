@@ -29,7 +29,7 @@ from webapp import config
 from webapp.app import create_app
 from webapp.config import ROOT
 from webapp.log.database import open_database, write_transaction
-from webapp.log.tables import create_tables, metadata, rolled_up, schema_version
+from webapp.log.tables import create_tables, metadata, new_id, rolled_up, schema_version
 from webapp.model import artifact
 from webapp.model import registry as registry_module
 from webapp.model.registry import ModelRegistry
@@ -399,7 +399,9 @@ def shared_server(_long_running):
 
 def make_job(app, kind, state, arguments=None, **more):
     """Leave what a job of the background runner leaves behind; return its id and folder."""
-    job_id, folder = app.extensions["runner"].create()
+    job_id = new_id()
+    folder = app.extensions["runner"].folder(job_id)
+    folder.mkdir(parents=True)
     (folder / "job.json").write_text(json.dumps({"kind": kind, "arguments": arguments or {}}))
     (folder / "state.json").write_text(json.dumps({"progress": None, "message": "", "state": state} | more))
     return job_id, folder

@@ -287,6 +287,31 @@ def test_what_changed_meanwhile_is_refused(app, flask, models, long_csv, tmp_pat
     assert {row["model_version"] for row in table(target.read_bytes())} == {began_with, ""}
 
 
+def test_an_interrupted_run_that_was_to_replace_a_file_can_go_on(app, flask, long_csv, tmp_path):
+    target, whole = tmp_path / "out.csv", tmp_path / "whole.csv"
+    assert flask("batch", long_csv, whole, "--no-log").exit_code == 1
+    target.write_text("of last month\n")
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run.run_batch(app.extensions["inference"], long_csv, target, interrupted, log=False, overwrite=True)
+    assert target.read_text() == "of last month\n"
+    assert flask("batch", long_csv, target, "--no-log", "--resume").exit_code == 1
+    assert target.read_bytes() == whole.read_bytes()
+
+
+def test_what_is_no_file_and_the_input_are_never_replaced(flask, tmp_path):
+    source, folder = tmp_path / "out.csv.partial", tmp_path / "folder"
+    source.write_text(f"text\n{SPAM}\n")
+    folder.mkdir()
+    refused = flask("batch", source, tmp_path / "out.csv", "--overwrite")
+    assert (refused.exit_code, "or would grow in it" in refused.stderr) == (2, True)
+    assert source.read_text() == f"text\n{SPAM}\n"
+    assert "is no file: name another output" in flask("batch", source, folder, "--overwrite").stderr
+
+
 def test_pipes(command, flask, app, tmp_path, monkeypatch):
     monkeypatch.setenv("HAMLET_STORE_TEXT", "false")
     lines = "".join(json.dumps({"text": text, "n": n}) + "\n" for n, text in enumerate([SPAM, HAM] * 3000))

@@ -23,6 +23,7 @@ from werkzeug.test import encode_multipart
 
 from webapp.config import MAX_BODY, MAX_UNPACKED, MAX_UPLOAD
 from webapp.log.tables import predictions
+from webapp.model.labels import Labels
 
 SCRIPT = "<script>alert(1)</script> you have won a prize, call 09061701461 now"
 
@@ -64,7 +65,7 @@ def test_a_file_comes_back_with_its_verdicts(app, signed_in):
     assert answer.status_code == 303
     page = answer.headers["Location"]
     text = signed_in.get(page).text
-    assert "62 rows, 31 spam, 1 with an error" in text
+    assert "62 rows: 31 spam, 30 ham, 1 with an error" in text
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert" in text
     assert "The first 20 rows" in text
@@ -98,7 +99,7 @@ def test_each_format_is_told_and_kept_and_the_column_can_be_named(signed_in):
     for name, content in files.items():
         page = upload(signed_in, content, name, text_column="words" if name == "a" else "").headers["Location"]
         text = signed_in.get(page).text
-        assert "2 rows, 1 spam" in text
+        assert "2 rows: 1 spam, 1 ham, 0 with an error" in text
         assert "you won! call 09061701461" in text
         download = fetch(signed_in, page)
         assert download.headers["Content-Disposition"].endswith(name.replace("a", "a-predictions", 1)) or name == "a"
@@ -115,6 +116,7 @@ def test_what_cannot_be_used_is_refused_at_once_and_nothing_is_kept(app, signed_
         (b"id,sender\n1,2\n", "a.csv", 422, "id, sender"),
         (b"PK\x03\x04\x14\x00[Content_Types].xml", "a.csv", 422, "a.csv is an Excel file: save it as CSV"),
         (b"," * 500_001 + b"text\n", "a.csv", 422, "500,002 columns, and at most 1,000"),
+        (b",".join(b"%d" % at for at in range(150_000)) + b",text\n", "a.csv", 422, "150,001 columns, and at most"),
         (b"x" * (MAX_UPLOAD + 200_000), "a.csv", 413, "larger than 50 MB"),
         (zipped[:-9], "a.csv.gz", 422, "a.csv.gz is not complete"),
         (bomb, "bomb.csv.gz", 422, "bomb.csv.gz unpacks to more than 500 MB"),
@@ -130,6 +132,9 @@ def test_what_cannot_be_used_is_refused_at_once_and_nothing_is_kept(app, signed_
     pq.write_table(pa.table({"text": ["x" * 100_000] * 1_000}), tmp_path / "a.parquet")
     answer = upload(signed_in, (tmp_path / "a.parquet").read_bytes(), "a.parquet")
     assert "a.parquet unpacks to more than" in answer.text
+    pq.write_table(pa.table({str(at): ["hello"] for at in range(1_001)}), tmp_path / "a.parquet")
+    answer = upload(signed_in, (tmp_path / "a.parquet").read_bytes(), "a.parquet")
+    assert "1,001 columns, and at most 1,000 are read" in answer.text
     assert jobs_of(app) == []
 
 
@@ -162,6 +167,19 @@ def test_the_version_of_an_interrupted_run_is_kept(app, models):
         _, folder = make_job(app, "batch", how, arguments)
         (folder / "result.csv.partial.json").write_text(json.dumps({"began_with": {}, "model_version": how}))
     assert {version for ask in registry.in_use for version in ask()} == {"interrupted"}
+
+
+def test_a_run_keeps_its_own_words_and_figures(app, signed_in, monkeypatch):
+    """Whichever model is served later, and if its process dies between the result and the word that it is done."""
+    page = upload(signed_in, csv_file([SCRIPT, "see you at lunch"])).headers["Location"]
+    monkeypatch.setattr(app.extensions["inference"].registry.current(), "labels", Labels("normal", "urgent"))
+    for _ in range(2):
+        text = signed_in.get(page).text
+        assert "2 rows: 1 spam, 1 ham, 0 with an error" in text
+        assert '"spam-text"' in text
+        (app.extensions["runner"].folder(page.rsplit("/", 1)[1]) / "state.json").write_text("{")  # half of it
+        assert "Interrupted" in signed_in.get(page).text
+        signed_in.post(f"{page}/resume")
 
 
 def test_one_file_at_a_time(app, signed_in):

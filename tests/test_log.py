@@ -106,23 +106,24 @@ def test_a_step_that_fails_changes_nothing(app):
 
 
 def test_processes_that_start_together_do_not_migrate_twice(tmp_path, empty_database_url):
-    engines = [open_database(empty_database_url, tmp_path) for _ in range(4)]
-    errors = []
+    engines, errors = [], []
 
-    def start(engine):
+    def start():
         try:
+            engine = open_database(empty_database_url, tmp_path)
+            engines.append(engine)
             create_tables(engine)
         except Exception as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=start, args=[engine]) for engine in engines]
+    threads = [threading.Thread(target=start) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     for engine in engines:
         engine.dispose()
-    assert not errors
+    assert (len(engines), errors) == (4, [])
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it exits with a connection open
@@ -210,6 +211,16 @@ def test_a_log_that_cannot_be_used_is_one_clear_line_at_start(tmp_path):
         (tmp_path / "file").touch()
         with pytest.raises(SystemExit, match="Hamlet cannot start"):
             create_app(folder, **settings)
+
+
+@pytest.mark.databases("sqlite")
+def test_an_emptied_log_is_not_begun_anew(app, tmp_path, monkeypatch):
+    monkeypatch.setattr("webapp.log.database.BUSY_TIMEOUT_S", 0.1)
+    app.extensions["engine"].dispose()
+    (tmp_path / "instance" / "log.db").write_bytes(b"")
+    with pytest.raises(SystemExit, match=r"Hamlet cannot start: .*log\.db is empty\. Put the log back"):
+        create_app(tmp_path / "instance")
+    assert (tmp_path / "instance" / "log.db").read_bytes() == b""
 
 
 @pytest.mark.databases("sqlite")

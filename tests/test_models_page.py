@@ -3,12 +3,14 @@
 import datetime as dt
 import html
 import re
+import shutil
 
 import pytest
 from conftest import PASSWORD, make_job, messages, running_job, use_models
 
 from webapp.config import PROJECT_SET
-from webapp.extras.lifecycle import switching
+from webapp.extras.lifecycle import retraining, switching
+from webapp.extras.lifecycle.comparison import sampled_examples
 from webapp.extras.review import samples
 from webapp.extras.review.reviews import give_review
 from webapp.model import artifact
@@ -167,6 +169,32 @@ def test_the_record_of_a_challenger_grows_with_reviews(app, signed_in, engine, r
             give_review(engine, row["id"], "web:ann", truth, "challenger")
         assert f"The one in the shadow test is {said}" in look(signed_in)
     assert "Nothing waits here" in look(signed_in, "/review?queue=challenger")
+
+
+def test_a_challenger_whose_folder_is_gone_is_named_and_can_be_stopped(signed_in, engine, registry, models, versions):
+    switching.challenge(engine, registry, versions[1], "web:ann")
+    shutil.rmtree(models / versions[1])
+    page = look(signed_in)
+    assert f"v2 {versions[1]} It cannot be used, so it scores nothing" in page
+    assert "The shadow test is over" in words(press(signed_in, "stop"))
+    assert "No version is being tried" in look(signed_in)
+
+
+def test_versions_with_other_labels_are_not_mixed_up(app, signed_in, engine, registry, models, versions):
+    first = versions[0]
+    review(app, [text for _, text in messages(100)], queue="random")
+    draw(engine)
+    card = artifact.read_card(models, first).model_copy(update={"labels": ("normal", "urgent")})
+    now = dt.datetime(2099, 1, 1, tzinfo=dt.UTC)
+    urgent = artifact.save(models, artifact.load(models, first).pipeline, card, "joblib", now, None)
+    answer = press(signed_in, "challenge", urgent)
+    assert (answer.status_code, "they answer different questions" in words(answer)) == (422, True)
+    assert signed_in.get(f"/models/compare?first={first}&second={urgent}").status_code == 422
+    assert len(sampled_examples(engine, registry, versions[:2])) > 10
+    registry.use(urgent)
+    assert "0 new reviews: 50 more" in look(signed_in)
+    assert sampled_examples(engine, registry, [urgent]) == []
+    assert retraining.reviews_to_learn(engine, registry, card.words)[0].examples == []
 
 
 # --- Two side by side ---

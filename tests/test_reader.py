@@ -304,6 +304,10 @@ UNUSABLE = [
     (json.dumps({"label": {"0": "ham"}, "text": {"0": "x"}}), "to_json"),
     (gzip.compress(table().encode() * 99, mtime=0)[:99], "is not complete"),
     ("," * 500_001 + "text\n", "has 500,002 columns, and at most 1,000 are read"),
+    (
+        f"ham,see you at six{',' * 5_000}\nspam,win a prize now{',' * 5_000}\n" * 9,
+        "has 5,002 columns, and at most 1,000",
+    ),
 ]
 
 

@@ -9,7 +9,6 @@ from webapp.model import lines as limits
 from webapp.model.files import LABEL_COLUMNS, TEXT_COLUMNS, ZERO_AND_ONE, Row, Table, normalise, too_long
 from webapp.model.lines import Lines
 
-MOST_COLUMNS = 1_000  # a row with too few cells is filled up, so many columns make much of little
 FEW_VALUES, SEEN_LINES = 20, 5_000  # of a column, in the first lines: by these a row is known that a mark swallowed
 SEP = re.compile(r'"?sep=(.|\\t)"?\s*', re.IGNORECASE)  # a first line as Excel understands it
 BAD_MARK = "The row has a quotation mark that is not closed, or that swallows the rows behind it."
@@ -45,7 +44,7 @@ class CsvTable(Table):
             self.by_content = _by_content(rows[is_numbered:], words)
         if self.by_content and not is_numbered:
             names_of = {at: name for name, at in self.by_content.items()}
-            self.columns = [names_of.get(at, f"column {at + 1}") for at in range(len(rows[0]))]
+            self._name_columns(names_of.get(at, f"column {at + 1}") for at in range(len(rows[0])))
             self.note = ", no header line"
         else:
             self._name_columns(self._read_header())
@@ -56,8 +55,6 @@ class CsvTable(Table):
 
     def _read_header(self) -> list[str]:
         line, cells, error = next(self._records(), (1, [], "There is no header."))
-        if len(cells) > MOST_COLUMNS:
-            error = f"The header has {len(cells):,} columns, and at most {MOST_COLUMNS:,} are read."
         if error:
             raise BadData(f"{self.name}, line {line}: {error}")
         return cells

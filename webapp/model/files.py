@@ -31,6 +31,7 @@ ZERO_AND_ONE = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False
 LABEL_WORDS = {"ham": False, "spam": True, "not spam": False, **ZERO_AND_ONE}  # which of them mean spam
 BEGINS_JSON = re.compile(r"\s*(\{|\[\s*(\{|$))")  # also an array, to be refused as that
 INVISIBLE = " \t\r\n\ufeff\u200b"  # some programs begin a file with a mark twice
+MOST_COLUMNS = 1_000  # a row with too few cells is filled up, so many columns make much of little
 PARQUET_ROWS = 2_000  # at once
 PARQUET_TEXTS = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view", "null")
 
@@ -60,6 +61,8 @@ class Table:
 
     def _name_columns(self, names: Iterable[str]) -> None:
         self.columns = [name.strip(INVISIBLE) for name in names]
+        if len(self.columns) > MOST_COLUMNS:
+            raise BadData(f"{self.name} has {len(self.columns):,} columns, and at most {MOST_COLUMNS:,} are read")
         lowered = [name.lower() for name in self.columns if name]
         if twice := {name for name in lowered if lowered.count(name) > 1}:
             raise BadData(f"{self.name} names the column {shown(min(twice))} twice")

@@ -18,7 +18,7 @@ def init_app(app: OpenAPI) -> None:
     runner.kinds["batch"] = batch_job
 
     def versions_of_interrupted_runs() -> set[str]:
-        jobs = [job for job in runner.list_jobs() if job.kind == "batch" and job.state != "done"]
+        jobs = [job for job in runner.list_jobs("batch") if job.state != "done"]
         states = [read_state(runner.folder(job.id) / job.arguments["target"]) for job in jobs]
         return {state.model_version for state in states if state}
 

@@ -13,7 +13,7 @@ from flask.cli import with_appcontext
 
 from webapp.cli.command import Clear, current_inference
 from webapp.errors import BadData
-from webapp.extras.batch.run import run_batch
+from webapp.extras.batch.run import run_batch, state_file
 from webapp.extras.batch.runner import Job, Report, Runner
 
 ROWS_WITH_ERRORS = 1  # exit code
@@ -44,23 +44,21 @@ def batch(
     if target is None:
         first, dot, endings = source.name.partition(".")
         target = Path("-") if is_pipe else source.with_name(f"{first}.predictions{dot}{endings}")
-    progress = _Progress()
+    progress, to_file = _Progress(), str(target) != "-"
     state = run_batch(
         current_inference(),
         sys.stdin.buffer if is_pipe else source,
-        sys.stdout.buffer if str(target) == "-" else target,
+        target if to_file else sys.stdout.buffer,
         progress,
         text_column=text_column,
         log=not no_log,
         resume=resume,
         overwrite=overwrite,
     )
-    if state.was_complete:
-        state.notices.append(f"{target} is complete already.")
-    else:
-        ham, words = state.rows - state.spam - state.errors, current_inference().registry.labels()
-        called = f"{state.spam:,} {words.spam}, {ham:,} {words.ham}"
-        state.notices.append(f"{state.rows:,} rows: {called}, {state.errors:,} with an error{progress.rate}.")
+    if to_file:
+        state_file(target).unlink(missing_ok=True)
+    told = f"{target} is complete already." if state.was_complete else f"{state.told}{progress.rate}."
+    state.notices.append(told)
     if state.errors:
         state.notices.append("Rows with an error were not scored: their column error says why.")
     click.echo("\n".join(state.notices), err=True)
@@ -70,12 +68,12 @@ def batch(
 class _Progress:
     """Says now and then how far a run is; knows the rate since the first chunk."""
 
-    rows, rate = 0, ""
+    rate = ""
     _began: tuple[float, int] | None = None
     _said_at = 0.0
 
     def __call__(self, rows: int, share: float | None) -> None:
-        self.rows, now = rows, time.monotonic()
+        now = time.monotonic()
         began, before = self._began = self._began or (now, rows)
         self._said_at = self._said_at or now
         if rows > before:
@@ -90,9 +88,14 @@ class _Progress:
 @with_appcontext
 def job(job_id: str) -> None:
     """Run the job ID; the server calls this by itself."""
-    runner: Runner = current_app.extensions["runner"]
     os.nice(10)  # people who wait for an answer come first
-    click.echo(f"Job {job_id}: {runner.run(job_id)}")
+    click.echo(f"Job {job_id}: {current_runner().run(job_id)}")
+
+
+def current_runner() -> Runner:
+    """Return the app's runner."""
+    runner: Runner = current_app.extensions["runner"]
+    return runner
 
 
 def batch_job(job: Job, folder: Path, report: Report) -> dict[str, Any]:
@@ -109,5 +112,5 @@ def batch_job(job: Job, folder: Path, report: Report) -> dict[str, Any]:
         )
     except BadData as error:  # for people who know their file, not ours
         raise BadData(str(error).replace(str(source), name)) from error
-    state.notices = [notice.replace(str(source), name) for notice in state.notices]
-    return asdict(state)
+    notices = [notice.replace(str(source), name) for notice in state.notices]
+    return asdict(state) | {"told": state.told, "notices": notices}

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import groupby
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, BinaryIO, NamedTuple
 
 from webapp.errors import BadData, NotReady
@@ -105,23 +106,17 @@ class Output:
         """Write what has to stand at the end."""
 
 
-class _Echo:
-    """Gives csv.writer its line back, instead of writing it."""
-
-    def write(self, line: str) -> str:
-        return line
-
-
 class CsvOutput(Output):
     """CSV and TSV: cells keep their values, not their quotation marks; the text is UTF-8."""
 
     def __init__(self, table: CsvTable, file: BinaryIO, is_zipped: bool):
         super().__init__(table, file, is_zipped)
         self._end = table.line_end
+        style: Any = {}
         if table.delimiter == "\t":  # TSV has no quotation marks, and no line breaks in cells
-            self._writer = csv.writer(_Echo(), delimiter="\t", quoting=csv.QUOTE_NONE, quotechar=None)
-        else:
-            self._writer = csv.writer(_Echo(), delimiter=table.delimiter)
+            style = {"quoting": csv.QUOTE_NONE, "quotechar": None}
+        echo: Any = SimpleNamespace(write=str)  # a writer gives back what its file's `write` does: here, the line
+        self._writer = csv.writer(echo, delimiter=table.delimiter, **style)
         self.head = ("\ufeff" if table.has_mark else "") + self._line([*table.columns, *self._names])
 
     def render(self, row: Row, answer: Answer) -> str:

@@ -1,6 +1,8 @@
 """The batch pages: upload a file of messages, watch it being scored, download the result."""
 
+import datetime as dt
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,13 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from webapp.config import JOBS_KEPT_DAYS, MAX_UNPACKED, MAX_UPLOAD
-from webapp.errors import BadData, InvalidInput, JobRunning, LogUnavailable, NotReady
+from webapp.errors import BadData, InvalidInput, JobRunning, LogUnavailable
 from webapp.extras.access.routes import signed_in, signed_in_only
-from webapp.extras.batch import job_routes as jobs
-from webapp.extras.batch.job_routes import runner, shown_ago
+from webapp.extras.batch.commands import current_runner
 from webapp.extras.batch.runner import Job
 from webapp.inference import Inference
 from webapp.model.files import ENDINGS, open_table
+from webapp.web.check import how_long_ago
 
 blueprint = Blueprint("batch", __name__, url_prefix="/batch")
 blueprint.before_request(signed_in_only)
@@ -33,7 +35,7 @@ def _take_larger_files(endpoint: str | None, _values: dict[str, Any] | None) -> 
 @blueprint.get("")
 def page() -> str:
     """Show the form and the last runs."""
-    runner().remove_old()
+    current_runner().remove_old()
     return _page()
 
 
@@ -44,7 +46,7 @@ def upload() -> ResponseReturnValue:
     try:
         if file is None or not file.filename:
             raise InvalidInput("Choose a file first.")
-        job_id = _start(file, file.filename, text_column or None)
+        job_id = current_runner().start("batch", partial(_keep, file, text_column or None))
     except (InvalidInput, BadData, JobRunning) as error:
         return _refuse(error.status, error.title, str(error), text_column)
     return redirect(url_for(".run", job_id=job_id), 303)
@@ -58,26 +60,22 @@ def _too_large(_error: RequestEntityTooLarge) -> ResponseReturnValue:
     return _refuse(413, "Too large", words)
 
 
-def _start(file: FileStorage, name: str, text_column: str | None) -> str:
-    """Keep the file and start to score it; return the job's id. Raises BadData, JobRunning, NotReady."""
-    name = "".join(letter for letter in name[-200:] if letter.isprintable()) or "messages"  # no header may hold others
+def _keep(file: FileStorage, text_column: str | None, folder: Path) -> dict[str, Any]:
+    """Keep an uploaded file in the folder of its job; return the job's arguments. Raises BadData, OSError."""
+    name = str(file.filename)[-200:]
+    name = "".join(letter for letter in name if letter.isprintable()) or "messages"  # no header may hold others
     is_zipped, endings = name.lower().endswith(".gz"), [e for e in Path(name.lower()).suffixes if e in ENDINGS]
-    job_id, folder = runner().create()
     source = folder / "".join(["input", *endings[-1:], ".gz" if is_zipped else ""])
+    file.save(source)
     try:
-        file.save(source)
         with closing(open_table(source, text_column)) as table:
             table.find_text(text_column)
             table.check_size(MAX_UNPACKED)
-    except (OSError, BadData) as error:
-        runner().delete(job_id)
-        if isinstance(error, OSError):
-            raise NotReady(f"The file cannot be stored: {error.strerror or error}.") from error
+    except BadData as error:
         raise BadData(str(error).replace(str(source), name).replace("--text-column", "the field below")) from error
     ending = next(ending for ending, kind in ENDINGS.items() if kind == table.format)
     target = f"result{ending}{'.gz' if is_zipped and table.can_append else ''}"
-    arguments = {"name": name, "source": source.name, "target": target, "text_column": text_column}
-    return runner().start("batch", arguments, job_id)
+    return {"name": name, "source": source.name, "target": target, "text_column": text_column}
 
 
 def _refuse(status: int, title: str, words: str, text_column: str = "") -> ResponseReturnValue:
@@ -90,8 +88,8 @@ def _refuse(status: int, title: str, words: str, text_column: str = "") -> Respo
 def _page(**more: str) -> str:
     return render_template(
         "batch/batch.html",
-        jobs=[job for job in runner().list_jobs() if job.kind == "batch"],
-        running=runner().running(),
+        jobs=current_runner().list_jobs("batch"),
+        running=current_runner().running(),
         limit=MAX_UPLOAD,
         days=JOBS_KEPT_DAYS,
         ago=shown_ago,
@@ -106,9 +104,9 @@ def run(job_id: str) -> str:
 
 
 @blueprint.get("/<job_id>/status")
-def status(job_id: str) -> ResponseReturnValue:
+def status(job_id: str) -> dict[str, Any]:
     """Say how far a run is, for the page's script."""
-    return jobs.status(_job(job_id))
+    return _job(job_id).status
 
 
 @blueprint.get("/<job_id>/download")
@@ -117,7 +115,7 @@ def download(job_id: str) -> ResponseReturnValue:
     job = _job(job_id)
     if job.state != "done":
         abort(404)
-    path = runner().folder(job.id) / job.arguments["target"]
+    path = current_runner().folder(job.id) / job.arguments["target"]
     stem = Path(job.arguments["name"]).name.split(".")[0]
     name = path.name.replace("result", f"{stem}-predictions", 1)
     answer = send_file(path, "application/octet-stream", as_attachment=True, download_name=name)
@@ -128,23 +126,29 @@ def download(job_id: str) -> ResponseReturnValue:
 @blueprint.post("/<job_id>/cancel")
 def cancel(job_id: str) -> ResponseReturnValue:
     """Ask the run to stop; it can be resumed."""
-    return jobs.cancel(_job(job_id))
+    current_runner().cancel(_job(job_id).id)
+    return redirect(url_for(".run", job_id=job_id), 303)
 
 
 @blueprint.post("/<job_id>/resume")
 def resume(job_id: str) -> ResponseReturnValue:
     """Let a run that was interrupted, cancelled or has failed go on where it stopped."""
-    runner().resume(_job(job_id).id)
+    current_runner().resume(_job(job_id).id)
     return redirect(url_for(".run", job_id=job_id), 303)
 
 
 @blueprint.post("/<job_id>/delete")
 def delete(job_id: str) -> ResponseReturnValue:
     """Delete a run and its files; its predictions stay in the log."""
-    runner().delete(_job(job_id).id)
+    current_runner().delete(_job(job_id).id)
     flash("The run and its files are deleted. Its predictions are still in the log.")
     return redirect(url_for(".page"), 303)
 
 
 def _job(job_id: str) -> Job:
-    return jobs.job_of("batch", job_id)
+    return current_runner().get(job_id, "batch")
+
+
+def shown_ago(moment: dt.datetime) -> str:
+    """Return how long ago a time is, in words."""
+    return how_long_ago(dt.datetime.now(dt.UTC) - moment)

@@ -9,7 +9,7 @@ the rows that are done are read and skipped; the log knows them by their numbers
 import datetime as dt
 import json
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
@@ -22,6 +22,7 @@ from webapp.extras.batch.scoring import Chunk, Scorer, score_chunks
 from webapp.inference import Inference
 from webapp.model import artifact
 from webapp.model.files import Row, Table, ending_format, open_table
+from webapp.model.labels import SPAM_OR_HAM
 from webapp.model.scoring import SpamModel
 
 CHUNK_ROWS = 2_000  # scored, logged and written together; an interrupted run goes on from the last whole chunk
@@ -42,12 +43,21 @@ class State:
     errors: int = 0  # rows that could not be scored
     preview: list[tuple[str, Answer]] = field(default_factory=list)  # the first texts and their answers
     notices: list[str] = field(default_factory=list)  # what was taken for the header, and of the encoding
-    was_complete: bool = False  # nothing was left to do; what it found may not be known any more
+    words: Sequence[str] = SPAM_OR_HAM  # the model's, for ham and spam
+    replaces: bool = False  # OUT was there, and is to be replaced
+    was_complete: bool = False  # nothing was left to do
 
-    def add(self, chunk: Chunk, answers: list[Answer], spam: str) -> None:
-        """Count a chunk; `spam` is the model's word for it."""
+    @property
+    def told(self) -> str:
+        """Return what was found, in words: the same by the command and on the page."""
+        ham = self.rows - self.spam - self.errors
+        called = f"{self.spam:,} {self.words[1]}, {ham:,} {self.words[0]}"
+        return f"{self.rows:,} rows: {called}, {self.errors:,} with an error"
+
+    def add(self, chunk: Chunk, answers: list[Answer]) -> None:
+        """Count a chunk."""
         self.rows += len(answers)
-        self.spam += sum(answer.label == spam for answer in answers)
+        self.spam += sum(answer.label == self.words[1] for answer in answers)
         self.errors += sum(answer.error is not None for answer in answers)
         if not self.preview:
             texts = (text[:PREVIEW_LENGTH].encode(errors="replace").decode() for text, _ in chunk.texts[:PREVIEW_ROWS])
@@ -70,11 +80,14 @@ def run_batch(
     `progress` is called with the rows that are done and the share of the input, None for a pipe. Raises BadData where
     the files or options cannot be used, NotReady when the disk is full or a worker died, ModelUnusable, LogUnavailable.
     Whatever ends a run from file to file, `resume` goes on where it stopped, with the model version that it began with:
-    no row is twice, and none is missing, in the output or in the log.
+    no row is twice, and none is missing, in the output or in the log. The state stays beside the output, for whoever
+    asked to delete it.
     """
+    if isinstance(target, Path) and target.exists() and not target.is_file():
+        raise BadData(f"{target} is no file: name another output")
     if isinstance(source, Path) and isinstance(target, Path):
-        if target.exists() and target.samefile(source):
-            raise BadData(f"{target} is the input itself: name another output")
+        if any(path.exists() and path.samefile(source) for path in (target, partial(target), state_file(target))):
+            raise BadData(f"{target} is the input itself, or would grow in it: name another output")
     elif resume:
         raise BadData("--resume needs files: what went through a pipe is gone")
     with closing(open_table(source, text_column)) as table:
@@ -82,7 +95,7 @@ def run_batch(
         began_with = f"text column {table.columns[text_at]}, log {log}"
         if isinstance(source, Path):
             about = source.stat()
-            began_with += f", {about.st_size:,} bytes of {dt.datetime.fromtimestamp(about.st_mtime)}"
+            began_with += f", {about.st_size:,} bytes of {dt.datetime.fromtimestamp(about.st_mtime, dt.UTC)}"
         state = State(began_with, inference.registry.current_version())
         if isinstance(target, Path):
             if ending_format(target) not in (None, table.format, isinstance(source, Path) and ending_format(source)):
@@ -93,19 +106,18 @@ def run_batch(
         noted = state_file(target) if isinstance(target, Path) else None
         if not state.was_complete:
             scorer = Scorer(inference, _model(inference, state.model_version), state.run if log else None)
+            state.words = scorer.model.labels
             with open_output(target, table, state.output_size) as output:
                 if noted:
                     write_json(noted, asdict(state))
                 inference.log.engine.dispose()  # workers are forked, and a connection must not be shared
                 for chunk, answers in score_chunks(_chunks(table, text_at, state.rows), scorer):
                     output.write(chunk.rows, answers)
-                    state.add(chunk, answers, scorer.model.labels.spam)
-                    if noted and table.can_append:
+                    state.add(chunk, answers)
+                    if noted:
                         state.output_size = output.sync()
                         write_json(noted, asdict(state))
                     progress(state.rows, chunk.share)
-        if noted:
-            noted.unlink(missing_ok=True)
         state.notices = [table.about(text_at), *table.notices()]
         return state
 
@@ -163,11 +175,11 @@ def _find_state(target: Path, new: State, resume: bool, overwrite: bool, can_app
     Raises BadData rather than touch a file that somebody may still want.
     """
     if overwrite:
-        return new
+        return replace(new, replaces=True)
     old, is_partial = read_state(target), partial(target).exists()
     if resume and target.exists() and not is_partial:
         return replace(old or new, was_complete=True)
-    if target.exists() or (is_partial and not resume):
+    if (target.exists() and not (resume and old and old.replaces)) or (is_partial and not resume):
         whole = "already" if target.exists() else "in part, left by an interrupted run: go on with --resume"
         raise BadData(f"{target} is there {whole}. Replace it with --overwrite, or name another.")
     if not (resume and old):

@@ -15,8 +15,8 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +28,6 @@ from webapp.log.tables import moment_of, new_id
 Report = Callable[[float | None, str], None]  # how far it is, 0 to 1 or None, and in words
 Work = Callable[["Job", Path, Report], dict[str, Any]]  # takes the job and its folder, returns the result
 
-LOG_SHOWN = 20_000  # bytes of the end of a job's output
 # What a server tells its own processes, and would be a lie in another one.
 FOR_THE_SERVER = ("PROMETHEUS_MULTIPROC_DIR", "GUNICORN_", "LISTEN_", "NOTIFY_", "WATCHDOG_", "WERKZEUG_", "FLASK_")
 # People who wait for an answer come first; on busy cores threads that wait for each other made a job four times slower.
@@ -50,6 +49,11 @@ class Job(NamedTuple):
     result: dict[str, Any] | None = None
     cancel_asked: bool = False
 
+    @property
+    def status(self) -> dict[str, Any]:
+        """Return how far it is, for static/job.js."""
+        return {"state": self.state, "progress": self.progress, "message": self.message}
+
 
 class Runner:
     """The jobs of one instance folder; `settings` gives the environment variables by which a process gets the app's."""
@@ -59,36 +63,32 @@ class Runner:
         self.kinds: dict[str, Work] = {}  # what each kind of job does; extras add theirs
         self._settings = settings
 
-    def create(self) -> tuple[str, Path]:
-        """Make the folder of a new job, for its files; return its id and the folder. Raises NotReady."""
-        job_id = new_id()
-        try:
-            self.folder(job_id).mkdir(mode=0o700, parents=True)
-        except OSError as error:
-            raise NotReady(f"The job cannot be started: {error.strerror or error}.") from error
-        return job_id, self.folder(job_id)
-
     def folder(self, job_id: str) -> Path:
         """Return the folder of a job; raises NotFound for what is no id."""
         if not re.fullmatch(r"[0-9a-f-]{36}", job_id):
             raise NotFound("There is no such job.")
         return self.jobs / job_id
 
-    def start(self, kind: str, arguments: dict[str, Any], job_id: str | None = None) -> str:
-        """Start a new job and return its id; raises JobRunning or NotReady, and leaves nothing behind then."""
-        job_id = job_id or self.create()[0]
-        write_json(self.folder(job_id) / "job.json", {"kind": kind, "arguments": arguments})
-        try:
+    def start(self, kind: str, prepare: Callable[[Path], dict[str, Any]] = lambda folder: {}) -> str:
+        """Start a new job and return its id; `prepare` puts its files into its folder and returns its arguments.
+
+        Raises JobRunning, NotReady or what `prepare` raises, and leaves nothing behind then.
+        """
+        job_id = new_id()
+        folder = self.folder(job_id)
+        with ExitStack() as undo:
+            undo.callback(self.delete, job_id)
+            with _startable():
+                folder.mkdir(mode=0o700, parents=True)
+                write_json(folder / "job.json", {"kind": kind, "arguments": prepare(folder)})
             self.resume(job_id)
-        except HamletError:
-            self.delete(job_id)
-            raise
+            undo.pop_all()
         return job_id
 
     def resume(self, job_id: str) -> None:
         """Let a job go on in a process of its own, unless it runs or is done. Raises JobRunning, NotReady."""
         folder = self.folder(job_id)
-        try:
+        with _startable():
             (self.jobs / "lock").touch(0o600)
             with (self.jobs / "lock").open("r+b") as lock:
                 if not take_lock(lock):
@@ -101,8 +101,6 @@ class Runner:
                     for name in ("state.json", "cancel"):
                         (folder / name).unlink(missing_ok=True)
                     self._spawn(job_id, lock.fileno())
-        except OSError as error:
-            raise NotReady(f"The job cannot be started: {error.strerror or error}.") from error
 
     def _spawn(self, job_id: str, lock: int) -> None:
         if os.name == "nt":
@@ -142,7 +140,7 @@ class Runner:
             now.update(state="failed", message=str(error))
         except Exception:
             logger.exception("job %s failed", job_id)
-            now.update(state="failed", message="Something went wrong that should not. The log of the job says what.")
+            now.update(state="failed", message="Something went wrong that should not; its output.log says what.")
         write_json(folder / "state.json", now)
         return str(now["state"])
 
@@ -164,21 +162,25 @@ class Runner:
             if moment_of(folder.name) < before and self.running_id() != folder.name:
                 self.delete(folder.name)
 
-    def get(self, job_id: str) -> Job:
-        """Return a job; raises NotFound."""
+    def get(self, job_id: str, kind: str = "") -> Job:
+        """Return a job, of that kind if one is given; raises NotFound."""
         folder = self.folder(job_id)
         runs = self.running_id() == job_id  # asked first: one that ends meanwhile has written how
         about, now = _read(folder / "job.json"), _read(folder / "state.json")
-        if not about:
+        if not about or kind not in ("", about["kind"]):
             raise NotFound("There is no such job. It may have been deleted, or belong to another host.")
         if runs or "state" not in now:
             now["state"] = "running" if runs else "interrupted"
         cancel_asked = (folder / "cancel").exists()
         return Job(job_id, created_at=moment_of(job_id), cancel_asked=cancel_asked, **about, **now)
 
-    def list_jobs(self) -> list[Job]:
-        """Return all jobs that are kept, newest first."""
-        return [self.get(path.parent.name) for path in sorted(self.jobs.glob("*/job.json"), reverse=True)]
+    def list_jobs(self, kind: str = "") -> list[Job]:
+        """Return the jobs that are kept, newest first: all, or those of a kind."""
+        jobs = []
+        for folder in sorted(self.jobs.glob("*-*-*-*-*"), reverse=True):
+            with suppress(NotFound):  # of another kind, only being made, or just deleted
+                jobs.append(self.get(folder.name, kind))
+        return jobs
 
     def running_id(self) -> str:
         """Return the id of the job that runs, "" if none does."""
@@ -192,14 +194,18 @@ class Runner:
             return self.get(self.running_id())
         return None
 
-    def output(self, job_id: str) -> str:
-        """Return the end of what a job printed."""
-        path = self.folder(job_id) / "output.log"
-        return path.read_bytes()[-LOG_SHOWN:].decode(errors="replace") if path.exists() else ""
+
+@contextmanager
+def _startable() -> Iterator[None]:
+    """Say what the system says where a job cannot be started: the disk is full, say. Raises NotReady."""
+    try:
+        yield
+    except OSError as error:
+        raise NotReady(f"The job cannot be started: {error.strerror or error}.") from error
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Return a small JSON file, {} where there is none."""
-    with suppress(OSError):
+    """Return a small JSON file, {} where there is none, or a power failure left half of one."""
+    with suppress(OSError, ValueError):
         return dict(json.loads(path.read_text()))
     return {}

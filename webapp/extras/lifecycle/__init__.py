@@ -22,7 +22,7 @@ def init_app(app: OpenAPI) -> None:
     models.add_command(use_model, "promote")  # as others call it
     routes.blueprint.cli.add_command(retrain)
     app.register_blueprint(routes.blueprint, cli_group=None)
-    app.extensions["reviews_to_learn"] = partial(reviews_to_learn, app.extensions["engine"])
+    app.extensions["reviews_to_learn"] = partial(reviews_to_learn, app.extensions["engine"], inference.registry)
     if "runner" in app.extensions:  # the extra batch is there
         app.extensions["runner"].kinds["retrain"] = retrain_job
     app.extensions["private_menu"].append(("models.page", "Models"))

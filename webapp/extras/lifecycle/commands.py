@@ -15,7 +15,7 @@ from webapp.errors import BadData
 from webapp.extras.batch.runner import Job, Report
 from webapp.extras.lifecycle import retraining, switching
 from webapp.extras.lifecycle.challenger import shadow_report
-from webapp.extras.lifecycle.comparison import Learnt, compare, sampled_examples
+from webapp.extras.lifecycle.comparison import Learnt, check_same_question, compare, sampled_examples
 from webapp.model import artifact
 from webapp.model.labels import read_labels
 
@@ -29,19 +29,20 @@ def retrain() -> None:
 
     To fit everything anew instead: flask train FILES --with-reviews
     """
-    registry = current_inference().registry
-    check_folder(registry.folder)
-    result = retraining.retrain(current_app.extensions["engine"], registry)
+    result = _retrain()
     click.echo(f"{result.told}\n\nSaved {result.version}")
     click.echo(f"To try it in the shadow of the served one: {FLASK} models challenge {result.version}")
 
 
 def retrain_job(_job: Job, _folder: Path, _report: Report) -> dict[str, Any]:
     """Do the same for a job; one that is run again begins again."""
+    return _retrain()._asdict()
+
+
+def _retrain() -> retraining.Retrained:
     registry = current_inference().registry
     check_folder(registry.folder)
-    result = retraining.retrain(current_app.extensions["engine"], registry)
-    return {"version": result.version, "told": result.told}
+    return retraining.retrain(current_app.extensions["engine"], registry)
 
 
 @commands.command("rollback")
@@ -123,6 +124,7 @@ def compare_models(
     engine, registry = current_app.extensions["engine"], current_inference().registry
     for version in (first, second):
         registry.must_exist(version)
+    check_same_question(registry, (first, second))
     models = [artifact.load(registry.folder, version) for version in (first, second)]
     labels = registry.labels()
     if files:

@@ -9,16 +9,22 @@ it, or one that it descends from, was fitted on (noted in the log), and copies o
 
 import datetime as dt
 import math
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from webapp.errors import BadData, ModelUnusable
+from webapp.extras.review.reviews import is_reviewed
 from webapp.extras.review.samples import counted_members
 from webapp.log.tables import fitted_reviews, predictions, sample_members
 from webapp.model import artifact
+from webapp.model.card import read_card
 from webapp.model.data import Example, copy_keys, drop_copies, fingerprint, read_fingerprints
 from webapp.model.evaluation import Proportion, proportion
+from webapp.model.labels import Labels
 from webapp.model.registry import ModelRegistry
 from webapp.model.scoring import SpamModel
 
@@ -91,17 +97,16 @@ class Comparison(NamedTuple):
 
 def compare(first: SpamModel, second: SpamModel, examples: Sequence[Example]) -> Comparison:
     """Return how two versions do on the same messages, each with its own threshold."""
-    counts = {(True, True): 0, (True, False): 0, (False, True): 0, (False, False): 0}
+    counts: Counter[tuple[bool, bool]] = Counter()  # by whether the first and the second one is right
     differing = []
     texts = [example.text for example in examples]
-    scored = zip(first.spam_probabilities(texts), second.spam_probabilities(texts), strict=True)
-    for example, probabilities in zip(examples, scored, strict=True):
-        pairs = zip((first, second), probabilities, strict=True)
-        right = tuple((probability >= model.threshold) == example.is_spam for model, probability in pairs)
-        counts[right[0], right[1]] += 1
+    scored = zip(examples, first.spam_probabilities(texts), second.spam_probabilities(texts), strict=True)
+    for (text, is_spam, *_), one, other in scored:
+        right = ((one >= first.threshold) == is_spam, (other >= second.threshold) == is_spam)
+        counts[right] += 1
         if right[0] != right[1]:
-            differing.append(Differing(example.text, example.is_spam, *probabilities))
-    differing.sort(key=lambda one: -abs(one.first_probability - one.second_probability))
+            differing.append(Differing(text, is_spam, one, other))
+    differing.sort(key=lambda message: -abs(message.first_probability - message.second_probability))
     both, duel = counts[True, True], Duel(counts[True, False], counts[False, True])
     return Comparison(
         messages=len(examples),
@@ -131,13 +136,35 @@ class Learnt:
         return fingerprint(text) in self._fingerprints or bool(copy_keys(text) & self._keys)
 
 
+def check_same_question(registry: ModelRegistry, versions: Sequence[str]) -> None:
+    """Raise BadData where the versions have other labels: they answer different questions then; or ModelUnusable."""
+    if len({read_card(registry.folder, version).labels for version in versions}) > 1:
+        raise BadData("The two have different labels, so they answer different questions: they cannot be compared.")
+
+
+def of_other_questions(engine: sa.Engine, registry: ModelRegistry, labels: Labels) -> set[str]:
+    """Return the predictions of versions with other labels: what people said of these is no truth for these labels."""
+    others = []
+    for version in registry.versions():
+        with suppress(ModelUnusable):
+            if read_card(registry.folder, version).words != labels:
+                others.append(version)
+    with engine.connect() as connection:
+        query = sa.select(predictions.c.id).where(
+            predictions.c.model_version.in_(others), is_reviewed(predictions.c.id)
+        )
+        return set(connection.execute(query).scalars()) if others else set()
+
+
 def sampled_examples(engine: sa.Engine, registry: ModelRegistry, versions: Sequence[str]) -> list[Example]:
     """Return the reviewed members of random samples that none of the versions has learnt, newest first, copies dropped.
 
     Reviews of reported or uncertain messages would not do: the version that was served then got many of them wrong, so
     it would look worse than it is. Those whose text was not stored cannot be scored again and are left out.
     """
-    truth = {row.prediction_id: row.true_label for row in counted_members(engine, *EVER)}
+    others = of_other_questions(engine, registry, read_card(registry.folder, versions[0]).words)
+    members = counted_members(engine, *EVER)
+    truth = {row.prediction_id: row.true_label for row in members if row.prediction_id not in others}
     learnt = Learnt(engine, registry, versions)
     drawn = predictions.c.id.in_(sa.select(sample_members.c.prediction_id)) & predictions.c.text.is_not(None)
     query = sa.select(predictions.c.id, predictions.c.text).where(drawn).order_by(predictions.c.id.desc())

@@ -5,14 +5,14 @@ fitted on them, so that any two can be compared on them. docs/lifecycle.md says 
 """
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from webapp.config import PROJECT_SET
 from webapp.errors import BadData, ModelUnusable
-from webapp.extras.lifecycle.comparison import EVER, Comparison, Learnt, compare
+from webapp.extras.lifecycle.comparison import EVER, Comparison, Learnt, compare, of_other_questions
 from webapp.extras.lifecycle.correction import fine_tune
 from webapp.extras.review.fitted import ReviewedMessage, fitted_by, note_fitted, reviewed_messages
 from webapp.extras.review.samples import counted_members
@@ -33,21 +33,21 @@ ANCHOR_WEIGHT = 0.3  # of one of these
 
 
 class Retrained(NamedTuple):
-    """The new version, and how it does on reviewed messages that neither it nor its parent has learnt."""
+    """The new version, and what is known of it, in words."""
 
     version: str
-    told: str  # what is known of it, in words
-    comparison: Comparison  # first the served version, then the new one
+    told: str
 
 
 class Reviews(NamedTuple):
     """The reviewed messages as they are to be used."""
 
-    to_learn: list[ReviewedMessage]
-    held_out: list[Example]  # kept apart, copies dropped; source "random" where it is of a random sample
-    unconfirmed: list[ReviewedMessage]  # that contradict a very sure verdict, and have been said once
-    new: int  # since the version was made
-    last: str  # id of the newest review
+    to_learn: Sequence[ReviewedMessage] = ()
+    held_out: Sequence[Example] = ()  # kept apart, copies dropped; source "random" where it is of a random sample
+    unconfirmed: Sequence[ReviewedMessage] = ()  # that contradict a very sure verdict, and have been said once
+    new: int = 0  # since the version was made, or since `child` was
+    last: str = ""  # id of the newest review
+    child: str | None = None  # the newest version that was retrained from this one
 
     @property
     def missing(self) -> int:
@@ -66,6 +66,8 @@ def retrain(engine: sa.Engine, registry: ModelRegistry) -> Retrained:
     found = gather(engine, registry, served.version)
     if found.missing:
         raise BadData(_too_few(found))
+    if not found.to_learn:
+        raise BadData("All new reviews are of messages that are kept apart to measure on, so none is left to learn.")
     examples = drop_copies(Example(one.text or "", one.true_label == "spam", REVIEWS) for one in found.to_learn)
     pipeline = fine_tune(served, examples, _anchors(engine, card))
 
@@ -87,7 +89,7 @@ def retrain(engine: sa.Engine, registry: ModelRegistry) -> Retrained:
         artifact.read_learnt(registry.folder, served.version),
         announce=lambda version: note_fitted(engine, version, fitted),
     )
-    return Retrained(version, _told(len(examples), found, compared), compared)
+    return Retrained(version, _told(len(examples), found, compared))
 
 
 def gather(engine: sa.Engine, registry: ModelRegistry, version: str) -> Reviews:
@@ -96,12 +98,12 @@ def gather(engine: sa.Engine, registry: ModelRegistry, version: str) -> Reviews:
     What it has learnt, in a file or from reviews, is never kept apart. New are reviews since it was made or, if one was
     retrained from it already, since the newest of these was.
     """
-    base = newest_child(registry, version) or version
-    retraining = read_card(registry.folder, base).retraining
-    before, last = fitted_by(engine, base), retraining.last_review if retraining else ""
+    child = _newest_child(registry, version)
+    retraining = read_card(registry.folder, child or version).retraining
+    before, last = fitted_by(engine, child or version), retraining.last_review if retraining else ""
     learnt, unconfirmed = Learnt(engine, registry, [version]), _unconfirmed(engine)
     in_sample = {row.prediction_id for row in counted_members(engine, *EVER)}
-    found = [one for one in reviewed_messages(engine) if one.text]  # the log may be told to keep no texts
+    found = _usable(engine, registry, read_card(registry.folder, version).words)
     to_learn, held_out, waiting, new = [], [], [], 0
     for one in found:
         text = one.text or ""
@@ -109,17 +111,16 @@ def gather(engine: sa.Engine, registry: ModelRegistry, version: str) -> Reviews:
             source = "random" if one.prediction_id in in_sample else REVIEWS
             held_out.append(Example(text, one.true_label == "spam", source))
             new += one.review_id > last
-        elif one.prediction_id in unconfirmed:
+        elif (one.prediction_id, one.true_label) in unconfirmed:
             waiting.append(one)
         else:
             to_learn.append(one)
             new += one.prediction_id not in before
     newest = found[0].review_id if found else ""
-    return Reviews(to_learn, drop_copies(held_out), waiting, new, newest)
+    return Reviews(to_learn, drop_copies(held_out), waiting, new, newest, child)
 
 
-def newest_child(registry: ModelRegistry, version: str) -> str | None:
-    """Return the newest version that was retrained from this one, None if there is none."""
+def _newest_child(registry: ModelRegistry, version: str) -> str | None:
     for name in reversed(registry.versions()):
         try:
             retraining = read_card(registry.folder, name).retraining
@@ -130,34 +131,43 @@ def newest_child(registry: ModelRegistry, version: str) -> str | None:
     return None
 
 
-def reviews_to_learn(engine: sa.Engine, labels: Labels) -> tuple[Dataset, Callable[[str], None]]:
+def reviews_to_learn(
+    engine: sa.Engine, registry: ModelRegistry, labels: Labels
+) -> tuple[Dataset, Callable[[str], None]]:
     """Return the reviewed messages for `train --with-reviews`, and what notes which version has learnt them.
 
     Those of the buckets that are kept apart are measured on and never learnt.
     """
     unconfirmed, examples, fitted = _unconfirmed(engine), [], []
-    for one in reviewed_messages(engine):
-        if one.text and one.prediction_id not in unconfirmed:
-            part = APART if bucket(one.text) in HOLDOUT_BUCKETS else ""
-            examples.append(Example(one.text, one.true_label == "spam", REVIEWS, part))
+    for one in _usable(engine, registry, labels):
+        if (one.prediction_id, one.true_label) not in unconfirmed:
+            text = one.text or ""
+            part = APART if bucket(text) in HOLDOUT_BUCKETS else ""
+            examples.append(Example(text, one.true_label == "spam", REVIEWS, part))
             if not part:
                 fitted.append(one.prediction_id)
     return Dataset(REVIEWS, "", examples, labels=labels), lambda version: note_fitted(engine, version, fitted)
 
 
-def _unconfirmed(engine: sa.Engine) -> set[str]:
-    """Return the predictions whose one review contradicts a verdict that was very sure."""
+def _usable(engine: sa.Engine, registry: ModelRegistry, labels: Labels) -> list[ReviewedMessage]:
+    """Return the reviewed messages whose text the log was told to keep, and whose labels are these."""
+    others = of_other_questions(engine, registry, labels)
+    return [one for one in reviewed_messages(engine) if one.text and one.prediction_id not in others]
+
+
+def _unconfirmed(engine: sa.Engine) -> set[tuple[str, str]]:
+    """Return the predictions, each with its label, of which one review alone contradicts a verdict that was so sure."""
     shown = predictions.c
     sure = sa.case((shown.label == "spam", shown.spam_probability), else_=1 - shown.spam_probability) >= SURE
     query = (
-        sa.select(shown.id)
+        sa.select(shown.id, reviews.c.true_label)
         .join(reviews, reviews.c.prediction_id == shown.id)
         .where(sure, reviews.c.true_label.in_(("spam", "ham")), reviews.c.true_label != shown.label)
-        .group_by(shown.id)
+        .group_by(shown.id, reviews.c.true_label)
         .having(sa.func.count() == 1)
     )
     with engine.connect() as connection:
-        return set(connection.execute(query).scalars())
+        return {(id_, label) for id_, label in connection.execute(query)}
 
 
 def _anchors(engine: sa.Engine, card: Card) -> dict[str, float]:
@@ -165,8 +175,9 @@ def _anchors(engine: sa.Engine, card: Card) -> dict[str, float]:
 
     They are the project's own messages if its card names these, else the newest of the log that nobody reviewed.
     """
-    if any(entry.file == PROJECT_SET.name for entry in card.data):
-        return {one.text: card.weights.get(one.source, 1.0) for one in drop_copies(read_labelled(PROJECT_SET).examples)}
+    own = read_labelled(PROJECT_SET)
+    if any(entry.sha256 == own.sha256 for entry in card.data):
+        return {one.text: card.weights.get(one.source, 1.0) for one in drop_copies(own.examples)}
     shown = predictions.c
     unreviewed = ~sa.exists().where(reviews.c.prediction_id == shown.id)
     newest = sa.select(shown.text).where(shown.text.is_not(None), unreviewed).order_by(shown.id.desc()).limit(ANCHORS)
@@ -186,13 +197,8 @@ def _told(learnt: int, found: Reviews, compared: Comparison) -> str:
     words = f"The served version was corrected with {learnt:,} reviews. {_contradictions(found)}"
     if not compared.messages:
         return words + "No reviewed message was kept apart, so how good it is is not known yet."
-    new, served = (
-        f"{100 * (one.value or 0):.1f} % ({100 * (one.low or 0):.1f} to {100 * (one.high or 0):.1f})"
-        for one in (compared.second_accuracy, compared.first_accuracy)
-    )
-    words += (
-        f"Of {compared.messages:,} that were kept apart, the new one is right on {new}, the served one on {served}. "
-    )
+    words += f"Of {compared.messages:,} that were kept apart, the new one is right on {compared.second_accuracy:%}, "
+    words += f"the served one on {compared.first_accuracy:%}. "
     return words + compared.duel.sentence("the served version", "the new one")
 
 

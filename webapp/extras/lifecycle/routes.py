@@ -1,22 +1,22 @@
 """The models pages: see which version is served, tried, how good each is; serve, try, retrain, roll back, compare."""
 
-import datetime as dt
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
+import sqlalchemy as sa
 from flask import Blueprint, abort, current_app, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from webapp import config
-from webapp.errors import HamletError, InvalidInput, JobRunning, ModelUnusable, NotFound, NotReady
+from webapp.errors import HamletError, ModelUnusable
 from webapp.extras.access.routes import reviewer_id, signed_in_only
-from webapp.extras.batch import job_routes as jobs
-from webapp.extras.batch.job_routes import engine
+from webapp.extras.batch.commands import current_runner
+from webapp.extras.batch.routes import shown_ago
 from webapp.extras.lifecycle import retraining, switching
 from webapp.extras.lifecycle.challenger import ShadowReport, shadow_report
-from webapp.extras.lifecycle.comparison import Comparison, Differing, compare, sampled_examples
+from webapp.extras.lifecycle.comparison import Comparison, Differing, check_same_question, compare, sampled_examples
 from webapp.extras.lifecycle.retraining import Reviews
 from webapp.extras.lifecycle.switching import Switch
 from webapp.extras.monitor.report import live_accuracy
@@ -27,7 +27,6 @@ from webapp.model import artifact
 from webapp.model.data import Example
 from webapp.model.registry import ModelRegistry
 from webapp.model.scoring import SpamModel
-from webapp.web.check import how_long_ago
 from webapp.web.explanation import mark
 
 blueprint = Blueprint("models", __name__, url_prefix="/models")
@@ -46,8 +45,8 @@ def page() -> str:
 
 def _page(error: str | None = None) -> str:
     """Return the page, with what could not be done."""
-    registry, history, runner = _registry(), switching.history(engine()), jobs.runner()
-    served, problem, reviews, child, report = None, "", Reviews([], [], [], 0, ""), None, None
+    registry, history, runner = _registry(), switching.history(_engine()), current_runner()
+    served, problem, reviews, report = None, "", Reviews(), None
     tried = registry.named("challenger")
     with suppress(HamletError):  # it may go on with a version whose files were damaged since
         served = registry.current().version
@@ -58,12 +57,11 @@ def _page(error: str | None = None) -> str:
         problem = str(fault)
     with suppress(ModelUnusable):  # its card may be what is damaged; the page has to show all the same
         if served:
-            reviews = retraining.gather(engine(), registry, served)
-            child = retraining.newest_child(registry, served)
-            report = shadow_report(engine(), registry, tried, served) if tried else None
-    retrained = child if child not in {switch.to_version for switch in history} else None
+            reviews = retraining.gather(_engine(), registry, served)
+            report = shadow_report(_engine(), registry, tried, served) if tried else None
+    retrained = reviews.child if reviews.child not in {switch.to_version for switch in history} else None
     since, running = next((one for one in history if one.kind != "challenge"), None), runner.running()
-    versions = sorted(_versions(registry), key=lambda one: (one["name"] != served, one["name"] != tried))
+    versions = sorted(_versions(registry, tried), key=lambda one: (one["name"] != served, one["name"] != tried))
     is_training = running is not None and running.kind == "retrain"
     return render_template(
         "lifecycle/models.html",
@@ -77,16 +75,16 @@ def _page(error: str | None = None) -> str:
         trial=next((one for one in versions if one["name"] == tried), None),
         report=report,
         versions=versions,
-        numbers=_numbers(registry, history),
+        numbers=_numbers([version["name"] for version in versions], history),
         running=running,
         is_training=is_training,
-        last_retraining=next((job for job in runner.list_jobs() if job.kind == "retrain"), None),
+        last_retraining=next(iter(runner.list_jobs("retrain")), None),
         history=history[:EVENTS],
         me=reviewer_id(),
         error=error,
         signed=config.MODEL_KEY is not None,
         why_length=WHY_LENGTH,
-        ago=lambda moment: how_long_ago(dt.datetime.now(dt.UTC) - moment),
+        ago=shown_ago,
     )
 
 
@@ -108,23 +106,26 @@ def _advice(report: ShadowReport | None, reviews: Reviews, retrained: str | None
     )
 
 
-def _versions(registry: ModelRegistry) -> list[dict[str, Any]]:
-    """Return all versions, the newest first: each one's card, or why it cannot be used, and how it did so far."""
-    counts, found = count(engine(), PREDICTIONS, ("model_version",)), []
-    for name in reversed(registry.versions()):
+def _versions(registry: ModelRegistry, tried: str | None) -> list[dict[str, Any]]:
+    """Return all versions, the newest first: each one's card, or why it cannot be used, and how it did so far.
+
+    The one that is tried is among them, even if its folder is gone.
+    """
+    counts, found = count(_engine(), PREDICTIONS, ("model_version",)), []
+    for name in sorted({*registry.versions(), *filter(None, [tried])}, reverse=True):
         card, fault, predictions = None, "", counts[(name,)]
         try:
             card = artifact.verify(registry.folder, name)
         except HamletError as error:
             fault = str(error)
-        live = live_accuracy(engine(), name) if predictions else None
+        live = live_accuracy(_engine(), name) if predictions else None
         found.append({"name": name, "card": card, "fault": fault, "predictions": predictions, "live": live})
     return found
 
 
-def _numbers(registry: ModelRegistry, history: Sequence[Switch]) -> dict[str, str]:
+def _numbers(versions: Sequence[str], history: Sequence[Switch]) -> dict[str, str]:
     """Return what people call each version: v1 for the oldest, and so on, with those that were switched and pruned."""
-    names = {*registry.versions(), *(name for switch in history for name in (switch.from_version, switch.to_version))}
+    names = {*versions, *(name for switch in history for name in (switch.from_version, switch.to_version))}
     return {name: f"v{at}" for at, name in enumerate(sorted(filter(None, names)), 1)}
 
 
@@ -139,18 +140,18 @@ def change(action: str) -> ResponseReturnValue:
                 registry.use(version, who, why)
                 words = f"Version {version} is served now."
             case "challenge":
-                switching.challenge(engine(), registry, version, who, why)
+                switching.challenge(_engine(), registry, version, who, why)
                 words = f"Version {version} is tried from now on: it scores each message too, and nobody is told."
             case "stop":
-                switching.challenge(engine(), registry, None, who, why)
+                switching.challenge(_engine(), registry, None, who, why)
                 words = "The shadow test is over. What was found out stays in the log."
             case "rollback":
-                switching.rollback(engine(), registry, who, why, expected=version)
+                switching.rollback(_engine(), registry, who, why, expected=version)
                 words = f"Rolled back: version {version} is served again."
             case _:
-                jobs.runner().start("retrain", {})
+                current_runner().start("retrain")
                 words = "A new version is being trained, in a process of its own."
-    except (ModelUnusable, NotFound, InvalidInput, JobRunning, NotReady) as error:
+    except HamletError as error:
         return _page(error=str(error)), error.status
     flash(words)
     return redirect(url_for(".page"), 303)
@@ -160,18 +161,18 @@ def change(action: str) -> ResponseReturnValue:
 def confirm() -> ResponseReturnValue:
     """Store once more what people said of messages on which the model was very sure of the contrary."""
     chosen, registry = set(request.form.getlist("id")), _registry()
-    waiting = retraining.gather(engine(), registry, registry.current_version()).unconfirmed
+    waiting = retraining.gather(_engine(), registry, registry.current_version()).unconfirmed
     confirmed = [one for one in waiting if one.prediction_id in chosen]
     for one in confirmed:
-        give_review(engine(), one.prediction_id, reviewer_id(), one.true_label, "confirm")
+        give_review(_engine(), one.prediction_id, reviewer_id(), one.true_label, "confirm")
     flash(f"{len(confirmed)} of {len(waiting)} confirmed: the next version learns them.")
     return redirect(url_for(".page", _anchor="retrain"), 303)
 
 
 @blueprint.get("/retrain/<job_id>/status")
-def retraining_status(job_id: str) -> ResponseReturnValue:
+def retraining_status(job_id: str) -> dict[str, Any]:
     """Say how far it is, for the page's script."""
-    return jobs.status(jobs.job_of("retrain", job_id))
+    return current_runner().get(job_id, "retrain").status
 
 
 @blueprint.get("/compare")
@@ -183,12 +184,13 @@ def compare_page() -> ResponseReturnValue:
     second = request.args.get("second") or registry.named("challenger") or next((n for n in names if n != first), first)
     if not {first, second} <= set(names):
         abort(404, "There is no such version. The Models page lists those there are.")
-    numbers = _numbers(registry, switching.history(engine()))
+    numbers = _numbers(names, switching.history(_engine()))
     shown: dict[str, Any] = {"versions": names, "first": first, "second": second, "numbers": numbers}
     try:
         for name in (first, second):
             artifact.verify(registry.folder, name)  # now, whatever is remembered
-        examples = sampled_examples(engine(), registry, (first, second))
+        check_same_question(registry, (first, second))
+        examples = sampled_examples(_engine(), registry, (first, second))
         found, differing = _compared(registry, first, second, tuple(examples))
     except HamletError as error:
         return render_template("lifecycle/compare.html", **shown, error=str(error)), error.status
@@ -219,3 +221,8 @@ def _sides(one: Differing, models: Sequence[SpamModel]) -> dict[str, Any]:
 def _registry() -> ModelRegistry:
     registry: ModelRegistry = current_app.extensions["inference"].registry
     return registry
+
+
+def _engine() -> sa.Engine:
+    engine: sa.Engine = current_app.extensions["engine"]
+    return engine

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from webapp.errors import InvalidInput, ModelUnusable, NotFound
 from webapp.extras.lifecycle.challenger import slot
+from webapp.extras.lifecycle.comparison import check_same_question
 from webapp.inference import Inference
 from webapp.log.database import write_transaction
 from webapp.log.tables import new_id, switches
@@ -34,15 +35,25 @@ def record_use(engine: sa.Engine, inference: Inference) -> Callable[..., Abstrac
     @contextmanager
     def recorded(kind: str, version: str, who: str, why: str) -> Iterator[None]:
         registry = inference.registry
-        with write_transaction(engine) as connection:  # two switches at a time take turns
-            before = _served(registry)
-            if before != version:
-                _note(connection, kind, before, version, who, why)
-            yield  # last: what cannot be written down does not happen
+        with _noted(engine, lambda: _served(registry), kind, version, who, why):
+            yield
             if registry.named("challenger") == version:
                 slot(registry).write(None)  # what is served is not tried any longer
 
     return recorded
+
+
+@contextmanager
+def _noted(
+    engine: sa.Engine, read: Callable[[], str | None], kind: str, version: str | None, who: str, why: str
+) -> Iterator[None]:
+    """Write a switch into the history, unless `read` gives that version already, then let it happen."""
+    with write_transaction(engine) as connection:  # two switches at a time take turns
+        before = read()
+        if before != version:
+            switch = Switch(new_id(), dt.datetime.now(dt.UTC), kind, before, version, who, why)
+            connection.execute(sa.insert(switches).values(switch._asdict()))
+        yield  # last: what cannot be written down does not happen
 
 
 def rollback(engine: sa.Engine, registry: ModelRegistry, who: str, why: str = "", expected: str | None = None) -> str:
@@ -63,16 +74,14 @@ def rollback(engine: sa.Engine, registry: ModelRegistry, who: str, why: str = ""
 def challenge(engine: sa.Engine, registry: ModelRegistry, version: str | None, who: str, why: str = "") -> None:
     """Try a version in the shadow of the served one from now on, or none.
 
-    Raises as `use` does, and InvalidInput for the served version itself.
+    Raises as `use` does, InvalidInput for the served version itself, BadData for one with other labels.
     """
     if version is not None and version == _served(registry):
         raise InvalidInput(f"{version} is served: there is nothing to try it beside.")
     if version is not None:
         registry.check_loadable(version)
-    with write_transaction(engine) as connection:
-        before = registry.named("challenger")
-        if before != version:
-            _note(connection, "challenge", before, version, who, why)
+        check_same_question(registry, (version, registry.current_version()))
+    with _noted(engine, slot(registry).read, "challenge", version, who, why):
         slot(registry).write(version)
 
 
@@ -115,11 +124,6 @@ def prune(engine: sa.Engine, registry: ModelRegistry, versions: Sequence[str]) -
             (registry.folder / version).rename(gone)  # at once: nobody ever sees half of a version
             shutil.rmtree(gone)
     return still
-
-
-def _note(connection: sa.Connection, kind: str, before: str | None, after: str | None, who: str, why: str) -> None:
-    switch = Switch(new_id(), dt.datetime.now(dt.UTC), kind, before, after, who, why)
-    connection.execute(sa.insert(switches).values(switch._asdict()))
 
 
 def _served(registry: ModelRegistry) -> str | None:
