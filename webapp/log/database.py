@@ -85,8 +85,10 @@ def _parse(url: str) -> sa.URL:
     user = url.partition("://")[2].rpartition("@")[0]
     if re.search(r"[@:/#?\[\]\s]|%(?![0-9A-Fa-f]{2})", user.partition(":")[2]):
         raise LogUnavailable(f"in a URL, a password is written encoded: {ENCODED}")
+    kind, separator, rest = url.strip().partition("://")
+    kind = kind.lower().partition("+")[0]  # the driver is ours, whichever others use
     try:
-        return sa.make_url(re.sub("^postgres://", "postgresql://", url))  # as Heroku writes it
+        return sa.make_url(("postgresql" if kind == "postgres" else kind) + separator + rest)
     except (sa.exc.ArgumentError, ValueError) as error:
         raise LogUnavailable("the URL cannot be read: write it as postgresql://USER:PASSWORD@HOST/NAME") from error
 
