@@ -6,17 +6,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, abort, current_app, flash, g, redirect, render_template, request, send_file, url_for
+from flask import Blueprint, abort, flash, g, redirect, render_template, request, send_file, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from webapp.cli.command import current_inference
 from webapp.config import JOBS_KEPT_DAYS, MAX_UNPACKED, MAX_UPLOAD
 from webapp.errors import BadData, InvalidInput, JobRunning, LogUnavailable
 from webapp.extras.access.routes import signed_in, signed_in_only
 from webapp.extras.batch.commands import current_runner
 from webapp.extras.batch.runner import Job
-from webapp.inference import Inference
 from webapp.model.files import ENDINGS, open_table
 from webapp.web.check import how_long_ago
 
@@ -79,8 +79,7 @@ def _keep(file: FileStorage, text_column: str | None, folder: Path) -> dict[str,
 
 
 def _refuse(status: int, title: str, words: str, text_column: str = "") -> ResponseReturnValue:
-    inference: Inference = current_app.extensions["inference"]
-    inference.record_failure("form", status, f"{title}: a file", g.request_id)  # not its columns' names
+    current_inference().record_failure("form", status, f"{title}: a file", g.request_id)  # not its columns' names
     return _page(error=words, text_column=text_column), status
 
 
