@@ -43,6 +43,8 @@ class CsvTable(Table):
         self._seen: list[set[str]] = []  # values of each column, as long as they are few
         self._rows = 0  # that were looked at for that
         first = [cells for cells in _parse(head, self.delimiter) if cells]
+        if not first:
+            raise BadData(f"{self.name} is empty")
         is_numbered = first[0] == [str(at) for at in range(len(first[0]))]  # by pandas
         names = {name.strip().lower() for name in first[0]}
         if not wanted and names.isdisjoint((*TEXT_COLUMNS, *LABEL_COLUMNS)):

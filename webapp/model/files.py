@@ -128,11 +128,19 @@ def as_text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def open_table(source: Path | BinaryIO, text_column: str | None = None, words: Collection[str] = LABEL_WORDS) -> Table:
-    """Open a file or pipe. `text_column`, and `words` for labels, help to understand it. Raises BadData."""
+def open_table(
+    source: Path | BinaryIO,
+    text_column: str | None = None,
+    words: Collection[str] = LABEL_WORDS,
+    name: str | None = None,
+) -> Table:
+    """Open a file or pipe; raises BadData.
+
+    `text_column`, and `words` for labels, help to understand it; `name` is what people call it, if not by its path.
+    """
     from webapp.model.csv_table import CsvTable
 
-    opened = Source(source)
+    opened = Source(source, name)
     try:
         ending = ending_format(opened.path) if opened.path else None
         if opened.head.startswith(b"PAR1") or (ending == "Parquet" and not opened.head.startswith(tuple(FOREIGN))):

@@ -108,8 +108,8 @@ def _windows_1252(found: re.Match[str]) -> str:
 class Source:
     """The bytes of a file or pipe, unzipped."""
 
-    def __init__(self, source: Path | BinaryIO):
-        self.name = str(source) if isinstance(source, Path) else "standard input"
+    def __init__(self, source: Path | BinaryIO, name: str | None = None):
+        self.name = name or (str(source) if isinstance(source, Path) else "standard input")
         self.path = source if isinstance(source, Path) else None
         self._raw: Any = None
         try:

@@ -68,11 +68,11 @@ def _keep(file: FileStorage, text_column: str | None, folder: Path) -> dict[str,
     source = folder / "".join(["input", *endings[-1:], ".gz" if is_zipped else ""])
     file.save(source)
     try:
-        with closing(open_table(source, text_column)) as table:
+        with closing(open_table(source, text_column, name=name)) as table:
             table.find_text(text_column)
             table.check_size(MAX_UNPACKED)
     except BadData as error:
-        raise BadData(str(error).replace(str(source), name).replace("--text-column", "the field below")) from error
+        raise BadData(str(error).replace("--text-column", "the field below")) from error
     ending = next(ending for ending, kind in ENDINGS.items() if kind == table.format)
     target = f"result{ending}{'.gz' if is_zipped and table.can_append else ''}"
     return {"name": name, "source": source.name, "target": target, "text_column": text_column}
