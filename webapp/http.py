@@ -14,7 +14,7 @@ from flask import Flask, Request, Response, current_app, jsonify, render_templat
 from flask.json.provider import DefaultJSONProvider
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from pydantic_core import to_json
-from werkzeug.exceptions import HTTPException, TooManyRequests
+from werkzeug.exceptions import BadHost, HTTPException, TooManyRequests
 
 from webapp.clients import RequestLimit
 from webapp.errors import TITLES, HamletError, LogUnavailable, NotReady
@@ -199,6 +199,8 @@ def _answer(
         }
         response = jsonify(problem | ({"errors": errors} if errors else {}))
         response.content_type = "application/problem+json"
+    elif isinstance(error, BadHost):  # without a host, a page of ours could have no links
+        response = Response(error.get_body())
     else:
         response = current_app.make_response(render_template("error.html", status=status, title=title, detail=detail))
     response.status_code = status

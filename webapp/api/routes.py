@@ -1,4 +1,4 @@
-"""POST /predict, POST /predict/batch, GET /predictions/{id}."""
+"""POST /predict, POST /predict/batch, GET /predictions/{id}; and /healthz and /readyz, for load balancers."""
 
 import json
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 from webapp.api.docs import WITH_ADDRESS, WITH_BODY, responses
 from webapp.api.schemas import (
     BatchRequest,
+    Health,
     Prediction,
     PredictionList,
     PredictionPath,
@@ -30,7 +31,8 @@ blueprint = APIBlueprint(
     url_prefix="/api/v1",
     abp_tags=[Tag(name="predictions", description="Score messages, and read what was stored.")],
 )
-
+HEALTH = Tag(name="health", description="For load balancers and monitoring.")
+health = APIBlueprint("health", __name__, abp_tags=[HEALTH])
 
 View = TypeVar("View", bound=Callable[..., Response])
 
@@ -43,7 +45,7 @@ def reads(shape: type[BaseModel]) -> Callable[[View], View]:
 
         @wraps(view)
         def reading(**path: str) -> Response:
-            if request.content_encoding:
+            if request.content_encoding not in (None, "", "identity"):
                 raise UnsupportedMediaType("Send the body as it is: no Content-Encoding, such as gzip, is understood.")
             if not request.is_json:
                 raise UnsupportedMediaType("Send JSON, with the header Content-Type: application/json.")
@@ -131,3 +133,18 @@ def read(path: PredictionPath) -> Response:
     inference: Inference = current_app.extensions["inference"]
     label = inference.registry.labels().word(row["label"])
     return jsonify(stored | {"label": label, "created_at": row["created_at"].isoformat()})
+
+
+@health.get("/healthz", summary="Is the process up?", responses=responses(Health))
+def healthz() -> Response:
+    """Always ok while the process answers."""
+    return jsonify(status="ok")
+
+
+@health.get("/readyz", summary="Can it do its work?", responses=responses(Health))
+def readyz() -> Response:
+    """Ok when the current model is whole, loaded and served, and the log's database was just written to."""
+    inference: Inference = current_app.extensions["inference"]
+    inference.log.check()
+    inference.registry.check()
+    return jsonify(status="ok")

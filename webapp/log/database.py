@@ -4,7 +4,7 @@ import os
 import re
 import sqlite3
 import time
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ POSTGRESQL = {  # a server that is away, or that vanishes without a word, must b
     "keepalives_count": 3,
 }
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+PUT_BACK = "Put the log back, or, to begin a new one,"
 LOST_WAL = "lost its -wal, which holds the newest rows, while Hamlet was running"
 
 
@@ -84,8 +85,10 @@ def _parse(url: str) -> sa.URL:
     user = url.partition("://")[2].rpartition("@")[0]
     if re.search(r"[@:/#?\[\]\s]|%(?![0-9A-Fa-f]{2})", user.partition(":")[2]):
         raise LogUnavailable(f"in a URL, a password is written encoded: {ENCODED}")
+    kind, separator, rest = url.strip().partition("://")
+    kind = kind.lower().partition("+")[0]  # the driver is ours, whichever others use
     try:
-        return sa.make_url(re.sub("^postgres://", "postgresql://", url))  # as Heroku writes it
+        return sa.make_url(("postgresql" if kind == "postgres" else kind) + separator + rest)
     except (sa.exc.ArgumentError, ValueError) as error:
         raise LogUnavailable("the URL cannot be read: write it as postgresql://USER:PASSWORD@HOST/NAME") from error
 
@@ -95,9 +98,18 @@ def _make_private_file(path: str | None) -> None:
     if not path or ":memory:" in path:
         raise LogUnavailable("each process would keep its own log in memory and forget it: name a file")
     # With a -wal, which holds the newest rows, it would not be new but lost; what begins with file: is an address.
-    if not os.path.exists(f"{path}-wal") and not path.startswith("file:"):
-        with suppress(OSError):  # it is there already, or cannot be: that is SQLite's to say
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
+    if os.path.exists(f"{path}-wal") or path.startswith("file:"):
+        return
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        give_up = time.monotonic() + BUSY_TIMEOUT_S
+        while os.path.exists(path) and os.path.getsize(path) == 0:  # another process has made it just now, or ...
+            if time.monotonic() > give_up:
+                raise LogUnavailable(f"{path} is empty. {PUT_BACK} delete it") from None
+            time.sleep(0.01)
+    except OSError:
+        pass  # it cannot be: that is SQLite's to say
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
@@ -186,8 +198,8 @@ class FileWatch:
         gone = not os.path.exists(path) or os.path.getsize(path) == 0
         if gone and os.path.exists(f"{path}-wal"):  # SQLite would delete that, and begin anew
             raise LogUnavailable(
-                f"{path} is gone or empty, but {path}-wal, which holds its newest rows, is still there. Put the log "
-                "back, or, to begin a new one, move that away"
+                f"{path} is gone or empty, but {path}-wal, which holds its newest rows, is still there. {PUT_BACK} "
+                "move that away"
             )
         if not gone and _lost_wal(path):
             raise LogUnavailable(
@@ -224,8 +236,8 @@ class FileWatch:
         """Raise what SQLite raises when it cannot write, unless the files are those that were seen first."""
         if self._wal and _identity(f"{self._path}-wal") != self._wal:
             self._fault = LOST_WAL
-        if self._file and _identity(self._path) != self._file:
-            self._fault = "was deleted, moved or replaced while Hamlet was running"
+        if self._file and _identity(self._path, may_be_empty=False) != self._file:
+            self._fault = "was deleted, moved, replaced or emptied while Hamlet was running"
         if self._fault:
             raise self._error()
 
@@ -241,12 +253,12 @@ class FileWatch:
         )
 
 
-def _identity(path: str) -> tuple[int, int] | None:
+def _identity(path: str, may_be_empty: bool = True) -> tuple[int, int] | None:
     try:
         status = os.stat(path)
     except OSError:
         return None
-    return status.st_dev, status.st_ino
+    return (status.st_dev, status.st_ino) if may_be_empty or status.st_size else None
 
 
 def _lost_wal(path: str) -> bool:

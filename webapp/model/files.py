@@ -130,11 +130,19 @@ def as_text(value: object) -> str:
     return "" if value is None or value != value else str(value)  # the number NaN is none, and not equal to itself
 
 
-def open_table(source: Path | BinaryIO, text_column: str | None = None, words: Collection[str] = LABEL_WORDS) -> Table:
-    """Open a file or pipe. `text_column`, and `words` for labels, help to understand it. Raises BadData."""
+def open_table(
+    source: Path | BinaryIO,
+    text_column: str | None = None,
+    words: Collection[str] = LABEL_WORDS,
+    name: str | None = None,
+) -> Table:
+    """Open a file or pipe; raises BadData.
+
+    `text_column`, and `words` for labels, help to understand it; `name` is what people call it, if not by its path.
+    """
     from webapp.model.csv_table import CsvTable
 
-    lines = Lines(source)
+    lines = Lines(source, name)
     try:
         if lines.is_parquet:
             return ParquetTable(lines)

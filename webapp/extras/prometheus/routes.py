@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from flask import Response, current_app, request
-from flask_openapi3 import APIBlueprint, Tag
+from flask_openapi3 import APIBlueprint
 from prometheus_client import (
     REGISTRY,
     CollectorRegistry,
@@ -30,6 +30,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from webapp.api.docs import responses
+from webapp.api.routes import HEALTH
 from webapp.config import VERSION
 from webapp.errors import LogUnavailable, ModelUnusable, NotReady
 from webapp.extras.monitor import rollups
@@ -43,9 +44,7 @@ TEXT = {
     "content": {"text/plain": {"schema": {"type": "string"}, "example": EXAMPLE}},
 }
 
-blueprint = APIBlueprint(
-    "metrics", __name__, abp_tags=[Tag(name="health", description="For load balancers and monitoring.")]
-)
+blueprint = APIBlueprint("metrics", __name__, abp_tags=[HEALTH])
 logger = logging.getLogger(__name__)
 
 disable_created_metrics()  # many lines more that nobody reads
