@@ -267,9 +267,10 @@ def fitted(classifier, vectorizer=None, names=("ham", "spam")):
 
 def test_it_agrees_with_predict_proba_whatever_the_classes_are_called():
     texts = [text for _, text in messages(10)]
-    for names in [("ham", "spam"), ("zzz", "aaa"), (0, 1), (False, True), ("praise", "complaint")]:
+    known = [("ham", "spam"), ("NOT_spam", "Spam"), (0, 1), (0.0, 1.0), (False, True)]
+    for names in [*known, ("zzz", "aaa"), ("praise", "complaint")]:
         pipeline = fitted(MultinomialNB(), names=names)
-        labels = Labels(*map(str, names)) if isinstance(names[0], str) else Labels("ok", "toxic")
+        labels = Labels("ok", "toxic") if names in known else Labels(*names)
         model = make_model(pipeline, "v", 0.5, labels)
         expected = pipeline.predict_proba(texts)[:, list(pipeline.classes_).index(names[1])]
         assert model.spam_probabilities(texts) == pytest.approx(expected)

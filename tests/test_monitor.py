@@ -13,6 +13,7 @@ from pydantic_core import to_json
 from webapp.config import PROJECT_SET
 from webapp.errors import InvalidInput
 from webapp.extras.access import keys as api_keys
+from webapp.extras.monitor.api import EXAMPLE, Monitoring
 from webapp.extras.monitor.change import declare_reference
 from webapp.extras.monitor.charts import Series, chart, figure, time_label, top_of_scale
 from webapp.extras.monitor.report import report, verdict
@@ -324,13 +325,16 @@ def test_the_page_draws_and_has_nothing_inline(app, signed_in, engine):
 
 @on_both
 def test_the_api_gives_the_figures_of_a_range_and_a_version(app, client, signed_in, key):
-    send(app, 40)
+    declare(app, ORDINARY[::2])
+    log(app, NEW)
+    client.post("/api/v1/predict", json={"text": ""})
     version = app.extensions["inference"].registry.current_version()
-    for asked, number in ((version, 40), ("20200101-000000-aaaaaaa", 0)):
+    for asked, number in ((version, 168 + len(NEW)), ("20200101-000000-aaaaaaa", 0)):
         answer = client.get(f"/api/v1/monitoring?range=24h&model_version={asked}", headers=key)
         assert answer.status_code == 200
-        assert {"verdict", "accuracy", "drift", "latency", "errors", "traffic"} <= answer.json.keys()
+        assert Monitoring.model_validate(answer.json).model_dump(mode="json") == answer.json  # as documented
         assert answer.json["traffic"]["predictions"] == number
+    Monitoring.model_validate(EXAMPLE)
     refused = client.get("/api/v1/monitoring?range=yesterday", headers=key)
     assert (refused.status_code, refused.json["errors"][0]["field"]) == (422, "range")
     assert signed_in.get("/monitor?range=yesterday").status_code == 422

@@ -134,7 +134,7 @@ def import_model(
     check_folder(registry.folder)
     labels = read_labels(words, of_file=False) if words else None
     model = own_model.import_model(sources[0], sources[1] if vectorizer else None, labels, threshold)
-    datasets = read_files(data, None, None, model.labels)
+    datasets = read_files(data, model.labels)
     metrics = {"held_out": training.report(model, say_kept(datasets, model.labels))} if datasets else {}
     card = Card(
         labels=(model.labels.ham, model.labels.spam),

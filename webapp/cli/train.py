@@ -1,10 +1,10 @@
 """flask train, evaluate and predict: the five steps in a terminal."""
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import wraps
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import click
@@ -20,46 +20,40 @@ from webapp.model import artifact
 from webapp.model.evaluation import Metrics
 from webapp.model.labels import SPAM_OR_HAM, Labels, read_labels
 
-DATA_OPTIONS = (
-    click.option("--text-column", help="The column with the messages, where it has no usual name such as text."),
-    click.option("--label-column", help="The column with the labels, where it has no usual name such as label."),
-    click.option(
+OPPOSITE = 0.1  # accuracy: no spam model is so often wrong, but for what it calls spam
+
+
+def data_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say how labelled files are to be read; the command gets `read`, which does so."""
+
+    @click.option("--text-column", help="The column with the messages, where it has no usual name such as text.")
+    @click.option("--label-column", help="The column with the labels, where it has no usual name such as label.")
+    @click.option(
         "--labels",
         "words",
         metavar="NEGATIVE,POSITIVE",
         help="The two labels in the files, the one that is looked for last, such as normal,urgent; 0 and 1 may stand "
         "for them. By default ham,spam. With spam,ham they are these two, but 0 is spam and 1 is ham.",
-    ),
-)
-OPPOSITE = 0.1  # accuracy: no spam model is so often wrong, but for what it calls spam
+    )
+    @wraps(command)
+    def with_read(text_column: str | None, label_column: str | None, words: str | None, **others: Any) -> None:
+        def read(files: Iterable[str], labels: Labels = SPAM_OR_HAM) -> list[Any]:
+            return read_files(files, read_labels(words) if words else labels, text_column, label_column)
 
+        command(read=read, **others)
 
-def data_options(command: Any) -> Any:
-    """Add the options that say how labelled files are to be read."""
-    for option in reversed(DATA_OPTIONS):
-        command = option(command)
-    return command
+    return with_read
 
 
 def read_files(
-    files: Iterable[str],
-    text_column: str | None,
-    label_column: str | None,
-    labels: Sequence[str] | None,
-    licences: Mapping[str, str] = MappingProxyType({}),
+    files: Iterable[str], labels: Labels, text_column: str | None = None, label_column: str | None = None
 ) -> list[Any]:
     """Read labelled files, and say what was taken, cut and left out; raises BadData."""
     from webapp.model.data import read_labelled
 
-    datasets = []
-    for file in files:
-        dataset = read_labelled(Path(file), text_column, label_column, labels)
-        for start, licence in licences.items():
-            if dataset.name.startswith(start):
-                dataset.licence = licence
-        for notice in dataset.notices:
-            click.echo(notice, err=True)
-        datasets.append(dataset)
+    datasets = [read_labelled(Path(file), text_column, label_column, labels) for file in files]
+    for notice in (notice for dataset in datasets for notice in dataset.notices):
+        click.echo(notice, err=True)
     return datasets
 
 
@@ -113,13 +107,11 @@ def read_files(
 @click.option("--use", "use_now", is_flag=True, help="Serve the new version at once.")
 @with_appcontext
 def train(
+    read: Callable[..., list[Any]],
     files: tuple[str, ...],
-    text_column: str | None,
-    label_column: str | None,
     tests: tuple[str, ...],
     licences: tuple[tuple[str, str], ...],
     weights: tuple[tuple[str, float], ...],
-    words: str | None,
     pipeline: str | None,
     threshold: float,
     with_reviews: bool,
@@ -134,10 +126,11 @@ def train(
     check_folder(registry.folder)
     if file_format == "skops":
         artifact.skops_io()  # now, and not after the training
-    given = read_labels(words) if words else None
-    datasets = read_files(files, text_column, label_column, given, dict(licences))
+    datasets, unseen = read(files), read(tests)
+    for dataset in datasets:
+        named = [licence for start, licence in licences if dataset.name.startswith(start)]
+        dataset.licence = named[-1] if named else dataset.licence
     labels = datasets[0].labels
-    unseen = read_files(tests, text_column, label_column, given)
     fit = fit_with(pipeline) if pipeline else training.fit
     note_learnt: Callable[[str], None] = lambda version: None  # noqa: E731
     if with_reviews:
@@ -181,15 +174,14 @@ def _reviews(labels: Labels) -> tuple[Any, Callable[[str], None]]:
 @click.argument("files", nargs=-1, required=True)
 @data_options
 @with_appcontext
-def evaluate(files: tuple[str, ...], text_column: str | None, label_column: str | None, words: str | None) -> None:
+def evaluate(read: Callable[..., list[Any]], files: tuple[str, ...]) -> None:
     """Measure the current model on labelled FILES."""
     from webapp.model import training
     from webapp.model.data import fingerprint, read_fingerprints
 
     registry = current_inference().registry
     model = registry.current()
-    datasets = read_files(files, text_column, label_column, read_labels(words) if words else model.labels)
-    kept = say_kept(datasets, model.labels)
+    kept = say_kept(read(files, model.labels), model.labels)
     learnt = read_fingerprints(artifact.read_learnt(registry.folder, model.version))
     if known := sum(fingerprint(example.text) in learnt for example in kept):
         of_these = f"{known:,} of these {len(kept):,} messages"

@@ -82,6 +82,9 @@ def save(
             (unfinished / LEARNT).write_text(learnt)
         while True:
             version = f"{now:%Y%m%d-%H%M%S}-{digest[:7]}"
+            if (models_folder / version).exists():  # another process has saved the same model in the same second
+                now += dt.timedelta(seconds=1)
+                continue
             about = {
                 "model_version": version,
                 "created_at": now.replace(microsecond=0),
@@ -108,7 +111,6 @@ def save(
             except OSError:
                 if not (models_folder / version).exists():
                     raise
-                now += dt.timedelta(seconds=1)  # another process has saved the same model in the same second
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 

@@ -47,19 +47,18 @@ class Dataset:
 
 
 def read_labelled(
-    path: Path, text_column: str | None = None, label_column: str | None = None, labels: Sequence[str] | None = None
+    path: Path, text_column: str | None = None, label_column: str | None = None, labels: Sequence[str] = SPAM_OR_HAM
 ) -> Dataset:
     """Read a file of labelled messages; raises BadData, naming the file and, where it can, the line.
 
-    `labels` are its words for ham and spam, for which 0 and 1 may stand: ("spam", "ham") means that 0 is spam. Without
-    them it is ham and spam.
+    `labels` are its words for ham and spam, for which 0 and 1 may stand: ("spam", "ham") means that 0 is spam.
     """
     if path.is_fifo():
         raise BadData(f"{path} is a pipe, which can be read once only: give a file")
     meanings = _meanings(labels)
     with closing(open_table(path, text_column, meanings)) as table, path.open("rb") as file:
         dataset = Dataset(path.name, hashlib.file_digest(file, "sha256").hexdigest(), [])
-        if labels and set(labels) != set(SPAM_OR_HAM):
+        if set(labels) != set(SPAM_OR_HAM):
             dataset.labels = Labels(*labels)
         columns = [table.find_text(text_column), table.find_label(label_column)]
         found, noted = _read_examples(table, columns, dataset, meanings)
@@ -75,9 +74,9 @@ def read_labelled(
     return dataset
 
 
-def _meanings(labels: Sequence[str] | None) -> dict[str, bool]:
+def _meanings(labels: Sequence[str]) -> dict[str, bool]:
     """Return which words mean spam, True, and which ham."""
-    if not labels or tuple(labels) == SPAM_OR_HAM:
+    if tuple(labels) == SPAM_OR_HAM:
         return LABEL_WORDS
     if tuple(labels) == ("spam", "ham"):
         return LABEL_WORDS | {word: not is_spam for word, is_spam in ZERO_AND_ONE.items()}
@@ -121,11 +120,11 @@ def _rows_have(count: int) -> str:
     return "1 row has" if count == 1 else f"{count:,} rows have"
 
 
-def _advice(found: Mapping[str, Sequence[int]], labels: Sequence[str] | None) -> str:
+def _advice(found: Mapping[str, Sequence[int]], labels: Sequence[str]) -> str:
     """Return the count of each label, and what to do where one is unknown."""
     commonest = sorted(found, key=lambda label: -len(found[label]))[:6]
     words = "The labels are " + ", ".join(f"{shown(label, 30)} {len(found[label]):,}" for label in commonest)
-    if labels:
+    if set(labels) != set(SPAM_OR_HAM):
         return f"{words}; the words to use are {labels[0]} and {labels[1]}"
     if len(found) == 2:
         one, other = sorted(found, key=lambda label: (LABEL_WORDS.get(label, False), label))

@@ -69,11 +69,11 @@ class Table:
 
     def find(self, names: Iterable[str]) -> int | None:
         """Return the position of the first of these columns that there is, as it is written or nearly so."""
-        for alike in (str.strip, normalise):
-            columns = [alike(column) for column in self.columns]
-            for name in map(alike, names):
-                if name in columns:
-                    return columns.index(name)
+        alike = [normalise(column) for column in self.columns]
+        for name in names:
+            for columns, wanted in ((self.columns, name.strip()), (alike, normalise(name))):
+                if wanted in columns:
+                    return columns.index(wanted)
         return None
 
     def find_text(self, wanted: str | None) -> int:
@@ -130,11 +130,19 @@ def as_text(value: object) -> str:
     return "" if value is None or value != value else str(value)  # the number NaN is none, and not equal to itself
 
 
-def open_table(source: Path | BinaryIO, text_column: str | None = None, words: Collection[str] = LABEL_WORDS) -> Table:
-    """Open a file or pipe. `text_column`, and `words` for labels, help to understand it. Raises BadData."""
+def open_table(
+    source: Path | BinaryIO,
+    text_column: str | None = None,
+    words: Collection[str] = LABEL_WORDS,
+    name: str | None = None,
+) -> Table:
+    """Open a file or pipe; raises BadData.
+
+    `text_column`, and `words` for labels, help to understand it; `name` is what people call it, if not by its path.
+    """
     from webapp.model.csv_table import CsvTable
 
-    lines = Lines(source)
+    lines = Lines(source, name)
     try:
         if lines.is_parquet:
             return ParquetTable(lines)

@@ -43,9 +43,9 @@ def unreadable(name: str, error: Exception) -> BadData:
 class Lines:
     """Opens a file or pipe and gives out its lines with their ends; `number` is that of the last one, from 1."""
 
-    def __init__(self, source: Path | BinaryIO):
+    def __init__(self, source: Path | BinaryIO, name: str | None = None):
         self.path = source if isinstance(source, Path) else None
-        self.name = str(self.path or "standard input")
+        self.name = name or str(self.path or "standard input")
         self.number = 0
         self._raw: Any = None
         self._recoded: list[int] = []  # the numbers of the first lines that were no UTF-8

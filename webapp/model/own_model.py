@@ -72,7 +72,7 @@ def import_model(source: Source, vectorizer: Source | None, labels: Labels | Non
         advice = ""
         if vectorizer and "features" in str(error):
             advice = " The vectoriser is not the one that the model was trained with: save both after the same fit."
-        elif "predict_proba fails" in str(error):
+        elif not vectorizer and "predict_proba fails" in str(error):
             advice = " It must take a list of str, as a Pipeline with its vectoriser does."
         raise BadData(f"{source.path} cannot be served: {' '.join(str(error).split()).rstrip('.')}.{advice}") from error
 

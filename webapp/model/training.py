@@ -143,8 +143,8 @@ def train(
 
     metrics = {}
     calibration = None
-    progress("leaving kinds out")
     if fit is OWN and len({example.kind for example in training_part if example.kind}) >= KIND_FOLDS:
+        progress("leaving kinds out")
         known, probability = leave_kinds_out(training_part, weights, fit)
         truth = [example.is_spam for example in known]
         calibration = Calibration.fit(truth, probability)

@@ -12,7 +12,6 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from webapp.cli.command import Clear, current_inference
-from webapp.errors import BadData
 from webapp.extras.batch.run import run_batch, state_file
 from webapp.extras.batch.runner import Job, Report, Runner
 
@@ -100,17 +99,13 @@ def current_runner() -> Runner:
 
 def batch_job(job: Job, folder: Path, report: Report) -> dict[str, Any]:
     """Score the file that somebody uploaded; go on where an earlier try stopped."""
-    source, name = folder / job.arguments["source"], job.arguments["name"]
-    try:
-        state = run_batch(
-            current_inference(),
-            source,
-            folder / job.arguments["target"],
-            lambda rows, share: report(share, f"{rows:,} rows done"),
-            text_column=job.arguments["text_column"],
-            resume=True,  # begins where there is nothing to go on from
-        )
-    except BadData as error:  # for people who know their file, not ours
-        raise BadData(str(error).replace(str(source), name)) from error
-    notices = [notice.replace(str(source), name) for notice in state.notices]
-    return asdict(state) | {"told": state.told, "notices": notices}
+    state = run_batch(
+        current_inference(),
+        folder / job.arguments["source"],
+        folder / job.arguments["target"],
+        lambda rows, share: report(share, f"{rows:,} rows done"),
+        text_column=job.arguments["text_column"],
+        resume=True,  # begins where there is nothing to go on from
+        name=job.arguments["name"],
+    )
+    return asdict(state) | {"told": state.told}

@@ -6,17 +6,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, abort, current_app, flash, redirect, render_template, request, send_file, url_for
+from flask import Blueprint, abort, flash, redirect, render_template, request, send_file, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from webapp.cli.command import current_inference
 from webapp.config import JOBS_KEPT_DAYS, MAX_UNPACKED, MAX_UPLOAD
 from webapp.errors import BadData, InvalidInput, JobRunning, LogUnavailable
 from webapp.extras.access.routes import signed_in, signed_in_only
 from webapp.extras.batch.commands import current_runner
 from webapp.extras.batch.runner import Job
-from webapp.inference import Inference
 from webapp.model.files import ENDINGS, open_table
 from webapp.web.check import how_long_ago
 
@@ -68,20 +68,19 @@ def _keep(file: FileStorage, text_column: str | None, folder: Path) -> dict[str,
     source = folder / "".join(["input", *endings[-1:], ".gz" if is_zipped else ""])
     file.save(source)
     try:
-        with closing(open_table(source, text_column)) as table:
+        with closing(open_table(source, text_column, name=name)) as table:
             table.find_text(text_column)
             table.check_size(MAX_UNPACKED)
     except BadData as error:
-        raise BadData(str(error).replace(str(source), name).replace("--text-column", "the field below")) from error
+        raise BadData(str(error).replace("--text-column", "the field below")) from error
     ending = next(ending for ending, kind in ENDINGS.items() if kind == table.format)
     target = f"result{ending}{'.gz' if is_zipped and table.can_append else ''}"
     return {"name": name, "source": source.name, "target": target, "text_column": text_column}
 
 
 def _refuse(status: int, title: str, words: str, text_column: str = "") -> ResponseReturnValue:
-    inference: Inference = current_app.extensions["inference"]
     # Not its columns' names, which are the sender's.
-    inference.record_failure("form", status, f"{title}: a file", request.headers["X-Request-ID"])
+    current_inference().record_failure("form", status, f"{title}: a file", request.headers["X-Request-ID"])
     return _page(error=words, text_column=text_column), status
 
 

@@ -74,14 +74,17 @@ def run_batch(
     log: bool = True,
     resume: bool = False,
     overwrite: bool = False,
+    name: str | None = None,
 ) -> State:
     """Score each row of a file or pipe and write it, with what was found, to another.
 
-    `progress` is called with the rows that are done and the share of the input, None for a pipe. Raises BadData where
-    the files or options cannot be used, NotReady when the disk is full or a worker died, ModelUnusable, LogUnavailable.
+    `name` is what people call the input, if not by its path. `progress` is called with the rows that are done and the
+    share of the input, None for a pipe. Raises BadData where the files or options cannot be used, NotReady when the
+    disk is full or a worker died, ModelUnusable, LogUnavailable.
+
     Whatever ends a run from file to file, `resume` goes on where it stopped, with the model version that it began with:
-    no row is twice, and none is missing, in the output or in the log. The state stays beside the output, for whoever
-    asked to delete it.
+    no row is twice, and none is missing, in the output or in the log. The state stays beside the output: whoever asked
+    for the run deletes it once that is told.
     """
     if isinstance(target, Path) and target.exists() and not target.is_file():
         raise BadData(f"{target} is no file: name another output")
@@ -90,7 +93,7 @@ def run_batch(
             raise BadData(f"{target} is the input itself, or would grow in it: name another output")
     elif resume:
         raise BadData("--resume needs files: what went through a pipe is gone")
-    with closing(open_table(source, text_column)) as table:
+    with closing(open_table(source, text_column, name=name)) as table:
         text_at = table.find_text(text_column)
         began_with = f"text column {table.columns[text_at]}, log {log}"
         if isinstance(source, Path):

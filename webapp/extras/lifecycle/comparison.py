@@ -17,11 +17,11 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from webapp.errors import BadData, ModelUnusable
-from webapp.extras.review.reviews import is_reviewed
+from webapp.extras.review.fitted import ReviewedMessage, reviewed_messages
 from webapp.extras.review.samples import counted_members
-from webapp.log.tables import fitted_reviews, predictions, sample_members
+from webapp.log.tables import fitted_reviews, predictions
 from webapp.model import artifact
-from webapp.model.card import read_card
+from webapp.model.card import Card, read_card
 from webapp.model.data import Example, copy_keys, drop_copies, fingerprint, read_fingerprints
 from webapp.model.evaluation import Proportion, proportion
 from webapp.model.labels import Labels
@@ -142,33 +142,36 @@ def check_same_question(registry: ModelRegistry, versions: Sequence[str]) -> Non
         raise BadData("The two have different labels, so they answer different questions: they cannot be compared.")
 
 
-def of_other_questions(engine: sa.Engine, registry: ModelRegistry, labels: Labels) -> set[str]:
-    """Return the predictions of versions with other labels: what people said of these is no truth for these labels."""
-    others = []
+def readable_cards(registry: ModelRegistry) -> dict[str, Card]:
+    """Return the cards of all versions, oldest first, without those that are damaged."""
+    cards = {}
     for version in registry.versions():
         with suppress(ModelUnusable):
-            if read_card(registry.folder, version).words != labels:
-                others.append(version)
-    with engine.connect() as connection:
-        query = sa.select(predictions.c.id).where(
-            predictions.c.model_version.in_(others), is_reviewed(predictions.c.id)
-        )
-        return set(connection.execute(query).scalars()) if others else set()
+            cards[version] = read_card(registry.folder, version)
+    return cards
+
+
+def usable_reviews(engine: sa.Engine, registry: ModelRegistry, labels: Labels) -> list[ReviewedMessage]:
+    """Return the reviewed messages that can teach or judge a model with these labels, the one reviewed last first.
+
+    Those whose text was not stored cannot, nor those of versions with other labels: they answered another question.
+    """
+    others = {version for version, card in readable_cards(registry).items() if card.words != labels}
+    return [one for one in reviewed_messages(engine) if one.text and one.model_version not in others]
+
+
+def sampled(engine: sa.Engine) -> set[str]:
+    """Return the reviewed members of random samples."""
+    return {row.prediction_id for row in counted_members(engine, *EVER)}
 
 
 def sampled_examples(engine: sa.Engine, registry: ModelRegistry, versions: Sequence[str]) -> list[Example]:
-    """Return the reviewed members of random samples that none of the versions has learnt, newest first, copies dropped.
+    """Return the reviewed members of random samples that none of the versions has learnt, copies dropped.
 
     Reviews of reported or uncertain messages would not do: the version that was served then got many of them wrong, so
-    it would look worse than it is. Those whose text was not stored cannot be scored again and are left out.
+    it would look worse than it is.
     """
-    others = of_other_questions(engine, registry, read_card(registry.folder, versions[0]).words)
-    members = counted_members(engine, *EVER)
-    truth = {row.prediction_id: row.true_label for row in members if row.prediction_id not in others}
-    learnt = Learnt(engine, registry, versions)
-    drawn = predictions.c.id.in_(sa.select(sample_members.c.prediction_id)) & predictions.c.text.is_not(None)
-    query = sa.select(predictions.c.id, predictions.c.text).where(drawn).order_by(predictions.c.id.desc())
-    with engine.connect() as connection:
-        rows = connection.execute(query).all()
-    found = drop_copies(Example(text, truth[id_] == "spam", "reviewed") for id_, text in rows if id_ in truth)
-    return [example for example in found if example.text not in learnt]
+    learnt, in_sample = Learnt(engine, registry, versions), sampled(engine)
+    reviewed = usable_reviews(engine, registry, read_card(registry.folder, versions[0]).words)
+    found = [one for one in reviewed if one.prediction_id in in_sample and (one.text or "") not in learnt]
+    return drop_copies(Example(one.text or "", one.true_label == "spam", "reviewed") for one in found)

@@ -11,11 +11,10 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from webapp.config import PROJECT_SET
-from webapp.errors import BadData, ModelUnusable
-from webapp.extras.lifecycle.comparison import EVER, Comparison, Learnt, compare, of_other_questions
+from webapp.errors import BadData
+from webapp.extras.lifecycle.comparison import Comparison, Learnt, compare, readable_cards, sampled, usable_reviews
 from webapp.extras.lifecycle.correction import fine_tune
-from webapp.extras.review.fitted import ReviewedMessage, fitted_by, note_fitted, reviewed_messages
-from webapp.extras.review.samples import counted_members
+from webapp.extras.review.fitted import ReviewedMessage, fitted_by, note_fitted
 from webapp.log.tables import predictions, reviews
 from webapp.model import artifact, training
 from webapp.model.card import Card, Retraining, read_card
@@ -98,12 +97,13 @@ def gather(engine: sa.Engine, registry: ModelRegistry, version: str) -> Reviews:
     What it has learnt, in a file or from reviews, is never kept apart. New are reviews since it was made or, if one was
     retrained from it already, since the newest of these was.
     """
-    child = _newest_child(registry, version)
-    retraining = read_card(registry.folder, child or version).retraining
+    made = {name: card.retraining for name, card in readable_cards(registry).items() if card.retraining}
+    child = next((name for name in reversed(made) if made[name].parent == version), None)
+    retraining = made.get(child or version)
     before, last = fitted_by(engine, child or version), retraining.last_review if retraining else ""
     learnt, unconfirmed = Learnt(engine, registry, [version]), _unconfirmed(engine)
-    in_sample = {row.prediction_id for row in counted_members(engine, *EVER)}
-    found = _usable(engine, registry, read_card(registry.folder, version).words)
+    in_sample = sampled(engine)
+    found = usable_reviews(engine, registry, read_card(registry.folder, version).words)
     to_learn, held_out, waiting, new = [], [], [], 0
     for one in found:
         text = one.text or ""
@@ -120,17 +120,6 @@ def gather(engine: sa.Engine, registry: ModelRegistry, version: str) -> Reviews:
     return Reviews(to_learn, drop_copies(held_out), waiting, new, newest, child)
 
 
-def _newest_child(registry: ModelRegistry, version: str) -> str | None:
-    for name in reversed(registry.versions()):
-        try:
-            retraining = read_card(registry.folder, name).retraining
-        except ModelUnusable:
-            continue
-        if retraining and retraining.parent == version:
-            return name
-    return None
-
-
 def reviews_to_learn(
     engine: sa.Engine, registry: ModelRegistry, labels: Labels
 ) -> tuple[Dataset, Callable[[str], None]]:
@@ -139,7 +128,7 @@ def reviews_to_learn(
     Those of the buckets that are kept apart are measured on and never learnt.
     """
     unconfirmed, examples, fitted = _unconfirmed(engine), [], []
-    for one in _usable(engine, registry, labels):
+    for one in usable_reviews(engine, registry, labels):
         if (one.prediction_id, one.true_label) not in unconfirmed:
             text = one.text or ""
             part = APART if bucket(text) in HOLDOUT_BUCKETS else ""
@@ -147,12 +136,6 @@ def reviews_to_learn(
             if not part:
                 fitted.append(one.prediction_id)
     return Dataset(REVIEWS, "", examples, labels=labels), lambda version: note_fitted(engine, version, fitted)
-
-
-def _usable(engine: sa.Engine, registry: ModelRegistry, labels: Labels) -> list[ReviewedMessage]:
-    """Return the reviewed messages whose text the log was told to keep, and whose labels are these."""
-    others = of_other_questions(engine, registry, labels)
-    return [one for one in reviewed_messages(engine) if one.text and one.prediction_id not in others]
 
 
 def _unconfirmed(engine: sa.Engine) -> set[tuple[str, str]]:

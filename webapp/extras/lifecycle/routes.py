@@ -10,6 +10,7 @@ from flask import Blueprint, abort, current_app, flash, redirect, render_templat
 from flask.typing import ResponseReturnValue
 
 from webapp import config
+from webapp.cli.command import current_inference
 from webapp.errors import HamletError, ModelUnusable
 from webapp.extras.access.routes import reviewer_id, signed_in_only
 from webapp.extras.batch.commands import current_runner
@@ -18,7 +19,6 @@ from webapp.extras.lifecycle import retraining, switching
 from webapp.extras.lifecycle.challenger import ShadowReport, shadow_report
 from webapp.extras.lifecycle.comparison import Comparison, Differing, check_same_question, compare, sampled_examples
 from webapp.extras.lifecycle.retraining import Reviews
-from webapp.extras.lifecycle.switching import Switch
 from webapp.extras.monitor.report import live_accuracy
 from webapp.extras.monitor.rollups import PREDICTIONS, count
 from webapp.extras.review.reviews import give_review
@@ -45,7 +45,8 @@ def page() -> str:
 
 def _page(error: str | None = None) -> str:
     """Return the page, with what could not be done."""
-    registry, history, runner = _registry(), switching.history(_engine()), current_runner()
+    engine, registry, runner = current_app.extensions["engine"], current_inference().registry, current_runner()
+    history = switching.history(engine)
     served, problem, reviews, report = None, "", Reviews(), None
     tried = registry.named("challenger")
     with suppress(HamletError):  # it may go on with a version whose files were damaged since
@@ -57,11 +58,11 @@ def _page(error: str | None = None) -> str:
         problem = str(fault)
     with suppress(ModelUnusable):  # its card may be what is damaged; the page has to show all the same
         if served:
-            reviews = retraining.gather(_engine(), registry, served)
-            report = shadow_report(_engine(), registry, tried, served) if tried else None
+            reviews = retraining.gather(engine, registry, served)
+            report = shadow_report(engine, registry, tried, served) if tried else None
     retrained = reviews.child if reviews.child not in {switch.to_version for switch in history} else None
     since, running = next((one for one in history if one.kind != "challenge"), None), runner.running()
-    versions = sorted(_versions(registry, tried), key=lambda one: (one["name"] != served, one["name"] != tried))
+    versions = sorted(_versions(engine, registry, tried), key=lambda one: (one["name"] != served, one["name"] != tried))
     is_training = running is not None and running.kind == "retrain"
     return render_template(
         "lifecycle/models.html",
@@ -106,24 +107,24 @@ def _advice(report: ShadowReport | None, reviews: Reviews, retrained: str | None
     )
 
 
-def _versions(registry: ModelRegistry, tried: str | None) -> list[dict[str, Any]]:
+def _versions(engine: sa.Engine, registry: ModelRegistry, tried: str | None) -> list[dict[str, Any]]:
     """Return all versions, the newest first: each one's card, or why it cannot be used, and how it did so far.
 
     The one that is tried is among them, even if its folder is gone.
     """
-    counts, found = count(_engine(), PREDICTIONS, ("model_version",)), []
+    counts, found = count(engine, PREDICTIONS, ("model_version",)), []
     for name in sorted({*registry.versions(), *filter(None, [tried])}, reverse=True):
         card, fault, predictions = None, "", counts[(name,)]
         try:
             card = artifact.verify(registry.folder, name)
         except HamletError as error:
             fault = str(error)
-        live = live_accuracy(_engine(), name) if predictions else None
+        live = live_accuracy(engine, name) if predictions else None
         found.append({"name": name, "card": card, "fault": fault, "predictions": predictions, "live": live})
     return found
 
 
-def _numbers(versions: Sequence[str], history: Sequence[Switch]) -> dict[str, str]:
+def _numbers(versions: Sequence[str], history: Sequence[sa.Row[Any]]) -> dict[str, str]:
     """Return what people call each version: v1 for the oldest, and so on, with those that were switched and pruned."""
     names = {*versions, *(name for switch in history for name in (switch.from_version, switch.to_version))}
     return {name: f"v{at}" for at, name in enumerate(sorted(filter(None, names)), 1)}
@@ -132,7 +133,8 @@ def _numbers(versions: Sequence[str], history: Sequence[Switch]) -> dict[str, st
 @blueprint.post("/<any(use, challenge, stop, rollback, retrain):action>")
 def change(action: str) -> ResponseReturnValue:
     """Serve a version, try one or none, roll back, or train a new one; say so, or why not: then nothing has changed."""
-    registry, version, who = _registry(), request.form.get("version", ""), reviewer_id()
+    engine, registry = current_app.extensions["engine"], current_inference().registry
+    version, who = request.form.get("version", ""), reviewer_id()
     why = " ".join(request.form.get("why", "").split())[:WHY_LENGTH]
     try:
         match action:
@@ -140,13 +142,13 @@ def change(action: str) -> ResponseReturnValue:
                 registry.use(version, who, why)
                 words = f"Version {version} is served now."
             case "challenge":
-                switching.challenge(_engine(), registry, version, who, why)
+                switching.challenge(engine, registry, version, who, why)
                 words = f"Version {version} is tried from now on: it scores each message too, and nobody is told."
             case "stop":
-                switching.challenge(_engine(), registry, None, who, why)
+                switching.challenge(engine, registry, None, who, why)
                 words = "The shadow test is over. What was found out stays in the log."
             case "rollback":
-                switching.rollback(_engine(), registry, who, why, expected=version)
+                switching.rollback(engine, registry, who, why, expected=version)
                 words = f"Rolled back: version {version} is served again."
             case _:
                 current_runner().start("retrain")
@@ -160,11 +162,12 @@ def change(action: str) -> ResponseReturnValue:
 @blueprint.post("/confirm")
 def confirm() -> ResponseReturnValue:
     """Store once more what people said of messages on which the model was very sure of the contrary."""
-    chosen, registry = set(request.form.getlist("id")), _registry()
-    waiting = retraining.gather(_engine(), registry, registry.current_version()).unconfirmed
+    engine, registry = current_app.extensions["engine"], current_inference().registry
+    chosen = set(request.form.getlist("id"))
+    waiting = retraining.gather(engine, registry, registry.current_version()).unconfirmed
     confirmed = [one for one in waiting if one.prediction_id in chosen]
     for one in confirmed:
-        give_review(_engine(), one.prediction_id, reviewer_id(), one.true_label, "confirm")
+        give_review(engine, one.prediction_id, reviewer_id(), one.true_label, "confirm")
     flash(f"{len(confirmed)} of {len(waiting)} confirmed: the next version learns them.")
     return redirect(url_for(".page", _anchor="retrain"), 303)
 
@@ -178,19 +181,19 @@ def retraining_status(job_id: str) -> dict[str, Any]:
 @blueprint.get("/compare")
 def compare_page() -> ResponseReturnValue:
     """Compare two versions on the same reviewed messages."""
-    registry = _registry()
+    engine, registry = current_app.extensions["engine"], current_inference().registry
     names = registry.versions()[::-1]
     first = request.args.get("first") or registry.current_version()
     second = request.args.get("second") or registry.named("challenger") or next((n for n in names if n != first), first)
     if not {first, second} <= set(names):
         abort(404, "There is no such version. The Models page lists those there are.")
-    numbers = _numbers(names, switching.history(_engine()))
+    numbers = _numbers(names, switching.history(engine))
     shown: dict[str, Any] = {"versions": names, "first": first, "second": second, "numbers": numbers}
     try:
         for name in (first, second):
             artifact.verify(registry.folder, name)  # now, whatever is remembered
         check_same_question(registry, (first, second))
-        examples = sampled_examples(_engine(), registry, (first, second))
+        examples = sampled_examples(engine, registry, (first, second))
         found, differing = _compared(registry, first, second, tuple(examples))
     except HamletError as error:
         return render_template("lifecycle/compare.html", **shown, error=str(error)), error.status
@@ -216,13 +219,3 @@ def _sides(one: Differing, models: Sequence[SpamModel]) -> dict[str, Any]:
         said = {"label": model.label(score.spam_probability), "pieces": mark(one.text, explain(score))}
         sides.append(figures | said)
     return {"true_label": "spam" if one.is_spam else "ham", "sides": sides}
-
-
-def _registry() -> ModelRegistry:
-    registry: ModelRegistry = current_app.extensions["inference"].registry
-    return registry
-
-
-def _engine() -> sa.Engine:
-    engine: sa.Engine = current_app.extensions["engine"]
-    return engine

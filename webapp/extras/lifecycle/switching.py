@@ -4,7 +4,7 @@ import datetime as dt
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -15,18 +15,6 @@ from webapp.inference import Inference
 from webapp.log.database import write_transaction
 from webapp.log.tables import new_id, switches
 from webapp.model.registry import ModelRegistry
-
-
-class Switch(NamedTuple):
-    """One line of the audit table."""
-
-    id: str
-    created_at: dt.datetime
-    kind: str  # use, rollback or challenge
-    from_version: str | None
-    to_version: str | None
-    who: str
-    why: str
 
 
 def record_use(engine: sa.Engine, inference: Inference) -> Callable[..., AbstractContextManager[None]]:
@@ -51,8 +39,8 @@ def _noted(
     with write_transaction(engine) as connection:  # two switches at a time take turns
         before = read()
         if before != version:
-            switch = Switch(new_id(), dt.datetime.now(dt.UTC), kind, before, version, who, why)
-            connection.execute(sa.insert(switches).values(switch._asdict()))
+            switch = {"id": new_id(), "created_at": dt.datetime.now(dt.UTC), "kind": kind, "who": who, "why": why}
+            connection.execute(sa.insert(switches).values(from_version=before, to_version=version, **switch))
         yield  # last: what cannot be written down does not happen
 
 
@@ -85,13 +73,13 @@ def challenge(engine: sa.Engine, registry: ModelRegistry, version: str | None, w
         slot(registry).write(version)
 
 
-def history(engine: sa.Engine) -> Sequence[Switch]:
-    """Return all switches, newest first; raises LogUnavailable."""
+def history(engine: sa.Engine) -> Sequence[sa.Row[Any]]:
+    """Return all rows of the table of switches, newest first; raises LogUnavailable."""
     with engine.connect() as connection:
-        return [Switch(*row) for row in connection.execute(sa.select(switches).order_by(switches.c.id.desc()))]
+        return connection.execute(sa.select(switches).order_by(switches.c.id.desc())).all()
 
 
-def rollback_target(newest_first: Sequence[Switch]) -> str | None:
+def rollback_target(newest_first: Sequence[sa.Row[Any]]) -> str | None:
     """Return the version that a rollback goes to: each use goes one step on, each rollback one back."""
     behind: list[str | None] = []
     for switch in newest_first[::-1]:

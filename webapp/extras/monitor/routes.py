@@ -69,6 +69,7 @@ def _charts(report: Report, step: str) -> dict[str, Chart]:
             lines=[Series("value", "right", "accent")],
             band=("low", "high"),
             unit="%",
+            lowest=0.5 if all(one["low"] > 0.5 for one in accuracy["over_time"] if one["n"]) else 0,
             highest=1,
             help="The share of reviewed messages that were called right; the band is its 95 % interval.",
         ),

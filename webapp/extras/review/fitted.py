@@ -20,13 +20,14 @@ class ReviewedMessage(NamedTuple):
     review_id: str  # of the newest review: it grows with time
     text: str | None  # None where the log was told to keep no texts
     true_label: str
+    model_version: str  # that judged it
 
 
 def reviewed_messages(engine: sa.Engine) -> list[ReviewedMessage]:
     """Return the messages whose truth is known, whichever queue they came from, the one reviewed last first."""
     newest = sa.select(sa.func.max(reviews.c.id)).group_by(reviews.c.prediction_id)
     query = (
-        sa.select(predictions.c.id, reviews.c.id, predictions.c.text, reviews.c.true_label)
+        sa.select(predictions.c.id, reviews.c.id, predictions.c.text, reviews.c.true_label, predictions.c.model_version)
         .join(reviews, reviews.c.prediction_id == predictions.c.id)
         .where(reviews.c.id.in_(newest), reviews.c.true_label != "unsure")
         .order_by(reviews.c.id.desc())
