@@ -38,7 +38,7 @@ NO_STORE = ("Cache-Control", "no-store")  # nearly all answers hold somebody's m
 HSTS = ("Strict-Transport-Security", "max-age=31536000")
 RETRY_AFTER_S = "5"  # what is away now, a lock or a disk, seldom takes longer
 SENSIBLE_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
-JSON_PATHS = ("/api/", "/healthz", "/readyz", "/metrics")
+HEALTH_PATHS = ("/healthz", "/readyz", "/metrics")
 NOT_A_FAILURE = (404, 405, 429)  # anybody's typing, scanning or flooding, nothing that went wrong
 READING = ("GET", "HEAD", "OPTIONS")  # methods that leave nothing in the log
 EXPOSED = ("Access-Control-Expose-Headers", "Retry-After, X-Request-ID")
@@ -167,8 +167,9 @@ def _answer_http_error(error: HTTPException) -> Response:
 def _answer(
     error: Exception, status: int, title: str, detail: str, errors: list[dict[str, str]] | None = None
 ) -> Response:
-    as_json, request_id = request.path.startswith(JSON_PATHS), request.headers["X-Request-ID"]
-    if status not in NOT_A_FAILURE and request.path not in JSON_PATHS:
+    of_health, request_id = request.path.startswith(HEALTH_PATHS), request.headers["X-Request-ID"]
+    as_json = of_health or f"{request.path}/".startswith("/api/")
+    if status not in NOT_A_FAILURE and not of_health:
         inference: Inference = current_app.extensions["inference"]
         source = "api" if as_json else "form"
         # Only words of ours: what somebody sent, be it a field's name, must not get into the log by being wrong.
