@@ -283,7 +283,7 @@ def test_what_needs_attention_is_named_with_what_to_do():
     assert "which words" in verdict(told)["findings"][0]["do"]  # pointed to only where there are some
 
 
-def test_kinds_of_failures_are_finite(app, client):
+def test_kinds_of_failures_are_finite(app, client, key):
     """Nobody can make a kind of failure of their own by a length, a name or a number."""
     address = "/api/v1/predict"
     for n in range(3):
@@ -294,9 +294,13 @@ def test_kinds_of_failures_are_finite(app, client):
         client.post(address, json={"text": n})
         client.post(address, json={"text": "a", f"name{n}": 1})
         client.post(address, data="{" * (n + 1), content_type="application/json")
+        client.get(f"/api/v1/predictions?since=day{n}", headers=key)
+        client.get(f"/api/v1/predictions?limit={n + 1000}", headers=key)
+        client.get(f"/api/v1/predictions?name{n}=1", headers=key)
+        client.put("/api/v1/predictions/1/review", json={"true_label": f"label{n}"}, headers=key)
     kinds = figures(app)["errors"]["by_kind"]
-    assert len(kinds) == 7
-    assert {kind["count"] for kind in kinds} == {3}
+    assert len(kinds) == 10
+    assert {kind["count"] for kind in kinds} == {3, 6}
 
 
 # --- The page, the API and the command ---

@@ -14,7 +14,7 @@ from webapp.config import PROJECT_SET
 from webapp.errors import BadData, ModelUnusable
 from webapp.extras.lifecycle.comparison import EVER, Comparison, Learnt, compare
 from webapp.extras.lifecycle.correction import fine_tune
-from webapp.extras.review.fitted import ReviewedMessage, fitted_by, note_fitted, reviewed_messages
+from webapp.extras.review.reviews import ReviewedMessage, fitted_by, note_fitted, reviewed_messages
 from webapp.extras.review.samples import counted_members
 from webapp.log.tables import predictions, reviews
 from webapp.model import artifact, training
