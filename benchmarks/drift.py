@@ -4,7 +4,7 @@
 
 Fits the model on the training parts, as `make model` does, and looks at held-out messages only. In each repetition a
 window is drawn from them, then a reference of up to 1,000 from what is left: no message is ever in both. With 100
-windows a line, half an hour of a processor; docs/monitoring.md has the results.
+windows a line, some ten minutes; docs/monitoring.md has the results.
 """
 
 import datetime as dt

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from conftest import PASSWORD
 from pydantic_core import to_json
 
+from webapp.app import create_app
 from webapp.config import PROJECT_SET
 from webapp.errors import InvalidInput
 from webapp.extras.access import keys as api_keys
@@ -131,7 +132,9 @@ def test_unsure_reviews_are_said_with_what_they_may_mean(app, signed_in, engine)
     review_sample(engine, truth | dict.fromkeys(list(truth)[:4], "unsure"))
     accuracy = figures(app)["accuracy"]
     assert (accuracy["reviewed"], accuracy["unsure"], accuracy["if_unsure"]) == (36, 4, [0.9, 1.0])
-    assert "4 more the reviewers were unsure of" in signed_in.get("/monitor?range=24h").text
+    page = signed_in.get("/monitor?range=24h").text
+    assert "4 more they were unsure of" in page
+    assert "90 % to 100 % whatever the unsure ones are" in page
 
 
 def test_a_model_that_is_worse_than_at_training_is_said_but_not_of_an_older_one(app, engine):
@@ -227,6 +230,22 @@ def test_the_drift_of_one_version_looks_at_all_its_messages(app, engine):
     with engine.begin() as connection:
         connection.execute(sa.update(predictions).where(predictions.c.id.in_(ids)).values(model_version="other"))
     assert figures(app, model_version="other")["drift"]["messages"] == 300
+
+
+def test_where_texts_are_not_stored_a_switch_of_the_model_is_no_drift(tmp_path):
+    app = create_app(tmp_path / "instance", TESTING=True, ADMIN_PASSWORD=PASSWORD, STORE_TEXT=False)
+    declare(app, ORDINARY[::2])
+    log(app, ORDINARY[1::2])
+    assert figures(app)["drift"]["state"] == "no drift seen"
+    ids = log(app, ORDINARY[1::2])
+    engine = app.extensions["engine"]
+    with engine.begin() as connection:
+        connection.execute(sa.update(predictions).where(predictions.c.id.in_(ids)).values(spam_probability=0.9))
+    assert figures(app)["drift"]["state"] == "drifted"
+    with engine.begin() as connection:
+        connection.execute(sa.update(predictions).where(predictions.c.id.in_(ids)).values(model_version="other"))
+    assert figures(app)["drift"]["state"] == "no drift seen"
+    engine.dispose()
 
 
 # --- The verdict ---

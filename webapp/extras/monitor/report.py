@@ -191,8 +191,7 @@ def cards(report: Report) -> list[Card]:
             figure(right.value, "%") if right.n else "Not known",
             (f"95 % interval {right.interval}, {right.n:,} reviews" if right.n else "no reviews yet")
             + (f", {figure(then.value, '%')} at training" if then.n else "")
-            + (f"; {accuracy['unsure']:,} more the reviewers were unsure of" if accuracy["unsure"] else "")
-            + (": {} if the model was wrong on all of them, {} if right".format(*bounds) if bounds else ""),
+            + ("; {} to {} whatever the unsure ones are".format(*bounds) if bounds else ""),
         ),
         Card(
             "drift",
