@@ -103,7 +103,7 @@ def repeat(engine: sa.Engine, truth: dict[str, bool], drawn: list[tuple[int, int
                 for id_ in members[: round(part * len(members))]
             ]
             connection.execute(sa.insert(reviews), rows)
-    return accuracy(reached_members(engine, MONDAY, MONDAY + 7 * DAY))["accuracy"]
+    return accuracy(reached_members(engine, MONDAY, MONDAY + 7 * DAY))["accuracy"].model_dump()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How often do the drift tests alarm: where nothing has changed, and where something has?
+"""How often does the drift test alarm: where nothing has changed, and where something has?
 
     python benchmarks/drift.py DATA [WINDOWS]      DATA: the folder that `make model` is given
 
@@ -16,8 +16,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from webapp.extras.monitor.change import drop_copies as drop_copies_of  # noqa: E402
-from webapp.extras.monitor.change import like_hours  # noqa: E402
+from webapp.extras.monitor import change  # noqa: E402
 from webapp.extras.monitor.drift import DRIFTED, Window, drift, extract  # noqa: E402
 from webapp.log.tables import first_id  # noqa: E402
 from webapp.model import training  # noqa: E402
@@ -37,34 +36,36 @@ class Messages:
     """Held-out messages, of which windows are made; a pool is an array of their numbers."""
 
     def __init__(self, model: SpamModel, examples: list[Example], windows: int):
-        texts = [example.text for example in examples]
-        self.features = np.array([extract(text).values for text in texts], dtype=float)
-        self.probability = np.array(model.spam_probabilities(texts))
-        self.keys = [extract(text).copy_keys for text in texts]
+        self.texts = [example.text for example in examples]
+        self.probability = model.spam_probabilities(self.texts)
         self.source = np.array([example.source for example in examples])
         self.windows = windows
 
     def pool(self, *sources: str) -> np.ndarray:
         return np.flatnonzero(np.isin(self.source, sources))
 
-    def window(self, places: np.ndarray) -> Window:
-        """Return the window of messages, copies dropped as on the page."""
-        kept = drop_copies_of(places.tolist(), lambda place: self.keys[place])
-        return Window(self.features[kept], self.probability[kept], self.probability[kept] >= THRESHOLD)
+    def window(self, places: np.ndarray, at_once: int, personal: bool) -> Window:
+        """Return the window of messages, copies dropped as on the page; a personal one has a name and a link."""
+        texts = [f"Hi {name()}, {self.texts[at]} www.{name()}.top" if personal else self.texts[at] for at in places]
+        found = [extract(text) for text in texts]
+        kept = change.drop_copies([one.terms or {text} for one, text in zip(found, texts, strict=True)], at_once)
+        said = [(self.probability[at], self.probability[at] >= THRESHOLD) for at in places]
+        return Window(np.array([(*said[at], *found[at].values) for at in kept], dtype=float))
 
-    def line(self, name: str, n: int, make) -> None:
-        """Print how many windows alarm, and through which test; `make` returns (reference, window)."""
-        alarms = []
+    def line(self, what: str, n: int, make, personal: bool = False) -> None:
+        """Print how many windows alarm; `make` returns (reference, window)."""
+        count = 0
         for _ in range(self.windows):
-            reference, current = make()
-            _, tests = drift(self.window(reference), self.window(current))
-            alarms.append([test["state"] == DRIFTED for test in tests])
-        count = int(np.any(alarms, axis=1).sum())
-        low, high = wilson(count, len(alarms))
-        by_test = " / ".join(f"{100 * share:.0f}" for share in np.mean(alarms, axis=0))
-        print(
-            f"| {name} | {n} | {count / len(alarms):.0%} ({100 * low:.0f}-{100 * high:.0f}) | {by_test} |", flush=True
-        )
+            sides = make()
+            at_once = min(map(len, sides))
+            count += drift(*(self.window(side, at_once, personal) for side in sides))["state"] == DRIFTED
+        low, high = wilson(count, self.windows)
+        print(f"| {what} | {n} | {count / self.windows:.0%} ({100 * low:.0f}-{100 * high:.0f}) |", flush=True)
+
+
+def name() -> str:
+    """Return six letters."""
+    return "".join(random.choice(list("abcdefghijklmnopqrstuvwxyz"), 6))
 
 
 def main(data: Path, windows: int) -> None:
@@ -76,14 +77,13 @@ def main(data: Path, windows: int) -> None:
     smishtank = drop_copies([*kept, *read_labelled(data / "smishtank_public.csv.gz").examples])[len(kept) :]
     model = SpamModel(training.fit(learnt, WEIGHTS), "measured", THRESHOLD)
     messages = Messages(model, [*held_out, *smishtank], windows)
-    everything, sms = np.arange(len(held_out)), messages.pool(*SMS)
+    everything, sms, services = np.arange(len(held_out)), messages.pool(*SMS), messages.pool("messages")
 
-    print(f"{windows} windows a line; by: probability / length / called spam / form")
-    print("| window | n | alarms | by |\n|-|-|-|-|")
-    for name, pool in (("SMS", sms), ("all held-out", everything)):
-        for n in (100, 200, 500):
-            messages.line(f"nothing changed: {name}", n, lambda n=n, pool=pool: mix(pool, (pool, n)))
-    for name, other, part in (
+    print(f"{windows} windows a line\n| window | messages | alarms |\n|-|-|-|")
+    for what, pool in (("SMS", sms), ("all held-out", everything)):
+        for n in (50, 100, 200, 500):
+            messages.line(f"unchanged: {what}", n, lambda n=n, pool=pool: mix(pool, (pool, n)))
+    for what, other, part in (
         ("YouTube comments", messages.pool("youtube"), 0.2),
         ("YouTube comments", messages.pool("youtube"), 0.3),
         ("mail", messages.pool("spamassassin"), 0.1),
@@ -93,24 +93,28 @@ def main(data: Path, windows: int) -> None:
         for n in (100, 200, 500):
             new = round(part * n)
             messages.line(
-                f"SMS, {part:.0%} {name}", n, lambda n=n, new=new, other=other: mix(sms, (sms, n - new), (other, new))
+                f"SMS, {part:.0%} {what}", n, lambda n=n, new=new, other=other: mix(sms, (sms, n - new), (other, new))
             )
-    for share, size in ((0.1, 20), (0.3, 20), (0.5, 5)):
+    for share, size, personal in ((0.1, 20, False), (0.3, 20, False), (0.5, 5, False), (0.1, 20, True)):
         for n in (100, 200, 500):
             messages.line(
-                f"nothing changed, {share:.0%} of the messages in bursts of {size}",
+                f"unchanged, {share:.0%} in bursts of {size}" + personal * ", each with another name and link",
                 n,
                 lambda n=n, share=share, size=size: bursts(everything, n, share, size),
+                personal,
             )
+    for n in (100, 200, 500):
+        messages.line("unchanged: SMS, half are copies of 20 of services", n, lambda n=n: templates(sms, services, n))
     week = Week(messages.pool("messages", "india_sms"), messages.pool("uci_sms"))
-    for name, hours in (
+    for what, hours in (
         ("a whole day", range(72, 96)),
         ("8 to 16 h of a day", range(80, 88)),
         ("a weekend", range(120, 168)),
+        ("Friday noon to Sunday noon", range(108, 156)),
     ):
         for is_like, words in ((False, "all hours"), (True, "like hours")):
             messages.line(
-                f"nothing changed: {name} against the week, {words}",
+                f"unchanged: {what} against the week, {words}",
                 200,
                 lambda hours=hours, is_like=is_like: week.draw(hours, 200, is_like),
             )
@@ -130,7 +134,18 @@ def bursts(pool: np.ndarray, n: int, share: float, size: int) -> tuple[np.ndarra
         heads = random.choice(pool, 2 * length)
         return np.repeat(heads, np.where(random.random(len(heads)) < of_bursts, size, 1))[:length]
 
-    return random.permutation(stream(10 * REFERENCE))[:REFERENCE], stream(n)
+    sample = np.sort(random.choice(10 * REFERENCE, REFERENCE, replace=False))
+    return stream(10 * REFERENCE)[sample], stream(n)
+
+
+def templates(pool: np.ndarray, services: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return a reference and a window of n, of both of which half are copies of 20 messages that always come."""
+    known = random.choice(services, 20)
+    reference, current = (
+        np.where(random.random(size) < 0.5, random.choice(known, size), random.choice(pool, size))
+        for size in (REFERENCE, n)
+    )
+    return reference, current
 
 
 class Week:
@@ -146,7 +161,7 @@ class Week:
         if is_like:
             ids = [f"{self._id(hour)}{at}" for at, hour in enumerate(reference)]
             places = {id_: at for at, id_ in enumerate(ids)}
-            reference = reference[[places[id_] for id_ in like_hours(ids, [self._id(hour) for hour in current])]]
+            reference = reference[[places[id_] for id_ in change.like_hours(ids, [self._id(hour) for hour in current])]]
         return self._fill(reference[:REFERENCE], halves[0][0], halves[1][0]), self._fill(
             current, halves[0][1], halves[1][1]
         )

@@ -111,34 +111,24 @@ def test_nothing_that_was_refused_gets_into_the_log(app, client):
     assert "secret" not in "".join(noted)
 
 
-def test_the_limit_is_named(client):
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        *((broken, 400) for broken in ("{", "", "[" * 100_000, b"\xff\xfe", '{"text": 1e}')),
+        *((other, 422) for other in ("[]", '"{\\"text\\": \\"hi\\"}"', "null", "7", "1e999", "NaN")),
+        (json.dumps({"text": "x" * 2_000_000}), 413),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_what_is_no_json_object_or_too_large_is_refused(client, body, status):
+    assert_problem(client.post("/api/v1/predict", data=body, content_type="application/json"), status)
+
+
+def test_limits_types_and_methods_are_named(client):
     assert "10000" in assert_problem(predict(client, {"text": "x" * 10_001}), 422)["detail"]
-
-
-@pytest.mark.parametrize("texts", [[], ["x"] * 1001, "x"])
-def test_a_batch_has_1_to_1000_texts(client, texts):
-    assert_problem(client.post("/api/v1/predict/batch", json={"texts": texts}), 422)
-
-
-@pytest.mark.parametrize("body", ["{", "", "[" * 100_000, b"\xff\xfe", '{"text": 1e}'])
-def test_broken_json_is_a_bad_request(client, body):
-    assert_problem(client.post("/api/v1/predict", data=body, content_type="application/json"), 400)
-
-
-@pytest.mark.parametrize("body", ["[]", '"{\\"text\\": \\"hi\\"}"', "null", "7", "1e999", "NaN"])
-def test_json_that_is_no_object_is_refused(client, body):
-    assert_problem(client.post("/api/v1/predict", data=body, content_type="application/json"), 422)
-
-
-def test_another_content_type_is_refused(client):
+    for texts in ([], ["x"] * 1001, "x"):
+        assert_problem(client.post("/api/v1/predict/batch", json={"texts": texts}), 422)
     assert_problem(client.post("/api/v1/predict", data="text=hi", content_type="text/plain"), 415)
-
-
-def test_a_body_over_1_mib_is_too_large(client):
-    assert_problem(predict(client, {"text": "x" * 2_000_000}), 413)
-
-
-def test_a_wrong_method_names_the_right_one(client):
     answer = client.get("/api/v1/predict")
     assert_problem(answer, 405)
     assert "POST" in answer.headers["Allow"]
@@ -152,28 +142,11 @@ def test_an_unknown_address_is_a_problem_in_the_api_and_a_page_elsewhere(client)
     assert "<html" in page.text
 
 
-def test_an_unexpected_fault_shows_nothing_of_the_inside(app, client, monkeypatch, caplog):
-    app.testing = False  # else Flask passes it on to the test
-    monkeypatch.setattr(app.extensions["inference"].registry, "current", lambda: 1 / 0)
-    problem = assert_problem(predict(client, {"text": HAM}), 500)
-    assert "division" not in json.dumps(problem)
-    assert "ZeroDivisionError" in caplog.text  # the operator does see it
-
-
 def test_a_sensible_request_id_is_kept_and_logged_and_another_is_replaced(app, client):
     assert predict(client, {"text": HAM}, headers={"X-Request-ID": "abc-123"}).headers["X-Request-ID"] == "abc-123"
     assert predict(client, {"text": HAM}, headers={"X-Request-ID": "a b\tc"}).headers["X-Request-ID"] != "a b\tc"
     with app.extensions["engine"].connect() as connection:
         assert "abc-123" in connection.execute(sa.select(predictions.c.request_id)).scalars().all()
-
-
-def test_every_answer_carries_the_security_headers(client):
-    for path in ["/", "/nothing", "/api/v1/nothing", "/healthz", "/api/docs"]:
-        headers = client.get(path).headers
-        assert "unsafe-inline" not in headers["Content-Security-Policy"]
-        assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
-        assert headers["X-Content-Type-Options"] == "nosniff"
-        assert headers["Referrer-Policy"]
 
 
 def test_the_documentation_is_valid_openapi_3_1_and_names_every_route(app, client):

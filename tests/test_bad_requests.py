@@ -81,6 +81,7 @@ REQUESTS = {
     "half a form in chunks": (post(CHUNKED, chunk(b"text=half+a+mess"), b"/", FORM), {400}),
     "a form in garbled chunks": (post(CHUNKED, b"zz\r\ntext=a\r\n", b"/", FORM), {400}),
     # bodies that are packed, or said to be something else
+    "packed as nothing": (post(b"Content-Encoding: identity\r\n" + sized(BODY), BODY), {200}),
     "gzip": (post(b"Content-Encoding: gzip\r\n" + sized(FEW_BYTES), FEW_BYTES), {415}),
     "a gzip bomb": (post(b"Content-Encoding: gzip\r\n" + sized(BOMB), BOMB), {415}),
     "a gzip bomb without a word": (post(sized(BOMB), BOMB), {400}),
@@ -133,6 +134,7 @@ REQUESTS = {
     # headers
     "no host": (b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n", {200}),
     "two hosts": (get(b"/", b"Host: y\r\n"), {400}),
+    "a host that is none": (b"GET / HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n" % (b"a" * 300), {400}),
     "a header of 100,000": (get(b"/", b"X: " + b"a" * 100_000 + b"\r\n"), {431}),
     "500 headers": (get(b"/", b"".join(b"X-%d: a\r\n" % i for i in range(500))), {431}),
     "NUL in a header": (get(b"/", b"X: a\x00b\r\n"), {400}),

@@ -118,7 +118,7 @@ def test_what_cannot_be_used_is_refused_at_once_and_nothing_is_kept(app, signed_
     for content, name, status, words in (
         (b"", "empty.csv", 422, "empty.csv is empty"),
         (b"x", "", 422, "Choose a file first"),
-        (b"sep=;\n", "a.csv", 422, "a.csv is empty"),
+        (b"sep=;\n", "a.csv", 422, "There is no header"),
         (b"id,sender\n1,2\n", "a.csv", 422, "id, sender"),
         (b"PK\x03\x04\x14\x00[Content_Types].xml", "a.csv", 422, "a.csv is an Excel file: save it as CSV"),
         (b"," * 500_001 + b"text\n", "a.csv", 422, "500,002 columns, and at most 1,000"),

@@ -119,7 +119,7 @@ def test_paste_check_and_report(open_page):
     assert heading(page) == "Looks like spam"
     assert page.locator("blockquote mark.spam").count() > 0
     assert page.inner_text("blockquote") == SPAM
-    page.click("text=What weighed how much")
+    page.click("text=Contributions")
     assert page.locator("tbody tr").first.is_visible()
     page.click("button:has-text('Not sure')")
     assert page.get_attribute("button:has-text('Not sure')", "aria-pressed") == "true"

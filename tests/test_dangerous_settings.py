@@ -64,6 +64,7 @@ def test_without_any_setting_everything_is_closed(start, tmp_path):
     assert (app.debug, app.testing, app.config["WTF_CSRF_ENABLED"]) == (False, False, True)
     assert os.environ.get("HOST", "127.0.0.1") == config.HOST
     assert app.config["TRUSTED_PROXIES"] == 0
+    assert stat.S_IMODE((tmp_path / "instance").stat().st_mode) == 0o700
     for name in ("secret_key", "admin_password", "log.db"):
         assert stat.S_IMODE((tmp_path / "instance" / name).stat().st_mode) == 0o600
     assert len((tmp_path / "instance" / "secret_key").read_text()) >= 64
@@ -133,9 +134,14 @@ def test_a_folder_that_the_server_gives_out_is_refused(refusal):
 # --- Proxies, databases, names ---
 
 
-@pytest.mark.parametrize("proxies", ["*", "0.0.0.0/0", "true", "11", "1.0", "null", "[1]", ""])
+@pytest.mark.parametrize("proxies", ["*", "0.0.0.0/0", "true", "11", "-1", "1.0", "null", "[1]", ""])
 def test_trusting_everybody_as_a_proxy_is_refused(refusal, proxies):
     assert "HAMLET_TRUSTED_PROXIES=" in refusal(HAMLET_TRUSTED_PROXIES=proxies)
+
+
+@pytest.mark.parametrize("given", ["False", "0", "yes", ""])
+def test_what_is_neither_true_nor_false_is_refused(refusal, given):
+    assert refusal(HAMLET_STORE_TEXT=given) == f"HAMLET_STORE_TEXT={given}: must be true or false"
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "sqlite:///file::memory:?uri=true"])
@@ -172,9 +178,11 @@ def test_a_platform_s_database_and_workers_count_where_ours_are_not_set(monkeypa
     assert (config.read("DATABASE_URL"), config.read("WORKERS")) == ("sqlite:////srv/log.db", 1)
 
 
-def test_the_url_that_platforms_write_is_postgresql_s(tmp_path):
-    engine = open_database("postgres://hamlet:a%40b@db.example/x", tmp_path)
-    assert (engine.dialect.name, engine.url.host, engine.url.password) == ("postgresql", "db.example", "a@b")
+@pytest.mark.parametrize("kind", ["postgres", "POSTGRES", "postgresql+psycopg2", "postgresql+asyncpg", " postgresql"])
+def test_the_urls_that_platforms_and_other_programs_write_are_postgresql_s(tmp_path, kind):
+    engine = open_database(f"{kind}://hamlet:a%40b@db.example/x\n", tmp_path)
+    assert (engine.dialect.driver, engine.url.host, engine.url.password) == ("psycopg", "db.example", "a@b")
+    assert engine.url.database == "x"
 
 
 @pytest.mark.parametrize(
@@ -186,7 +194,7 @@ def test_a_host_in_any_spelling(monkeypatch, given, host):
     assert config.read("HOST") == host
 
 
-@pytest.mark.parametrize("given", ["x86_64-conda-linux-gnu", "arm64-apple-darwin20.0.0", "http://x", "a b", ":::"])
+@pytest.mark.parametrize("given", ["x86_64-conda-linux-gnu", "i686-w64-mingw32", "http://x", "a b", ":::", "256.1.1.1"])
 def test_a_host_that_is_none_is_refused_in_one_line(monkeypatch, given):
     monkeypatch.setenv("HOST", given)
     with pytest.raises(SystemExit, match="must be an address, such as 127.0.0.1"):
@@ -194,7 +202,7 @@ def test_a_host_that_is_none_is_refused_in_one_line(monkeypatch, given):
 
 
 @pytest.mark.parametrize(
-    "origins", ["*", "www.example.org", "https://a.example/", "https://a.example,https://b.example"]
+    "origins", ["*", "null", "www.example.org", "https://a.example/", "https://a.example,https://b.example"]
 )
 def test_origins_that_no_browser_sends_are_refused(refusal, origins):
     assert "must be origins such as https://www.example.org" in refusal(HAMLET_CORS_ORIGINS=origins)

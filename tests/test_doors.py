@@ -229,8 +229,6 @@ def test_no_other_site_is_named_in_a_redirect_whatever_host_is_claimed(app):
         for base in ("http://evil.example", "https://evil.example"):
             answer = app.test_client().get(path, base_url=base, headers={"X-Forwarded-Host": "evil.example"})
             assert "evil.example" not in answer.headers.get("Location", "").split("?")[0]
-    client = sign_in(app)
-    assert client.get("/login?next=//evil.example/").location == "/review"
 
 
 # --- Sessions ---

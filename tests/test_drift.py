@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from conftest import HAM, SPAM
 from scipy import stats
-from statsmodels.stats.proportion import proportion_effectsize, proportions_ztest
+from statsmodels.multivariate.manova import MANOVA
+from statsmodels.stats.proportion import proportions_ztest
 
 from webapp.config import ROOT
 from webapp.extras.monitor.change import drop_copies, like_hours
 from webapp.extras.monitor.drift import (
+    BY_MODEL,
     DRIFTED,
     FEATURES,
     NOT_SEEN,
@@ -20,98 +22,81 @@ from webapp.extras.monitor.drift import (
     Window,
     changed_terms,
     changes,
-    classifier,
     drift,
     extract,
-    fisher_exact,
-    kolmogorov_smirnov,
+    rank_test,
 )
 from webapp.log.tables import first_id
 from webapp.model.registry import ModelRegistry
 
-# --- Formulas ---
+# --- The formula ---
 
 
-def test_kolmogorov_smirnov():
-    # below 3 are half of the first and none of the second: nowhere are they further apart
-    assert kolmogorov_smirnov(np.array([1, 2, 3, 4]), np.array([3, 4, 5, 6]))[1] == 0.5
+def test_the_rank_test_is_wilcoxons_and_of_many_features_pillais():
     random = np.random.default_rng(0)
-    for shift in (0, 0.2, 0.4):
-        then, now = random.normal(size=500), random.normal(shift, size=150)
-        exact = stats.ks_2samp(then, now, method="exact")
-        assert kolmogorov_smirnov(then, now) == pytest.approx((exact.pvalue, exact.statistic), rel=0.25)
-    tied = [kolmogorov_smirnov(random.poisson(0.7, 300), random.poisson(0.7, 100))[0] for _ in range(400)]
-    assert np.mean(np.array(tied) < 0.05) < 0.03  # conservative
+    then, now = random.normal(size=(500, 3)), random.normal(0.2, size=(150, 3))
+    p_value, effect = rank_test(then[:, :1], now[:, :1])
+    assert p_value == pytest.approx(stats.mannwhitneyu(then[:, 0], now[:, 0], use_continuity=False).pvalue, rel=0.01)
+    # by hand: 1, 2 | 3, 4 have mean ranks two apart, of which the standard deviation is sqrt 1.25; chance adds 1
+    assert rank_test(np.array([[1], [2]]), np.array([[3], [4]]))[1] == pytest.approx((4 / 1.25 - 1) ** 0.5)
+    assert 0.05 < effect < 0.4  # Cohen's d, .2
+    ranks = stats.rankdata(np.vstack([then, now]), axis=0)
+    pillai = MANOVA(ranks, np.column_stack([np.ones(650), np.arange(650) >= 500])).mv_test().results["x1"]["stat"]
+    assert rank_test(then, now)[0] == pytest.approx(pillai.loc["Pillai's trace", "Pr > F"], rel=0.02)
 
 
-def test_fishers_tea_tasting():
-    # Fisher 1935: three of four cups right. One table of 70 is as extreme, 16 are like this one, on either side.
-    p_value, h = fisher_exact(np.array([1, 1, 1, 0], dtype=bool), np.array([1, 0, 0, 0], dtype=bool))
-    assert p_value == pytest.approx(2 * (16 + 1) / 70)
-    assert h == pytest.approx(np.pi / 3)  # 2 (arcsin sqrt .75 - arcsin sqrt .25)
-    assert h == pytest.approx(abs(proportion_effectsize(0.25, 0.75)))
-
-
-def test_the_classifier_finds_what_is_there_and_seldom_what_is_not():
+def test_the_rank_test_finds_what_is_there_and_seldom_what_is_not():
     random = np.random.default_rng(4)
-    same = [classifier(random.normal(size=(200, 4)), random.normal(size=(100, 4)))[0] for _ in range(100)]
-    assert np.mean(np.array(same) < 0.05) <= 0.1
+    same = [rank_test(random.normal(size=(200, 4)), random.normal(size=(100, 4))) for _ in range(400)]
+    assert 0.02 <= np.mean([p_value < 0.05 for p_value, _ in same]) <= 0.08
+    tied = [rank_test(random.poisson(0.1, (300, 4)), random.poisson(0.1, (100, 4)))[0] for _ in range(400)]
+    assert np.mean(np.array(tied) < 0.05) <= 0.08
     for more in ([1, 0, 0, 0], [0.4, 0.4, 0.4, 0.4]):
-        p_value, auc = classifier(random.normal(size=(500, 4)), random.normal(more, size=(200, 4)))
+        p_value, effect = rank_test(random.normal(size=(500, 4)), random.normal(more, size=(200, 4)))
         assert p_value < 0.01
-        assert 0.6 < auc < 0.95
-    then, wider = random.normal(size=(500, 4)), random.normal(scale=2, size=(200, 4))
-    assert classifier(then, wider)[0] < 0.01
-    assert classifier(then, wider) == classifier(then, wider)  # the seed is fixed
+        assert effect == pytest.approx(np.linalg.norm(more), rel=0.25)
+    twice = np.repeat(random.normal(size=(500, 1)), 2, axis=1)  # what follows from another feature counts once
+    assert rank_test(twice[:300], twice[300:]) == pytest.approx(rank_test(twice[:300, :1], twice[300:, :1]))
 
 
 # --- Judging ---
 
 
-def made(random, count, shift=0.0, spam=0.3):
+def made(random, count, shift=0.0):
     """Return a window of made-up features, moved by so many standard deviations."""
-    values = random.normal(shift, size=(count, len(FEATURES) + 1))
-    return Window(values[:, 1:], values[:, 0], np.arange(count) < spam * count)
-
-
-def states(tests):
-    return {test["name"]: test["state"] for test in tests}
+    return Window(random.normal(shift, size=(count, len(FEATURES))))
 
 
 def test_drift_no_drift_and_too_few_messages():
     random = np.random.default_rng(6)
     reference = made(random, 1000)
-    state, tests = drift(reference, made(random, 200))
-    assert (state, set(states(tests).values())) == (NOT_SEEN, {NOT_SEEN})
-    state, tests = drift(reference, made(random, 200, shift=1, spam=0.6))
-    assert (state, set(states(tests).values())) == (DRIFTED, {DRIFTED})
-    state, tests = drift(reference, made(random, 60, shift=0.5))
-    assert states(tests)["form"] == TOO_FEW
-    assert state == DRIFTED
-    state, tests = drift(reference, made(random, 49, shift=3))
-    assert state == TOO_FEW
-    assert all(test["p_corrected"] is None and test["n_current"] == 49 for test in tests)
+    assert drift(reference, made(random, 200))["state"] == NOT_SEEN
+    assert drift(reference, made(random, 200, shift=0.3))["state"] == DRIFTED
+    assert drift(reference, made(random, 50, shift=1))["state"] == DRIFTED
+    few = drift(reference, made(random, 49, shift=3))
+    assert (few["state"], few["p_corrected"], few["effect"], few["n_current"]) == (TOO_FEW, None, None, 49)
 
 
 def test_a_trifle_in_many_messages_is_significant_but_no_alarm():
     random = np.random.default_rng(7)
-    _, tests = drift(made(random, 20_000), made(random, 20_000, shift=0.08, spam=0.33))
-    for test in tests[:3]:
-        assert test["p_corrected"] < 0.05
-        assert test["state"] == NOT_SEEN
-    matters = {test["name"]: test["effect_matters_from"] for test in tests}  # a fifth of a standard deviation
-    assert matters["length"] == pytest.approx(2 * stats.norm.cdf(0.1) - 1, abs=1e-3)
-    assert matters["form"] == pytest.approx(stats.norm.cdf(0.2 / np.sqrt(2)), abs=1e-3)
+    trifle = drift(made(random, 20_000), made(random, 20_000, shift=0.04))
+    assert trifle["p_corrected"] < 0.001
+    assert trifle["effect"] == pytest.approx(0.04 * len(FEATURES) ** 0.5, abs=0.02)
+    assert trifle["state"] == NOT_SEEN
 
 
 def test_without_stored_texts_only_what_the_model_said_is_compared():
     random = np.random.default_rng(10)
-    probability = random.random(200)
-    current = Window(np.full((200, len(FEATURES)), np.nan), probability, probability > 0.4, [None] * 200)
-    _, tests = drift(made(random, 1000), current)
-    assert list(states(tests).values()) == [DRIFTED, TOO_FEW, DRIFTED, TOO_FEW]
+    current = made(random, 200)
+    current.values[:, len(BY_MODEL) :] = np.nan
+    assert drift(made(random, 1000), current)["state"] == NOT_SEEN
+    current.values[:, 0] += 1
+    test = drift(made(random, 1000), current)
+    assert (test["state"], test["n_current"]) == (DRIFTED, 200)
     assert changed_terms(current, current) == []
     json.dumps(changes(made(random, 1000), current), allow_nan=False)
+    current.values[:] = np.nan  # another version said it: not known of the served one
+    assert drift(made(random, 1000), current)["state"] == TOO_FEW
 
 
 # --- What is compared ---
@@ -126,9 +111,13 @@ def test_features_are_of_the_text_alone_and_a_long_one_costs_no_more_than_its_be
 
 
 def test_a_campaign_of_one_template_is_one_message():
-    texts = [f"Your code is {number}" for number in range(100, 120)] + ["see you at six", "SEE YOU, at six!"]
-    kept = drop_copies(texts, lambda text: extract(text).copy_keys)
-    assert kept == ["Your code is 100", "see you at six"]
+    template = "Hi {}, your parcel is waiting at the depot, pay the fee of £2 today: http://post.{}.top/pay"
+    texts = [template.format(name, name) for name in ["anna", "ben", "carl", "dora", "emil", "fred", "gina", "hans"]]
+    texts += ["see you at six", "SEE YOU, at six!", "see you at the depot today"]
+    terms = [extract(text).terms for text in texts]
+    assert drop_copies(terms, 100) == [0, 8, 10]
+    assert drop_copies(terms, 4) == [0, 4, 8, 10]  # of each four
+    assert drop_copies([{"a hash"}] * 3, 3) == [0]
 
 
 def test_like_hours_are_compared_with_like():
@@ -144,11 +133,11 @@ def test_like_hours_are_compared_with_like():
 
 def test_each_change_is_a_sentence_and_a_picture():
     random = np.random.default_rng(5)
-    then, now = made(random, 500), made(random, 300)
-    then.features[:, 0], now.features[:, 0] = random.normal(68, 5, 500), random.normal(112, 5, 300)
-    then.features[:, 6], now.features[:, 6] = random.random(500) < 0.04, random.random(300) < 0.31
-    told = changes(then._replace(features=abs(then.features)), now._replace(features=abs(now.features)))
-    assert told[0]["sentence"].startswith("Median length: 68 → 11")
+    then, now = made(random, 500).values, made(random, 300).values
+    then[:, 2], now[:, 2] = random.normal(68, 1, 500), random.normal(112, 1, 300)
+    then[:, 8], now[:, 8] = random.random(500) < 0.04, random.random(300) < 0.31
+    told = changes(Window(abs(then)), Window(abs(now)))
+    assert told[0]["sentence"].startswith("Median length: 68 → 112 characters")
     assert any(one["sentence"].startswith("With links: ") for one in told)
     for one in told:
         for side in zip(*one["bins"], strict=True):
@@ -157,9 +146,7 @@ def test_each_change_is_a_sentence_and_a_picture():
 
 def holding(*term_sets):
     """Return a window of messages that hold these terms."""
-    nothing = np.zeros(len(term_sets))
-    terms = [frozenset(terms) for terms in term_sets]
-    return Window(np.zeros((len(terms), len(FEATURES))), nothing, nothing > 0, terms)
+    return Window(np.zeros((len(term_sets), len(FEATURES))), [frozenset(terms) for terms in term_sets])
 
 
 def test_terms_are_ordered_by_the_z_of_their_share_and_rare_ones_and_signs_are_left_out():
@@ -186,8 +173,8 @@ def model():
 
 def window(model, texts):
     found, probability = [extract(text) for text in texts], np.array(model.spam_probabilities(texts))
-    features = np.array([one.values for one in found], dtype=float)
-    return Window(features, probability, probability >= model.threshold, [one.terms for one in found])
+    values = np.column_stack([probability, probability >= model.threshold, [one.values for one in found]])
+    return Window(values, [one.terms for one in found])
 
 
 @pytest.fixture(scope="module")
@@ -199,8 +186,7 @@ def messages(model):
 
 
 def part(whole, places):
-    terms = [whole.terms[place] for place in places]
-    return Window(whole.features[places], whole.spam_probability[places], whole.called_spam[places], terms)
+    return Window(whole.values[places], [whole.terms[place] for place in places])
 
 
 def alarms(whole, draw, repetitions):
@@ -208,10 +194,10 @@ def alarms(whole, draw, repetitions):
     random = np.random.default_rng(12)
     count = 0
     for _ in range(repetitions):
-        order = random.permutation(len(whole.features))
+        order = random.permutation(len(whole.values))
         chosen = draw(order)
         rest = random.choice(np.setdiff1d(order, chosen), 1000, replace=False)
-        count += drift(part(whole, rest), part(whole, chosen))[0] == DRIFTED
+        count += drift(part(whole, rest), part(whole, chosen))["state"] == DRIFTED
     return count / repetitions
 
 
@@ -233,11 +219,13 @@ def test_bursts_of_copies_seldom_alarm(messages):
     random = np.random.default_rng(13)
 
     def stream(length):
-        heads = random.choice(len(whole.features), length)
+        heads = random.choice(len(whole.values), length)
         return np.repeat(heads, np.where(random.random(length) < 0.1 / 20 / (0.1 / 20 + 0.9), 20, 1))[:length]
 
     found = [
-        drift(*(part(whole, np.unique(places)) for places in (random.permutation(stream(4000))[:1000], stream(200))))[0]
+        drift(*(part(whole, np.unique(places)) for places in (random.permutation(stream(4000))[:1000], stream(200))))[
+            "state"
+        ]
         for _ in range(60)
     ]
     assert found.count(DRIFTED) <= 6  # 8 % would be five
@@ -246,6 +234,6 @@ def test_bursts_of_copies_seldom_alarm(messages):
 def test_messages_that_are_all_alike_give_figures_too(model):
     for texts in (["ok"] * 200, [HAM, SPAM] * 100, [".", "\n"] * 100):
         one = window(model, texts)
-        state, tests = drift(one, one)
-        assert state == NOT_SEEN
-        json.dumps([tests, changes(one, one), changed_terms(one, one)], allow_nan=False)
+        test = drift(one, one)
+        assert test["state"] == NOT_SEEN
+        json.dumps([test, changes(one, one), changed_terms(one, one)], allow_nan=False)

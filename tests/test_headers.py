@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from conftest import HAM, PASSWORD, SPAM, hidden, make_job, messages
 
 from webapp.app import create_app
-from webapp.config import MAX_BODY, ROOT
+from webapp.config import MAX_BODY, ROOT, SETTINGS
 from webapp.extras.review import samples
 from webapp.extras.review.reviews import give_review
 
@@ -237,7 +237,7 @@ def test_errors_and_redirects_pass_all_rules_too(app, method, path, body, status
 
 
 @pytest.mark.parametrize(("path", "view"), [("/", "check.form"), ("/api/v1/predictions/x", "api.read")])
-def test_a_fault_of_ours_shows_nothing_of_its_cause(app, monkeypatch, path, view):
+def test_a_fault_of_ours_shows_its_cause_to_the_operator_alone(app, monkeypatch, caplog, path, view):
     def fail(**_):
         raise RuntimeError("a secret of the inside, with a Traceback")
 
@@ -246,6 +246,7 @@ def test_a_fault_of_ours_shows_nothing_of_its_cause(app, monkeypatch, path, view
     assert answer.status_code == 500
     assert faults_of(answer, path) == []
     assert "secret of the inside" not in answer.text
+    assert "secret of the inside" in caplog.text
 
 
 @pytest.mark.parametrize("path", ["/", "/nothing", "/api/v1/nothing", "/static/style.css", "/review", "/healthz"])
@@ -258,7 +259,8 @@ def test_browsers_are_told_to_stay_on_https_only_where_they_are_on_it(app, path)
 @pytest.mark.parametrize("proxies", [0, 1, 2])
 def test_only_proxies_that_are_trusted_can_say_that_it_was_https(tmp_path, proxies):
     app = create_app(tmp_path / "instance", ADMIN_PASSWORD=PASSWORD, TRUSTED_PROXIES=proxies)
-    for said, count in (("https", 1), ("https, http", 2), ("https,http,http", 3)):  # the sender's word, then proxies'
+    # The sender's word, then proxies'.
+    for said, count in (("https", 1), ("https, http", 2), ("https,http,http", 3), ("HTTPS, ", 1)):
         answer = app.test_client().get("/", headers={"X-Forwarded-Proto": said})
         is_https = proxies >= count  # not all of them need say it: Cloudflare and nginx give one word
         assert ("Strict-Transport-Security" in answer.headers) == is_https
@@ -288,9 +290,10 @@ FRIEND = "https://www.example.org"
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
-    """An app that the pages of one other site may ask."""
+    """An app that the pages of some other sites may ask."""
     folder = tmp_path_factory.mktemp("shared") / "instance"
-    app = create_app(folder, ADMIN_PASSWORD=PASSWORD, CORS_ORIGINS=f"{FRIEND} http://127.0.0.1:3000")
+    origins = SETTINGS["CORS_ORIGINS"].parse("https://WWW.example.org:443 http://127.0.0.1:3000 capacitor://localhost")
+    app = create_app(folder, ADMIN_PASSWORD=PASSWORD, CORS_ORIGINS=origins)
     yield app.test_client()
     app.extensions["engine"].dispose()
 
@@ -315,6 +318,8 @@ def test_friends_may_read_answers_and_errors_of_the_api(shared, path, body, stat
     assert cors(answer)["Access-Control-Allow-Origin"] == FRIEND
     assert "Access-Control-Allow-Credentials" not in answer.headers
     assert "Origin" in answer.vary
+    mobile = shared.get("/api/docs", headers={"Origin": "capacitor://localhost"})
+    assert cors(mobile)["Access-Control-Allow-Origin"] == "capacitor://localhost"
 
 
 def test_a_browser_may_ask_first_even_where_a_key_will_be_needed(shared):

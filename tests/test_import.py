@@ -73,32 +73,6 @@ def newest(models):
     return max(path.name for path in models.iterdir() if path.is_dir())
 
 
-def test_a_tutorials_files_are_served_in_three_commands(flask, models, client, tutorial, bring):
-    model, vectorizer = tutorial
-    said = bring(model, "--vectorizer", vectorizer, "--labels", "normal,urgent", "--yes")
-    version = newest(models)
-    assert f"models use {version}" in said
-    assert "How good it is is not known" in said
-    assert flask("models", "use", version).exit_code == 0
-    assert flask("predict", URGENT).output.startswith("urgent ")
-    answer = client.post("/api/v1/predict", json={"text": URGENT}).json
-    assert (answer["label"], answer["model_version"]) == ("urgent", version)
-    probability = make_pipeline(*map(load, (vectorizer, model))).predict_proba([URGENT])[0, 1]
-    assert answer["spam_probability"] == pytest.approx(probability)
-    assert answer["explanation"]
-    client.post("/login", data={"password": PASSWORD})
-    for page in ("/", "/review", "/monitor", "/models", "/models/compare"):
-        assert client.get(page).status_code == 200, page
-    assert "imported from model.pkl" in client.get("/models").text
-    shown = flask("models", "show", version).output
-    assert hashlib.sha256(model.read_bytes()).hexdigest() in shown
-    assert "how good it was then, is not known" in shown
-
-
-def load(path):
-    return pickle.loads(path.read_bytes())
-
-
 def test_measure_fills_the_figures_of_its_card(models, tutorial, bring):
     model, vectorizer = tutorial
     said = bring(model, "--vectorizer", vectorizer, "--labels", "normal,urgent", "--measure", DATA, "--yes")
@@ -279,19 +253,37 @@ def test_what_is_no_sum_of_weights_says_what_to_do_instead():
 # --- The page of the docs ---
 
 
-def test_the_files_of_the_docs_are_served_by_its_commands(flask, models, tmp_path, monkeypatch):
+def test_a_tutorials_files_are_served_by_the_three_commands_of_the_docs(flask, models, client, tmp_path, monkeypatch):
     """docs/own_model.md: its training script is run, and then its commands, in order."""
     page = (ROOT / "docs" / "own_model.md").read_text()
     script = re.search(r"```python\n(# train.py.*?)```", page, re.DOTALL)[1]
-    commands = re.findall(r"\.venv/bin/flask (models import .*|models use IMPORTED|predict .*)", page)
+    commands = re.findall(r"\.venv/bin/flask (models import .*|models use IMPORTED|predict .*)", page)[:3]
     monkeypatch.chdir(tmp_path)
     (tmp_path / "messages.csv").write_text(
         "label,text\n" + "".join(f'{w},"{t}"\n' for w, t in zip(WORDS, TEXTS, strict=True))
     )
     exec(compile(script, "train.py", "exec"), {})
-    assert [command.split()[0] for command in commands[:3]] == ["models", "models", "predict"]
-    for command in commands[:3]:
+    assert [command.split()[0] for command in commands] == ["models", "models", "predict"]
+    said = []
+    for command in commands:
         words = [word.strip('"') for word in re.findall(r'"[^"]*"|\S+', command.replace("IMPORTED", newest(models)))]
         result = flask(*words)
         assert result.exit_code == 0, result.output
-    assert result.output.startswith("urgent ")
+        said.append(result.output)
+    version = newest(models)
+    assert f"models use {version}" in said[0]
+    assert "How good it is is not known" in said[0]
+    assert said[2].startswith("urgent ")
+    answer = client.post("/api/v1/predict", json={"text": URGENT}).json
+    assert (answer["label"], answer["model_version"]) == ("urgent", version)
+    vectorizer, model = (pickle.loads((tmp_path / name).read_bytes()) for name in ("vectorizer.pkl", "model.pkl"))
+    probability = make_pipeline(vectorizer, model).predict_proba([URGENT])[0, 1]
+    assert answer["spam_probability"] == pytest.approx(probability)
+    assert answer["explanation"]
+    client.post("/login", data={"password": PASSWORD})
+    for path in ("/", "/review", "/monitor", "/models", "/models/compare"):
+        assert client.get(path).status_code == 200, path
+    assert "imported from model.pkl" in client.get("/models").text
+    shown = flask("models", "show", version).output
+    assert hashlib.sha256((tmp_path / "model.pkl").read_bytes()).hexdigest() in shown
+    assert "how good it was then, is not known" in shown

@@ -17,7 +17,7 @@ from conftest import HAM, SPAM, Server, need
 from prometheus_client import Counter, Histogram
 
 from webapp.config import ROOT
-from webapp.extras.prometheus import metrics as counters
+from webapp.extras.prometheus import routes as counters
 from webapp.extras.prometheus import worker_files
 from webapp.log.tables import new_id, reviews
 

@@ -8,12 +8,14 @@ import time
 import pytest
 import sqlalchemy as sa
 from conftest import PASSWORD
+from pydantic_core import to_json
 
 from webapp.config import PROJECT_SET
 from webapp.errors import InvalidInput
 from webapp.extras.access import keys as api_keys
+from webapp.extras.monitor.api import EXAMPLE, Monitoring
 from webapp.extras.monitor.change import declare_reference
-from webapp.extras.monitor.charts import Series, chart, figure, share, time_label, top_of_scale
+from webapp.extras.monitor.charts import Series, chart, figure, time_label, top_of_scale
 from webapp.extras.monitor.report import report, verdict
 from webapp.extras.monitor.service import span
 from webapp.extras.review.queues import upcoming
@@ -23,6 +25,7 @@ from webapp.extras.tools.commands import read_messages
 from webapp.log.tables import first_id, predictions
 from webapp.model import artifact
 from webapp.model.data import copy_keys, read_labelled
+from webapp.model.evaluation import Proportion
 
 on_both = pytest.mark.databases("sqlite", "postgresql")
 
@@ -69,7 +72,8 @@ def review_sample(engine, truth, wrong=0):
 
 def figures(app, name="24h", **options):
     engine = app.extensions["engine"]
-    return report(engine, app.extensions["inference"].registry, span(engine, name, **options))
+    made = report(engine, app.extensions["inference"].registry, span(engine, name, **options))
+    return json.loads(to_json(made), parse_constant=pytest.fail)  # as programs see it; no NaN
 
 
 # --- Accuracy ---
@@ -126,13 +130,13 @@ def test_unsure_reviews_are_said_with_what_they_may_mean(app, signed_in, engine)
     truth = send(app, 40)
     review_sample(engine, truth | dict.fromkeys(list(truth)[:4], "unsure"))
     accuracy = figures(app)["accuracy"]
-    assert (accuracy["reviewed"], accuracy["unsure"], accuracy["if_unsure"]) == (36, 4, (0.9, 1.0))
+    assert (accuracy["reviewed"], accuracy["unsure"], accuracy["if_unsure"]) == (36, 4, [0.9, 1.0])
     assert "4 more the reviewers were unsure of" in signed_in.get("/monitor?range=24h").text
 
 
 def test_a_model_that_is_worse_than_at_training_is_said_but_not_of_an_older_one(app, engine):
     review_sample(engine, send(app, 10), wrong=6)
-    assert "right less often than at training: 40 %" in figures(app)["verdict"]["sentence"]
+    assert "right less often than at training: 40.0 %" in figures(app)["verdict"]["sentence"]
     with engine.begin() as connection:
         connection.execute(sa.update(predictions).values(model_version="20200101-000000-aaaaaaa"))
     shown = figures(app)
@@ -142,15 +146,30 @@ def test_a_model_that_is_worse_than_at_training_is_said_but_not_of_an_older_one(
 
 # --- Drift ---
 
-OPENINGS = ["see you", "meet me", "wait for us", "pick her up", "we are", "come along", "find him", "call in"]
+OPENINGS = ["see you", "meet me", "wait for us", "pick her up", "we are", "come along", "find him", "bring cake"]
 PLACES = ["at the station", "by the old mill", "in the garden", "outside school", "near the harbour", "on the roof"]
-ENDINGS = ["at six", "after lunch", "before it rains", "with the kids", "if you can", "as always", "don't be late"]
+ENDINGS = ["at six", "after lunch", "before it rains", "with the kids", "if it suits", "as always", "don't be late"]
 ORDINARY = [f"{opening} {place} {ending}" for opening in OPENINGS for place in PLACES for ending in ENDINGS]
-NEW = [
-    f"invest in {one} coins {two} the week ends: www.coin.top, {two} doubled {one} times"
-    for one in OPENINGS
-    for two in ENDINGS
+OFFERS = [
+    "invest in our coins before Friday",
+    "put your savings into silver coins",
+    "rare coins for early buyers",
+    "the honest broker of coins",
+    "coins are rising fast, buy some",
+    "new coins at half their price",
+    "earn while you sleep, coins pay",
+    "double all funds with a robot of coins",
 ]
+LURES = [
+    "see www.coin.top, 200 places left",
+    "call 08081570000 for a free guide",
+    "join 5,000 happy clients: coin.top/join",
+    "£50 bonus on top of that",
+    "no fee, no risk: reply START",
+    "www.coin.top/vip opens at 9",
+    "only 24 hours: http://coin.top/now",
+]
+NEW = [f"{offer}! {lure}" for offer in OFFERS for lure in LURES]
 
 
 def declare(app, texts):
@@ -227,7 +246,7 @@ def test_without_a_model_the_figures_of_the_log_are_there_all_the_same(app, mode
 
 def made_up(**changes):
     """A report of good health, but for the changes: made_up(latency__p99=80)."""
-    right = {"value": 0.98, "low": 0.95, "high": 0.99}
+    right = Proportion(value=0.98, low=0.95, high=0.99, n=212)
     made = {
         "model_problem": "",
         "accuracy": {"accuracy": right, "of_current": right, "reviewed": 212, "at_training": {"accuracy": right}},
@@ -246,8 +265,8 @@ def test_what_needs_attention_is_named_with_what_to_do():
     healthy = verdict(made_up(errors__share_failed=0.001, errors__failed=1))
     assert (healthy["state"], healthy["findings"]) == ("healthy", [])
     assert healthy["sentence"] == (
-        "Healthy: 98 % right on 212 reviewed messages (95 to 99 %), no drift seen, half of the messages take 1 ms or "
-        "less, 1 errors."
+        "Healthy: 98.0 % (95 % interval 95.0 to 99.0 %) right on 212 reviewed messages, no drift seen, half of the "
+        "messages take 1 ms or less, 1 errors."
     )
     for change, about in (
         ({"accuracy__worse_than_at_training": True}, "accuracy"),
@@ -306,13 +325,16 @@ def test_the_page_draws_and_has_nothing_inline(app, signed_in, engine):
 
 @on_both
 def test_the_api_gives_the_figures_of_a_range_and_a_version(app, client, signed_in, key):
-    send(app, 40)
+    declare(app, ORDINARY[::2])
+    log(app, NEW)
+    client.post("/api/v1/predict", json={"text": ""})
     version = app.extensions["inference"].registry.current_version()
-    for asked, number in ((version, 40), ("20200101-000000-aaaaaaa", 0)):
+    for asked, number in ((version, 168 + len(NEW)), ("20200101-000000-aaaaaaa", 0)):
         answer = client.get(f"/api/v1/monitoring?range=24h&model_version={asked}", headers=key)
         assert answer.status_code == 200
-        assert {"verdict", "accuracy", "drift", "latency", "errors", "traffic"} <= answer.json.keys()
+        assert Monitoring.model_validate(answer.json).model_dump(mode="json") == answer.json  # as documented
         assert answer.json["traffic"]["predictions"] == number
+    Monitoring.model_validate(EXAMPLE)
     refused = client.get("/api/v1/monitoring?range=yesterday", headers=key)
     assert (refused.status_code, refused.json["errors"][0]["field"]) == (422, "range")
     assert signed_in.get("/monitor?range=yesterday").status_code == 422
@@ -325,7 +347,7 @@ def test_the_command_prints_the_figures_and_exits_with_1_when_something_needs_at
     healthy = flask("monitor", "--range", "24h", "--declare-normal")
     assert healthy.exit_code == 0, healthy.output
     assert "against the 288 messages" in healthy.stderr
-    assert re.search(r"accuracy +100 %, 95 % interval \d\d.* to 100 %, 120 reviews", healthy.stdout)
+    assert re.search(r"accuracy +100 %, 95 % interval \d\d.* to 100.0 %, 120 reviews", healthy.stdout)
     log(app, NEW * 2)
     drifted = flask("monitor", "--range", "24h", "--format", "json")
     assert drifted.exit_code == 1
@@ -396,4 +418,3 @@ def test_scales_and_labels():
     assert time_label("2026-03-04T00:00:00+00:00", "day") == "4 Mar"
     written = [figure(0.9812, "%"), figure(1.0, "%"), figure(None), figure(12345), figure(2.44, "ms")]
     assert written == ["98.1 %", "100 %", "–", "12,345", "2.44 ms"]
-    assert share({"value": 0.97, "low": 0.951, "high": 0.98}) == "97 % (95.1 to 98 %)"

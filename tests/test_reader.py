@@ -4,6 +4,8 @@ import csv
 import gzip
 import io
 import json
+import math
+import os
 from contextlib import closing
 
 import pytest
@@ -64,6 +66,7 @@ FORMS = {
     "plain": table(),
     "Windows line ends": table(end="\r\n"),
     "byte order mark": "\ufeff" + table(),
+    "byte order mark twice": "\ufeff\ufeff" + table(),
     "everything quoted": "\ufeff" + "".join(f'"{a}","{b}"\r\n' for a, b in [("label", "text"), *ROWS]),
     "UTF-16": table(delimiter="\t").encode("utf-16"),
     "UTF-16 of the other kind": b"\xfe\xff" + TSV.encode("utf-16-be"),
@@ -71,12 +74,15 @@ FORMS = {
     "semicolons": table(delimiter=";"),
     "pipes": table(delimiter="|"),
     "sep line": "\ufeffsep=;\r\n" + table(delimiter=";", end="\r\n"),
+    "sep line in quotation marks": '"SEP=;"\n' + table(delimiter=";"),
+    "blanks behind commas": "".join(f'{a}, "{b}"\n' for a, b in ROWS).join(["label, text\n", ""]),
     "TSV": table(delimiter="\t"),
     "UCI": TSV,
     "UCI in capitals": TSV.replace("ham\t", "HAM\t"),
     "UCI with an index": "".join(f'{at},{label},"{text}"\n' for at, (label, text) in enumerate(ROWS)),
     "text first": table([(text, label) for label, text in ROWS], header=("Message", "Category")),
     "columns numbered by pandas": table(header=("0", "1")),
+    "columns and rows numbered by pandas": table([(at, *row) for at, row in enumerate(ROWS)], header=("", "0", "1")),
     "index without name": table([(at, *row) for at, row in enumerate(ROWS)], header=("", "label", "text")),
     "Kaggle": table([(*row, "", "", "") for row in ROWS], header=("v1", "v2", "", "", "")),
     "text and spam": table([(text, int(label == "spam")) for label, text in ROWS], header=("text", "spam")),
@@ -87,15 +93,17 @@ FORMS = {
         [(at, text[:9], text, label, "2001-05-01") for at, (label, text) in enumerate(ROWS)],
         header=("Message ID", "Subject", "Message", "Spam/Ham", "Date"),
     ),
+    "underscores": table(header=("Email_Type", "email_text")),
     "Body": table(header=("Label ", " Body")),
     "empty rows": "\n\nlabel,text\n\n,\n" + table(header=None).replace("\n", "\n\n , \n"),
     "JSON Lines": "\ufeff" + "\n\n".join(json.dumps({"label": a, "text": b}) for a, b in ROWS),
+    "JSON Lines in UTF-16": "".join(json.dumps({" Label": a, "TEXT": b}) + "\n" for a, b in ROWS).encode("utf-16"),
     "Not Spam, Spam": with_labels("Not Spam", "Spam"),
     "not-spam": with_labels("not-spam", "SPAM"),
     "0 and 1": with_labels("0", "1"),
     "0.0 and 1.0": with_labels("0.0", "1.0"),
     "False and True": with_labels("False", "True"),
-    "capitals and blanks": with_labels(" HAM ", "Spam "),
+    "capitals and blanks": with_labels(" HAM ", "Spam\u00a0"),
 }
 
 
@@ -106,6 +114,19 @@ def test_every_form_gives_the_same_messages(read, write, form):
     assert read(gzip.compress(content[:100], mtime=0) + gzip.compress(content[100:], mtime=0), "data")[0] == LABELLED
     if form not in ("UCI", "UCI in capitals", "UCI with an index"):
         assert texts(write(content)) == [text for text, _ in LABELLED]  # as batch reads it
+
+
+def test_spam_may_be_a_column_or_the_first_label(read):
+    rows = [(label, text) for label, text in ROWS if label == "spam"] * 2 + ROWS
+    found, said = read(table(rows, header=None))
+    assert (len(found), found[0], "no header line" in said) == (len(rows), (SPAM[0], True), True)
+    numbers = [(int(is_spam) + 1, text) for text, is_spam in LABELLED]
+    assert read(table(numbers, header=None), labels=("1", "2"))[0] == LABELLED
+    for zero, one in (("0", "1"), ("False", "True")):
+        values = [(text, one if is_spam else zero) for text, is_spam in LABELLED]
+        assert read(table(values, header=("mail", "spam")), text_column="mail")[0] == LABELLED
+        with pytest.raises(BadData, match="no column text or message.* among mail, spam"):
+            read(table(values, header=("mail", "spam")))
 
 
 def test_what_is_taken_for_the_header_is_said(read, write):
@@ -151,10 +172,17 @@ def test_a_mark_that_swallows_rows_is_refused_with_its_line(read, write):
         assert found[6:] == expected
 
 
-def test_ids_tell_swallowed_rows_too(write):
-    found = texts(write('id,text\n7,a\n8,"b\n9,c\n10,d"\n11,e\n'))
-    assert "swallows" in found[1]
-    assert [found[0], *found[2:]] == ["a", "c", 'd"', "e"]
+STRAY = {
+    'label,text\nham,"oh\nspam,win\nham,ok"\n': ["bad", "win", 'ok"'],
+    'text,label\nhi,ham\n"oh,ham\nwin,spam\nok",ham\n': ["hi", "bad", "win", 'ok"'],
+    'text,label\nhi,ham\n"oh,ham\nok",ham\n': ["hi", "bad", 'ok"'],
+    'id,text\n7,a\n8,"b\n9,c\n10,d"\n11,e\n': ["a", "bad", "c", 'd"', "e"],
+}
+
+
+def test_two_stray_marks_are_found_by_labels_and_by_numbers(write):
+    for content, expected in STRAY.items():
+        assert ["bad" if "swallows" in text else text for text in texts(write(content))] == expected, content
 
 
 def test_line_breaks_in_a_cell_are_no_rows(read, write):
@@ -186,8 +214,9 @@ def test_a_line_of_a_mail_that_ends_as_rows_do_is_no_row(read):
 
 
 def test_marks_escaped_by_a_backslash_are_refused_and_not_cut(read):
-    with pytest.raises(BadData, match=r"line 2: The row has 3 fields where the header has 2."):
-        read('label,text\nham,"He said \\"hi\\", then left"\n')
+    for said in ('"He said \\"hi\\", then left"', '"He said \\"hi\\" then"'):
+        with pytest.raises(BadData, match=r'line 2: The row has a quotation mark .*one is written "", not'):
+            read(f"label,text\nham,{said}\n")
 
 
 # --- Labels ---
@@ -203,6 +232,7 @@ def test_0_may_be_spam(read):
 CHOICES = [
     ("legit", "spam", "--labels=legit,spam"),
     ("-1", "1", "--labels=-1,1"),
+    ("0.00", "1.00", "--labels=0.00,1.00"),
     ("no", "yes", "--labels=no,yes or --labels=yes,no"),
     ("Safe Email", "Phishing Email", "--labels=phishing email,safe email or --labels=safe email,phishing email"),
     ("1", "2", "--labels="),
@@ -242,7 +272,7 @@ def test_what_is_left_out_or_cut_is_counted_and_said(read):
     rows = [*ROWS, ("", "whose"), ("ham", " "), ("spam", ""), ("ham", "nul\x00nul"), *mails]
     found, said = read(table(rows))
     assert len(found) == len(ROWS) + 3
-    assert "in.csv: 3 texts have more than 10,000 characters and were cut there" in said
+    assert "in.csv: 3 rows have more than 10,000 characters, cut there (first in line 12)" in said
     assert "in.csv: 1 row has no label, left out (first in line 8)" in said
     assert "in.csv: 2 rows have no text, left out (first in line 9)" in said
     assert "in.csv: 1 row has a NUL character, left out (first in line 11)" in said
@@ -255,7 +285,7 @@ def test_a_matrix_of_word_counts_is_no_file_of_messages(read):
 
 
 UNUSABLE = [
-    (table(header=("text", "Text ")), "line 1: The header names the column text twice"),
+    (table(header=("text", "Text ")), "in.data names the column text twice"),
     (table([row[:1] for row in ROWS]), "line 2: The row has 1 fields where the header has 2"),
     (table(header=("kind", "text")), "no column label or v1.* among kind, text; name it with --label-column"),
     (table(header=("label", "words")), "no column text or message.* among label, words; name it with --text-col"),
@@ -265,10 +295,17 @@ UNUSABLE = [
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is an Excel file: save it as CSV"),
     (b"\x80\x04\x95.\x00", "is a Python pickle"),
     (table().encode("utf-16-le"), "is no text file; if it is UTF-16, save it as UTF-8"),
+    (gzip.compress(gzip.compress(table().encode())), "is compressed, but not once by gzip"),
+    ("text\n".encode("utf-16-be") + "你好".encode("utf-16-be") * 99, "is no text file"),
+    ('{"label": "ham", "text": "x"}\n{"label": "ham", "Text": "x"}\n', "names the column text twice"),
     (json.dumps([{"label": "ham", "text": "x"}]), "no JSON object in its first lines"),
     (json.dumps({"label": {"0": "ham"}, "text": {"0": "x"}}), "to_json"),
     (gzip.compress(table().encode() * 99, mtime=0)[:99], "is not complete"),
     ("," * 500_001 + "text\n", "has 500,002 columns, and at most 1,000 are read"),
+    (
+        f"ham,see you at six{',' * 5_000}\nspam,win a prize now{',' * 5_000}\n" * 9,
+        "has 5,002 columns, and at most 1,000",
+    ),
 ]
 
 
@@ -276,6 +313,21 @@ def test_what_cannot_be_used_is_said(read):
     for content, why in UNUSABLE:
         with pytest.raises(BadData, match=why):
             read(content, "in.data")
+
+
+def test_a_pipe_is_not_trained_on_in_part(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BadData, match="is a pipe, which can be read once only"):
+        read_labelled(tmp_path / "pipe")
+
+
+def test_json_lines_need_not_have_all_members(read):
+    lines = [{"id": 1}, *({"label": label, "text": text} for label, text in ROWS), {"label": math.nan, "text": "x"}]
+    lines += [{"label": "ham", "text": value} for value in (5, None, ["a"], {"a": "b"})]
+    found, said = read("\n".join(map(json.dumps, lines)))
+    assert found == LABELLED
+    assert "2 rows have no label, left out (first in line 1)" in said
+    assert "4 rows have no text, left out (first in line 9)" in said
 
 
 def test_a_member_named_twice_is_no_value(write):
@@ -290,6 +342,13 @@ def test_a_column_that_is_named_is_taken(read):
     rows = [("x", label, "note", text) for label, text in ROWS]
     content = table(rows, header=("text", "Kind", "b;c", "My text"), delimiter=",")
     assert read(content, text_column="my TEXT", label_column="kind")[0] == LABELLED
+
+
+def test_of_several_usual_names_the_first_counts(read):
+    rows = [("x", text, label, "y") for label, text in ROWS]
+    assert read(table(rows, header=("message", "TEXT", "Label", "class")))[0] == LABELLED
+    rows = [("x", text, label) for label, text in ROWS]
+    assert read(table(rows, header=("my_text", "My text", "label")), text_column="My text")[0] == LABELLED
 
 
 def test_a_split_of_ones_own(write):
@@ -316,7 +375,8 @@ def parquet(tmp_path, pa, columns):
 def test_parquet_has_many_types_for_text_and_labels(tmp_path, pa):
     labels, texts_ = pa.array([label for label, _ in ROWS]), pa.array([text for _, text in ROWS])
     kinds = [texts_.cast(getattr(pa, kind)()) for kind in ("string", "large_string", "string_view", "binary")]
-    for converted in (*kinds, texts_.dictionary_encode()):
+    windows = pa.array([text.encode("cp1252") for _, text in ROWS])
+    for converted in (*kinds, texts_.dictionary_encode(), windows):
         path = parquet(tmp_path, pa, {"label": labels, "text": converted})
         assert texts(path) == [text for _, text in ROWS]
         assert [(one.text, one.is_spam) for one in read_labelled(path).examples] == LABELLED

@@ -73,6 +73,13 @@ def draw(client, size=10, days=7):
 # --- The pages ---
 
 
+def test_the_form_says_what_comes_next_until_something_is_reviewed(client, reviewer, ids):
+    assert "flask demo" not in client.get("/").text
+    assert "flask demo" in reviewer.get("/").text
+    label(reviewer, ids[0], "ham")
+    assert "flask demo" not in reviewer.get("/").text
+
+
 def test_reviews_are_for_the_signed_in(client, ids):
     assert "/login" in client.get("/review").location
     answer = client.post("/review", data={"prediction_id": ids[0], "true_label": "ham", "queue": "all"})

@@ -127,15 +127,13 @@ def test_saving_changes_nothing_and_what_is_loaded_is_the_same(labelled):
     assert (loaded.transform([SPAM]) != fitted.transform([SPAM])).nnz == 0
 
 
-def test_a_new_version_is_served_when_asked_and_compared_with_the_one_before(flask, models, labelled):
+def test_a_new_version_is_served_when_asked(flask, models, labelled):
     before = (models / "current").read_text()
     first = flask("train", labelled).output
     assert "models use" in first
-    assert re.search(r"\d+ of \d+ held-out verdicts differ", first)
     assert (models / "current").read_text() == before
     assert "served now" in flask("train", labelled, "--use", "--format", "pickle").output
     assert (models / "current").read_text() != before
-    assert "It is the same as" in flask("train", labelled).output
 
 
 def test_copies_are_dropped_before_the_split(flask, models, tmp_path):
@@ -199,7 +197,7 @@ def test_data_that_cannot_be_used_gets_one_clear_line_and_leaves_nothing_behind(
     only_spam = "".join(f'spam,"{text}"\n' for label, text in messages(200) if label == "spam")
     few = "".join(f'{label},"{text}"\n' for label, text in messages(20))
     for content, reason in (
-        ("label,text\n", "Too few messages"),
+        ("label,text\n", "There is no message in these files"),
         ("label,text\n" + few, "Too few messages"),
         ("label,text\n" + only_spam, "the training part has 0 ham and 59 spam, the held-out part 0 ham and 41 spam"),
         ('label,text\nham,x\nspam,"two\nlines"\nperhaps,hello\n', "line 5: label 'perhaps' is unknown."),

@@ -42,7 +42,7 @@ def create_app(
         app.secret_key = str(app.config["SECRET_KEY"] or secret_key(instance_folder))
         engine = open_database(app.config["DATABASE_URL"], instance_folder)
         create_tables(engine)
-    except (OSError, SQLAlchemyError, ImportError, LogUnavailable) as error:
+    except (OSError, SQLAlchemyError, LogUnavailable) as error:
         config.cannot_start(f"the log or its folder {instance_folder} cannot be used", error)
     engine.dispose()  # gunicorn forks its workers from this process, and a connection must not be shared
     inference = Inference(

@@ -37,8 +37,9 @@ class TrustedProxies:
         return answer
 
     def _word(self, environ: dict[str, Any], header: str) -> str:
-        words: list[str] = [word.strip() for word in environ.get(f"HTTP_X_FORWARDED_{header}", "").split(",")]
-        return words[-self._count if len(words) >= self._count else -1]
+        said = environ.get(f"HTTP_X_FORWARDED_{header}", "").split(",")
+        words: list[str] = [word.strip() for word in said if word.strip()]
+        return words[-min(self._count, len(words))] if words else ""
 
 
 def sender(address: str | None) -> str:

@@ -6,11 +6,11 @@ docs/reference.md holds the same list for users; a test compares the two. To add
 use current_app.config["ITS_NAME"], or read("ITS_NAME") where there is no app yet.
 """
 
-import ipaddress
 import os
 import re
 import shlex
 import shutil
+import socket
 import sys
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
@@ -33,12 +33,11 @@ MIN_KEY_LENGTH = 32  # characters; it is guessed without asking the server, so a
 
 
 # --- Settings ---
-HOST_NAME = re.compile(r"[A-Za-z0-9.-]{1,253}")
-ORIGIN = re.compile(r"https?://(\[[0-9a-f:]+\]|[\w.-]+)(:\d+)?", re.ASCII | re.IGNORECASE)
+ORIGIN = re.compile(r"[a-z][\w+.-]*://(\[[0-9a-f:]+\]|[\w.-]+)(:\d+)?", re.ASCII)
 
 
 class Setting(NamedTuple):
-    """What a setting is by default, how its text becomes a value (or a ValueError), and what it must be, in words."""
+    """What a setting is by default, how its text becomes a value (or an error), and what it must be, in words."""
 
     default: Any
     parse: Callable[[str], Any]
@@ -56,56 +55,41 @@ def _whole_number(default: int, lowest: int, highest: int) -> Setting:
 
 
 def _true_or_false(default: bool) -> Setting:
-    def parse(text: str) -> bool:
-        return {"true": True, "false": False}[text]  # "False", which other programs take, could mean either to people
-
-    return Setting(default, parse, "be true or false")
+    # "False", which other programs take, could mean either to people.
+    return Setting(default, {"true": True, "false": False}.__getitem__, "be true or false")
 
 
-def _text(default: str | None, must: str) -> Setting:
-    def parse(text: str) -> str:
-        if not text:
-            raise ValueError
-        return text
-
-    return Setting(default, parse, must)
-
-
-def _secret(length: int) -> Setting:
+def _text(default: str | None, must: str, length: int = 1, is_secret: bool = False) -> Setting:
     def parse(text: str) -> str:
         if len(text) < length:
             raise ValueError
         return text
 
-    return Setting(None, parse, f"have at least {length} characters", is_secret=True)
+    return Setting(default, parse, must, is_secret)
 
 
-def _host(default: str) -> Setting:
-    def parse(text: str) -> str:
-        host = text.removeprefix("[").removesuffix("]")
-        if ":" in host:
-            return str(ipaddress.IPv6Address(host))
-        if not HOST_NAME.fullmatch(host) or "-conda-" in host or "-apple-" in host:
-            raise ValueError
-        return host
-
-    must = (
-        "be an address, such as 127.0.0.1, 0.0.0.0 or ::; conda's compilers set HOST to something else: unset it then"
-    )
-    return Setting(default, parse, must)
+def _secret(length: int) -> Setting:
+    return _text(None, f"have at least {length} characters", length, is_secret=True)
 
 
-def _origins() -> Setting:
-    def parse(text: str) -> str:
-        if not all(ORIGIN.fullmatch(origin) for origin in text.split()):
-            raise ValueError
-        return text.lower()  # as browsers write them
-
-    return Setting("", parse, "be origins such as https://www.example.org, without a path, separated by blanks")
+def _parse_host(text: str) -> str:
+    host = text.removeprefix("[").removesuffix("]")
+    socket.getaddrinfo(host, None)
+    return host
 
 
+def _parse_origins(text: str) -> str:
+    origins = text.lower().split()
+    if not all(ORIGIN.fullmatch(origin) for origin in origins):
+        raise ValueError
+    # As browsers write them: in small letters, and without the port that is the usual one.
+    return " ".join(origin.removesuffix(":443" if origin.startswith("https:") else ":80") for origin in origins)
+
+
+MUST_HOST = "be an address, such as 127.0.0.1, 0.0.0.0 or ::; conda's compilers set it to something else: unset it then"
+MUST_ORIGINS = "be origins such as https://www.example.org, without a path, separated by blanks"
 SETTINGS = {
-    "HOST": _host("127.0.0.1"),  # this machine only; a proxy or HOST=0.0.0.0 opens it to others
+    "HOST": Setting("127.0.0.1", _parse_host, MUST_HOST),  # this machine only; a proxy or 0.0.0.0 opens it to others
     "PORT": _whole_number(8000, 1, 65_535),
     # Two workers use a second core and survive the loss of one; more than four gain nothing on one SQLite file.
     "WORKERS": _whole_number(min(4, max(2, os.cpu_count() or 1)), 1, 1_000),
@@ -120,7 +104,7 @@ SETTINGS = {
     # How many proxies in front may set X-Forwarded-*: trusting more than there are is trusting what senders claim.
     "TRUSTED_PROXIES": _whole_number(0, 0, 10),
     "PUBLIC": _true_or_false(True),  # false: the form asks for the sign-in, the API for a key
-    "CORS_ORIGINS": _origins(),  # sites whose pages may call the API; none: browsers let only ours
+    "CORS_ORIGINS": Setting("", _parse_origins, MUST_ORIGINS),  # sites whose pages may call the API; none: only ours
     # Of one address, in each worker, of what leaves something in the log; 0 is no limit.
     "MAX_REQUESTS_PER_MINUTE": _whole_number(0, 0, 1_000_000),
 }
@@ -141,7 +125,7 @@ def read(name: str) -> Any:
         return setting.default
     try:
         return setting.parse(text)
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, OSError):
         shown = variable(name) + (":" if setting.is_secret else f"={text}:")
         sys.exit(f"{shown} must {setting.must}")
 

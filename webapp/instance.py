@@ -5,8 +5,7 @@ import os
 import secrets
 import stat
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from webapp.config import MIN_KEY_LENGTH, ROOT, read, variable
@@ -18,28 +17,11 @@ MARKER = Path("/.dockerenv")
 OF_CONTAINERS = ("container", "KUBERNETES_SERVICE_HOST", "DYNO", "RENDER", "FLY_APP_NAME")
 
 
-def keep_first(path: Path, text: str) -> bool:
-    """Write a file unless there is one; return whether it was written.
+def write_private(path: Path, text: str, over: bool = False) -> bool:
+    """Write a file of mode 0600 in one step, so that it is there whole or not at all; return whether it was written.
 
-    It is there whole or not at all, and never over what another process just made.
+    Unless `over` is true, it is not if there is one already: what another process just made counts.
     """
-    with _written_beside(path, text) as new:
-        try:
-            os.link(new, path)
-        except FileExistsError:
-            return False
-    return True
-
-
-def replace(path: Path, text: str) -> None:
-    """Write a file in one step: whoever reads it meanwhile gets the old text or the new one."""
-    with _written_beside(path, text) as new:
-        os.replace(new, path)
-
-
-@contextmanager
-def _written_beside(path: Path, text: str) -> Iterator[str]:
-    """Yield the name of a new file beside `path`, with mode 0600."""
     number, new = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
     try:
         with open(number, "w") as file:
@@ -48,17 +30,23 @@ def _written_beside(path: Path, text: str) -> Iterator[str]:
                 owner = path.parent.stat()
                 with suppress(PermissionError):
                     os.fchown(number, owner.st_uid, owner.st_gid)
-        yield new
+        if over:
+            os.replace(new, path)
+        else:
+            os.link(new, path)
+    except FileExistsError:
+        return False
     finally:
         with suppress(FileNotFoundError):
             os.unlink(new)
+    return True
 
 
 def secret_key(folder: Path) -> str:
     """Return the secret that signs cookies, made at first start; raises OSError, also where the file was emptied."""
     path = folder / "secret_key"
     if not path.exists():
-        keep_first(path, secrets.token_hex(32))
+        write_private(path, secrets.token_hex(32))
     key = path.read_text()
     if len(key) < MIN_KEY_LENGTH:
         raise OSError("secret_key is too short to be the one that was made here: delete it, and a new one is made")

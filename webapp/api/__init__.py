@@ -4,7 +4,7 @@ from typing import Any
 
 from flask_openapi3 import APIBlueprint, Contact, Info, License, OpenAPI
 
-from webapp.api import docs, health, routes
+from webapp.api import docs, routes
 from webapp.api.schemas import Problem
 
 
@@ -27,7 +27,7 @@ def document(version: str) -> dict[str, Any]:
 def register(app: OpenAPI) -> None:
     """Add the API to the app."""
     register_json(app, routes.blueprint)
-    app.register_api(health.blueprint)
+    app.register_api(routes.health)
     app.register_blueprint(docs.blueprint)
 
 

@@ -55,10 +55,10 @@ def page() -> str:
 
 
 def _document() -> dict[str, Any]:
-    document: dict[str, Any] = current_app.api_doc  # type: ignore[attr-defined]
-    ham, spam = _labels()
-    description = f"Is a message {ham} or {spam}? These are the labels of the served model. {DESCRIPTION}"
-    document = _in_words(document, _labels())
+    inference: Inference = current_app.extensions["inference"]
+    labels = inference.registry.labels()
+    description = f"Is a message {labels.ham} or {labels.spam}? These are the labels of the served model. {DESCRIPTION}"
+    document: dict[str, Any] = _in_words(current_app.api_doc, labels)  # type: ignore[attr-defined]
     for methods in document["paths"].values():
         for operation in methods.values():
             if not current_app.config["PUBLIC"] and operation["tags"] == ["predictions"]:
@@ -78,8 +78,3 @@ def _in_words(part: Any, labels: Labels) -> Any:
     if isinstance(part, list):
         return [_in_words(value, labels) for value in part]
     return labels.word(part) if isinstance(part, str) else part
-
-
-def _labels() -> Labels:
-    inference: Inference = current_app.extensions["inference"]
-    return inference.registry.labels()

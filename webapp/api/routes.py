@@ -1,11 +1,11 @@
-"""POST /predict, POST /predict/batch, GET /predictions/{id}."""
+"""POST /predict, POST /predict/batch, GET /predictions/{id}; and /healthz and /readyz, for load balancers."""
 
 import json
 from collections.abc import Callable
 from functools import wraps
 from typing import NoReturn, TypeVar, cast
 
-from flask import Response, current_app, g, jsonify, request
+from flask import Response, current_app, jsonify, request
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
@@ -14,6 +14,7 @@ from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 from webapp.api.docs import WITH_ADDRESS, WITH_BODY, responses
 from webapp.api.schemas import (
     BatchRequest,
+    Health,
     Prediction,
     PredictionList,
     PredictionPath,
@@ -30,7 +31,8 @@ blueprint = APIBlueprint(
     url_prefix="/api/v1",
     abp_tags=[Tag(name="predictions", description="Score messages, and read what was stored.")],
 )
-
+HEALTH = Tag(name="health", description="For load balancers and monitoring.")
+health = APIBlueprint("health", __name__, abp_tags=[HEALTH])
 
 View = TypeVar("View", bound=Callable[..., Response])
 
@@ -43,7 +45,16 @@ def reads(shape: type[BaseModel]) -> Callable[[View], View]:
 
         @wraps(view)
         def reading(**path: str) -> Response:
-            return view(body=_read(shape), **({"path": path_shape(**path)} if path_shape else {}))
+            if request.content_encoding not in (None, "", "identity"):
+                raise UnsupportedMediaType("Send the body as it is: no Content-Encoding, such as gzip, is understood.")
+            if not request.is_json:
+                raise UnsupportedMediaType("Send JSON, with the header Content-Type: application/json.")
+            content = request.get_data(cache=False)
+            try:
+                body = shape.model_validate_json(content)
+            except ValidationError:
+                body = _read_again(shape, content)
+            return view(body=body, **({"path": path_shape(**path)} if path_shape else {}))
 
         reading.__delay_validate_request__ = True  # type: ignore[attr-defined]  # so its own reading is left out
         return cast(View, reading)
@@ -51,21 +62,14 @@ def reads(shape: type[BaseModel]) -> Callable[[View], View]:
     return decorate
 
 
-def _read(shape: type[BaseModel]) -> BaseModel:
-    if request.content_encoding:
-        raise UnsupportedMediaType("Send the body as it is: no Content-Encoding, such as gzip, is understood.")
-    if not request.is_json:
-        raise UnsupportedMediaType("Send JSON, with the header Content-Type: application/json.")
-    content = request.get_data(cache=False)
+def _read_again(shape: type[BaseModel], content: bytes) -> BaseModel:
+    """Read by Python's own reader, which takes more, such as half a surrogate pair: that has its own refusal."""
     try:
-        return shape.model_validate_json(content)
-    except ValidationError:  # Python's own reader takes more, such as half a surrogate pair, which has its own refusal
-        try:
-            body = json.loads(content)
-        except ValueError as error:
-            raise BadRequest("The body is not valid JSON.") from error
-        except RecursionError as error:
-            raise BadRequest("The JSON is nested too deeply.") from error
+        body = json.loads(content)
+    except ValueError as error:
+        raise BadRequest("The body is not valid JSON.") from error
+    except RecursionError as error:
+        raise BadRequest("The JSON is nested too deeply.") from error
     if not isinstance(body, dict):
         raise InvalidInput("The body must be a JSON object, in braces.")
     try:
@@ -97,8 +101,8 @@ def _path(location: tuple[int | str, ...]) -> str:
 @reads(PredictRequest)
 def predict(body: PredictRequest) -> Response:
     """Score one message. The answer leaves only after it is stored in the log."""
-    inference = _inference()
-    row = inference.predict([body.text], "api", request_id=g.request_id)[0]
+    inference: Inference = current_app.extensions["inference"]
+    row = inference.predict([body.text], "api", request_id=request.headers["X-Request-ID"])[0]
     answer = to_response(row, inference.registry.labels(row["model_version"]))
     return Response(to_json(answer), mimetype="application/json")
 
@@ -111,8 +115,8 @@ def predict(body: PredictRequest) -> Response:
 @reads(BatchRequest)
 def predict_batch(body: BatchRequest) -> Response:
     """Score many messages, in order. All of them are stored, in one transaction, or none."""
-    inference = _inference()
-    rows = inference.predict(body.texts, "api", field="texts[{}]", request_id=g.request_id)
+    inference: Inference = current_app.extensions["inference"]
+    rows = inference.predict(body.texts, "api", field="texts[{}]", request_id=request.headers["X-Request-ID"])
     labels = inference.registry.labels(rows[0]["model_version"])
     return jsonify(predictions=[to_response(row, labels) for row in rows])
 
@@ -126,10 +130,21 @@ def read(path: PredictionPath) -> Response:
     """Return a prediction as it was stored, to whoever holds its id."""
     row = get_prediction(current_app.extensions["engine"], path.prediction_id)
     stored = {name: row[name] for name in StoredPrediction.model_fields}
-    label = _inference().registry.labels().word(row["label"])
+    inference: Inference = current_app.extensions["inference"]
+    label = inference.registry.labels().word(row["label"])
     return jsonify(stored | {"label": label, "created_at": row["created_at"].isoformat()})
 
 
-def _inference() -> Inference:
+@health.get("/healthz", summary="Is the process up?", responses=responses(Health))
+def healthz() -> Response:
+    """Always ok while the process answers."""
+    return jsonify(status="ok")
+
+
+@health.get("/readyz", summary="Can it do its work?", responses=responses(Health))
+def readyz() -> Response:
+    """Ok when the current model is whole, loaded and served, and the log's database was just written to."""
     inference: Inference = current_app.extensions["inference"]
-    return inference
+    inference.log.check()
+    inference.registry.check()
+    return jsonify(status="ok")

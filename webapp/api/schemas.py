@@ -98,6 +98,8 @@ class PredictionList(BaseModel):
 
 
 class PredictionPath(BaseModel):
+    model_config = ConfigDict(str_to_lower=True)  # a UUID is the same in capitals (RFC 9562, section 4)
+
     prediction_id: str = Field(json_schema_extra={"format": "uuid"})  # any other is merely not found
 
 

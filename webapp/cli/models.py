@@ -118,7 +118,7 @@ def import_model(
 
     It is a Pipeline that takes texts, or a classifier, whose vectoriser is in another file.
     """
-    from webapp.cli.train import read_files
+    from webapp.cli.train import read_files, say_kept
     from webapp.model import own_model, training
 
     sources = [own_model.read_source(path) for path in (file, vectorizer) if path]
@@ -134,8 +134,8 @@ def import_model(
     check_folder(registry.folder)
     labels = read_labels(words, of_file=False) if words else None
     model = own_model.import_model(sources[0], sources[1] if vectorizer else None, labels, threshold)
-    datasets = read_files(data, None, None, model.labels)
-    metrics = {"held_out": training.evaluate(model, datasets)} if datasets else {}
+    datasets = read_files(data, model.labels)
+    metrics = {"held_out": training.report(model, say_kept(datasets, model.labels))} if datasets else {}
     card = Card(
         labels=(model.labels.ham, model.labels.spam),
         threshold=threshold,

@@ -1,9 +1,10 @@
 """flask train, evaluate and predict: the five steps in a terminal."""
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import wraps
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import click
@@ -16,49 +17,43 @@ from webapp.cli.report import print_report
 from webapp.config import FLASK
 from webapp.errors import BadData, HamletError
 from webapp.model import artifact
+from webapp.model.evaluation import Metrics
 from webapp.model.labels import SPAM_OR_HAM, Labels, read_labels
-from webapp.model.registry import ModelRegistry
 
-DATA_OPTIONS = (
-    click.option("--text-column", help="The column with the messages, where it has no usual name such as text."),
-    click.option("--label-column", help="The column with the labels, where it has no usual name such as label."),
-    click.option(
+OPPOSITE = 0.1  # accuracy: no spam model is so often wrong, but for what it calls spam
+
+
+def data_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say how labelled files are to be read; the command gets `read`, which does so."""
+
+    @click.option("--text-column", help="The column with the messages, where it has no usual name such as text.")
+    @click.option("--label-column", help="The column with the labels, where it has no usual name such as label.")
+    @click.option(
         "--labels",
         "words",
         metavar="NEGATIVE,POSITIVE",
         help="The two labels in the files, the one that is looked for last, such as normal,urgent; 0 and 1 may stand "
         "for them. By default ham,spam. With spam,ham they are these two, but 0 is spam and 1 is ham.",
-    ),
-)
-OPPOSITE = 0.9  # of the verdicts that differ: no two spam models disagree so much, but for what they call spam
+    )
+    @wraps(command)
+    def with_read(text_column: str | None, label_column: str | None, words: str | None, **others: Any) -> None:
+        def read(files: Iterable[str], labels: Labels = SPAM_OR_HAM) -> list[Any]:
+            return read_files(files, read_labels(words) if words else labels, text_column, label_column)
 
+        command(read=read, **others)
 
-def data_options(command: Any) -> Any:
-    """Add the options that say how labelled files are to be read."""
-    for option in reversed(DATA_OPTIONS):
-        command = option(command)
-    return command
+    return with_read
 
 
 def read_files(
-    files: Iterable[str],
-    text_column: str | None,
-    label_column: str | None,
-    labels: Sequence[str] | None,
-    licences: Mapping[str, str] = MappingProxyType({}),
+    files: Iterable[str], labels: Labels, text_column: str | None = None, label_column: str | None = None
 ) -> list[Any]:
     """Read labelled files, and say what was taken, cut and left out; raises BadData."""
     from webapp.model.data import read_labelled
 
-    datasets = []
-    for file in files:
-        dataset = read_labelled(Path(file), text_column, label_column, labels)
-        for start, licence in licences.items():
-            if dataset.name.startswith(start):
-                dataset.licence = licence
-        for notice in dataset.notices:
-            click.echo(notice, err=True)
-        datasets.append(dataset)
+    datasets = [read_labelled(Path(file), text_column, label_column, labels) for file in files]
+    for notice in (notice for dataset in datasets for notice in dataset.notices):
+        click.echo(notice, err=True)
     return datasets
 
 
@@ -112,13 +107,11 @@ def read_files(
 @click.option("--use", "use_now", is_flag=True, help="Serve the new version at once.")
 @with_appcontext
 def train(
+    read: Callable[..., list[Any]],
     files: tuple[str, ...],
-    text_column: str | None,
-    label_column: str | None,
     tests: tuple[str, ...],
     licences: tuple[tuple[str, str], ...],
     weights: tuple[tuple[str, float], ...],
-    words: str | None,
     pipeline: str | None,
     threshold: float,
     with_reviews: bool,
@@ -133,10 +126,11 @@ def train(
     check_folder(registry.folder)
     if file_format == "skops":
         artifact.skops_io()  # now, and not after the training
-    given = read_labels(words) if words else None
-    datasets = read_files(files, text_column, label_column, given, dict(licences))
+    datasets, unseen = read(files), read(tests)
+    for dataset in datasets:
+        named = [licence for start, licence in licences if dataset.name.startswith(start)]
+        dataset.licence = named[-1] if named else dataset.licence
     labels = datasets[0].labels
-    unseen = read_files(tests, text_column, label_column, given)
     fit = fit_with(pipeline) if pipeline else training.fit
     note_learnt: Callable[[str], None] = lambda version: None  # noqa: E731
     if with_reviews:
@@ -155,7 +149,10 @@ def train(
     now = dt.datetime.now(dt.UTC)
     version = artifact.save(registry.folder, result.pipeline, card, file_format, now, result.learnt, note_learnt)
     click.echo(f"\nSaved {registry.folder / version}")
-    _compare_with_current(registry, version, [example.text for example in result.held_out])
+    with suppress(HamletError):  # there need not be a version that can be served
+        served = registry.current()
+        if served.labels == labels:
+            _warn_if_opposite(training.report(served, result.held_out))
     if use_now or not (registry.folder / "current").exists():
         registry.use(version, who(), "train --use" if use_now else "")
         click.echo("It is served now.")
@@ -173,68 +170,48 @@ def _reviews(labels: Labels) -> tuple[Any, Callable[[str], None]]:
     raise BadData("--with-reviews: nobody has reviewed a message yet whose text is in the log. See the page Review.")
 
 
-def _compare_with_current(registry: ModelRegistry, version: str, texts: list[str]) -> None:
-    try:
-        current = registry.current()
-    except HamletError:
-        return
-    new = artifact.load(registry.folder, version)
-    if current.labels != new.labels:
-        return  # they answer different questions
-    pairs = list(zip(current.spam_probabilities(texts), new.spam_probabilities(texts), strict=True))
-    differ = sum(current.label(old) != new.label(fresh) for old, fresh in pairs)
-    largest = max(abs(old - fresh) for old, fresh in pairs)
-    if not largest:
-        click.echo(f"It is the same as {current.version}, which is served now: every held-out probability is equal.")
-    else:
-        click.echo(
-            f"Compared with {current.version}, which is served now, {differ} of {len(texts):,} held-out verdicts "
-            f"differ; the largest difference in probability is {largest:.2g}."
-        )
-    if differ > OPPOSITE * len(texts):
-        _warn_opposite()
-
-
 @click.command(cls=Clear)
 @click.argument("files", nargs=-1, required=True)
 @data_options
 @with_appcontext
-def evaluate(files: tuple[str, ...], text_column: str | None, label_column: str | None, words: str | None) -> None:
+def evaluate(read: Callable[..., list[Any]], files: tuple[str, ...]) -> None:
     """Measure the current model on labelled FILES."""
     from webapp.model import training
     from webapp.model.data import fingerprint, read_fingerprints
 
     registry = current_inference().registry
     model = registry.current()
-    datasets = read_files(files, text_column, label_column, read_labels(words) if words else model.labels)
-    kept = say_kept(datasets, model.labels)
+    kept = say_kept(read(files, model.labels), model.labels)
     learnt = read_fingerprints(artifact.read_learnt(registry.folder, model.version))
     if known := sum(fingerprint(example.text) in learnt for example in kept):
         of_these = f"{known:,} of these {len(kept):,} messages"
         click.echo(f"Notice: {model.version} has learnt {of_these}, so this says little about new ones.", err=True)
-    report = training.evaluate(model, datasets)
+    report = training.report(model, kept)
     print_report(f"model {model.version}", report, model.labels)
-    if len(kept) > 1 and (report.accuracy.value or 0) < 1 - OPPOSITE:
-        _warn_opposite()
+    _warn_if_opposite(report)
 
 
 def say_kept(datasets: Sequence[Any], labels: Labels) -> list[Any]:
-    """Return the messages of labelled files without copies, and say how many there are."""
+    """Return the messages of labelled files without copies, and say how many there are; raises BadData if none."""
     from webapp.model.data import drop_copies, summary
 
     examples = [example for dataset in datasets for example in dataset.examples]
     kept = drop_copies(examples)
     click.echo(summary(examples, kept, labels))
+    if not kept:
+        raise BadData("There is no message in these files.")
     return kept
 
 
-def _warn_opposite() -> None:
-    click.secho(
-        "WARNING: nearly all verdicts are the opposite. Does 0 mean spam and 1 ham in your files? Then say so with "
-        "--labels spam,ham.",
-        err=True,
-        bold=True,
-    )
+def _warn_if_opposite(report: Metrics) -> None:
+    """Say so loudly where a model of the same labels is wrong of nearly all messages."""
+    if report.messages > 1 and (report.accuracy.value or 0) < OPPOSITE:
+        click.secho(
+            "WARNING: nearly all verdicts are the opposite. Does 0 mean spam and 1 ham in your files? Then say so with "
+            "--labels spam,ham.",
+            err=True,
+            bold=True,
+        )
 
 
 @click.command(cls=Clear)

@@ -4,8 +4,7 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,10 @@ from pydantic_core import to_json
 
 from webapp.config import THREADS, pip_install
 from webapp.errors import InvalidInput, LogUnavailable
-from webapp.waiting import WouldWait, before_waiting, is_on_loop
+from webapp.waiting import WouldWait, before_waiting
 
 BUSY_TIMEOUT_S = 5  # how long a writer waits for another before it gives up
-LOOKS, LOOK_S = (
-    20,
-    0.00005,
-)  # how often the event loop looks whether another has finished, and how long it sleeps between
+LOOP_TIMEOUT_S = 0.002  # and the event loop: no longer than another worker's commit takes
 STATEMENT_TIMEOUT_S = 20  # on PostgreSQL, of one statement; rollups.py counts on it that no row waits for a minute
 ENCODED = "@ as %40, : as %3A, / as %2F, # as %23, % as %25"
 TIMEOUTS = f"SET LOCAL lock_timeout = '{BUSY_TIMEOUT_S}s'; SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_S}s'"
@@ -34,6 +30,7 @@ POSTGRESQL = {  # a server that is away, or that vanishes without a word, must b
     "keepalives_count": 3,
 }
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+PUT_BACK = "Put the log back, or, to begin a new one,"
 LOST_WAL = "lost its -wal, which holds the newest rows, while Hamlet was running"
 
 
@@ -51,16 +48,24 @@ def _translate(context: sa.ExceptionContext) -> None:
 def open_database(url: str | None, instance_folder: Path) -> sa.Engine:
     """Return the engine for a SQLAlchemy URL, by default for log.db in the instance folder; raises LogUnavailable."""
     place = _parse(url) if url else sa.URL.create("sqlite", database=str(instance_folder / "log.db"))
+    # An error's words must not quote a message, and no thread waits for another's connection.
+    options: dict[str, Any] = {"hide_parameters": True, "max_overflow": -1, "json_serializer": _to_json}
     match place.get_backend_name():
         case "sqlite":
             _make_private_file(place.database)
-            # An error's words must not quote a message, and no thread waits for another's connection.
-            engine = sa.create_engine(place, hide_parameters=True, max_overflow=-1, json_serializer=_to_json)
+            engine = sa.create_engine(place, **options)
             sa.event.listen(engine, "connect", _set_up_sqlite)
             sa.event.listen(engine, "begin", _begin_sqlite)
             engine.update_execution_options(watch=FileWatch(engine, str(place.database)))
         case "postgresql":
-            engine = _open_postgresql(place)
+            options |= {"paramstyle": "format", "pool_size": THREADS}  # rows are tuples, as for SQLite (writer.py)
+            options["pool_pre_ping"] = True  # after a restart of PostgreSQL no request meets a dead connection
+            options["connect_args"] = {name: value for name, value in POSTGRESQL.items() if name not in place.query}
+            try:
+                engine = sa.create_engine(place, **options)
+            except ImportError as error:
+                how = pip_install("requirements-postgres.txt")
+                raise LogUnavailable(f"PostgreSQL needs its driver: {how} ({error})") from error
             sa.event.listen(engine, "connect", _set_up_postgresql, insert=True)  # before SQLAlchemy looks around
             sa.event.listen(engine, "begin", _begin_postgresql)
         case other:
@@ -80,8 +85,10 @@ def _parse(url: str) -> sa.URL:
     user = url.partition("://")[2].rpartition("@")[0]
     if re.search(r"[@:/#?\[\]\s]|%(?![0-9A-Fa-f]{2})", user.partition(":")[2]):
         raise LogUnavailable(f"in a URL, a password is written encoded: {ENCODED}")
+    kind, separator, rest = url.strip().partition("://")
+    kind = kind.lower().partition("+")[0]  # the driver is ours, whichever others use
     try:
-        return sa.make_url(re.sub("^postgres://", "postgresql://", url))  # as Heroku writes it
+        return sa.make_url(("postgresql" if kind == "postgres" else kind) + separator + rest)
     except (sa.exc.ArgumentError, ValueError) as error:
         raise LogUnavailable("the URL cannot be read: write it as postgresql://USER:PASSWORD@HOST/NAME") from error
 
@@ -91,27 +98,18 @@ def _make_private_file(path: str | None) -> None:
     if not path or ":memory:" in path:
         raise LogUnavailable("each process would keep its own log in memory and forget it: name a file")
     # With a -wal, which holds the newest rows, it would not be new but lost; what begins with file: is an address.
-    if not os.path.exists(f"{path}-wal") and not path.startswith("file:"):
-        with suppress(OSError):  # it is there already, or cannot be: that is SQLite's to say
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
-
-
-def _open_postgresql(place: sa.URL) -> sa.Engine:
+    if os.path.exists(f"{path}-wal") or path.startswith("file:"):
+        return
     try:
-        return sa.create_engine(
-            place,
-            hide_parameters=True,
-            json_serializer=_to_json,
-            paramstyle="format",  # rows are tuples, as for SQLite (insert.py)
-            pool_size=THREADS,
-            max_overflow=-1,
-            pool_pre_ping=True,  # after a restart of PostgreSQL no request meets a dead connection
-            connect_args={name: value for name, value in POSTGRESQL.items() if name not in place.query},
-        )
-    except ImportError as error:
-        raise LogUnavailable(
-            f"PostgreSQL needs its driver: {pip_install('requirements-postgres.txt')} ({error})"
-        ) from error
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        give_up = time.monotonic() + BUSY_TIMEOUT_S
+        while os.path.exists(path) and os.path.getsize(path) == 0:  # another process has made it just now, or ...
+            if time.monotonic() > give_up:
+                raise LogUnavailable(f"{path} is empty. {PUT_BACK} delete it") from None
+            time.sleep(0.01)
+    except OSError:
+        pass  # it cannot be: that is SQLite's to say
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
@@ -158,82 +156,33 @@ def _begin_postgresql(connection: sa.Connection) -> None:
             connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
 
-@contextmanager
-def write_transaction(engine: sa.Engine, no_timeout: bool = False) -> Iterator[sa.Connection]:
-    """One transaction that waits for its turn to write before it reads, so that what it read still holds.
+def write_transaction(engine: sa.Engine, no_timeout: bool = False) -> AbstractContextManager[sa.Connection]:
+    """Begin a transaction that waits for its turn to write before it reads, so that what it read still holds.
 
     On PostgreSQL one with no_timeout may take as long as it likes. Raises LogUnavailable when it cannot be committed:
     then nothing of it is stored.
     """
-    with engine.execution_options(transaction="write", no_timeout=no_timeout).begin() as connection:
-        yield connection
+    return engine.execution_options(transaction="write", no_timeout=no_timeout).begin()
 
 
-@contextmanager
-def snapshot(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """Read the log as it is at one moment, whatever is written meanwhile."""
-    with engine.execution_options(transaction="snapshot").connect() as connection:
-        yield connection
+def snapshot(engine: sa.Engine) -> sa.Connection:
+    """Connect to read the log as it is at one moment, whatever is written meanwhile."""
+    return engine.execution_options(transaction="snapshot").connect()
 
 
-class InsertConnection:
-    """Inserts by plain SQL on a cursor of the database's driver (PEP 249); for one thread at a time.
-
-    It is for the insert that every request waits for, of which SQLAlchemy's own work would be the greater part. With
-    SQLite it keeps its connection.
-    """
-
-    def __init__(self, engine: sa.Engine):
-        self._engine = engine
-        self._is_sqlite = engine.dialect.name == "sqlite"
-        self._watch: FileWatch | None = engine.get_execution_options().get("watch")
-        self._kept: Any = None
-        self._is_patient = True
-
-    def insert(self, statements: Mapping[str, Sequence[tuple[Any, ...]]]) -> None:
-        """Insert rows, by the statement that takes them, in one transaction; raises LogUnavailable, WouldWait."""
+def begin_insert(cursor: Any, may_wait: bool) -> None:
+    """Begin a transaction on a cursor of SQLite's once no other process writes; raises sqlite3's error, WouldWait."""
+    end = time.monotonic() + (BUSY_TIMEOUT_S if may_wait else LOOP_TIMEOUT_S)
+    while True:
         try:
-            if self._kept is None:
-                before_waiting()
-                self._kept, self._is_patient = self._engine.raw_connection(), True
-            if self._watch:
-                self._watch.check()
-            cursor = self._kept.cursor()
-            if self._is_sqlite:
-                self._begin(cursor)
-            else:
-                cursor.execute(TIMEOUTS)  # PostgreSQL's driver begins by itself
-            for sql, rows in statements.items():
-                cursor.executemany(sql, rows)
-            self._kept.commit()
-        except WouldWait:  # nothing was begun
-            raise
-        except BaseException as error:
-            connection, self._kept = self._kept, None
-            if connection:
-                connection.invalidate()  # the pool shall not have it: it may be broken, or have no patience
-            if isinstance(error, (self._engine.dialect.loaded_dbapi.Error, sa.exc.SQLAlchemyError)):
-                before_waiting()
-                raise LogUnavailable.because(error) from error
-            raise
-        if not self._is_sqlite:
-            self._kept.close()  # gives it back to the pool
-            self._kept = None
-
-    def _begin(self, cursor: Any) -> None:
-        """Wait for other writers; on the event loop no longer than another worker's commit takes."""
-        if self._is_patient == is_on_loop():
-            self._is_patient = not is_on_loop()
-            cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000 if self._is_patient else 0}")
-        if self._is_patient:
             cursor.execute("BEGIN IMMEDIATE")
             return
-        for _ in range(LOOKS):
-            with suppress(self._engine.dialect.loaded_dbapi.OperationalError):
-                cursor.execute("BEGIN IMMEDIATE")
-                return
-            time.sleep(LOOK_S)
-        raise WouldWait
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                if may_wait:
+                    raise
+                raise WouldWait from error
+        time.sleep(0.001 if may_wait else 0.00005)
 
 
 class FileWatch:
@@ -249,8 +198,8 @@ class FileWatch:
         gone = not os.path.exists(path) or os.path.getsize(path) == 0
         if gone and os.path.exists(f"{path}-wal"):  # SQLite would delete that, and begin anew
             raise LogUnavailable(
-                f"{path} is gone or empty, but {path}-wal, which holds its newest rows, is still there. Put the log "
-                "back, or, to begin a new one, move that away"
+                f"{path} is gone or empty, but {path}-wal, which holds its newest rows, is still there. {PUT_BACK} "
+                "move that away"
             )
         if not gone and _lost_wal(path):
             raise LogUnavailable(
@@ -287,8 +236,8 @@ class FileWatch:
         """Raise what SQLite raises when it cannot write, unless the files are those that were seen first."""
         if self._wal and _identity(f"{self._path}-wal") != self._wal:
             self._fault = LOST_WAL
-        if self._file and _identity(self._path) != self._file:
-            self._fault = "was deleted, moved or replaced while Hamlet was running"
+        if self._file and _identity(self._path, may_be_empty=False) != self._file:
+            self._fault = "was deleted, moved, replaced or emptied while Hamlet was running"
         if self._fault:
             raise self._error()
 
@@ -304,12 +253,12 @@ class FileWatch:
         )
 
 
-def _identity(path: str) -> tuple[int, int] | None:
+def _identity(path: str, may_be_empty: bool = True) -> tuple[int, int] | None:
     try:
         status = os.stat(path)
     except OSError:
         return None
-    return status.st_dev, status.st_ino
+    return (status.st_dev, status.st_ino) if may_be_empty or status.st_size else None
 
 
 def _lost_wal(path: str) -> bool:

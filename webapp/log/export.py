@@ -4,7 +4,7 @@ import csv
 import datetime as dt
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Final, TextIO
 
@@ -40,38 +40,34 @@ def export(
     `words` says what people call each label. CSV is what spreadsheets open: a text that would be a formula there gets
     a ' before it, and with a byte-order mark Excel takes it for UTF-8. JSON Lines hold each value as it is stored.
     """
-    count = 0
+    query = sa.select(predictions).order_by(predictions.c.id)
+    if since:
+        query = query.where(predictions.c.id >= first_id(since))
     if file_format == "csv":
         file.write("\ufeff" if bom else "")
         pd.DataFrame(columns=COLUMNS).to_csv(file, index=False, quoting=QUOTING)
-    for frame in _read_chunks(engine, since):
-        for column in ("label", "challenger_label"):
-            frame[column] = [words.get(label, label) for label in frame[column]]
-        if file_format == "csv":
-            frame["explanation"] = frame["explanation"].map(json.dumps, na_action="ignore")
-            for column in TEXTS:
-                frame[column] = frame[column].map(_no_formula, na_action="ignore")
-            frame.to_csv(file, index=False, header=False, quoting=QUOTING)
-        else:
+    count = 0
+    with engine.connect() as connection:
+        result = connection.execute(query, execution_options={"stream_results": True})
+        for rows in result.partitions(CHUNK_ROWS):
+            frame = pd.DataFrame(rows, columns=COLUMNS, dtype=object)  # None stays None
+            count += len(frame)
+            for column in ("label", "challenger_label"):
+                frame[column] = [words.get(label, label) for label in frame[column]]
+            if file_format == "csv":
+                frame["explanation"] = frame["explanation"].map(json.dumps, na_action="ignore")
+                for column in TEXTS:
+                    frame[column] = frame[column].map(_no_formula, na_action="ignore")
+                frame.to_csv(file, index=False, header=False, quoting=QUOTING)
+                continue
             for row in frame.to_dict("records"):  # pandas would round numbers to ten digits, and times to milliseconds
                 file.write(json.dumps(row, default=dt.datetime.isoformat, ensure_ascii=False) + "\n")
-        count += len(frame)
     return count
 
 
 def _no_formula(text: str) -> str:
     # Also before those that begin with a ' already: so to take one away always gives the text back.
     return f"'{text}" if text.lstrip("'").startswith(FORMULA) else text
-
-
-def _read_chunks(engine: sa.Engine, since: dt.datetime | None) -> Iterator[pd.DataFrame]:
-    query = sa.select(predictions).order_by(predictions.c.id)
-    if since:
-        query = query.where(predictions.c.id >= first_id(since))
-    with engine.connect() as connection:
-        result = connection.execute(query, execution_options={"stream_results": True})
-        for rows in result.partitions(CHUNK_ROWS):
-            yield pd.DataFrame(rows, columns=COLUMNS, dtype=object)  # None stays None
 
 
 def purge(engine: sa.Engine, before: dt.datetime, hooks: Sequence[PurgeHook] = ()) -> int:

@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 import sqlalchemy as sa
 
 from webapp.errors import LogUnavailable
+from webapp.log.database import write_transaction
 
 Row = dict[str, Any]  # a row of any table, by the names of its columns
 
@@ -132,18 +133,17 @@ idempotency_keys = sa.Table(
     sa.Column("prediction_id", sa.String(36), nullable=False),
 )
 
-switches = (
-    sa.Table(  # which version was served or tried from when on, by whom and why: see extras/lifecycle/switching.py
-        "switches",
-        metadata,
-        sa.Column("id", sa.String(36), primary_key=True),
-        sa.Column("created_at", UTCDateTime, nullable=False),
-        sa.Column("kind", sa.Text, nullable=False),  # use, rollback or challenge
-        sa.Column("from_version", sa.Text),
-        sa.Column("to_version", sa.Text),
-        sa.Column("who", sa.Text, nullable=False),  # web:SESSION or command:USER
-        sa.Column("why", sa.Text, nullable=False),
-    )
+# Which version was served or tried from when on, by whom and why: see extras/lifecycle/switching.py.
+switches = sa.Table(
+    "switches",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("created_at", UTCDateTime, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),  # use, rollback or challenge
+    sa.Column("from_version", sa.Text),
+    sa.Column("to_version", sa.Text),
+    sa.Column("who", sa.Text, nullable=False),  # web:SESSION or command:USER
+    sa.Column("why", sa.Text, nullable=False),
 )
 
 # The reviewed messages that a version was fitted on: they say nothing about how good it is on new ones.
@@ -196,9 +196,6 @@ hourly_requests = sa.Table(  # those of form and API that were answered (status 
 )
 
 rolled_up = sa.Table("rolled_up", metadata, sa.Column("before_id", sa.String(36), nullable=False))
-sa.event.listen(
-    rolled_up, "after_create", lambda table, connection, **_: connection.execute(sa.insert(table).values(before_id=""))
-)
 
 drift_references = sa.Table(
     "drift_references",
@@ -253,21 +250,30 @@ STEPS: list[list[str]] = []
 FIRST_VERSION = 8
 
 
+def _begin_with(table: sa.Table, **values: Any) -> None:
+    """Let a table have a row from the start."""
+    sa.event.listen(table, "after_create", lambda _, connection, **__: connection.execute(sa.insert(table), values))
+
+
+_begin_with(rolled_up, before_id="")
+_begin_with(schema_version, version=FIRST_VERSION + len(STEPS))
+
+
 def create_tables(engine: sa.Engine, steps: list[list[str]] = STEPS) -> None:
     """Make the tables that are missing, and bring those of an older log to today's shape, in one transaction.
 
     Processes and hosts that start at the same moment take turns. Raises LogUnavailable for a log of development, or of
     a newer Hamlet.
     """
-    latest = FIRST_VERSION + len(steps)
+    latest, known = FIRST_VERSION + len(steps), sa.select(schema_version.c.version)
     with engine.connect() as connection:
-        known = sa.inspect(connection).get_table_names()
-        if set(metadata.tables) <= set(known) and _version(connection) == latest:
+        missing = set(metadata.tables) - set(sa.inspect(connection).get_table_names())
+        if not missing and connection.execute(known).scalar() == latest:
             return  # nothing to do, so no need to wait for somebody's lock
-    with engine.execution_options(transaction="write", no_timeout=True).begin() as connection:
-        is_new = not sa.inspect(connection).has_table("schema_version")
-        version = latest if is_new else _version(connection)
-        if version is None or not FIRST_VERSION <= version <= latest:
+    with write_transaction(engine, no_timeout=True) as connection:
+        metadata.create_all(connection)
+        version = connection.execute(known).scalar_one()
+        if not FIRST_VERSION <= version <= latest:
             raise LogUnavailable(
                 f"the log has version {version}, this Hamlet knows versions {FIRST_VERSION} to {latest}: use the "
                 "Hamlet that wrote it, or move the log away, and a new one is begun"
@@ -275,13 +281,4 @@ def create_tables(engine: sa.Engine, steps: list[list[str]] = STEPS) -> None:
         for step in steps[version - FIRST_VERSION :]:
             for statement in step:
                 connection.execute(sa.text(statement))
-        metadata.create_all(connection)
-        if is_new:
-            connection.execute(sa.insert(schema_version).values(version=latest))
-        else:
-            connection.execute(sa.update(schema_version).values(version=latest))
-
-
-def _version(connection: sa.Connection) -> int | None:
-    version: int | None = connection.execute(sa.select(schema_version.c.version)).scalar()
-    return version
+        connection.execute(sa.update(schema_version).values(version=latest))

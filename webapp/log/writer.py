@@ -4,7 +4,8 @@ import datetime as dt
 import shutil
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 
 from webapp.config import MAX_BODY
 from webapp.errors import LogUnavailable
-from webapp.log.database import InsertConnection
+from webapp.log.database import TIMEOUTS, FileWatch, begin_insert
 from webapp.log.tables import Row, failures, idempotency_keys, new_id, predictions, schema_version
 from webapp.waiting import WouldWait, is_on_loop
 
@@ -25,7 +26,7 @@ class AlreadyStored(Exception):
 
 
 class _Insert:
-    """INSERT into a table, with what SQLAlchemy would do for each row done once."""
+    """INSERT into a table whose rows have an id, with what SQLAlchemy would do for each row done once."""
 
     def __init__(self, table: sa.Table, dialect: sa.Dialect):
         self.sql = str(sa.insert(table).compile(dialect=dialect))
@@ -33,8 +34,10 @@ class _Insert:
             (column.name, column.type.dialect_impl(dialect).bind_processor(dialect)) for column in table.columns
         ]
 
-    def values(self, rows: Iterable[Row]) -> list[tuple[Any, ...]]:
-        """Return rows as the driver takes them, in the order of the statement's placeholders."""
+    def values(self, rows: Sequence[Row]) -> list[tuple[Any, ...]]:
+        """Give rows their ids and times, as they are stored now, and return them as the driver takes them."""
+        for row in rows:
+            row["id"], row["created_at"] = new_id(), dt.datetime.now(dt.UTC)
         return [tuple(to(row.get(name)) if to else row.get(name) for name, to in self._columns) for row in rows]
 
 
@@ -45,7 +48,7 @@ class _Entry:
     sql: str
     values: list[tuple[Any, ...]]
     tried: bool = False
-    error: LogUnavailable | None = None
+    error: BaseException | None = None
 
 
 class LogWriter:
@@ -54,33 +57,33 @@ class LogWriter:
     A commit costs far more than a row. Whoever gets `_turn` finds in `_waiting` what gathered during the commit
     before, and writes it all in one transaction; the others then find their work done. No thread of its own, so
     nothing to start after a fork and nothing to drain at the end.
+
+    It inserts by plain SQL on a connection of the database's driver (PEP 249), which it keeps with SQLite: every
+    request waits for this insert, and SQLAlchemy's own work would be the greater part of it.
     """
 
     def __init__(self, engine: sa.Engine):
         self.engine = engine
         self._waiting: deque[_Entry] = deque()
         self._turn = threading.Lock()
-        self._connection = InsertConnection(engine)
+        self._connection: Any = None
+        self._watch: FileWatch | None = engine.get_execution_options().get("watch")  # of SQLite's files
         self._predictions = _Insert(predictions, engine.dialect)
         self._failures = _Insert(failures, engine.dialect)
-        self._keys = _Insert(idempotency_keys, engine.dialect)
+        self._keys_sql = str(sa.insert(idempotency_keys).compile(dialect=engine.dialect))
 
     def add_predictions(self, rows: Sequence[Row], keys: Sequence[str] | None = None) -> None:
         """Give each row its id and time, and store all in one transaction; return once they are committed.
 
         Raises LogUnavailable, or AlreadyStored where keys are given: then none of them is stored.
         """
-        _stamp(rows)
+        values = self._predictions.values(rows)
         if keys is None:
-            self._write(_Entry(self._predictions.sql, self._predictions.values(rows)))
+            self._write(_Entry(self._predictions.sql, values))
         elif rows:
-            pairs = [{"key": key, "prediction_id": row["id"]} for key, row in zip(keys, rows, strict=True)]
-            try:
-                with self.engine.begin() as connection:  # the keys alone keep repeated records apart: no turns to take
-                    connection.exec_driver_sql(self._keys.sql, self._keys.values(pairs))
-                    connection.exec_driver_sql(self._predictions.sql, self._predictions.values(rows))
-            except sa.exc.IntegrityError as error:
-                raise AlreadyStored from error
+            pairs = [(key, row["id"]) for key, row in zip(keys, rows, strict=True)]
+            with self._turn:
+                self._insert({self._keys_sql: pairs, self._predictions.sql: values})
 
     def find_by_key(self, keys: Sequence[str]) -> dict[str, Row]:
         """Return the stored prediction of each key that has one; raises LogUnavailable."""
@@ -98,7 +101,6 @@ class LogWriter:
 
     def add_failure(self, row: Row) -> None:
         """Give a failure its id and time and store it; raises LogUnavailable."""
-        _stamp([row])
         self._write(_Entry(self._failures.sql, self._failures.values([row])))
 
     def set_sender_report(self, prediction_id: str, report: str) -> bool:
@@ -129,7 +131,7 @@ class LogWriter:
             if not self._turn.acquire(blocking=False):
                 raise WouldWait
             try:
-                self._connection.insert({entry.sql: entry.values})
+                self._insert({entry.sql: entry.values}, may_wait=False)
             finally:
                 self._turn.release()
             return
@@ -141,21 +143,47 @@ class LogWriter:
             raise entry.error
 
     def _commit_waiting(self) -> None:
-        group: list[_Entry] = []
+        group = [self._waiting.popleft() for _ in range(len(self._waiting))]
         statements: dict[str, list[tuple[Any, ...]]] = {}
-        while self._waiting:
-            entry = self._waiting.popleft()
+        for entry in group:
             entry.tried = True
-            group.append(entry)
             statements.setdefault(entry.sql, []).extend(entry.values)
         try:
-            self._connection.insert(statements)
-        except LogUnavailable as error:
+            self._insert(statements)
+        except BaseException as error:  # whatever it is, none of them is stored
             for entry in group:
                 entry.error = error
 
-
-def _stamp(rows: Iterable[Row]) -> None:
-    """Give rows their ids and times as they are stored: the log relies on an id telling when that was."""
-    for row in rows:
-        row["id"], row["created_at"] = new_id(), dt.datetime.now(dt.UTC)
+    def _insert(self, statements: Mapping[str, Sequence[tuple[Any, ...]]], may_wait: bool = True) -> None:
+        """Insert rows, by the statement that takes them, in one transaction."""
+        driver = self.engine.dialect.loaded_dbapi
+        try:
+            if self._connection is None:
+                self._connection = self.engine.raw_connection()
+                if self._watch:
+                    self._connection.cursor().execute("PRAGMA busy_timeout = 0")  # it is begin_insert that waits
+            cursor = self._connection.cursor()
+            if self._watch:
+                self._watch.check()
+                begin_insert(cursor, may_wait)
+            else:
+                cursor.execute(TIMEOUTS)  # PostgreSQL's driver begins by itself
+            for sql, rows in statements.items():
+                cursor.executemany(sql, rows)
+            self._connection.commit()
+        except WouldWait:  # nothing was begun
+            raise
+        except BaseException as error:
+            connection, self._connection = self._connection, None
+            if connection:
+                with suppress(driver.Error):
+                    connection.rollback()
+                connection.invalidate()  # the pool shall not have it: it may be broken
+            if isinstance(error, driver.IntegrityError):
+                raise AlreadyStored from error
+            if isinstance(error, (driver.Error, sa.exc.SQLAlchemyError)):
+                raise (LogUnavailable.because(error) if may_wait else WouldWait) from error  # a thread tries again
+            raise
+        if not self._watch:
+            self._connection.close()  # gives it back to the pool
+            self._connection = None

@@ -2,25 +2,16 @@
 
 import csv
 import re
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
-from inspect import GEN_CLOSED, getgeneratorstate
-from typing import Any
+from collections.abc import Collection, Iterator, Sequence
 
 from webapp.errors import BadData
 from webapp.model import lines as limits
-from webapp.model.files import (
-    LABEL_COLUMNS,
-    LABEL_WORDS,
-    TEXT_COLUMNS,
-    Row,
-    Table,
-    fault_of_header,
-    normalise,
-    too_long,
-)
-from webapp.model.lines import Lines, Source
+from webapp.model.files import LABEL_COLUMNS, TEXT_COLUMNS, ZERO_AND_ONE, Row, Table, normalise, too_long
+from webapp.model.lines import Lines
 
 FEW_VALUES, SEEN_LINES = 20, 5_000  # of a column, in the first lines: by these a row is known that a mark swallowed
+SEP = re.compile(r'"?sep=(.|\\t)"?\s*', re.IGNORECASE)  # a first line as Excel understands it
+BAD_MARK = "The row has a quotation mark that is not closed, or that swallows the rows behind it."
 
 csv.field_size_limit(2 * limits.LONGEST_ROW)
 
@@ -28,41 +19,45 @@ csv.field_size_limit(2 * limits.LONGEST_ROW)
 class CsvTable(Table):
     """CSV or TSV, with a header, or in UCI's form without one."""
 
-    def __init__(self, source: Source, is_tsv: bool, wanted: str | None, words: Collection[str]):
-        super().__init__(source)
-        self._lines = lines = source.lines()
+    def __init__(self, lines: Lines, is_tsv: bool, wanted: str | None, words: Collection[str]):
+        super().__init__(lines)
+        self._words = words
         head = lines.peek()
-        sep = re.fullmatch(r"sep=(.)\s*", head[0])  # as Excel writes it
-        if sep:
-            while not lines.next().startswith("sep="):
+        if sep := SEP.fullmatch(head[0]):
+            while not SEP.fullmatch(lines.next()):
                 pass
             head = head[1:] or [""]
-        self.delimiter = sep[1] if sep else "\t" if is_tsv and "\t" in head[0] else _delimiter(head, wanted)
+        usual = {normalise(name) for name in ([wanted] if wanted else (*TEXT_COLUMNS, *LABEL_COLUMNS))}
+        self.delimiter = sep[1].replace("\\t", "\t") if sep else _find_delimiter(head, usual, is_tsv)
         self.format = "TSV" if self.delimiter == "\t" else "CSV"
         self.line_end = head[0][len(head[0].rstrip("\r\n")) :] or "\n"
+        rows = _split(head, self.delimiter)
+        # Whoever puts a blank behind each delimiter of the header puts one before values, too.
+        has_blanks = len(rows[0]) > 1 and all(name[:1] == " " for name in rows[0][1:])
+        parser = csv.reader([], delimiter=self.delimiter, skipinitialspace=has_blanks, strict=True)
+        self._dialect = parser.dialect  # ready-made, as a record with a quotation mark has a parser of its own
         self._seen: list[set[str]] = []  # values of each column, as long as they are few
         self._rows = 0  # that were looked at for that
-        first = [cells for cells in _parse(head, self.delimiter) if cells]
-        if not first:
-            raise BadData(f"{self.name} is empty")
-        is_numbered = first[0] == [str(at) for at in range(len(first[0]))]  # by pandas
-        names = {name.strip().lower() for name in first[0]}
-        if not wanted and names.isdisjoint((*TEXT_COLUMNS, *LABEL_COLUMNS)):
-            self.by_content = _by_content(first[is_numbered:], words)
+        named = rows[0][rows[0][0] == "" :]
+        is_numbered = named == [str(at) for at in range(len(named))]  # by pandas, with its index or without
+        if not wanted and (usual - set(words)).isdisjoint(map(normalise, rows[0])):  # spam may be a name, or a label
+            self.by_content = _by_content(rows[is_numbered:], words)
         if self.by_content and not is_numbered:
             names_of = {at: name for name, at in self.by_content.items()}
-            self.columns = [names_of.get(at, f"column {at + 1}") for at in range(len(first[0]))]
+            self._name_columns(names_of.get(at, f"column {at + 1}") for at in range(len(rows[0])))
             self.note = ", no header line"
         else:
-            self.columns = self._read_header()
+            self._name_columns(self._read_header())
+            if len(self.columns) == 1 and usual.isdisjoint(map(normalise, self.columns)):
+                self.by_content = {"text": 0}
+                self.note = "; if that is a message, write a first line with text in it"
         self._seen = [set() for _ in self.columns]
 
     def _read_header(self) -> list[str]:
         line, cells, error = next(self._records(), (1, [], "There is no header."))
-        columns = [name.strip() for name in cells]
-        if error := error or fault_of_header(columns):
+        if error:
             raise BadData(f"{self.name}, line {line}: {error}")
-        return columns
+        return cells
 
     def read(self, positions: Sequence[int]) -> Iterator[Row]:
         width = len(self.columns)
@@ -72,8 +67,6 @@ class CsvTable(Table):
                 continue
             if error is None:
                 error = f"The row has {len(cells)} fields where the header has {width}."
-                if "\\" in "".join(cells):
-                    error += ' (Within quotation marks one is written "", not \\".)'
             if surplus := cells[width:]:
                 error += f" What is too much: {self.delimiter.join(surplus)}"
             cells = (cells + [""] * width)[:width]
@@ -81,85 +74,94 @@ class CsvTable(Table):
 
     def _records(self) -> Iterator[tuple[int, list[str], str | None]]:
         """Yield the line of each record that is not empty, its cells, and what is wrong with it."""
-        lines = self._lines or self._source.lines()
-        taken: list[str] = []  # the lines of the record that is being read
-        feed = _feed(lines, taken)
-        reader = _parse(feed, self.delimiter)
-        while True:
-            taken.clear()
-            cells, error = next(reader, None), None
-            if not taken:
-                return
-            line = lines.number - len(taken) + 1
-            broken_off = getgeneratorstate(feed) == GEN_CLOSED
-            if broken_off:  # the reader wanted more lines than there are, or than a row may have
-                feed = _feed(lines, taken)
-                reader = _parse(feed, self.delimiter)
-            if len(taken[0]) > limits.LONGEST_ROW:
+        while line := self._lines.next():
+            number, error = self._lines.number, None
+            cells = line.rstrip("\r\n").split(self.delimiter)
+            if len(line) > limits.LONGEST_ROW:
                 cells, error = [], too_long()
-            elif cells is None or broken_off or (len(taken) > 1 and self._swallows(cells, taken)):
-                error = "The row has a quotation mark that is not closed, or that swallows the rows behind it."
-                lines.put_back(taken[1:])  # only its first line is the bad row, and the next one a new row
-                cells = taken[0].rstrip("\r\n").split(self.delimiter)
-            elif line < SEEN_LINES and len(cells) == len(self._seen):
-                self._rows += 1
-                for seen, cell in zip(self._seen, cells, strict=True):
-                    if len(seen) <= FEW_VALUES:
-                        seen.add(cell.strip().lower())
+            elif self.delimiter != "\t" and ('"' in line or self._dialect.skipinitialspace):  # in TSV a mark is text
+                cells, error = self._read_quoted(line, cells)
+            if number < SEEN_LINES and not error and len(cells) == len(self._seen):
+                self._note(cells)
             if error or any(map(str.strip, cells)):
-                yield line, cells, error
+                yield number, cells, error
+
+    def _read_quoted(self, line: str, as_text: list[str]) -> tuple[list[str], str | None]:
+        """Return the cells of the record that begins with a line, and what is wrong with them.
+
+        Where the marks are not as in RFC 4180 that line alone is the bad row, its marks text, and the next a new row.
+        """
+        taken = [line]
+        try:
+            cells = next(csv.reader(self._feed(taken), self._dialect))
+        except csv.Error:  # not closed, or something stands behind a closing mark
+            cells = []
+        if cells and not (len(taken) > 1 and self._swallows(cells, taken)):
+            return cells, None
+        self._lines.put_back(taken[1:])
+        return as_text, BAD_MARK + (' (Within quotation marks one is written "", not \\".)' if "\\" in line else "")
+
+    def _feed(self, taken: list[str]) -> Iterator[str]:
+        """Yield the line in `taken` and those behind it, noting them there; end where a row becomes too long."""
+        yield taken[0]
+        size = 0
+        while size <= limits.LONGEST_ROW and (line := self._lines.next()):
+            size += len(line)
+            taken.append(line)
+            yield line
+
+    def _note(self, cells: Sequence[str]) -> None:
+        self._rows += 1
+        for seen, cell in zip(self._seen, cells, strict=True):
+            if len(seen) <= FEW_VALUES:
+                seen.add(cell.strip().lower())
 
     def _swallows(self, cells: Sequence[str], taken: Sequence[str]) -> bool:
         """Return whether a record of several lines is no cell with line breaks, but rows between stray marks."""
-        try:
-            next(csv.reader(iter(taken), delimiter=self.delimiter, strict=True))
-        except csv.Error:  # something stands behind a closing mark
-            return True
-        for after, line in enumerate(taken[1:], start=1):
-            row = next(_parse([line.rstrip("\r\n")], self.delimiter), [])
-            # In the last line the record's own mark is closed: what stands before it may be another row's.
-            end = next((at for at, cell in enumerate(row) if '"' in cell), None) if line is taken[-1] else None
-            if len(row) == len(self._seen) and self._looks_like_a_row(row[:end], cells, after):
+        if len(cells) == len(self._seen):
+            self._note(cells)
+        for after, line in enumerate(taken):
+            row = line.rstrip("\r\n").split(self.delimiter)
+            if len(row) != len(self._seen):
+                continue
+            marks = [at for at, cell in enumerate(row) if '"' in cell]
+            # Of the first and the last line only what is outside the record's own marks can be another row's.
+            start = marks[-1] + 1 if after == 0 else 0
+            end = marks[0] if after == len(taken) - 1 else len(row)
+            told = [self._is_usual(at, row[at], cells[at], after) for at in range(start, min(end, len(cells)))]
+            if True in told and False not in told:
                 return True
         return False
 
-    def _looks_like_a_row(self, row: Sequence[str], before: Sequence[str], after: int) -> bool:
-        """Return whether a line has in all telling columns what rows have there: a usual value, the next number."""
-        matches = []
-        for own, cell, seen in zip(before, row, self._seen, strict=False):
-            value = cell.strip().lower()
-            if seen <= LABEL_WORDS.keys() or (len(seen) <= FEW_VALUES and 2 * len(seen) <= self._rows):
-                matches.append(value in seen)
-            elif all(map(str.isdecimal, seen)):
-                matches.append(own.isdecimal() and value.isdecimal() and int(value) == int(own) + after)
-        return bool(matches) and all(matches)
+    def _is_usual(self, at: int, cell: str, before: str, after: int) -> bool | None:
+        """Return whether a cell is what rows have in its column, a usual value or the next number; None if any may."""
+        value, seen = cell.strip().lower(), self._seen[at]
+        if seen <= set(self._words):
+            return value in self._words
+        if len(seen) <= FEW_VALUES and 2 * len(seen) <= self._rows:
+            return value in seen
+        if all(map(str.isdecimal, seen)):
+            return before.isdecimal() and value.isdecimal() and int(value) == int(before) + after
+        return None
 
 
-def _feed(lines: Lines, taken: list[str]) -> Generator[str, None, None]:
-    """Yield lines and note them in `taken`, which whoever reads them empties; end where a row becomes too long."""
-    size = 0
-    while (not taken or size <= limits.LONGEST_ROW) and (line := lines.next()):
-        size = len(line) + (size if taken else 0)
-        taken.append(line)
-        yield line
+def _split(head: Sequence[str], delimiter: str) -> list[list[str]]:
+    """Return the cells of the first lines, as far as can be told before the header is known."""
+    if delimiter == "\t":
+        return [line.rstrip("\r\n").split(delimiter) for line in head]
+    return [cells for cells in csv.reader(head, delimiter=delimiter) if cells] or [[""]]
 
 
-def _parse(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
-    quoting: Any = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL  # in TSV a quotation mark is text
-    return csv.reader(lines, delimiter=delimiter, quoting=quoting)
-
-
-def _delimiter(head: Sequence[str], wanted: str | None) -> str:
+def _find_delimiter(head: Sequence[str], usual: Collection[str], is_tsv: bool) -> str:
     """Return the delimiter that gives columns with usual names, or else the most even rows."""
 
-    def fitness(delimiter: str) -> tuple[bool, float, int]:
-        rows = [row for row in _parse(head, delimiter) if row]
-        names = {name.strip().lower() for name in rows[0]}
-        known = not names.isdisjoint([wanted.strip().lower()] if wanted else (*TEXT_COLUMNS, *LABEL_COLUMNS))
-        return len(rows[0]) > 1 and known, sum(len(row) == len(rows[0]) for row in rows) / len(rows), len(rows[0])
+    def fitness(delimiter: str) -> tuple[bool, bool, float, int]:
+        rows = _split(head, delimiter)
+        is_known = any(normalise(name) in usual for name in rows[0])
+        even = sum(len(row) == len(rows[0]) for row in rows) / len(rows)
+        return len(rows[0]) > 1 and is_known, is_tsv and delimiter == "\t", even, len(rows[0])
 
-    found = [delimiter for delimiter in "\t,;|" if delimiter in head[0]]
-    return max(found, key=fitness, default=",")
+    return max((delimiter for delimiter in "\t,;|" if delimiter in head[0]), key=fitness, default=",")
 
 
 def _by_content(rows: Sequence[Sequence[str]], words: Collection[str]) -> dict[str, int]:
@@ -169,7 +171,9 @@ def _by_content(rows: Sequence[Sequence[str]], words: Collection[str]) -> dict[s
     labels = {}
     for at in range(width):
         values = [normalise(row[at]) for row in even]
-        if values[0] in words and sum(value in words for value in values) > 0.8 * len(values):
+        # The word spam above numbers is a name.
+        labels_here = set(words) - (ZERO_AND_ONE.keys() if values[0] in LABEL_COLUMNS else set())
+        if values[0] in labels_here and sum(value in labels_here for value in values) > 0.8 * len(values):
             labels[at] = sum(value.isalpha() for value in values)  # of an index and 0 or 1, words are the labels
     if not labels or width < 2:
         return {}

@@ -5,8 +5,8 @@ import hashlib
 import html
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,28 +47,36 @@ class Dataset:
 
 
 def read_labelled(
-    path: Path, text_column: str | None = None, label_column: str | None = None, labels: Sequence[str] | None = None
+    path: Path, text_column: str | None = None, label_column: str | None = None, labels: Sequence[str] = SPAM_OR_HAM
 ) -> Dataset:
     """Read a file of labelled messages; raises BadData, naming the file and, where it can, the line.
 
-    `labels` are its words for ham and spam, for which 0 and 1 may stand: ("spam", "ham") means that 0 is spam. Without
-    them it is ham and spam.
+    `labels` are its words for ham and spam, for which 0 and 1 may stand: ("spam", "ham") means that 0 is spam.
     """
+    if path.is_fifo():
+        raise BadData(f"{path} is a pipe, which can be read once only: give a file")
     meanings = _meanings(labels)
     with closing(open_table(path, text_column, meanings)) as table, path.open("rb") as file:
         dataset = Dataset(path.name, hashlib.file_digest(file, "sha256").hexdigest(), [])
-        if labels and set(labels) != set(SPAM_OR_HAM):
+        if set(labels) != set(SPAM_OR_HAM):
             dataset.labels = Labels(*labels)
         columns = [table.find_text(text_column), table.find_label(label_column)]
-        dataset.notices.append(table.about(*columns))
-        _read_examples(table, columns, dataset, meanings, labels)
-        dataset.notices += table.notices()
+        found, noted = _read_examples(table, columns, dataset, meanings)
+        notices = [f"{_rows_have(len(lines))} {fact} (first in line {lines[0]})" for fact, lines in noted.items()]
+        dataset.notices += [table.about(*columns), *table.notices(), *(f"{table.name}: {text}" for text in notices)]
+    if unknown := found.keys() - meanings.keys():
+        rarest = min(unknown, key=lambda label: (len(found[label]), label))
+        where = f"{path}, line {found[rarest][0]}: label {shown(rarest)!r} is unknown"
+        raise BadData(f"{where}. {_advice(found, labels)}")
+    if dataset.examples and all(re.fullmatch(r"[-+\d.,\s]+", example.text) for example in dataset.examples):
+        column = shown(table.columns[columns[0]])
+        raise BadData(f'{path}: the column "{column}" holds numbers, no messages; name it with --text-column')
     return dataset
 
 
-def _meanings(labels: Sequence[str] | None) -> dict[str, bool]:
+def _meanings(labels: Sequence[str]) -> dict[str, bool]:
     """Return which words mean spam, True, and which ham."""
-    if not labels or tuple(labels) == SPAM_OR_HAM:
+    if tuple(labels) == SPAM_OR_HAM:
         return LABEL_WORDS
     if tuple(labels) == ("spam", "ham"):
         return LABEL_WORDS | {word: not is_spam for word, is_spam in ZERO_AND_ONE.items()}
@@ -76,45 +84,29 @@ def _meanings(labels: Sequence[str] | None) -> dict[str, bool]:
 
 
 def _read_examples(
-    table: Table, columns: list[int], dataset: Dataset, meanings: dict[str, bool], labels: Sequence[str] | None
-) -> None:
-    name, stem = table.name, dataset.name.split(".")[0]
+    table: Table, columns: list[int], dataset: Dataset, meanings: dict[str, bool]
+) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+    """Add a table's examples to a dataset; return in which lines each label is, and each thing that is to be said."""
     others = {other: at for other in ("source", "split", "kind") if (at := table.find([other])) is not None}
-    found: Counter[str] = Counter()  # how often each label occurs
-    left_out: Counter[str] = Counter()
-    first_lines: dict[str, int] = {}  # where each label, and each thing to be said, occurs first
-    long = 0
+    found: defaultdict[str, list[int]] = defaultdict(list)
+    noted: defaultdict[str, list[int]] = defaultdict(list)
     for line, values, error, _, _ in table.read([*columns, *others.values()]):
         if error:
-            raise BadData(f"{name}, line {line}: {error}")
-        text, label = as_text(values[0]).strip(), normalise(values[1])
+            raise BadData(f"{table.name}, line {line}: {error}")
+        text, label = values[0].strip() if isinstance(values[0], str) else "", normalise(values[1])
         if fault := "no label" if not label else _unusable(text):
-            left_out[fault] += 1
-            first_lines.setdefault(fault, line)
+            noted[f"{fault}, left out"].append(line)
             continue
-        found[label] += 1
-        first_lines.setdefault(f"label {label}", line)
+        found[label].append(line)
         more = {other: as_text(value).strip() for other, value in zip(others, values[2:], strict=True)}
         part = more.get("split", "").lower()
         if part not in PARTS:
-            raise BadData(f"{name}, line {line}: split {shown(part)!r} is neither train nor test")
-        long += len(text) > MAX_TEXT_LENGTH
-        source, kind = more.get("source", stem), more.get("kind", "")
+            raise BadData(f"{table.name}, line {line}: split {shown(part)!r} is neither train nor test")
+        if len(text) > MAX_TEXT_LENGTH:
+            noted[f"more than {MAX_TEXT_LENGTH:,} characters, cut there"].append(line)
+        source, kind = more.get("source", dataset.name.split(".")[0]), more.get("kind", "")
         dataset.examples.append(Example(text[:MAX_TEXT_LENGTH], meanings.get(label, False), source, PARTS[part], kind))
-    if unknown := found.keys() - meanings.keys():
-        rarest = min(unknown, key=lambda label: (found[label], label))
-        where = f"{name}, line {first_lines[f'label {rarest}']}: label {shown(rarest)!r} is unknown"
-        raise BadData(f"{where}. {_advice(found, labels)}")
-    if dataset.examples and all(re.fullmatch(r"[-+\d.,\s]+", example.text) for example in dataset.examples):
-        column = shown(table.columns[columns[0]])
-        raise BadData(f'{name}: the column "{column}" holds numbers, no messages; name it with --text-column')
-    if long:
-        dataset.notices.append(
-            f"{name}: {long:,} texts have more than {MAX_TEXT_LENGTH:,} characters and were cut there"
-        )
-    for fault, count in left_out.items():
-        rows = "row has" if count == 1 else "rows have"
-        dataset.notices.append(f"{name}: {count:,} {rows} {fault}, left out (first in line {first_lines[fault]})")
+    return found, noted
 
 
 def _unusable(text: str) -> str:
@@ -124,11 +116,15 @@ def _unusable(text: str) -> str:
     return "" if text.isascii() or not re.search("[\ud800-\udfff]", text) else "half a surrogate pair"
 
 
-def _advice(found: Counter[str], labels: Sequence[str] | None) -> str:
+def _rows_have(count: int) -> str:
+    return "1 row has" if count == 1 else f"{count:,} rows have"
+
+
+def _advice(found: Mapping[str, Sequence[int]], labels: Sequence[str]) -> str:
     """Return the count of each label, and what to do where one is unknown."""
-    counts = ", ".join(f"{shown(label, 30)} {count:,}" for label, count in found.most_common(6))
-    words = f"The labels are {counts}"
-    if labels:
+    commonest = sorted(found, key=lambda label: -len(found[label]))[:6]
+    words = "The labels are " + ", ".join(f"{shown(label, 30)} {len(found[label]):,}" for label in commonest)
+    if set(labels) != set(SPAM_OR_HAM):
         return f"{words}; the words to use are {labels[0]} and {labels[1]}"
     if len(found) == 2:
         one, other = sorted(found, key=lambda label: (LABEL_WORDS.get(label, False), label))
@@ -160,29 +156,26 @@ def copy_keys(text: str) -> set[str]:
     return {"n" + norm(text), "l" + loose(text)} - {"l"}  # in other scripts there is no loose form
 
 
-def drop_copies(examples: Iterable[Example]) -> list[Example]:
-    """Return the first of each message and its copies. To be done before splitting, or the test knows the answers."""
-    seen: set[str] = set()
-    kept = []
+def _with_copies(examples: Iterable[Example]) -> Iterator[tuple[Example, set[bool]]]:
+    """Yield each example with the labels of its copies before it, none for the first."""
+    first: dict[str, bool] = {}
     for example in examples:
         keys = copy_keys(example.text)
-        if not keys & seen:
-            kept.append(example)
-        seen |= keys
-    return kept
+        yield example, {first[key] for key in keys & first.keys()}
+        for key in keys:
+            first.setdefault(key, example.is_spam)
+
+
+def drop_copies(examples: Iterable[Example]) -> list[Example]:
+    """Return the first of each message and its copies. To be done before splitting, or the test knows the answers."""
+    return [example for example, before in _with_copies(examples) if not before]
 
 
 def summary(examples: Sequence[Example], kept: Sequence[Example], labels: Labels) -> str:
     """Return a sentence on what is left of messages without their copies."""
     spam, copies = sum(example.is_spam for example in kept), len(examples) - len(kept)
     words = f"{len(kept):,} messages ({spam:,} {labels.spam}), {copies:,} copies dropped"
-    first: dict[str, bool] = {}
-    contradicting = 0
-    for example in examples if copies else ():
-        keys = copy_keys(example.text)
-        contradicting += any(first.get(key, example.is_spam) != example.is_spam for key in keys)
-        for key in keys:
-            first.setdefault(key, example.is_spam)
+    contradicting = copies and sum((not example.is_spam) in before for example, before in _with_copies(examples))
     return words + (
         f", {contradicting:,} of them with the other label: the first one counts." if contradicting else "."
     )

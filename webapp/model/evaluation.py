@@ -20,6 +20,13 @@ class Estimate(BaseModel):
     low: float | None = None
     high: float | None = None
 
+    @property
+    def interval(self) -> str:
+        """Return the interval in words, in percent."""
+        return (
+            "not known" if self.low is None or self.high is None else f"{100 * self.low:.1f} to {100 * self.high:.1f} %"
+        )
+
     def __format__(self, spec: str) -> str:
         """Return the value and its interval in words, in percent where the spec is %."""
         if self.value is None:
@@ -27,8 +34,7 @@ class Estimate(BaseModel):
         if self.low is None or self.high is None:
             return f"{self.value:.4f}"
         if spec == "%":
-            value, low, high = (f"{100 * number:.1f}" for number in (self.value, self.low, self.high))
-            return f"{value} % (95 % interval {low} to {high} %)"
+            return f"{100 * self.value:.1f} % (95 % interval {self.interval})"
         return f"{self.value:.4f} (95 % interval {self.low:.4f} to {self.high:.4f})"
 
 

@@ -4,15 +4,16 @@ Text is UTF-8, or UTF-16 with its mark; a line with other bytes is taken for Win
 goes through `open_table`, so that all commands take the same files and say the same of them.
 """
 
-import codecs
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import re
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from webapp.errors import BadData
 from webapp.model import lines as limits
-from webapp.model.lines import FOREIGN, Lines, Source, shown, unreadable
+from webapp.model.lines import Lines, recode, shown, unreadable
 
 ENDINGS = {
     ".csv": "CSV",
@@ -28,6 +29,8 @@ TEXT_COLUMNS = ("text", "message", "content", "body", "sms", "v2", "msg", "comme
 LABEL_COLUMNS = ("label", "v1", "class", "category", "target", "spam", "is_spam", "spam/ham", "email type")
 ZERO_AND_ONE = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 LABEL_WORDS = {"ham": False, "spam": True, "not spam": False, **ZERO_AND_ONE}  # which of them mean spam
+BEGINS_JSON = re.compile(r"\s*(\{|\[\s*(\{|$))")  # also an array, to be refused as that
+INVISIBLE = " \t\r\n\ufeff\u200b"  # some programs begin a file with a mark twice
 MOST_COLUMNS = 1_000  # a row with too few cells is filled up, so many columns make much of little
 PARQUET_ROWS = 2_000  # at once
 PARQUET_TEXTS = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view", "null")
@@ -52,21 +55,29 @@ class Table:
     can_append = True  # whether output in this format can go on behind what was written before
     note = ""  # what else people should know of what was taken for the header
 
-    def __init__(self, source: Source):
-        self.name, self.has_mark = source.name, source.has_mark
-        self._source = source
-        self._lines: Lines | None = None
+    def __init__(self, lines: Lines):
+        self.name, self.has_mark = lines.name, lines.has_mark
+        self._lines = lines
 
-    def find(self, names: Sequence[str]) -> int | None:
-        """Return the position of the first of these columns that there is, in any case."""
-        lowered = [column.lower() for column in self.columns]
-        return next((lowered.index(name) for name in names if name in lowered), None)
+    def _name_columns(self, names: Iterable[str]) -> None:
+        self.columns = [name.strip(INVISIBLE) for name in names]
+        if len(self.columns) > MOST_COLUMNS:
+            raise BadData(f"{self.name} has {len(self.columns):,} columns, and at most {MOST_COLUMNS:,} are read")
+        lowered = [name.lower() for name in self.columns if name]
+        if twice := {name for name in lowered if lowered.count(name) > 1}:
+            raise BadData(f"{self.name} names the column {shown(min(twice))} twice")
+
+    def find(self, names: Iterable[str]) -> int | None:
+        """Return the position of the first of these columns that there is, as it is written or nearly so."""
+        alike = [normalise(column) for column in self.columns]
+        for name in names:
+            for columns, wanted in ((self.columns, name.strip()), (alike, normalise(name))):
+                if wanted in columns:
+                    return columns.index(wanted)
+        return None
 
     def find_text(self, wanted: str | None) -> int:
         """Return the position of the column with the messages; raises BadData."""
-        if not wanted and not self.by_content and len(self.columns) == 1 and self.find(TEXT_COLUMNS) is None:
-            self.note = "; if that is a message, write a first line with text in it"
-            return 0
         return self._find_or_refuse("text", wanted, TEXT_COLUMNS)
 
     def find_label(self, wanted: str | None) -> int:
@@ -74,7 +85,7 @@ class Table:
         return self._find_or_refuse("label", wanted, LABEL_COLUMNS)
 
     def _find_or_refuse(self, kind: str, wanted: str | None, usual: Sequence[str]) -> int:
-        at = self.find([wanted.strip().lower()] if wanted else usual)
+        at = self.find([wanted] if wanted else usual)
         if at is None and not wanted:
             at = self.by_content.get(kind)
         if at is None:
@@ -93,39 +104,30 @@ class Table:
 
     def notices(self) -> list[str]:
         """Return what is to be said of what was read so far."""
-        return self._lines.notice() if self._lines else []
+        return self._lines.notices()
 
     def done(self) -> float | None:
         """Return how much of it was read, 0 to 1; None for a pipe."""
-        return self._source.done()
+        return self._lines.done()
 
     def check_size(self, limit: int) -> None:
         """Raise BadData if it unpacks to more bytes, or breaks off. It is spent then."""
-        self._source.check_size(limit)
+        self._lines.check_size(limit)
 
     def close(self) -> None:
         """Close what was opened."""
-        self._source.close()
+        self._lines.close()
 
 
-def fault_of_header(columns: Sequence[str]) -> str | None:
-    """Return what is wrong with a file's names of columns, None if nothing is."""
-    if len(columns) > MOST_COLUMNS:
-        return f"The header has {len(columns):,} columns, and at most {MOST_COLUMNS:,} are read."
-    lowered = [name.lower() for name in columns if name]
-    if twice := {name for name in lowered if lowered.count(name) > 1}:
-        return f"The header names the column {shown(min(twice))} twice."
-    return None
-
-
-def normalise(label: object) -> str:
-    """Return a label without regard to case, blanks and dashes: what counts as the same word."""
-    return " ".join(as_text(label).lower().replace("_", " ").replace("not-", "not ").split())
+def normalise(word: object) -> str:
+    """Return a label or a column's name without regard to case, blanks and dashes: what counts as the same word."""
+    text = unicodedata.normalize("NFKC", as_text(word)).strip(INVISIBLE).lower()
+    return " ".join(text.replace("_", " ").replace("not-", "not ").split())
 
 
 def as_text(value: object) -> str:
     """Return a value as text, "" for none."""
-    return "" if value is None else str(value)
+    return "" if value is None or value != value else str(value)  # the number NaN is none, and not equal to itself
 
 
 def open_table(
@@ -140,17 +142,16 @@ def open_table(
     """
     from webapp.model.csv_table import CsvTable
 
-    opened = Source(source, name)
+    lines = Lines(source, name)
     try:
-        ending = ending_format(opened.path) if opened.path else None
-        if opened.head.startswith(b"PAR1") or (ending == "Parquet" and not opened.head.startswith(tuple(FOREIGN))):
-            return ParquetTable(opened)
-        first = opened.head.lstrip(codecs.BOM_UTF8 + b" \t\r\n")[:1]
-        if ending == "JSON Lines" or first == b"{" or (first == b"[" and ending is None):
-            return JsonTable(opened)
-        return CsvTable(opened, ending == "TSV", text_column, words)
+        if lines.is_parquet:
+            return ParquetTable(lines)
+        ending = ending_format(lines.path) if lines.path else None
+        if ending == "JSON Lines" or BEGINS_JSON.match(lines.peek()[0]):
+            return JsonTable(lines)
+        return CsvTable(lines, ending == "TSV", text_column, words)
     except BadData:
-        opened.close()
+        lines.close()
         raise
 
 
@@ -165,23 +166,23 @@ class JsonTable(Table):
 
     format = "JSON Lines"
 
-    def __init__(self, source: Source):
-        super().__init__(source)
-        self._lines = source.lines()
-        head = self._lines.peek()
-        first = next((value for value, _ in map(_json_object, head) if value), None)
-        if first is None or all(isinstance(value, dict) for value in first.values()):
+    def __init__(self, lines: Lines):
+        super().__init__(lines)
+        objects = [value for value, _ in map(_json_object, lines.peek()) if value]
+        if not objects or all(isinstance(value, dict) for value in objects[0].values()):
             raise BadData(
                 f"{self.name}: no JSON object in its first lines: JSON Lines have one in each. jq -c '.[]' makes them "
                 "of an array, to_json(orient='records', lines=True) of a pandas table"
             )
-        self.columns = [name for name in first if name == name.encode(errors="ignore").decode()]
+        names = dict.fromkeys(name for value in objects for name in value)
+        self._names = [name for name in names if name == name.encode(errors="ignore").decode()]
+        self._name_columns(self._names)
+        self.by_content = {"text": 0} if len(self.columns) == 1 else {}
 
     def read(self, positions: Sequence[int]) -> Iterator[Row]:
-        names = [self.columns[at] for at in positions]
-        lines = self._lines or self._source.lines()
-        while line := lines.next():
-            raw, number = line.strip(), lines.number
+        names = [self._names[at] for at in positions]
+        while line := self._lines.next():
+            raw, number = line.strip(), self._lines.number
             if not raw:
                 continue
             value, error = _json_object(raw)
@@ -221,11 +222,10 @@ class ParquetTable(Table):
     format = "Parquet"
     can_append = False  # its table of contents is written at the end
 
-    def __init__(self, source: Source):
-        super().__init__(source)
-        if source.path is None:
+    def __init__(self, lines: Lines):
+        super().__init__(lines)
+        if lines.path is None:
             raise BadData("Parquet cannot be read from a pipe, as its table of contents is at its end: give a file")
-        source.close()
         try:
             import pyarrow as pa
             import pyarrow.parquet as pq
@@ -233,14 +233,11 @@ class ParquetTable(Table):
             raise BadData(f"{self.name} is Parquet: pip install -r requirements-parquet.txt") from error
         self._broken = (OSError, pa.ArrowException)
         try:
-            self._file = pq.ParquetFile(source.path)
+            self._file = pq.ParquetFile(lines.path)
         except self._broken as error:
             raise unreadable(self.name, error) from error
         self.schema = self._file.schema_arrow
-        self.columns = self.schema.names
-        if fault := fault_of_header(self.columns):
-            self._file.close()
-            raise BadData(f"{self.name}: {fault}")
+        self._name_columns(self.schema.names)
         values = [type_.value_type if pa.types.is_dictionary(type_) else type_ for type_ in self.schema.types]
         self._texts = [at for at, type_ in enumerate(values) if str(type_) in PARQUET_TEXTS]
         if len(self._texts) == 1:
@@ -256,7 +253,7 @@ class ParquetTable(Table):
 
     def read(self, positions: Sequence[int]) -> Iterator[Row]:
         for batch in self._batches(PARQUET_ROWS):
-            values = [[_decoded(value) for value in batch.column(at).to_pylist()] for at in positions]
+            values = [list(map(_decoded, batch.column(at).to_pylist())) for at in positions]
             size = batch.nbytes // max(len(batch), 1)
             for number in range(len(batch)):
                 yield Row(self._done + number + 1, [column[number] for column in values], None, (batch, number), size)
@@ -283,7 +280,8 @@ class ParquetTable(Table):
 
     def close(self) -> None:
         self._file.close()
+        super().close()
 
 
 def _decoded(value: Any) -> Any:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    return recode(value.decode("utf-8", "surrogateescape")) if isinstance(value, bytes) else value

@@ -1,4 +1,4 @@
-"""The bytes of a file or pipe, and its lines: unzipped, decoded, and refused where they are no text."""
+"""The lines of a file or pipe: unzipped, decoded, and refused where they are no text."""
 
 import codecs
 import gzip
@@ -15,14 +15,14 @@ from webapp.errors import BadData
 LONGEST_ROW = 1024 * 1024  # characters; far above any message, and it bounds the memory
 SNIFFED_LINES, SNIFFED_SIZE = 50, 256 * 1024  # at the beginning, which tell delimiter and header
 NAMED_LINES = 5  # of those that are no UTF-8
-GZIP, ZIP = b"\x1f\x8b", b"PK\x03\x04"
+GZIP, ZIP, PARQUET = b"\x1f\x8b", b"PK\x03\x04", b"PAR1"
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 PICKLE = "a Python pickle, which could do anything when opened: save it as CSV or Parquet"
 FOREIGN = {
     ZIP: "a ZIP archive: unpack it first",
     b"\xd0\xcf\x11\xe0": "an Excel file: save it as CSV",
     **{bytes([0x80, protocol]): PICKLE for protocol in range(2, 6)},
-    **dict.fromkeys((b"BZh", b"\xfd7zXZ", b"(\xb5/\xfd"), "compressed, but not by gzip: unpack it first"),
+    **dict.fromkeys((b"BZh", b"\xfd7zXZ", b"(\xb5/\xfd", GZIP), "compressed, but not once by gzip: unpack it first"),
 }
 _NO_UTF8 = re.compile("[\udc80-\udcff]+")  # what surrogateescape makes of it
 BROKEN = (OSError, EOFError, zlib.error)  # what reading may raise
@@ -41,16 +41,41 @@ def unreadable(name: str, error: Exception) -> BadData:
 
 
 class Lines:
-    """Gives out lines with their ends; `number` is that of the last one, from 1."""
+    """Opens a file or pipe and gives out its lines with their ends; `number` is that of the last one, from 1."""
 
-    def __init__(self, file: Any, name: str, is_utf16: bool):
-        self.name = name
+    def __init__(self, source: Path | BinaryIO, name: str | None = None):
+        self.path = source if isinstance(source, Path) else None
+        self.name = name or str(self.path or "standard input")
         self.number = 0
-        self._recoded: list[int] = []  # the first lines that were no UTF-8
+        self._raw: Any = None
+        self._recoded: list[int] = []  # the numbers of the first lines that were no UTF-8
         self._recoded_count = self._read = 0
-        encoding, errors = ("utf-16", "replace") if is_utf16 else ("utf-8-sig", "surrogateescape")
-        self._text = io.TextIOWrapper(file, encoding, errors, newline="")  # all line ends, as they are
         self._waiting: deque[str] = deque()
+        try:
+            self._raw = source.open("rb") if isinstance(source, Path) else io.BufferedReader(source)
+            self._size = self.path.stat().st_size if self.path else 0
+            self._stream: Any = gzip.GzipFile(fileobj=self._raw) if self._raw.peek(2)[:2] == GZIP else self._raw
+            head: bytes = self._stream.peek(4096)[:4096]
+            self.has_mark = head.startswith((codecs.BOM_UTF8, *UTF16))
+            self.is_parquet = head.startswith(PARQUET)
+            self._refuse_foreign(head)
+        except BROKEN as error:
+            self.close()
+            raise unreadable(self.name, error) from error
+        except BadData:
+            self.close()
+            raise
+        encoding, errors = ("utf-16", "replace") if head.startswith(UTF16) else ("utf-8-sig", "surrogateescape")
+        self._text = io.TextIOWrapper(self._stream, encoding, errors, newline="")  # all line ends, as they are
+
+    def _refuse_foreign(self, head: bytes) -> None:
+        for mark, words in FOREIGN.items():
+            if head.startswith(mark):
+                office = mark == ZIP and (b"[Content_Types]" in head or b"mimetype" in head)
+                raise BadData(f"{self.name} is {'an Excel file: save it as CSV' if office else words}")
+        is_binary = b"\0" in head.partition(b"\n")[0] or head.count(0) > len(head) / 10
+        if is_binary and not self.is_parquet and not head.startswith(UTF16):
+            raise BadData(f"{self.name} is no text file; if it is UTF-16, save it as UTF-8")
 
     def next(self) -> str:
         """Return the next line, "" at the end; of one that is too long LONGEST_ROW + 1 characters. Raises BadData."""
@@ -87,58 +112,21 @@ class Lines:
             self._recoded_count += 1
             if len(self._recoded) < NAMED_LINES:
                 self._recoded.append(self._read)
-            line = _NO_UTF8.sub(_windows_1252, line)
+            line = recode(line)
         return line
 
-    def notice(self) -> list[str]:
-        """Return what is to be said of the encoding of what was read, in at most one line."""
-        if not self._recoded:
-            return []
+    def notices(self) -> list[str]:
+        """Return what is to be said of the encoding of what was read so far, in at most one line."""
         more = self._recoded_count - len(self._recoded)
         which = ", ".join(map(str, self._recoded)) + (f" and {more:,} more" if more else "")
         lines = "line" if self._recoded_count == 1 else "lines"
-        return [f"{self.name}: {lines} {which} not UTF-8, read as Windows-1252"]
-
-
-def _windows_1252(found: re.Match[str]) -> str:
-    raw = found[0].encode("ascii", "surrogateescape")
-    return "".join(bytes([byte]).decode("cp1252" if byte not in b"\x81\x8d\x8f\x90\x9d" else "latin-1") for byte in raw)
-
-
-class Source:
-    """The bytes of a file or pipe, unzipped."""
-
-    def __init__(self, source: Path | BinaryIO, name: str | None = None):
-        self.name = name or (str(source) if isinstance(source, Path) else "standard input")
-        self.path = source if isinstance(source, Path) else None
-        self._raw: Any = None
-        try:
-            self._raw = source.open("rb") if isinstance(source, Path) else io.BufferedReader(source)
-            self._size = source.stat().st_size if isinstance(source, Path) else 0
-            self.stream: Any = gzip.GzipFile(fileobj=self._raw) if self._raw.peek(2)[:2] == GZIP else self._raw
-            self.head: bytes = self.stream.peek(4096)[:4096]
-        except BROKEN as error:
-            if self._raw:
-                self.close()
-            raise unreadable(self.name, error) from error
-        self.has_mark = self.head.startswith((codecs.BOM_UTF8, *UTF16))
-
-    def lines(self) -> Lines:
-        """Return it as lines; raises BadData where it is no text."""
-        for mark, words in FOREIGN.items():
-            if self.head.startswith(mark):
-                office = mark == ZIP and (b"[Content_Types]" in self.head or b"mimetype" in self.head)
-                raise BadData(f"{self.name} is {'an Excel file: save it as CSV' if office else words}")
-        is_utf16 = self.head.startswith(UTF16)
-        if not is_utf16 and self.head.count(0) > len(self.head) / 10:
-            raise BadData(f"{self.name} is no text file; if it is UTF-16, save it as UTF-8")
-        return Lines(self.stream, self.name, is_utf16)
+        return [f"{self.name}: {lines} {which} not UTF-8, read as Windows-1252"] if which else []
 
     def check_size(self, limit: int) -> None:
         """Raise BadData if there are more bytes left, or if it breaks off."""
         size = 0
         try:
-            while size <= limit and (piece := self.stream.read(LONGEST_ROW)):
+            while size <= limit and (piece := self._stream.read(LONGEST_ROW)):
                 size += len(piece)
         except BROKEN as error:
             raise unreadable(self.name, error) from error
@@ -151,5 +139,15 @@ class Source:
 
     def close(self) -> None:
         """Close the file; a pipe belongs to somebody else."""
-        if self.path:
+        if self.path and self._raw:
             self._raw.close()
+
+
+def recode(text: str) -> str:
+    """Return a text with the bytes that were no UTF-8 read as Windows-1252."""
+    return _NO_UTF8.sub(_windows_1252, text)
+
+
+def _windows_1252(found: re.Match[str]) -> str:
+    raw = found[0].encode("ascii", "surrogateescape")
+    return "".join(bytes([byte]).decode("cp1252" if byte not in b"\x81\x8d\x8f\x90\x9d" else "latin-1") for byte in raw)

@@ -13,9 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import sklearn
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import InconsistentVersionWarning, NotFittedError
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
@@ -25,9 +27,9 @@ from webapp.model import artifact, training
 from webapp.model.data import Example
 from webapp.model.labels import SPAM_OR_HAM, Labels
 from webapp.model.scoring import SpamModel, make_model
-from webapp.model.training import SEARCHES, unwrap
 
 VERSION_IN_PICKLE = re.compile(rb"_sklearn_version.{1,8}?(\d+\.\d+(?:\.\w+)*)", re.DOTALL)
+SEARCHES = (GridSearchCV, RandomizedSearchCV)  # for the best parameters
 ABOUT_Y = "y holds the words 'ham' and 'spam', whatever your file calls them."
 ABOUT_X = "X is a list of str, one for each message."
 HINTS = {  # what to say where one of these words is in an error
@@ -70,7 +72,7 @@ def import_model(source: Source, vectorizer: Source | None, labels: Labels | Non
         advice = ""
         if vectorizer and "features" in str(error):
             advice = " The vectoriser is not the one that the model was trained with: save both after the same fit."
-        elif "predict_proba fails" in str(error):
+        elif not vectorizer and "predict_proba fails" in str(error):
             advice = " It must take a list of str, as a Pipeline with its vectoriser does."
         raise BadData(f"{source.path} cannot be served: {' '.join(str(error).split()).rstrip('.')}.{advice}") from error
 
@@ -129,13 +131,30 @@ def _joined(model: Any, vectorizer: Any, source: Source) -> Any:
     return Pipeline([("vectorizer", vectorizer), ("classifier", unwrap(model))])
 
 
+def unwrap(pipeline: Any) -> Any:
+    """Return a fitted estimator without the search for its best parameters, around it or at its end; raises BadData."""
+    if isinstance(pipeline, Pipeline):
+        return Pipeline([*pipeline.steps[:-1], (pipeline.steps[-1][0], unwrap(pipeline[-1]))])
+    if not hasattr(pipeline, "best_estimator_"):
+        return pipeline
+    if np.isnan(pipeline.cv_results_["mean_test_score"]).all():
+        raise BadData(
+            "no parameters could be scored. With scoring='f1' the class 1 is looked for: take "
+            "make_scorer(f1_score, pos_label='spam'), or scoring='accuracy'"
+        )
+    return unwrap(pipeline.best_estimator_)
+
+
 def fit_with(name: str) -> training.Fit:
     """Return what fits the Pipeline of module:name, for training.train; both raise BadData."""
     make = load_recipe(name)
 
     def fit(examples: Sequence[Example], weights: Mapping[str, float]) -> Pipeline:
         try:
-            pipeline = training.fit(examples, weights, make)
+            with warnings.catch_warnings():
+                for scores in ("Scoring failed", "One or more of the test scores"):
+                    warnings.filterwarnings("ignore", scores)  # `unwrap` says so in one line
+                pipeline = unwrap(training.fit(examples, weights, make))
             make_model(pipeline, name, training.THRESHOLD)
         except (BadData, ModelUnusable) as error:
             raise BadData(f"--pipeline {name}: {error}") from error

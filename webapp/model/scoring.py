@@ -8,7 +8,7 @@
 """
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from sklearn.pipeline import Pipeline
 from webapp.config import THREADS
 from webapp.errors import ModelUnusable
 from webapp.model.features import LONGEST_WORD, NGRAM_VALUE, MessageVectorizer, char_ngrams, pairs, token_value
+from webapp.model.files import LABEL_WORDS, normalise
 from webapp.model.labels import SPAM_OR_HAM, Labels
 from webapp.model.tokenizer import token_spans, tokenize
 from webapp.waiting import before_waiting
@@ -48,8 +49,6 @@ class Score(NamedTuple):
 
 def make_model(pipeline: Pipeline, version: str, threshold: float, labels: Labels = SPAM_OR_HAM) -> "SpamModel":
     """Return a fitted Pipeline as a model; raises ModelUnusable where it gives no probabilities of the two labels."""
-    if not isinstance(pipeline, Pipeline):
-        raise ModelUnusable(f"The model is no scikit-learn Pipeline, but a {type(pipeline).__name__}")
     if not hasattr(pipeline, "predict_proba"):
         raise ModelUnusable(
             f"{type(pipeline[-1]).__name__} gives no probabilities (predict_proba). "
@@ -62,7 +61,7 @@ def make_model(pipeline: Pipeline, version: str, threshold: float, labels: Label
     names, terms = _feature_names(pipeline), linear_terms(pipeline[-1])
     model = SpamModel(pipeline, version, threshold, labels)
     if names is not None and terms and terms[0].shape == names.shape:
-        model = LinearModel(pipeline, version, threshold, labels, names, *terms)
+        model = LinearModel(names, *terms, pipeline, version, threshold, labels)
     try:
         model.spam_probabilities(PROBES)
     except ModelUnusable:
@@ -80,7 +79,7 @@ class SpamModel:
         self.version = version
         self.threshold = threshold
         self.labels = labels
-        self.spam_index = _index_of_spam([str(name).lower() for name in pipeline.classes_], labels)
+        self.spam_index = _index_of_spam(pipeline.classes_, labels)
 
     def score(self, text: str) -> Score:
         """Return the spam probability of a text, and how much lower the log-odds of spam are without each of its terms.
@@ -89,8 +88,12 @@ class SpamModel:
         of averaged over. What terms do only in company is not in it, so the contributions do not add up to the
         log-odds. Its cost is bounded: see MOST_TERMS.
         """
-        spans = _spans_by_term(text)
-        terms = _longest(spans, min(MOST_TERMS, MOST_CHARACTERS // max(len(text), 1)))
+        spans: dict[str, list[tuple[int, int]]] = {}
+        for start, end, tokens in token_spans(text):
+            spans.setdefault(tokens[0], []).append((start, end))  # a link, which counts as several, is one
+        most = min(MOST_TERMS, MOST_CHARACTERS // max(len(text), 1))
+        longest = set(sorted(spans, key=len, reverse=True)[:most])  # what is short is rarely telling
+        terms = [term for term in spans if term in longest]
         probabilities = self._predict([text, *(_without(text, spans[term]) for term in terms)])
         log_odds = np.log(np.maximum(probabilities, LEAST)) - np.log(np.maximum(1 - probabilities, LEAST))
         contributions = dict(zip(terms, (log_odds[0] - log_odds[1:]).tolist(), strict=True))
@@ -133,17 +136,9 @@ class LinearModel(SpamModel):
     4.4) and of naive Bayes (McCallum & Nigam 1998, A Comparison of Event Models for Naive Bayes Text Classification).
     """
 
-    def __init__(
-        self,
-        pipeline: Pipeline,
-        version: str,
-        threshold: float,
-        labels: Labels,
-        names: np.ndarray,
-        weights: np.ndarray,
-        intercept: float,
-    ):
-        super().__init__(pipeline, version, threshold, labels)
+    def __init__(self, names: np.ndarray, weights: np.ndarray, intercept: float, *args: Any):
+        super().__init__(*args)
+        pipeline = self.pipeline
         self._features, self._classifier, self._names = pipeline[:-1], pipeline[-1], names
         sign = 1 if self.spam_index == 1 else -1
         self._weights, self.intercept = sign * weights, sign * intercept
@@ -264,52 +259,31 @@ def linear_terms(classifier: Any) -> tuple[np.ndarray, float] | None:
 
 def _feature_names(pipeline: Pipeline) -> np.ndarray | None:
     """Return the names of what the classifier gets, None where these are no terms: hashes, or components of many."""
-    names = None
-    for _, step in pipeline.steps[:-1]:
-        if isinstance(step, ClassNamePrefixFeaturesOutMixin) or (names is None and hasattr(step, "n_features_in_")):
-            return None
-        if hasattr(step, "get_feature_names_out"):
-            try:
-                names = step.get_feature_names_out() if names is None else step.get_feature_names_out(names)
-            except Exception:  # a part of a FeatureUnion that has no names, say, or somebody's own code
-                return None
-        elif names is not None and step != "passthrough":
-            return None
+    steps = [step for _, step in pipeline.steps[:-1]]
+    first = next((at for at, step in enumerate(steps) if hasattr(step, "get_feature_names_out")), 0)
+    takes_numbers = not steps or hasattr(steps[first], "n_features_in_")  # so it has no words to name
+    if takes_numbers or any(isinstance(step, ClassNamePrefixFeaturesOutMixin) for step in steps):
+        return None
+    try:
+        names: np.ndarray = pipeline[first:-1].get_feature_names_out()
+    except Exception:  # a part of a FeatureUnion that has no names, say, or somebody's own code
+        return None
     return names
 
 
-def _index_of_spam(classes: list[str], labels: Labels) -> int:
-    """Return which of the two classes means spam; raises ModelUnusable."""
-    for ham, spam in (SPAM_OR_HAM, labels, ("0", "1"), ("false", "true")):
-        if {ham, spam} == set(classes):
-            return classes.index(spam)
-    one, other = classes
+def _index_of_spam(classes: Sequence[object], labels: Labels) -> int:
+    """Return which of the two classes means spam, by its labels or as in files; raises ModelUnusable."""
+    for meanings in ({normalise(labels.ham): False, normalise(labels.spam): True}, LABEL_WORDS):
+        is_spam = [meanings.get(normalise(name)) for name in classes]
+        if set(is_spam) == {False, True}:
+            return is_spam.index(True)
+    one, other = (str(name).lower() for name in classes)
     raise ModelUnusable(
         f"The Pipeline's classes are {one} and {other}, the labels {labels.ham} and {labels.spam}. Say which of the "
         f"classes is looked for, the second one here: --labels {one},{other} or --labels {other},{one}"
     )
 
 
-# --- Leaving terms out ---
-
-
-def _spans_by_term(text: str) -> dict[str, list[tuple[int, int]]]:
-    """Return where in a text each term is, in the order of the message; a link, which counts as several, is one."""
-    spans: dict[str, list[tuple[int, int]]] = {}
-    for start, end, tokens in token_spans(text):
-        spans.setdefault(tokens[0], []).append((start, end))
-    return spans
-
-
-def _longest(terms: Collection[str], most: int) -> list[str]:
-    """Return so many of the terms, the longest ones, in their order: what is short is rarely telling."""
-    chosen = set(sorted(terms, key=len, reverse=True)[:most])
-    return [term for term in terms if term in chosen]
-
-
 def _without(text: str, spans: Iterable[tuple[int, int]]) -> str:
-    at, pieces = 0, []
-    for start, end in spans:
-        pieces.append(text[at:start])
-        at = end
-    return "".join([*pieces, text[at:]])
+    edges = [0, *(edge for span in spans for edge in span), len(text)]
+    return "".join(text[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True))

@@ -3,7 +3,7 @@
     make_pipeline   the model: what it looks at, and what learns
     fit             one fit
     train           the whole way, from labelled files to a fitted Pipeline and the card that describes it
-    evaluate        measure a saved model on other files
+    report          measure a model on other messages
 
 Somebody's own Pipeline takes the place of make_pipeline: see own_model.py.
 """
@@ -19,7 +19,7 @@ import numpy as np
 from scipy.special import expit, logit
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, GroupKFold, RandomizedSearchCV
+from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
@@ -38,7 +38,6 @@ THRESHOLD = 0.5  # from here upwards spam is likelier than ham
 SHORT = 400  # characters
 KIND_FOLDS = 5  # fits, in each of which a fifth of the messages, whole kinds, is left out
 LEAST = 1e-12  # a spam probability of exactly 0 has no logarithm
-SEARCHES = (GridSearchCV, RandomizedSearchCV)  # for the best parameters
 
 Fit = Callable[[Sequence[Example], Mapping[str, float]], Pipeline]
 
@@ -74,26 +73,10 @@ def fit(
     labels = ["spam" if example.is_spam else "ham" for example in examples]
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)  # a fit that did not converge is no fit
-        for scores in ("Scoring failed", "One or more of the test scores"):
-            warnings.filterwarnings("ignore", scores)  # `unwrap` says so in one line
-        return unwrap(pipeline.fit(texts, labels, **options))
+        return pipeline.fit(texts, labels, **options)
 
 
 OWN: Fit = fit
-
-
-def unwrap(pipeline: Any) -> Any:
-    """Return a fitted estimator without the search for its best parameters, around it or at its end; raises BadData."""
-    if isinstance(pipeline, Pipeline):
-        return Pipeline([*pipeline.steps[:-1], (pipeline.steps[-1][0], unwrap(pipeline[-1]))])
-    if not hasattr(pipeline, "best_estimator_"):
-        return pipeline
-    if np.isnan(pipeline.cv_results_["mean_test_score"]).all():
-        raise BadData(
-            "no parameters could be scored. With scoring='f1' the class 1 is looked for: take "
-            "make_scorer(f1_score, pos_label='spam'), or scoring='accuracy'"
-        )
-    return unwrap(pipeline.best_estimator_)
 
 
 def hide_in_ham(examples: Sequence[Example]) -> list[Example]:
@@ -160,11 +143,12 @@ def train(
 
     metrics = {}
     calibration = None
-    progress("leaving kinds out")
     if fit is OWN and len({example.kind for example in training_part if example.kind}) >= KIND_FOLDS:
+        progress("leaving kinds out")
         known, probability = leave_kinds_out(training_part, weights, fit)
-        calibration = Calibration.fit([example.is_spam for example in known], probability)
-        metrics["kinds left out"] = report(known, calibration.of(probability), threshold)
+        truth = [example.is_spam for example in known]
+        calibration = Calibration.fit(truth, probability)
+        metrics["kinds left out"] = measure(truth, calibration.of(probability), threshold)
 
     def fit_calibrated(chosen: Sequence[Example]) -> Pipeline:
         pipeline = fit(chosen, weights)
@@ -175,7 +159,7 @@ def train(
     measured = make_model(fit_calibrated(training_part), "training part", threshold, labels)
     for name, part in measured_on.items():
         progress(f"measuring on {name}")
-        metrics[name] = report(part, predict(measured, part), threshold)
+        metrics[name] = report(measured, part)
 
     # What is saved has learnt from all messages, so it is no worse.
     progress("fitting on everything")
@@ -195,22 +179,10 @@ def train(
     return Training(final, card, held_out, learnt)
 
 
-def predict(model: SpamModel, examples: Sequence[Example]) -> list[float]:
-    """Return the spam probability of each example."""
-    return model.spam_probabilities([example.text for example in examples])
-
-
-def report(examples: Sequence[Example], probability: Sequence[float], threshold: float) -> Metrics:
-    """Measure the spam probabilities that a model gives to examples."""
-    return measure([example.is_spam for example in examples], probability, threshold)
-
-
-def evaluate(model: SpamModel, datasets: Sequence[Dataset]) -> Metrics:
-    """Measure a model on labelled files, copies dropped; raises BadData."""
-    examples = drop_copies(example for dataset in datasets for example in dataset.examples)
-    if not examples:
-        raise BadData("There is no message in these files.")
-    return report(examples, predict(model, examples), model.threshold)
+def report(model: SpamModel, examples: Sequence[Example]) -> Metrics:
+    """Measure a model on examples that it never saw."""
+    probability = model.spam_probabilities([example.text for example in examples])
+    return measure([example.is_spam for example in examples], probability, model.threshold)
 
 
 def _check(

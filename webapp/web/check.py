@@ -3,13 +3,14 @@
 import datetime as dt
 import hmac
 
-from flask import Blueprint, abort, current_app, flash, g, redirect, render_template, request, url_for
+from flask import Blueprint, abort, current_app, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from webapp.config import MAX_TEXT_LENGTH
-from webapp.errors import InvalidInput
+from webapp.errors import InvalidInput, ModelUnusable
 from webapp.inference import Inference
 from webapp.log.queries import get_prediction
+from webapp.model.card import Card, read_card
 from webapp.model.labels import SPAM_OR_HAM
 from webapp.web.explanation import mark, shares
 from webapp.web.words import labels
@@ -42,23 +43,34 @@ def send() -> ResponseReturnValue:
     """Score the message and go to its answer's page, which can be reloaded without scoring again."""
     text = request.form.get("text", "").replace("\r\n", "\n")  # browsers send \r\n but count it as one character
     inference: Inference = current_app.extensions["inference"]
+    request_id = request.headers["X-Request-ID"]
     try:
-        row = inference.predict([text], "form", request_id=g.request_id)[0]
+        row = inference.predict([text], "form", request_id=request_id)[0]
     except InvalidInput as error:
-        inference.record_failure("form", error.status, f"{error.title}: {error.errors[0]['message']}", g.request_id)
+        inference.record_failure("form", error.status, f"{error.title}: {error.errors[0]['message']}", request_id)
         return _form_page(text, error.errors[0]["message"]), error.status
     return redirect(url_for(".answer", prediction_id=row["id"]), 303)
 
 
 def _form_page(text: str, error: str | None = None) -> str:
     examples = EXAMPLES if labels() == SPAM_OR_HAM else []  # they are about spam
-    return render_template("check.html", text=text, error=error, examples=examples, limit=MAX_TEXT_LENGTH)
+    return render_template(
+        "check.html", text=text, error=error, examples=examples, limit=MAX_TEXT_LENGTH, card=_served_card()
+    )
+
+
+def _served_card() -> Card | None:
+    registry = current_app.extensions["inference"].registry
+    try:
+        return read_card(registry.folder, registry.current_version())
+    except ModelUnusable:
+        return None  # whoever sends a message reads why
 
 
 @blueprint.get("/predictions/<prediction_id>")
 def answer(prediction_id: str) -> str:
     """Show a stored prediction to whoever holds its address."""
-    row = get_prediction(current_app.extensions["engine"], prediction_id)
+    row = get_prediction(current_app.extensions["engine"], prediction_id.lower())
     explanation = row["explanation"] or []
     return render_template(
         "answer.html",
@@ -67,7 +79,7 @@ def answer(prediction_id: str) -> str:
         marked=mark(row["text"] or "", explanation),
         shares=shares(explanation),
         reports=REPORTS,
-        shown_for=_shown_for(prediction_id),
+        shown_for=_shown_for(row["id"]),
     )
 
 

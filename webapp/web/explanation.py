@@ -1,10 +1,13 @@
 """An explanation as people read it: the message with its terms marked, and a table of shares."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from webapp.log.tables import TermContribution
 from webapp.model.tokenizer import token_spans
+
+MARKED = 0.25  # of what the heaviest piece weighs: lighter ones are not worth a mark
 
 
 class Piece(NamedTuple):
@@ -37,7 +40,10 @@ def mark(text: str, explanation: Sequence[TermContribution]) -> list[Piece]:
         if start < at:  # one character may be read as several tokens: ½ is a 1 and a 2
             continue
         pieces.append(Piece(text[at:start], "", 0))
-        pieces.append(Piece(text[start:end], "spam" if weight > 0 else "ham", 1 + round(2 * abs(weight) / heaviest)))
+        if (share := abs(weight) / heaviest) >= MARKED:
+            pieces.append(Piece(text[start:end], "spam" if weight > 0 else "ham", math.ceil(3 * share)))
+        else:
+            pieces.append(Piece(text[start:end], "", 0))
         at = end
     return [piece for piece in [*pieces, Piece(text[at:], "", 0)] if piece.text]
 

@@ -1,8 +1,5 @@
 """What the pages call spam and ham: as the served model does. Its words are those of all predictions in the log."""
 
-from collections.abc import Callable
-from typing import Any
-
 from flask import Flask, current_app, g
 from jinja2 import pass_context
 
@@ -32,13 +29,12 @@ def looks(label: str) -> str:
 
 
 def register(app: Flask) -> None:
-    """Give the templates these, and the words as {{ positive }} and {{ negative }}, in imported macros too.
-
-    They are looked up when a page is rendered. A plain filter of a constant Jinja computes once, when it compiles the
-    template, and a server would go on with the words of that moment; one with a context it does not.
-    """
+    """Give the templates these, and the words as {{ positive }} and {{ negative }}, in imported macros too."""
     for function in (word, looks):
-        app.add_template_filter(_at_each_rendering(function), function.__name__)
+        # With a context Jinja calls it at each rendering. A plain filter of a constant it would compute once, when it
+        # compiles the template, and a server would go on with the words of that moment.
+        at_each_rendering = pass_context(lambda _context, label, function=function: function(label))
+        app.add_template_filter(at_each_rendering, function.__name__)
     app.jinja_env.globals |= {"positive": _Word("spam"), "negative": _Word("ham")}
 
 
@@ -48,7 +44,3 @@ class _Word:
 
     def __str__(self) -> str:
         return word(self._label)
-
-
-def _at_each_rendering(function: Callable[[str], str]) -> Callable[[Any, str], str]:
-    return pass_context(lambda _context, label: function(label))

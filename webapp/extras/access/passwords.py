@@ -8,9 +8,9 @@ from pathlib import Path
 
 from werkzeug.security import check_password_hash, generate_password_hash
 
-from webapp import instance as private_files
 from webapp.config import ADDRESS, FLASK, MIN_PASSWORD_LENGTH
 from webapp.errors import BadData, NotReady
+from webapp.instance import write_private
 
 
 class AdminPassword:
@@ -29,7 +29,7 @@ class AdminPassword:
         if self._given is not None or self._path.exists():
             return
         password = secrets.token_urlsafe(16)
-        if private_files.keep_first(self._path, generate_password_hash(password)):
+        if write_private(self._path, generate_password_hash(password)):
             print(
                 f"The admin password is {password} (shown this once; only its hash is kept).\n"
                 f"Sign in with it at http://{ADDRESS}/login; another: {FLASK} set-password",
@@ -59,7 +59,7 @@ class AdminPassword:
         if len(password) < MIN_PASSWORD_LENGTH:
             raise BadData(f"The password has {len(password)} characters: take {MIN_PASSWORD_LENGTH} or more.")
         try:
-            private_files.replace(self._path, generate_password_hash(password))
+            write_private(self._path, generate_password_hash(password), over=True)
         except OSError as error:
             raise NotReady(f"The password cannot be kept ({error}).") from error
 

@@ -110,7 +110,7 @@ def _end_session() -> None:
 
 def _refused(status: int, what: str, words: str) -> str:
     inference: Inference = current_app.extensions["inference"]
-    inference.record_failure("form", status, what, g.request_id)
+    inference.record_failure("form", status, what, request.headers["X-Request-ID"])
     return render_template("access/login.html", error=words)
 
 

@@ -21,15 +21,16 @@ def begin_try(engine: sa.Engine, address: str) -> int:
     password is looked at: however many come at the same moment, no more get through. `forget` takes it back. Raises
     LogUnavailable.
     """
-    who, now, row = sender(address), dt.datetime.now(dt.UTC), failed_sign_ins.c
+    who, row = sender(address), failed_sign_ins.c
     with write_transaction(engine) as connection:  # tries take turns
+        now = dt.datetime.now(dt.UTC)
         connection.execute(sa.delete(failed_sign_ins).where(row.last_at < now - FORGET_AFTER))
         query = sa.select(row.count, row.last_at).where(row.address == who)
         count, last_at = connection.execute(query).first() or (0, now)
         if count >= FREE_TRIES:
             wait = min(LONGEST_WAIT_S, 2 ** min(count - FREE_TRIES + 1, 20))
             due: float = wait - (now - last_at).total_seconds()
-            if 0 < due <= LONGEST_WAIT_S:  # more than that: the clock was set back
+            if 0 < due <= 2 * LONGEST_WAIT_S:  # hosts' clocks differ a little; more than that: one was set back
                 return math.ceil(due)
         connection.execute(sa.delete(failed_sign_ins).where(row.address == who))
         connection.execute(sa.insert(failed_sign_ins).values(address=who, count=count + 1, last_at=now))

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, abort, flash, g, redirect, render_template, request, send_file, url_for
+from flask import Blueprint, abort, flash, redirect, render_template, request, send_file, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -79,7 +79,8 @@ def _keep(file: FileStorage, text_column: str | None, folder: Path) -> dict[str,
 
 
 def _refuse(status: int, title: str, words: str, text_column: str = "") -> ResponseReturnValue:
-    current_inference().record_failure("form", status, f"{title}: a file", g.request_id)  # not its columns' names
+    # Not its columns' names, which are the sender's.
+    current_inference().record_failure("form", status, f"{title}: a file", request.headers["X-Request-ID"])
     return _page(error=words, text_column=text_column), status
 
 

@@ -1,5 +1,6 @@
 """flask retrain, and flask models rollback, challenge, history, prune, compare: from one version to the next."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from flask.cli import with_appcontext
 
 from webapp.cli.command import Clear, ClearGroup, check_folder, current_inference
 from webapp.cli.models import WHY, who
-from webapp.cli.train import data_options, read_files, say_kept
+from webapp.cli.train import data_options, say_kept
 from webapp.config import FLASK
 from webapp.errors import BadData
 from webapp.extras.batch.runner import Job, Report
@@ -17,7 +18,6 @@ from webapp.extras.lifecycle import retraining, switching
 from webapp.extras.lifecycle.challenger import shadow_report
 from webapp.extras.lifecycle.comparison import Learnt, check_same_question, compare, sampled_examples
 from webapp.model import artifact
-from webapp.model.labels import read_labels
 
 commands = ClearGroup()  # they join the core's group `models`
 
@@ -112,14 +112,7 @@ def prune_models(keep: int, yes: bool) -> None:
     help="Labelled messages; may be repeated. By default the reviewed random samples. What one has learnt is left out.",
 )
 @data_options
-def compare_models(
-    first: str,
-    second: str,
-    files: tuple[str, ...],
-    text_column: str | None,
-    label_column: str | None,
-    words: str | None,
-) -> None:
+def compare_models(read: Callable[..., list[Any]], first: str, second: str, files: tuple[str, ...]) -> None:
     """Compare two versions, FIRST and SECOND, on the same labelled messages: is one of them better, and where?"""
     engine, registry = current_app.extensions["engine"], current_inference().registry
     for version in (first, second):
@@ -128,7 +121,7 @@ def compare_models(
     models = [artifact.load(registry.folder, version) for version in (first, second)]
     labels = registry.labels()
     if files:
-        datasets = read_files(files, text_column, label_column, read_labels(words) if words else labels)
+        datasets = read(files, labels)
         kept, learnt = say_kept(datasets, datasets[0].labels), Learnt(engine, registry, (first, second))
         examples = [one for one in kept if one.text not in learnt]
         if left_out := len(kept) - len(examples):

@@ -73,7 +73,7 @@ def retrain(engine: sa.Engine, registry: ModelRegistry) -> Retrained:
     new = make_model(pipeline, "the new version", served.threshold, served.labels)
     compared = compare(served, new, found.held_out)
     sample = [example for example in found.held_out if example.source == "random"]
-    measured = training.report(sample, training.predict(new, sample), new.threshold)
+    measured = training.report(new, sample)
     origin = Retraining(
         parent=served.version, reviews=len(examples), held_out=len(found.held_out), last_review=found.last
     )

@@ -7,14 +7,16 @@ from webapp.cli.log import log
 from webapp.extras.monitor import api, routes
 from webapp.extras.monitor.commands import monitor, recount_log
 from webapp.extras.monitor.rollups import forget_sums
+from webapp.extras.review.reviews import has_reviews
 
 
 def init_app(app: OpenAPI) -> None:
     """Add the monitor page, its route of the API, and its commands; make the hourly sums new after a purge."""
-
     routes.blueprint.cli.add_command(monitor)
     log.add_command(recount_log)
     app.register_blueprint(routes.blueprint, cli_group=None)
     register_json(app, api.blueprint)
     app.extensions["private_menu"].append(("monitor.page", "Monitor"))
+    # Whoever has just signed in for the first time reads on the form's page what comes next.
+    app.jinja_env.globals["nothing_reviewed"] = lambda: not has_reviews(app.extensions["engine"])
     app.extensions["purge_hooks"].append(lambda connection, _before: forget_sums(connection))

@@ -1,16 +1,27 @@
 """Drift of a span of the log: the range that somebody declared normal, and which messages are compared with it."""
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
+from sklearn.feature_extraction.text import CountVectorizer
 
 from webapp.errors import InvalidInput
-from webapp.extras.monitor.drift import DRIFTED, FEATURES, READ_UP_TO, Window, changed_terms, changes, drift, extract
+from webapp.extras.monitor.drift import (
+    BY_MODEL,
+    DRIFTED,
+    FEATURES,
+    READ_UP_TO,
+    Window,
+    changed_terms,
+    changes,
+    drift,
+    extract,
+)
 from webapp.extras.monitor.service import Span
 from webapp.extras.review.samples import fair_sample
 from webapp.log.database import write_transaction
@@ -20,6 +31,8 @@ from webapp.model.scoring import SpamModel
 FEWEST = 100  # messages to be declared normal; fewer would make a poor yardstick
 MESSAGES = 1_000  # of each side: enough to see what matters (docs/monitoring.md), and read in a moment
 PROPOSED_FROM = 500  # messages in the log from which on it is proposed to declare them normal
+ALIKE = 0.7  # of the terms of two messages, from which on they are copies
+NO_TEXT = (np.nan,) * (len(FEATURES) - len(BY_MODEL))
 EXAMPLE_LENGTH = 160  # characters
 NOT_KNOWN, NO_REFERENCE = "not known", "no range declared normal"
 
@@ -72,26 +85,28 @@ def drift_report(engine: sa.Engine, model: SpamModel | None, span: Span) -> dict
             messages = connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one()
             proposed = messages if messages >= PROPOSED_FROM else None
             return report | {"state": NO_REFERENCE, "note": NO_REFERENCE_NOTE, "proposed": proposed}
+    note = COMPARED.format(since=declared.since.strftime(WHEN), until=declared.until.strftime(WHEN))
     ids = fair_sample(engine, max(span.since, declared.until), span.until, MESSAGES, model_version=span.model_version)
     ids_then = fair_sample(engine, declared.since, declared.until, 2 * MESSAGES)
     like = like_hours(ids_then, ids)
     has_like = len(like) >= min(FEWEST, len(ids_then))
-    rows, rows_then = _messages(engine, ids), _messages(engine, (like if has_like else ids_then)[:MESSAGES])
-    is_known = all(row.text is None or row.model_version == model.version for row in [*rows_then, *rows])
-    then, now = (_window(model, side, is_known) for side in (rows_then, rows))
-    state, tests = drift(then, now)
-    note = COMPARED.format(since=declared.since.strftime(WHEN), until=declared.until.strftime(WHEN))
     if ids and len(like) < len(ids_then):
         note += LIKE_HOURS if has_like else OTHER_HOURS
+    ids_then = (like if has_like else ids_then)[:MESSAGES]
+    at_once = max(min(len(ids), len(ids_then)), 1)
+    rows, rows_then = (_messages(engine, side, at_once) for side in (ids, ids_then))
+    is_known = all(row.text is None or row.model_version == model.version for row in [*rows_then, *rows])
+    then, now = (_window(model, side, is_known) for side in (rows_then, rows))
+    test = drift(then, now)
     terms = changed_terms(then, now)
     for term in terms:
         term["example"] = (rows[term["example"]].text or "")[:EXAMPLE_LENGTH] if term["example"] is not None else ""
     return report | {
-        "state": state,
+        "state": test["state"],
         "note": note,
         "messages": len(rows),
-        "tests": tests,
-        "changes": changes(then, now, model.labels.spam) if state == DRIFTED else [],
+        "tests": [test],
+        "changes": changes(then, now, model.labels.spam) if test["state"] == DRIFTED else [],
         "changed_terms": terms,
     }
 
@@ -108,40 +123,45 @@ def _part_of_week(prediction_id: str) -> tuple[bool, int]:
     return at.weekday() >= 5, at.hour
 
 
-def _messages(engine: sa.Engine, ids: list[str]) -> list[Any]:
-    """Return the predictions with these ids, oldest first, the first of each message and its copies."""
+def _messages(engine: sa.Engine, ids: Sequence[str], at_once: int) -> list[Any]:
+    """Return the predictions with these ids, oldest first, of each so many in a row the first of its copies."""
     shown = predictions.c
     query = sa.select(shown.text, shown.text_hash, shown.spam_probability, shown.model_version)
     with engine.connect() as connection:
         rows = connection.execute(query.where(shown.id.in_(ids)).order_by(shown.id)).all()
-    return drop_copies(rows, lambda row: extract(row.text).copy_keys if row.text is not None else {row.text_hash})
+    terms = [{row.text_hash} if row.text is None else extract(row.text).terms or {row.text} for row in rows]
+    return [rows[place] for place in drop_copies(terms, at_once)]
 
 
-def drop_copies(messages: Iterable[Any], keys_of: Callable[[Any], AbstractSet[str]]) -> list[Any]:
-    """Return the first of each message and its copies: those that share a key with it or with another copy."""
-    seen: set[str] = set()
-    kept = []
-    for message in messages:
-        keys = keys_of(message)
-        if not keys & seen:
-            kept.append(message)
-        seen |= keys
+def drop_copies(terms: Sequence[AbstractSet[str]], at_once: int) -> list[int]:
+    """Return the places of the first of each message and its copies, which are given as their terms.
+
+    A copy has ALIKE of its terms in common with an earlier message (Jaccard 1912, New Phytologist 11): templates come
+    with another name, link or code each time. It is looked for among `at_once` messages in a row, as many on both
+    sides: of a template that comes again and again a thousand messages would else hold no more than a hundred do.
+    """
+    kept: list[int] = []
+    for start in range(0, len(terms), at_once):
+        held = CountVectorizer(analyzer=iter).fit_transform(terms[start : start + at_once])
+        shared, sizes = (held @ held.T).toarray(), held.sum(axis=1)
+        is_copy = np.tril(shared >= ALIKE * (sizes + sizes.T - shared), -1).any(axis=1)
+        kept += (start + np.flatnonzero(~np.asarray(is_copy).ravel())).tolist()
     return kept
 
 
-def _window(model: SpamModel, rows: list[Any], is_known: bool) -> Window:
+def _window(model: SpamModel, rows: Sequence[Any], is_known: bool) -> Window:
     """Return messages as a window; where what the served model says of some is not known, all beginnings are scored."""
-    probability = [
-        row.spam_probability if is_known or row.text is None else _scored(model, row.text[:READ_UP_TO]) for row in rows
-    ]
-    unknown = tuple([np.nan] * len(FEATURES))
-    found = [extract(row.text) if row.text is not None else None for row in rows]
-    return Window(
-        features=np.array([one.values if one else unknown for one in found], dtype=float).reshape(-1, len(FEATURES)),
-        spam_probability=np.array(probability),
-        called_spam=np.array(probability) >= model.threshold,
-        terms=[one.terms if one else None for one in found],
-    )
+    values = []
+    for row in rows:
+        probability = row.spam_probability
+        if row.text is None:
+            probability = probability if row.model_version == model.version else np.nan
+        elif not is_known:
+            probability = _scored(model, row.text[:READ_UP_TO])
+        is_spam = np.nan if np.isnan(probability) else probability >= model.threshold
+        values.append((probability, is_spam, *(NO_TEXT if row.text is None else extract(row.text).values)))
+    terms = [None if row.text is None else extract(row.text).terms for row in rows]
+    return Window(np.array(values, dtype=float).reshape(-1, len(FEATURES)), terms)
 
 
 @lru_cache(maxsize=2 * MESSAGES)

@@ -45,6 +45,7 @@ def chart(
     bars: Sequence[Series] = (),
     band: tuple[str, str] | None = None,
     unit: str = "",
+    lowest: float = 0,
     highest: float | None = None,
 ) -> Chart:
     """Lay out points {label, key: value or None, ...}: bars stacked, lines over them, `band` the keys of an interval.
@@ -59,7 +60,7 @@ def chart(
         return round(LEFT + place * wide, 1)
 
     def y(value: float) -> float:
-        return round(BOTTOM - min(max(value, 0), top) / top * (BOTTOM - TOP), 1)
+        return round(BOTTOM - (min(max(value, lowest), top) - lowest) / (top - lowest) * (BOTTOM - TOP), 1)
 
     series = (*bars, *lines)
     head = [along, *(one.name for one in series), *(["95 % interval"] if band else [])]
@@ -96,7 +97,7 @@ def chart(
         title=f"{title}, {unit}" if unit not in ("", "%") else title,
         help=help,
         summary=f"{title}. {hits[-1][2] if hits else 'No data.'}",
-        ticks=[(y(value), _tick(value, unit)) for value in (0, top / 2, top)],
+        ticks=[(y(value), _tick(value, unit)) for value in (lowest, (lowest + top) / 2, top)],
         ends=(points[0]["label"], points[-1]["label"] if len(points) > 1 else "") if points else ("", ""),
         bands=bands,
         bars=laid_bars,
@@ -130,16 +131,6 @@ def figure(value: float | None, unit: str = "") -> str:
         return f"{100 * value:.1f}".removesuffix(".0") + " %"
     digits = 0 if value == round(value) or abs(value) >= 100 else 1 if abs(value) >= 10 else 2
     return f"{value:,.{digits}f}{' ' + unit if unit else ''}"
-
-
-def interval(share: Mapping[str, Any]) -> str:
-    """Return the interval of a proportion: 95.1 to 98.7 %."""
-    return f"{figure(share['low'], '%').removesuffix(' %')} to {figure(share['high'], '%')}"
-
-
-def share(share: Mapping[str, Any]) -> str:
-    """Return a proportion and its interval: 97.3 % (95.1 to 98.7 %); a dash where there is none."""
-    return "–" if share["value"] is None else f"{figure(share['value'], '%')} ({interval(share)})"
 
 
 def _tick(value: float, unit: str) -> str:

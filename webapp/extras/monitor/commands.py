@@ -1,10 +1,9 @@
 """flask monitor: the figures of the monitor page, for people and for cron; flask log recount."""
 
-import json
-
 import click
 from flask import current_app
 from flask.cli import with_appcontext
+from pydantic_core import to_json
 
 from webapp.cli.command import Clear, current_inference
 from webapp.cli.report import metric_names
@@ -20,7 +19,6 @@ from webapp.extras.monitor.service import RANGES, span
 def monitor(name: str, model_version: str | None, file_format: str, declare_normal: bool) -> None:
     """Print how accurate, steady, fast and faultless the model was; exit with 1 when something needs attention."""
     from webapp.extras.monitor.change import declare_reference
-    from webapp.extras.monitor.charts import share
     from webapp.extras.monitor.report import cards, report
 
     engine, registry = current_app.extensions["engine"], current_inference().registry
@@ -30,13 +28,13 @@ def monitor(name: str, model_version: str | None, file_format: str, declare_norm
         click.echo(f"Drift is measured against the {messages:,} messages of this range from now on.", err=True)
     figures = report(engine, registry, chosen)
     if file_format == "json":
-        click.echo(json.dumps(figures, indent=2, ensure_ascii=False))
+        click.echo(to_json(figures, indent=2).decode())
     else:
         labels, traffic = registry.labels(), figures["traffic"]
         told, words = figures["verdict"], metric_names(labels)
         lines = {card.about: f"{card.value}, {card.detail}" for card in cards(figures)}
         metrics = ("recall", "false_positive_rate", "precision")
-        lines |= {words[metric]: share(figures["accuracy"][metric]) for metric in metrics}
+        lines |= {words[metric]: f"{figures['accuracy'][metric]:%}" for metric in metrics}
         lines["traffic"] = f"{traffic['predictions']:,} predictions, {traffic['called_spam']:,} called {labels.spam}"
         click.echo("\n".join([told["sentence"], *(f"To do: {finding['do']}" for finding in told["findings"]), ""]))
         click.echo("\n".join(f"{about:18} {line}" for about, line in lines.items()))

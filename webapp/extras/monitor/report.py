@@ -12,7 +12,7 @@ from scipy.stats import fisher_exact
 from webapp.errors import HamletError
 from webapp.extras.monitor import service
 from webapp.extras.monitor.change import drift_report
-from webapp.extras.monitor.charts import figure, interval
+from webapp.extras.monitor.charts import figure
 from webapp.extras.monitor.drift import DRIFTED, NOT_SEEN
 from webapp.extras.monitor.service import Span, span
 from webapp.extras.review.accuracy import ReviewedPrediction, accuracy, share_right
@@ -85,8 +85,8 @@ def _accuracy(engine: sa.Engine, registry: ModelRegistry, span: Span, card: Mode
     return {
         **accuracy(members),
         "over_time": [{"at": step.isoformat(), **share_right(steps[step]).model_dump()} for step in sorted(steps)],
-        "of_current": share_right(of_current).model_dump(),
-        "at_training": {name: getattr(at_training, name).model_dump() for name in COMPARED},
+        "of_current": share_right(of_current),
+        "at_training": {name: getattr(at_training, name) for name in COMPARED},
         "worse_than_at_training": _is_worse_than_at_training(of_current, at_training),
     }
 
@@ -139,8 +139,7 @@ def _all_is_calm(report: Report) -> tuple[str, str]:
             f"Nothing alarming, but how accurate the model is on this traffic nobody knows yet: {reviewed} of at least "
             f"{FEWEST_REVIEWS} messages of a random sample are reviewed. Otherwise: {rest}"
         )
-    value = figure(right["value"], "%")
-    return "healthy", f"Healthy: {value} right on {reviewed:,} reviewed messages ({interval(right)}), {rest}"
+    return "healthy", f"Healthy: {right:%} right on {reviewed:,} reviewed messages, {rest}"
 
 
 def _findings(report: Report) -> Iterator[tuple[str, str, str]]:
@@ -149,15 +148,14 @@ def _findings(report: Report) -> Iterator[tuple[str, str, str]]:
     if report["model_problem"]:
         yield "model", "The model cannot be used.", report["model_problem"]
     if accuracy["worse_than_at_training"]:
-        now, then = accuracy["of_current"], accuracy["at_training"]["accuracy"]
         yield (
             "accuracy",
-            f"The model is right less often than at training: {figure(now['value'], '%')} ({interval(now)}) against "
-            f"{figure(then['value'], '%')}.",
+            f"The model is right less often than at training: {accuracy['of_current']:%} against "
+            f"{accuracy['at_training']['accuracy']:%}.",
             "Look on /review at what it gets wrong, and train anew with messages of that kind.",
         )
     if drift["state"] == DRIFTED:
-        what = drift["changes"][0]["sentence"] if drift["changes"] else "The probabilities are other ones"
+        what = drift["changes"][0]["sentence"] if drift["changes"] else "Much differs a little"
         yield (
             "drift",
             f"The messages are not like those that were declared normal. {what}.",
@@ -189,9 +187,9 @@ def cards(report: Report) -> list[Card]:
         Card(
             "accuracy",
             "Of a random sample of the messages, reviewed by people: the share that the model called right.",
-            figure(right["value"], "%") if right["n"] else "Not known",
-            (f"95 % interval {interval(right)}, {right['n']:,} reviews" if right["n"] else "no reviews yet")
-            + (f", {figure(then['value'], '%')} at training" if then["n"] else ""),
+            figure(right.value, "%") if right.n else "Not known",
+            (f"95 % interval {right.interval}, {right.n:,} reviews" if right.n else "no reviews yet")
+            + (f", {figure(then.value, '%')} at training" if then.n else ""),
         ),
         Card(
             "drift",

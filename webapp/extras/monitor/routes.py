@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 
 from webapp.extras.access.routes import signed_in_only
 from webapp.extras.monitor.change import declare_reference
-from webapp.extras.monitor.charts import Chart, Series, chart, figure, interval, time_label
+from webapp.extras.monitor.charts import Chart, Series, chart, figure, time_label
 from webapp.extras.monitor.report import Report, cards, report
 from webapp.extras.monitor.service import RANGES, Span, span
 from webapp.inference import Inference
@@ -17,7 +17,6 @@ from webapp.web.words import labels, word
 blueprint = Blueprint("monitor", __name__)
 blueprint.before_request(signed_in_only)
 blueprint.add_app_template_filter(figure)
-blueprint.add_app_template_filter(interval)
 
 
 @blueprint.get("/monitor")
@@ -60,7 +59,7 @@ def _charts(report: Report, step: str) -> dict[str, Chart]:
 
     reliability = [
         {"label": f"{100 * one['lower']:.0f} to {100 * one['upper']:.0f} %", "said": one["mean_probability"]}
-        | one["spam"]
+        | one["spam"].model_dump()
         for one in accuracy["reliability"]
     ]
     return {
@@ -70,6 +69,7 @@ def _charts(report: Report, step: str) -> dict[str, Chart]:
             lines=[Series("value", "right", "accent")],
             band=("low", "high"),
             unit="%",
+            lowest=0.5 if all(one["low"] > 0.5 for one in accuracy["over_time"] if one["n"]) else 0,
             highest=1,
             help="The share of reviewed messages that were called right; the band is its 95 % interval.",
         ),

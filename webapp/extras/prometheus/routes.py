@@ -1,26 +1,41 @@
-"""GET /metrics, for Prometheus: figures only, no texts, so it asks for no key."""
+"""What a server counts while it works, and GET /metrics, which tells Prometheus: figures only, so it asks for no key.
+
+A count is never worth a request: where it cannot be kept, the server says so once and goes on without.
+"""
 
 import logging
 import os
 import platform
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import wraps
 from importlib.metadata import version
+from typing import Any
 
 import sqlalchemy as sa
-from flask import Response, current_app
-from flask_openapi3 import APIBlueprint, Tag
-from prometheus_client import REGISTRY, CollectorRegistry, Metric, generate_latest
+from flask import Response, current_app, request
+from flask_openapi3 import APIBlueprint
+from prometheus_client import (
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    Metric,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from webapp.api.docs import responses
+from webapp.api.routes import HEALTH
 from webapp.config import VERSION
 from webapp.errors import LogUnavailable, ModelUnusable, NotReady
-from webapp.extras.monitor.rollups import count_predictions
+from webapp.extras.monitor import rollups
 from webapp.extras.prometheus.worker_files import VARIABLE
-from webapp.log.tables import reviews
+from webapp.log.tables import Row, reviews
 
 BUILD = {"version": VERSION, "python": platform.python_version(), "scikit_learn": version("scikit-learn")}
 EXAMPLE = 'hamlet_predictions_total{label="spam",model_version="20261122-204512-1a2b3c4",source="api"} 7.0'
@@ -29,10 +44,56 @@ TEXT = {
     "content": {"text/plain": {"schema": {"type": "string"}, "example": EXAMPLE}},
 }
 
-blueprint = APIBlueprint(
-    "metrics", __name__, abp_tags=[Tag(name="health", description="For load balancers and monitoring.")]
-)
+blueprint = APIBlueprint("metrics", __name__, abp_tags=[HEALTH])
 logger = logging.getLogger(__name__)
+
+disable_created_metrics()  # many lines more that nobody reads
+REQUEST_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+SCORING_SECONDS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1)
+REQUESTS = Counter("hamlet_requests_total", "Requests answered.", ["route", "method", "status"])
+REQUEST_TIME = Histogram("hamlet_request_seconds", "Time to answer.", ["route"], buckets=REQUEST_SECONDS)
+PREDICTIONS = Counter("hamlet_predictions_total", "Predictions logged.", ["label", "source", "model_version"])
+SCORING_TIME = Histogram("hamlet_prediction_seconds", "Time to score.", ["source"], buckets=SCORING_SECONDS)
+FAILURES = Counter("hamlet_failures_total", "Requests refused or gone wrong.", ["source", "status"])
+_complained = False
+
+
+def _harmless(count: Callable[..., None]) -> Callable[..., Any]:
+    @wraps(count)
+    def tried(*arguments: Any) -> Any:
+        global _complained
+        try:
+            count(*arguments)
+        except Exception as error:  # whatever it is, the request itself went well
+            if not _complained:
+                logger.error("Something could not be counted for /metrics (%r); the requests go on.", error)
+            _complained = True
+        return arguments[0]  # an answer goes on its way
+
+    return tried
+
+
+@_harmless
+def count_request(response: Response) -> None:
+    """Count an answered request."""
+    # By the route and its methods: what is counted is kept for good, and anybody can think of more paths.
+    route, method = (request.url_rule.rule, request.method) if request.url_rule else ("unknown", "any")
+    REQUESTS.labels(route, method, response.status_code).inc()
+    REQUEST_TIME.labels(route).observe(time.perf_counter() - request.environ["hamlet.started"])
+
+
+@_harmless
+def count_predictions(rows: Iterable[Row]) -> None:
+    """Count predictions that are in the log."""
+    for row in rows:
+        PREDICTIONS.labels(row["label"], row["source"], row["model_version"]).inc()
+        SCORING_TIME.labels(row["source"]).observe(row["latency_ms"] / 1000)
+
+
+@_harmless
+def count_failure(source: str, status: int) -> None:
+    """Count a request that was refused or went wrong."""
+    FAILURES.labels(source, status).inc()
 
 
 @blueprint.get("/metrics", summary="What has it done?", responses=responses(TEXT))
@@ -65,7 +126,9 @@ class State(Collector):
             pass  # the registry has said why
         engine = current_app.extensions["engine"]
         try:
-            yield GaugeMetricFamily("hamlet_log_rows", "Predictions in the log.", value=count_predictions(engine))
+            yield GaugeMetricFamily(
+                "hamlet_log_rows", "Predictions in the log.", value=rollups.count_predictions(engine)
+            )
             newest = sa.select(reviews.c.created_at).order_by(reviews.c.id.desc()).limit(1)  # an id grows with time
             with engine.connect() as connection:
                 last = connection.execute(newest).scalar()

@@ -74,10 +74,10 @@ def accuracy(members: Sequence[ReviewedPrediction]) -> dict[str, Any]:
         "reviewed": len(known),
         "unsure": len(members) - len(known),  # the reviewer could not say: they are in no figure
         "if_unsure": _if_unsure(members, right.value or 0.0),
-        "accuracy": right.model_dump(),
-        "recall": sample_proportion(called[truth], weights[truth]).model_dump(),
-        "false_positive_rate": sample_proportion(called[~truth], weights[~truth]).model_dump(),
-        "precision": sample_proportion(truth[called], weights[called]).model_dump(),
+        "accuracy": right,
+        "recall": sample_proportion(called[truth], weights[truth]),
+        "false_positive_rate": sample_proportion(called[~truth], weights[~truth]),
+        "precision": sample_proportion(truth[called], weights[called]),
         "confusion_matrix": confusion_matrix(truth, called),  # plain counts of reviews
         "brier": round(brier_score(truth, probability, weights), 4) if known else None,
         "reliability": _reliability(truth, probability, weights),
@@ -102,6 +102,6 @@ def _reliability(truth: np.ndarray, probability: np.ndarray, weights: np.ndarray
     for b in range(BINS):
         held = bin_of == b
         mean = round(float(np.average(probability[held], weights=weights[held])), 4) if held.any() else None
-        spam = sample_proportion(truth[held], weights[held]).model_dump()
+        spam = sample_proportion(truth[held], weights[held])
         curve.append({"lower": b / BINS, "upper": (b + 1) / BINS, "mean_probability": mean, "spam": spam})
     return curve

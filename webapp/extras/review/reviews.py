@@ -37,6 +37,12 @@ def is_reviewed(prediction_id: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
     return sa.exists().where(_verdicts.c.prediction_id == prediction_id)
 
 
+def has_reviews(engine: sa.Engine) -> bool:
+    """Return whether anybody said anything of any prediction; raises LogUnavailable."""
+    with engine.connect() as connection:
+        return connection.execute(sa.select(reviews.c.id).limit(1)).first() is not None
+
+
 def give_review(engine: sa.Engine, prediction_id: str, reviewer: str, true_label: str, queue: str) -> None:
     """Store what a reviewer says of a prediction; raises NotFound, LogUnavailable."""
     _, unknown = give_reviews(engine, {prediction_id: true_label}, reviewer, queue)
