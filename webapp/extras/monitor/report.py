@@ -151,7 +151,7 @@ def _findings(report: Report) -> Iterator[tuple[str, str, str]]:
         yield (
             "accuracy",
             f"The model is right less often than at training: {accuracy['of_current']:%} against "
-            f"{accuracy['at_training']['accuracy']:%}.",
+            f"{figure(accuracy['at_training']['accuracy'].value, '%')}.",
             "Look on /review at what it gets wrong, and train anew with messages of that kind.",
         )
     if drift["state"] == DRIFTED:
