@@ -285,7 +285,7 @@ def test_what_needs_attention_is_named_with_what_to_do():
     assert (healthy["state"], healthy["findings"]) == ("healthy", [])
     assert healthy["sentence"] == (
         "Healthy: 98.0 % (95 % interval 95.0 to 99.0 %) right on 212 reviewed messages, no drift seen, half of the "
-        "messages take 1 ms or less, 1 errors."
+        "messages take 1 ms or less, 1 error."
     )
     for change, about in (
         ({"accuracy__worse_than_at_training": True}, "accuracy"),

@@ -35,10 +35,8 @@ PROPOSED_FROM = 500  # messages in the log from which on it is proposed to decla
 ALIKE = 0.7  # of the terms of two messages, from which on they are copies
 NO_TEXT = (np.nan,) * (len(FEATURES) - len(BY_MODEL))
 EXAMPLE_LENGTH = 160  # characters
-NOT_KNOWN, NO_REFERENCE = "not known", "no range declared normal"
 
-NO_MODEL_NOTE = "Without a model nothing can be compared."
-NO_REFERENCE_NOTE = (
+NONE_DECLARED = (
     "Drift is measured against a range of your own messages that looks right to you. None is declared normal yet."
 )
 COMPARED = "Compared with the messages from {since} to {until} UTC, which somebody declared normal."
@@ -80,12 +78,12 @@ def drift_report(engine: sa.Engine, model: SpamModel | None, span: Span) -> dict
         newest = sa.select(drift_references).order_by(drift_references.c.id.desc()).limit(1)
         declared = connection.execute(newest).first()
         if model is None:
-            return report | {"state": NOT_KNOWN, "note": NO_MODEL_NOTE}
+            return report | {"state": "not known", "note": "Without a model nothing can be compared."}
         if declared is None:
             some = sa.select(predictions.c.id).limit(100_000).subquery()
             messages = connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one()
             proposed = messages if messages >= PROPOSED_FROM else None
-            return report | {"state": NO_REFERENCE, "note": NO_REFERENCE_NOTE, "proposed": proposed}
+            return report | {"state": "no range declared normal", "note": NONE_DECLARED, "proposed": proposed}
     note = COMPARED.format(since=declared.since.strftime(WHEN), until=declared.until.strftime(WHEN))
     ids = fair_sample(engine, max(span.since, declared.until), span.until, MESSAGES, model_version=span.model_version)
     ids_then = fair_sample(engine, declared.since, declared.until, 2 * MESSAGES)

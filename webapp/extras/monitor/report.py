@@ -132,7 +132,7 @@ def _all_is_calm(report: Report) -> tuple[str, str]:
     drift, half = report["drift"]["state"], figure(report["latency"]["p50"], "ms")
     rest = (
         f"{drift if drift == NOT_SEEN else 'drift not known yet'}, half of the messages take {half} or less, "
-        f"{f'{failed:,}' if failed else 'no'} errors."
+        f"{f'{failed:,}' if failed else 'no'} error{'' if failed == 1 else 's'}."
     )
     if reviewed < FEWEST_REVIEWS:
         return "unknown", (
@@ -151,7 +151,7 @@ def _findings(report: Report) -> Iterator[tuple[str, str, str]]:
         yield (
             "accuracy",
             f"The model is right less often than at training: {accuracy['of_current']:%} against "
-            f"{accuracy['at_training']['accuracy']:%}.",
+            f"{figure(accuracy['at_training']['accuracy'].value, '%')}.",
             "Look on /review at what it gets wrong, and train anew with messages of that kind.",
         )
     if drift["state"] == DRIFTED:
