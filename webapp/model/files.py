@@ -176,7 +176,11 @@ class JsonTable(Table):
             )
         names = dict.fromkeys(name for value in objects for name in value)
         self._names = [name for name in names if name == name.encode(errors="ignore").decode()]
-        self._name_columns(self._names)
+        usual = set(map(normalise, (*TEXT_COLUMNS, *LABEL_COLUMNS)))
+        self._name_columns(
+            [name for name in self._names if normalise(name) in usual]
+        )  # others may differ in case alone
+        self.columns = [name.strip() for name in self._names]
         self.by_content = {"text": 0} if len(self.columns) == 1 else {}
 
     def read(self, positions: Sequence[int]) -> Iterator[Row]:
