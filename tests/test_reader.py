@@ -322,7 +322,11 @@ def test_a_pipe_is_not_trained_on_in_part(tmp_path):
 
 
 def test_json_lines_need_not_have_all_members(read):
-    lines = [{"id": 1}, *({"label": label, "text": text} for label, text in ROWS), {"label": math.nan, "text": "x"}]
+    lines = [
+        {"id": 1, "ID": 2},
+        *({"label": label, "text": text} for label, text in ROWS),
+        {"label": math.nan, "text": "x"},
+    ]
     lines += [{"label": "ham", "text": value} for value in (5, None, ["a"], {"a": "b"})]
     found, said = read("\n".join(map(json.dumps, lines)))
     assert found == LABELLED

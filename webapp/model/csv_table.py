@@ -10,7 +10,7 @@ from webapp.model.files import LABEL_COLUMNS, TEXT_COLUMNS, ZERO_AND_ONE, Row, T
 from webapp.model.lines import Lines
 
 FEW_VALUES, SEEN_LINES = 20, 5_000  # of a column, in the first lines: by these a row is known that a mark swallowed
-SEP = re.compile(r'"?sep=(.|\\t)"?\s*', re.IGNORECASE)  # a first line as Excel understands it
+SEP = re.compile(r'"?sep=([^\w\s"]|\t|\\t)"?\s*', re.IGNORECASE)  # a first line as Excel understands it
 BAD_MARK = "The row has a quotation mark that is not closed, or that swallows the rows behind it."
 
 csv.field_size_limit(2 * limits.LONGEST_ROW)

@@ -176,23 +176,23 @@ class JsonTable(Table):
             )
         names = dict.fromkeys(name for value in objects for name in value)
         self._names = [name for name in names if name == name.encode(errors="ignore").decode()]
-        self._name_columns(self._names)
+        usual = set(map(normalise, (*TEXT_COLUMNS, *LABEL_COLUMNS)))
+        self._name_columns(
+            [name for name in self._names if normalise(name) in usual]
+        )  # others may differ in case alone
+        self.columns = [name.strip() for name in self._names]
         self.by_content = {"text": 0} if len(self.columns) == 1 else {}
 
     def read(self, positions: Sequence[int]) -> Iterator[Row]:
         names = [self._names[at] for at in positions]
         while line := self._lines.next():
-            raw, number = line.strip(), self._lines.number
-            if not raw:
-                continue
-            value, error = _json_object(raw)
-            members = {"line": raw}
-            if len(line) > limits.LONGEST_ROW:
-                value, error, members = None, too_long(), {}
-            if value is None:
-                yield Row(number, (), error, (json.dumps(members, ensure_ascii=False), members), len(raw))
-            else:
+            raw, number, is_long = line.strip(), self._lines.number, len(line) > limits.LONGEST_ROW
+            value, error = (None, too_long()) if is_long else _json_object(raw)
+            if value is not None:
                 yield Row(number, [value.get(name) for name in names], None, (raw, value), len(raw))
+            elif raw:
+                members = {} if is_long else {"line": raw}
+                yield Row(number, (), error, (json.dumps(members, ensure_ascii=False), members), len(raw))
 
 
 def too_long() -> str:
