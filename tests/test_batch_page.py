@@ -1,6 +1,7 @@
 """The batch page: a file is uploaded, scored by a process of its own, and downloaded, whatever dies meanwhile."""
 
 import csv
+import errno
 import gzip
 import http.cookiejar
 import io
@@ -53,6 +54,10 @@ def fetch(client, page):
     with client.get(f"{page}/download") as answer:
         assert answer.data
         return answer
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def jobs_of(app):
@@ -126,6 +131,11 @@ def test_what_cannot_be_used_is_refused_at_once_and_nothing_is_kept(app, signed_
         assert answer.status_code == status, name
         assert words in answer.text
         assert "instance" not in answer.text  # no path of the server
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FileStorage, "save", full)
+        answer = upload(signed_in, csv_file(["hello"]))
+    assert (answer.status_code, "No space left on device" in answer.text) == (503, True)
 
     pq = need_module("pyarrow.parquet", "pip install -r requirements-parquet.txt")
     pa = need_module("pyarrow", "pip install -r requirements-parquet.txt")

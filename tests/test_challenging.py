@@ -10,9 +10,8 @@ from conftest import HAM, SPAM
 
 from webapp.extras.lifecycle import switching
 from webapp.extras.lifecycle.challenger import challenger, shadow_report, slot
-from webapp.extras.review.fitted import note_fitted
 from webapp.extras.review.queues import count_waiting, upcoming
-from webapp.extras.review.reviews import give_review
+from webapp.extras.review.reviews import give_review, note_fitted
 from webapp.log.tables import Row, new_id, predictions
 from webapp.log.writer import LogWriter
 from webapp.model import registry as registry_module

@@ -5,13 +5,14 @@ import pytest
 
 from webapp.extras.lifecycle.comparison import Duel, compare
 from webapp.model.data import Example
+from webapp.model.labels import SPAM_OR_HAM
 
 
 class Stub:
     """A model that knows each message's probability by heart."""
 
     def __init__(self, probabilities, threshold=0.5):
-        self.probabilities, self.threshold = probabilities, threshold
+        self.probabilities, self.threshold, self.labels = probabilities, threshold, SPAM_OR_HAM
 
     def spam_probabilities(self, texts):
         return [self.probabilities[text] for text in texts]

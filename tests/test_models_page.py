@@ -191,7 +191,9 @@ def test_versions_with_other_labels_are_not_mixed_up(app, signed_in, engine, reg
     assert (answer.status_code, "they answer different questions" in words(answer)) == (422, True)
     assert signed_in.get(f"/models/compare?first={first}&second={urgent}").status_code == 422
     assert len(sampled_examples(engine, registry, versions[:2])) > 10
+    press(signed_in, "challenge", versions[1])
     registry.use(urgent)
+    assert registry.named("challenger") is None
     assert "0 new reviews: 50 more" in look(signed_in)
     assert sampled_examples(engine, registry, [urgent]) == []
     assert retraining.reviews_to_learn(engine, registry, card.words)[0].examples == []

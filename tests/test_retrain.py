@@ -1,6 +1,7 @@
 """Retrain from what people corrected: `flask retrain`, the job, and what is never measured on."""
 
 import datetime as dt
+import errno
 import hashlib
 import re
 import shutil
@@ -14,11 +15,10 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.pipeline import make_pipeline
 
-from webapp.errors import BadData
+from webapp.errors import BadData, NotReady
 from webapp.extras.lifecycle import retraining
 from webapp.extras.lifecycle.correction import fine_tune
-from webapp.extras.review.fitted import fitted_by, note_fitted, reviewed_messages
-from webapp.extras.review.reviews import give_review
+from webapp.extras.review.reviews import fitted_by, give_review, note_fitted, reviewed_messages
 from webapp.extras.review.samples import counted_members, draw
 from webapp.log.export import purge
 from webapp.model import artifact, training
@@ -244,8 +244,15 @@ def test_one_that_ends_early_saves_nothing(engine, small, review, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
     monkeypatch.setattr(Path, "rename", stop)  # what it was fitted on is noted by then
     with pytest.raises(KeyboardInterrupt):
+        retraining.retrain(engine, small)
+    monkeypatch.undo()
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(NotReady, match=r"the version cannot be saved \(No space left on device\)"):
         retraining.retrain(engine, small)
     monkeypatch.undo()
     assert len(small.versions()) == 1

@@ -1,5 +1,8 @@
 """Which version is served: each change is verified, written down, and can be undone."""
 
+import errno
+from pathlib import Path
+
 import pytest
 from conftest import HAM
 
@@ -19,6 +22,10 @@ def engine(app):
 def registry(app, models, monkeypatch):
     monkeypatch.setattr(registry_module, "REFRESH_S", 0)  # notice a switch at the next request
     return app.extensions["inference"].registry
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def served(client):
@@ -58,6 +65,12 @@ def test_what_cannot_be_verified_is_refused_and_nothing_is_written_down(client, 
     assert switching.history(engine) == []
     assert served(client) == first
     registry.use(third, "web:ann")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        for switch in (lambda: registry.use(first), lambda: switching.challenge(engine, registry, first, "web:ann")):
+            with pytest.raises(ModelUnusable, match="cannot be written"):
+                switch()
+    assert len(switching.history(engine)) == 1
     (models / first / "model.joblib").write_bytes(b"changed")
     with pytest.raises(ModelUnusable):
         switching.rollback(engine, registry, "web:ann")

@@ -31,7 +31,7 @@ import sklearn
 from sklearn.pipeline import Pipeline
 
 from webapp import config
-from webapp.errors import BadData, ModelUnusable
+from webapp.errors import BadData, ModelUnusable, NotReady
 from webapp.model.card import CARD, SIGNATURE, Card, ModelFile, parse_card, read_card, read_file, signature_of, unusable
 from webapp.model.features import FEATURES_VERSION
 from webapp.model.scoring import SpamModel, make_model
@@ -69,14 +69,13 @@ def save(
 
     The folder gets its name only when it is complete, so a crash leaves no half-written version. `announce` is told the
     name just before: what must be known of a version is known when it appears. `learnt` is what data.fingerprints
-    gives of the training messages, None where nobody knows them.
+    gives of the training messages, None where nobody knows them. Raises NotReady when the disk is full, say.
     """
     content = to_bytes(pipeline, file_format)
     digest = hashlib.sha256(content).hexdigest()
-    models_folder.mkdir(exist_ok=True)
     unfinished = models_folder / f".{secrets.token_hex(8)}.unfinished"
-    unfinished.mkdir()
     try:
+        unfinished.mkdir(parents=True)
         (unfinished / MODEL_FILES[file_format]).write_bytes(content)
         if learnt:
             (unfinished / LEARNT).write_text(learnt)
@@ -111,6 +110,8 @@ def save(
             except OSError:
                 if not (models_folder / version).exists():
                     raise
+    except OSError as error:
+        raise NotReady(f"{models_folder}: the version cannot be saved ({error.strerror or error}).") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -131,10 +132,8 @@ def to_bytes(pipeline: Any, file_format: str) -> bytes:
 
 def from_bytes(content: bytes, file_format: str) -> Any:
     """Return what is in the bytes of a file. Unless it is of skops, the code in it is run, and may raise anything."""
-    if file_format == "pickle":
-        return pickle.loads(content)  # noqa: S301  the one place where a pickle is read, after all checks
-    if file_format == "joblib":
-        return joblib.load(io.BytesIO(content))
+    if file_format in ("joblib", "pickle"):
+        return joblib.load(io.BytesIO(content))  # the one place where a pickle of either kind is read, after all checks
     if foreign := _untrusted(content):
         raise ModelUnusable(f"it holds types that Hamlet does not trust: {', '.join(foreign)}")
     return skops_io().loads(content, trusted=TRUSTED)

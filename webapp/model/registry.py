@@ -56,13 +56,16 @@ class Slot:
             return None
 
     def write(self, version: str | None) -> None:
-        """Write another version into the file, or remove it."""
-        if version is None:
-            self.file.unlink(missing_ok=True)
-        else:
-            new = self.file.with_name(f".{self.file.name}.{os.getpid()}.{threading.get_ident()}")
-            new.write_text(version + "\n")
-            new.replace(self.file)
+        """Write another version into the file, or remove it; raises ModelUnusable when the disk is full, say."""
+        new = self.file.with_name(f".{self.file.name}.{os.getpid()}.{threading.get_ident()}")
+        try:
+            if version is None:
+                self.file.unlink(missing_ok=True)
+            else:
+                new.write_text(version + "\n")
+                new.replace(self.file)
+        except OSError as error:
+            raise ModelUnusable(f"{self.file} cannot be written ({error.strerror or error}).") from error
         self._refresh_at = 0.0
 
     def refresh(self, wait: bool) -> None:

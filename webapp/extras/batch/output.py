@@ -5,7 +5,7 @@ import gzip
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import groupby
 from pathlib import Path
@@ -32,6 +32,9 @@ class Answer(NamedTuple):
     model_version: str | None = None
     prediction_id: str | None = None
     error: str | None = None
+
+
+Render = Callable[[Row, Answer], str]  # gives a row as it is written
 
 
 def take_lock(file: BinaryIO, is_shared: bool = False) -> bool:
@@ -73,22 +76,39 @@ def free_names(taken: Iterable[str]) -> list[str]:
     return names
 
 
-class Output:
-    """Writes rows to an open file, in the format of the input."""
+def _csv(table: CsvTable) -> tuple[str, Render]:
+    """Return the header, and how a row is written: cells keep their values, not their quotation marks; UTF-8."""
+    style: Any = {}
+    if table.delimiter == "\t":  # TSV has no quotation marks, and no line breaks in cells
+        style = {"quoting": csv.QUOTE_NONE, "quotechar": None}
+    echo: Any = SimpleNamespace(write=str)  # a writer gives back what its file's `write` does: here, the line
+    writer = csv.writer(echo, delimiter=table.delimiter, **style)
 
-    head = ""
+    def line(cells: Sequence[Any]) -> str:
+        text: str = writer.writerow(cells)  # it quotes cells with what its own line end, \r\n, is made of
+        return text[:-2] + table.line_end
+
+    header = line([*table.columns, *free_names(name.lower() for name in table.columns)])
+    return ("\ufeff" if table.has_mark else "") + header, lambda row, answer: line([*row.raw, *answer])
+
+
+def _json_line(row: Row, answer: Answer) -> str:
+    """Return a row of JSON Lines: an object keeps its text; five members are added before its closing brace."""
+    text, members = row.raw
+    added = json.dumps(dict(zip(free_names(members), answer, strict=True)))
+    return f"{text[:-1].rstrip()}{', ' if members else ''}{added[1:]}\n"
+
+
+class Output:
+    """Writes rows to an open file as text, in the format of the input; `head` is what comes first."""
 
     def __init__(self, table: Table, file: BinaryIO, is_zipped: bool):
         self._file, self._is_zipped = file, is_zipped
-        self._names = free_names(name.lower() for name in table.columns)
-
-    def render(self, row: Row, answer: Answer) -> str:
-        """Return a row as it is written."""
-        raise NotImplementedError
+        self.head, self._render = _csv(table) if isinstance(table, CsvTable) else ("", _json_line)
 
     def write(self, rows: Sequence[Row], answers: Sequence[Answer]) -> None:
         """Add rows."""
-        self.add("".join(map(self.render, rows, answers)))
+        self.add("".join(map(self._render, rows, answers)))
 
     def add(self, text: str) -> None:
         """Add what was rendered."""
@@ -106,36 +126,6 @@ class Output:
         """Write what has to stand at the end."""
 
 
-class CsvOutput(Output):
-    """CSV and TSV: cells keep their values, not their quotation marks; the text is UTF-8."""
-
-    def __init__(self, table: CsvTable, file: BinaryIO, is_zipped: bool):
-        super().__init__(table, file, is_zipped)
-        self._end = table.line_end
-        style: Any = {}
-        if table.delimiter == "\t":  # TSV has no quotation marks, and no line breaks in cells
-            style = {"quoting": csv.QUOTE_NONE, "quotechar": None}
-        echo: Any = SimpleNamespace(write=str)  # a writer gives back what its file's `write` does: here, the line
-        self._writer = csv.writer(echo, delimiter=table.delimiter, **style)
-        self.head = ("\ufeff" if table.has_mark else "") + self._line([*table.columns, *self._names])
-
-    def render(self, row: Row, answer: Answer) -> str:
-        return self._line([*row.raw, *answer])
-
-    def _line(self, cells: Sequence[Any]) -> str:
-        line: str = self._writer.writerow(cells)  # it quotes cells with what its own line end, \r\n, is made of
-        return line[:-2] + self._end
-
-
-class JsonOutput(Output):
-    """JSON Lines: an object keeps its text; five members are added before its closing brace."""
-
-    def render(self, row: Row, answer: Answer) -> str:
-        text, members = row.raw
-        added = json.dumps(dict(zip(free_names(members), answer, strict=True)))
-        return f"{text[:-1].rstrip()}{', ' if members else ''}{added[1:]}\n"
-
-
 class ParquetOutput(Output):
     """Parquet: good for nothing before it is complete, so a run that goes on begins again."""
 
@@ -145,7 +135,8 @@ class ParquetOutput(Output):
 
         super().__init__(table, file, is_zipped)
         self._pa, self._types = pa, (pa.string(), pa.float64(), pa.string(), pa.string(), pa.string())
-        added = [pa.field(name, type_) for name, type_ in zip(self._names, self._types, strict=True)]
+        names = free_names(name.lower() for name in table.columns)
+        added = [pa.field(name, type_) for name, type_ in zip(names, self._types, strict=True)]
         self._schema = pa.schema([*table.schema, *added], metadata=table.schema.metadata)
         self._writer = pq.ParquetWriter(self._file.name, self._schema)  # closes itself after an error
 
@@ -170,12 +161,12 @@ def open_output(target: Path | BinaryIO, table: Table, size: int) -> Iterator[Ou
     Raises BadData when another run is writing to it, NotReady when it cannot be written: the disk is full, say.
     """
     path = target if isinstance(target, Path) else None
-    kind: Any = CsvOutput if isinstance(table, CsvTable) else JsonOutput if table.can_append else ParquetOutput
+    kind = Output if table.can_append else ParquetOutput
     try:
         with partial(target).open("ab") if isinstance(target, Path) else nullcontext(target) as file:
             if path:
                 _claim(file, path, size)
-            output: Output = kind(table, file, path is not None and path.suffix.lower() == ".gz")
+            output = kind(table, file, path is not None and path.suffix.lower() == ".gz")
             if not size:
                 output.add(output.head)
             yield output

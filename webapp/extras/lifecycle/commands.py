@@ -16,7 +16,7 @@ from webapp.errors import BadData
 from webapp.extras.batch.runner import Job, Report
 from webapp.extras.lifecycle import retraining, switching
 from webapp.extras.lifecycle.challenger import shadow_report
-from webapp.extras.lifecycle.comparison import Learnt, check_same_question, compare, sampled_examples
+from webapp.extras.lifecycle.comparison import Learnt, compare, sampled_examples
 from webapp.model import artifact
 
 commands = ClearGroup()  # they join the core's group `models`
@@ -117,7 +117,6 @@ def compare_models(read: Callable[..., list[Any]], first: str, second: str, file
     engine, registry = current_app.extensions["engine"], current_inference().registry
     for version in (first, second):
         registry.must_exist(version)
-    check_same_question(registry, (first, second))
     models = [artifact.load(registry.folder, version) for version in (first, second)]
     labels = registry.labels()
     if files:

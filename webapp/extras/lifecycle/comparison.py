@@ -17,7 +17,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from webapp.errors import BadData, ModelUnusable
-from webapp.extras.review.fitted import ReviewedMessage, reviewed_messages
+from webapp.extras.review.reviews import ReviewedMessage, reviewed_messages
 from webapp.extras.review.samples import counted_members
 from webapp.log.tables import fitted_reviews, predictions
 from webapp.model import artifact
@@ -31,6 +31,7 @@ from webapp.model.scoring import SpamModel
 EVER = (dt.datetime(1970, 1, 1, tzinfo=dt.UTC), dt.datetime(9999, 1, 1, tzinfo=dt.UTC))
 TELLING = 20.0  # evidence from which one is called better: of equal versions 1 pair in 20 ever gets there, at most
 SHOWN_MESSAGES = 20
+OTHER_QUESTION = "The two have different labels, so they answer different questions: they cannot be compared."
 
 
 class Duel(NamedTuple):
@@ -96,7 +97,9 @@ class Comparison(NamedTuple):
 
 
 def compare(first: SpamModel, second: SpamModel, examples: Sequence[Example]) -> Comparison:
-    """Return how two versions do on the same messages, each with its own threshold."""
+    """Return how two versions do on the same messages, each with its own threshold; raises BadData."""
+    if first.labels != second.labels:
+        raise BadData(OTHER_QUESTION)
     counts: Counter[tuple[bool, bool]] = Counter()  # by whether the first and the second one is right
     differing = []
     texts = [example.text for example in examples]
@@ -134,12 +137,6 @@ class Learnt:
 
     def __contains__(self, text: str) -> bool:
         return fingerprint(text) in self._fingerprints or bool(copy_keys(text) & self._keys)
-
-
-def check_same_question(registry: ModelRegistry, versions: Sequence[str]) -> None:
-    """Raise BadData where the versions have other labels: they answer different questions then; or ModelUnusable."""
-    if len({read_card(registry.folder, version).labels for version in versions}) > 1:
-        raise BadData("The two have different labels, so they answer different questions: they cannot be compared.")
 
 
 def readable_cards(registry: ModelRegistry) -> dict[str, Card]:

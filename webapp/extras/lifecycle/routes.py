@@ -17,7 +17,7 @@ from webapp.extras.batch.commands import current_runner
 from webapp.extras.batch.routes import shown_ago
 from webapp.extras.lifecycle import retraining, switching
 from webapp.extras.lifecycle.challenger import ShadowReport, shadow_report
-from webapp.extras.lifecycle.comparison import Comparison, Differing, check_same_question, compare, sampled_examples
+from webapp.extras.lifecycle.comparison import Comparison, Differing, compare, sampled_examples
 from webapp.extras.lifecycle.retraining import Reviews
 from webapp.extras.monitor.report import live_accuracy
 from webapp.extras.monitor.rollups import PREDICTIONS, count
@@ -192,7 +192,6 @@ def compare_page() -> ResponseReturnValue:
     try:
         for name in (first, second):
             artifact.verify(registry.folder, name)  # now, whatever is remembered
-        check_same_question(registry, (first, second))
         examples = sampled_examples(engine, registry, (first, second))
         found, differing = _compared(registry, first, second, tuple(examples))
     except HamletError as error:

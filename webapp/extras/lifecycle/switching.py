@@ -8,9 +8,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from webapp.errors import InvalidInput, ModelUnusable, NotFound
+from webapp.errors import BadData, InvalidInput, ModelUnusable, NotFound
 from webapp.extras.lifecycle.challenger import slot
-from webapp.extras.lifecycle.comparison import check_same_question
+from webapp.extras.lifecycle.comparison import OTHER_QUESTION, readable_cards
 from webapp.inference import Inference
 from webapp.log.database import write_transaction
 from webapp.log.tables import new_id, switches
@@ -25,8 +25,9 @@ def record_use(engine: sa.Engine, inference: Inference) -> Callable[..., Abstrac
         registry = inference.registry
         with _noted(engine, lambda: _served(registry), kind, version, who, why):
             yield
-            if registry.named("challenger") == version:
-                slot(registry).write(None)  # what is served is not tried any longer
+            tried = registry.named("challenger")
+            if tried and (tried == version or not _same_question(registry, tried, version)):
+                slot(registry).write(None)  # nothing is to be found out beside this one
 
     return recorded
 
@@ -68,7 +69,8 @@ def challenge(engine: sa.Engine, registry: ModelRegistry, version: str | None, w
         raise InvalidInput(f"{version} is served: there is nothing to try it beside.")
     if version is not None:
         registry.check_loadable(version)
-        check_same_question(registry, (version, registry.current_version()))
+        if not _same_question(registry, version, _served(registry) or version):
+            raise BadData(OTHER_QUESTION)
     with _noted(engine, slot(registry).read, "challenge", version, who, why):
         slot(registry).write(version)
 
@@ -112,6 +114,12 @@ def prune(engine: sa.Engine, registry: ModelRegistry, versions: Sequence[str]) -
             (registry.folder / version).rename(gone)  # at once: nobody ever sees half of a version
             shutil.rmtree(gone)
     return still
+
+
+def _same_question(registry: ModelRegistry, first: str, second: str) -> bool:
+    """Return whether two versions have the same labels, as far as their cards can be read."""
+    cards = readable_cards(registry)
+    return not {first, second} <= cards.keys() or cards[first].labels == cards[second].labels
 
 
 def _served(registry: ModelRegistry) -> str | None:
