@@ -111,6 +111,7 @@ def test_nothing_that_was_refused_gets_into_the_log(app, client):
     assert "secret" not in "".join(noted)
 
 
+@pytest.mark.databases("sqlite")
 @pytest.mark.parametrize(
     ("body", "status"),
     [

@@ -92,33 +92,29 @@ def purge(engine: sa.Engine, before: dt.datetime, hooks: Sequence[PurgeHook] = (
                 for hook in hooks:
                     hook(connection, before)
         time.sleep(time.monotonic() - started)  # the turn of those who write
-    if engine.dialect.name == "sqlite":
-        _shrink(engine)
-        if not _empty_write_ahead_log(engine):
-            raise LogUnavailable(
-                f"{count:,} predictions deleted, but somebody has been reading the log for a minute (an export?), so "
-                "traces of them are left in log.db-wal. Run this again when it has finished."
-            )
+    if engine.dialect.name == "sqlite" and not _shrink_files(engine):
+        raise LogUnavailable(
+            f"{count:,} predictions deleted, but somebody has been reading the log for a minute (an export?), so "
+            "traces of them are left in log.db-wal. Run this again when it has finished."
+        )
     return count
 
 
-def _shrink(engine: sa.Engine) -> None:
-    """Give the place of deleted rows back, a little at a time. (A file without auto_vacuum keeps it for new rows.)"""
-    before, left = -1, 0
-    while left != before:
-        before = left
-        with closing(engine.raw_connection()) as connection:
-            # Not execute, which would do the first page and stop.
-            connection.cursor().executescript(f"PRAGMA incremental_vacuum({PAGES_AT_ONCE})")
-            left = connection.cursor().execute("PRAGMA freelist_count").fetchone()[0]
-        time.sleep(PAUSE_S)
+def _shrink_files(engine: sa.Engine) -> bool:
+    """Give the place of deleted rows back, a little at a time, and put all of the write-ahead log into the database.
 
-
-def _empty_write_ahead_log(engine: sa.Engine) -> bool:
-    """Put what it holds into the database and cut it to nothing; return whether there was a moment without readers."""
-    end = time.monotonic() + CHECKPOINT_S
+    Return whether there was a moment without readers for that. (A file without auto_vacuum keeps the place for new
+    rows.)
+    """
     with closing(engine.raw_connection()) as connection:
         cursor = connection.cursor()
+        before, left = -1, 0
+        while left != before:
+            before = left
+            cursor.executescript(f"PRAGMA incremental_vacuum({PAGES_AT_ONCE})")  # execute would do the first page alone
+            left = cursor.execute("PRAGMA freelist_count").fetchone()[0]
+            time.sleep(PAUSE_S)
+        end = time.monotonic() + CHECKPOINT_S
         cursor.execute("PRAGMA busy_timeout = 100")  # milliseconds: while it waits for readers, nobody can write
         try:
             while cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
