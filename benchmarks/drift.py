@@ -4,7 +4,7 @@
 
 Fits the model on the training parts, as `make model` does, and looks at held-out messages only. In each repetition a
 window is drawn from them, then a reference of up to 1,000 from what is left: no message is ever in both. With 100
-windows a line, two minutes, half of them for the fit; docs/monitoring.md has the results.
+windows a line, some ten minutes; docs/monitoring.md has the results.
 """
 
 import datetime as dt
@@ -162,9 +162,8 @@ class Week:
             ids = [f"{self._id(hour)}{at}" for at, hour in enumerate(reference)]
             places = {id_: at for at, id_ in enumerate(ids)}
             reference = reference[[places[id_] for id_ in change.like_hours(ids, [self._id(hour) for hour in current])]]
-        return self._fill(reference[:REFERENCE], halves[0][0], halves[1][0]), self._fill(
-            current, halves[0][1], halves[1][1]
-        )
+        reference = reference[: REFERENCE // 2]  # more would hold the few messages of services again and again
+        return self._fill(reference, halves[0][0], halves[1][0]), self._fill(current, halves[0][1], halves[1][1])
 
     def _id(self, hour: int) -> str:
         return first_id(MONDAY + dt.timedelta(hours=int(hour)))

@@ -74,6 +74,8 @@ def test_how_many_messages_weighted_ones_are_worth():
 def test_a_log_that_was_reviewed_whole_is_known_exactly_and_half_of_it_better_than_endlessly_many():
     whole = accuracy(right_and_wrong(90, 10, weight=1))["accuracy"]
     assert (whole["low"], whole["value"], whole["high"]) == (0.9, 0.9, 0.9)
+    unsure = accuracy(right_and_wrong(90, 9, weight=1) + reviewed(("unsure", "ham", 0.1), weight=1))["accuracy"]
+    assert unsure["low"] < unsure["value"] < unsure["high"]  # of one it is not known
     # 200 of 300: the interval is narrower by sqrt(1 - 200 / 300), which is .577
     some, endless = (accuracy(right_and_wrong(180, 20, weight))["accuracy"] for weight in (1.5, ENDLESS))
     assert (some["high"] - some["low"]) / (endless["high"] - endless["low"]) == pytest.approx(0.577, abs=0.005)

@@ -15,6 +15,7 @@ from conftest import PASSWORD, messages, use_models
 from openapi_spec_validator import validate
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import Pipeline, make_pipeline
 
@@ -27,6 +28,7 @@ from webapp.inference import to_response
 from webapp.model import artifact, training
 from webapp.model import registry as registry_module
 from webapp.model.data import Example, read_labelled
+from webapp.model.features import MessageVectorizer
 from webapp.model.labels import Labels, read_labels
 from webapp.model.own_model import fit_with, load_recipe
 from webapp.model.scoring import MOST_CHARACTERS, MOST_TERMS, make_model
@@ -269,12 +271,13 @@ def test_it_agrees_with_predict_proba_whatever_the_classes_are_called():
     texts = [text for _, text in messages(10)]
     known = [("ham", "spam"), ("NOT_spam", "Spam"), (0, 1), (0.0, 1.0), (False, True)]
     for names in [*known, ("zzz", "aaa"), ("praise", "complaint")]:
-        pipeline = fitted(MultinomialNB(), names=names)
         labels = Labels("ok", "toxic") if names in known else Labels(*names)
-        model = make_model(pipeline, "v", 0.5, labels)
-        expected = pipeline.predict_proba(texts)[:, list(pipeline.classes_).index(names[1])]
-        assert model.spam_probabilities(texts) == pytest.approx(expected)
-        assert [model.label(probability) for probability in expected] == [label for label, _ in messages(10)]
+        ours = fitted(LogisticRegression(), MessageVectorizer(), names)
+        for pipeline in (fitted(MultinomialNB(), names=names), ours):
+            model = make_model(pipeline, "v", 0.5, labels)
+            expected = pipeline.predict_proba(texts)[:, list(pipeline.classes_).index(names[1])]
+            assert model.spam_probabilities(texts) == pytest.approx(expected)
+            assert [model.label(probability) for probability in expected] == [label for label, _ in messages(10)]
 
 
 def test_the_explanation_is_what_leaving_a_term_out_changes():

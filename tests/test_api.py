@@ -135,8 +135,8 @@ def test_limits_types_and_methods_are_named(client):
 
 
 def test_an_unknown_address_is_a_problem_in_the_api_and_a_page_elsewhere(client):
-    assert_problem(client.get("/api/v1/nothing"), 404)
-    assert_problem(client.get("/api/v1/predictions/nothing"), 404)
+    for path in ("/api/v1/nothing", "/api/v1/predictions/nothing", "/api/v1", "/api/", "/api", "/healthz/nothing"):
+        assert_problem(client.get(path), 404)
     page = client.get("/nothing")
     assert page.status_code == 404
     assert "<html" in page.text

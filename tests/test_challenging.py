@@ -9,10 +9,9 @@ import sqlalchemy as sa
 from conftest import HAM, SPAM
 
 from webapp.extras.lifecycle import switching
-from webapp.extras.lifecycle.challenger import challenger, shadow_report
-from webapp.extras.review.fitted import note_fitted
+from webapp.extras.lifecycle.challenger import challenger, shadow_report, slot
 from webapp.extras.review.queues import count_waiting, upcoming
-from webapp.extras.review.reviews import give_review
+from webapp.extras.review.reviews import give_review, note_fitted
 from webapp.log.tables import Row, new_id, predictions
 from webapp.log.writer import LogWriter
 from webapp.model import registry as registry_module
@@ -84,7 +83,7 @@ def test_its_word_is_stored_with_each_prediction_and_never_shown(client, engine,
     assert versions[2] not in str(client.get(f"/api/v1/predictions/{tried['id']}").json)
     assert (row.challenger_version, row.challenger_label) == (versions[2], "spam")
     assert row.challenger_probability > row.spam_probability
-    held = challenger(registry)
+    held = challenger(slot(registry))
     registry.use(versions[2], "web:ann")  # what is served is not tried any longer, and not loaded again
     assert registry.current() is held
     answer, row = stored(client, engine)
@@ -96,7 +95,7 @@ def test_one_that_fails_stops_no_verdict_and_is_reported_once(
 ):
     monkeypatch.setattr(registry_module, "REFRESH_S", 0)
     switching.challenge(engine, registry, versions[1], "web:ann")
-    monkeypatch.setattr(challenger(registry), "spam_probabilities", lambda texts: 1 / 0)
+    monkeypatch.setattr(challenger(slot(registry)), "spam_probabilities", lambda texts: 1 / 0)
     for _ in range(3):
         answer, row = stored(client, engine)
         assert (answer["model_version"], row.challenger_version) == (versions[0], None)

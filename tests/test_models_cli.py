@@ -7,9 +7,8 @@ from conftest import HAM, SPAM
 
 from webapp.config import ROOT
 from webapp.extras.lifecycle import switching
-from webapp.extras.review.fitted import note_fitted
 from webapp.extras.review.queues import upcoming
-from webapp.extras.review.reviews import give_review
+from webapp.extras.review.reviews import give_review, note_fitted
 from webapp.extras.review.samples import draw
 from webapp.model import registry as registry_module
 from webapp.model.data import read_labelled

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from conftest import PASSWORD
 from pydantic_core import to_json
 
+from webapp.app import create_app
 from webapp.config import PROJECT_SET
 from webapp.errors import InvalidInput
 from webapp.extras.access import keys as api_keys
@@ -131,7 +132,9 @@ def test_unsure_reviews_are_said_with_what_they_may_mean(app, signed_in, engine)
     review_sample(engine, truth | dict.fromkeys(list(truth)[:4], "unsure"))
     accuracy = figures(app)["accuracy"]
     assert (accuracy["reviewed"], accuracy["unsure"], accuracy["if_unsure"]) == (36, 4, [0.9, 1.0])
-    assert "4 more the reviewers were unsure of" in signed_in.get("/monitor?range=24h").text
+    page = signed_in.get("/monitor?range=24h").text
+    assert "4 more they were unsure of" in page
+    assert "90 % to 100 % whatever the unsure ones are" in page
 
 
 def test_a_model_that_is_worse_than_at_training_is_said_but_not_of_an_older_one(app, engine):
@@ -229,6 +232,22 @@ def test_the_drift_of_one_version_looks_at_all_its_messages(app, engine):
     assert figures(app, model_version="other")["drift"]["messages"] == 300
 
 
+def test_where_texts_are_not_stored_a_switch_of_the_model_is_no_drift(tmp_path):
+    app = create_app(tmp_path / "instance", TESTING=True, ADMIN_PASSWORD=PASSWORD, STORE_TEXT=False)
+    declare(app, ORDINARY[::2])
+    log(app, ORDINARY[1::2])
+    assert figures(app)["drift"]["state"] == "no drift seen"
+    ids = log(app, ORDINARY[1::2])
+    engine = app.extensions["engine"]
+    with engine.begin() as connection:
+        connection.execute(sa.update(predictions).where(predictions.c.id.in_(ids)).values(spam_probability=0.9))
+    assert figures(app)["drift"]["state"] == "drifted"
+    with engine.begin() as connection:
+        connection.execute(sa.update(predictions).where(predictions.c.id.in_(ids)).values(model_version="other"))
+    assert figures(app)["drift"]["state"] == "no drift seen"
+    engine.dispose()
+
+
 # --- The verdict ---
 
 
@@ -283,7 +302,7 @@ def test_what_needs_attention_is_named_with_what_to_do():
     assert "which words" in verdict(told)["findings"][0]["do"]  # pointed to only where there are some
 
 
-def test_kinds_of_failures_are_finite(app, client):
+def test_kinds_of_failures_are_finite(app, client, key):
     """Nobody can make a kind of failure of their own by a length, a name or a number."""
     address = "/api/v1/predict"
     for n in range(3):
@@ -294,9 +313,13 @@ def test_kinds_of_failures_are_finite(app, client):
         client.post(address, json={"text": n})
         client.post(address, json={"text": "a", f"name{n}": 1})
         client.post(address, data="{" * (n + 1), content_type="application/json")
+        client.get(f"/api/v1/predictions?since=day{n}", headers=key)
+        client.get(f"/api/v1/predictions?limit={n + 1000}", headers=key)
+        client.get(f"/api/v1/predictions?name{n}=1", headers=key)
+        client.put("/api/v1/predictions/1/review", json={"true_label": f"label{n}"}, headers=key)
     kinds = figures(app)["errors"]["by_kind"]
-    assert len(kinds) == 7
-    assert {kind["count"] for kind in kinds} == {3}
+    assert len(kinds) == 10
+    assert {kind["count"] for kind in kinds} == {3, 6}
 
 
 # --- The page, the API and the command ---

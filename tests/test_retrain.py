@@ -18,8 +18,7 @@ from sklearn.pipeline import make_pipeline
 from webapp.errors import BadData, NotReady
 from webapp.extras.lifecycle import retraining
 from webapp.extras.lifecycle.correction import fine_tune
-from webapp.extras.review.fitted import fitted_by, note_fitted, reviewed_messages
-from webapp.extras.review.reviews import give_review
+from webapp.extras.review.reviews import fitted_by, give_review, note_fitted, reviewed_messages
 from webapp.extras.review.samples import counted_members, draw
 from webapp.log.export import purge
 from webapp.model import artifact, training

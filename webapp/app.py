@@ -33,7 +33,7 @@ def create_app(
         instance_path=str(instance_folder),
         template_folder=config.ROOT / "templates",
         static_folder=config.ROOT / "static",
-        **api.document(config.VERSION),
+        **api.DOCUMENT,
     )
     app.config.from_mapping(config.read_all() | settings | config.FIXED)
     try:

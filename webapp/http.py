@@ -38,14 +38,18 @@ NO_STORE = ("Cache-Control", "no-store")  # nearly all answers hold somebody's m
 HSTS = ("Strict-Transport-Security", "max-age=31536000")
 RETRY_AFTER_S = "5"  # what is away now, a lock or a disk, seldom takes longer
 SENSIBLE_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
-JSON_PATHS = ("/api/", "/healthz", "/readyz", "/metrics")
+HEALTH_PATHS = ("/healthz", "/readyz", "/metrics")
 NOT_A_FAILURE = (404, 405, 429)  # anybody's typing, scanning or flooding, nothing that went wrong
 READING = ("GET", "HEAD", "OPTIONS")  # methods that leave nothing in the log
-PREFLIGHT = {
-    "Access-Control-Allow-Methods": "GET, POST, PUT",
-    "Access-Control-Allow-Headers": "Authorization, Content-Type, X-Request-ID",
-    "Access-Control-Max-Age": "600",  # seconds for which browsers need not ask again
-}
+EXPOSED = ("Access-Control-Expose-Headers", "Retry-After, X-Request-ID")
+PREFLIGHT = Response(  # to what a browser asks first, without the key that it will send afterwards
+    status=204,
+    headers={
+        "Access-Control-Allow-Methods": "GET, POST, PUT",
+        "Access-Control-Allow-Headers": "Authorization, Content-Type, X-Request-ID",
+        "Access-Control-Max-Age": "600",  # seconds for which browsers need not ask again
+    },
+)
 
 DETAILS = {
     404: "There is nothing at this address.",
@@ -87,21 +91,30 @@ class _Sessions(SecureCookieSessionInterface):
 class _Envelope:
     """Around the app: every request gets an id, and every answer the headers that all have in common.
 
-    The id is then in the request's header X-Request-ID, whether the client sent one or not. As a layer of WSGI this
-    costs a tenth of what it would among Flask's hooks.
+    The id is then in the request's header X-Request-ID, whether the client sent one or not. Pages of `origins` may ask
+    the API, with no cookies. As a layer of WSGI this costs a tenth of what it would among Flask's hooks.
     """
 
-    def __init__(self, app: Callable[..., Iterable[bytes]]):
+    def __init__(self, app: Callable[..., Iterable[bytes]], origins: Sequence[str]):
         self._app = app
+        self._origins = origins
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         request_id = environ.get("HTTP_X_REQUEST_ID", "")
         if not SENSIBLE_ID.fullmatch(request_id):
             request_id = environ["HTTP_X_REQUEST_ID"] = f"{random.getrandbits(128):032x}"
         environ["hamlet.started"] = time.perf_counter()
+        app, for_others = self._app, list[tuple[str, str]]()
+        if self._origins and environ["PATH_INFO"].startswith("/api/"):
+            for_others.append(("Vary", "Origin"))
+            if (origin := environ.get("HTTP_ORIGIN", "")) in self._origins:
+                for_others += [("Access-Control-Allow-Origin", origin), EXPOSED]
+                if environ["REQUEST_METHOD"] == "OPTIONS" and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ:
+                    app = PREFLIGHT
 
         def start(status: str, headers: list[tuple[str, str]], error: Any = None) -> Any:
             headers += HEADERS
+            headers += for_others
             headers.append(("X-Request-ID", request_id))
             if not any(name == "Cache-Control" for name, _ in headers):
                 headers.append(NO_STORE)
@@ -109,7 +122,7 @@ class _Envelope:
                 headers.append(HSTS)
             return start_response(status, headers, error)
 
-        return self._app(environ, start)
+        return app(environ, start)
 
 
 def register(app: Flask) -> None:
@@ -117,36 +130,11 @@ def register(app: Flask) -> None:
     app.session_interface = _Sessions()
     app.json = _Json(app)
     app.url_map.strict_slashes = False  # /api/v1/predict/ is /api/v1/predict
-    app.wsgi_app = _Envelope(app.wsgi_app)  # type: ignore[method-assign]
-    if origins := app.config["CORS_ORIGINS"].split():
-        _allow_origins(app, origins)
+    app.wsgi_app = _Envelope(app.wsgi_app, app.config["CORS_ORIGINS"].split())  # type: ignore[method-assign]
     if most := app.config["MAX_REQUESTS_PER_MINUTE"]:
         app.before_request(partial(_limit_requests, RequestLimit(most)))
     app.register_error_handler(HamletError, _answer_hamlet_error)
     app.register_error_handler(HTTPException, _answer_http_error)
-
-
-def _allow_origins(app: Flask, origins: Sequence[str]) -> None:
-    """Let pages of these sites ask the API, with no cookies."""
-
-    def is_allowed() -> bool:
-        return request.path.startswith("/api/") and request.headers.get("Origin") in origins
-
-    @app.before_request
-    def answer_preflight() -> Response | None:
-        """Answer the question that a browser asks first, without the key that it will send afterwards."""
-        if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers and is_allowed():
-            return Response(status=204, headers=PREFLIGHT)
-        return None
-
-    @app.after_request
-    def allow(response: Response) -> Response:
-        if request.path.startswith("/api/"):
-            response.vary.add("Origin")
-        if is_allowed():
-            response.headers["Access-Control-Allow-Origin"] = request.headers["Origin"]
-            response.headers["Access-Control-Expose-Headers"] = "Retry-After, X-Request-ID"
-        return response
 
 
 def _limit_requests(limit: RequestLimit) -> None:
@@ -179,16 +167,14 @@ def _answer_http_error(error: HTTPException) -> Response:
 def _answer(
     error: Exception, status: int, title: str, detail: str, errors: list[dict[str, str]] | None = None
 ) -> Response:
-    as_json, request_id = request.path.startswith(JSON_PATHS), request.headers["X-Request-ID"]
-    if status not in NOT_A_FAILURE and request.path not in JSON_PATHS:
+    of_health, request_id = request.path.startswith(HEALTH_PATHS), request.headers["X-Request-ID"]
+    as_json = of_health or f"{request.path}/".startswith("/api/")
+    if status not in NOT_A_FAILURE and not of_health:
         inference: Inference = current_app.extensions["inference"]
         source = "api" if as_json else "form"
-        if isinstance(error, LogUnavailable):
-            inference.count_failure(source, status)
-        else:
-            # Only words of ours: what somebody sent, be it a field's name, must not get into the log by being wrong.
-            what = f"{title}: {errors[0]['message']}" if errors else title
-            inference.record_failure(source, status, what, request_id)
+        # Only words of ours: what somebody sent, be it a field's name, must not get into the log by being wrong.
+        what = f"{title}: {errors[0]['message']}" if errors else title
+        inference.record_failure(source, status, what, request_id, stored=not isinstance(error, LogUnavailable))
     if as_json:
         problem = {
             "type": "about:blank",

@@ -109,16 +109,13 @@ class Inference:
             hook(texts, rows)
         return rows
 
-    def record_failure(self, source: str, status: int, what: str, request_id: str | None) -> None:
-        """Log that a request was refused or went wrong; if even that fails, there is only the server's own log left."""
+    def record_failure(self, source: str, status: int, what: str, request_id: str | None, stored: bool = True) -> None:
+        """Log that a request was refused or went wrong, unless the log itself is away, and tell the hooks."""
         try:
-            self.log.add_failure({"source": source, "status": status, "what": what, "request_id": request_id})
+            if stored:
+                self.log.add_failure({"source": source, "status": status, "what": what, "request_id": request_id})
         except LogUnavailable:
             logger.warning("not in the failures table: %s %s %s", source, status, what)
-        self.count_failure(source, status)
-
-    def count_failure(self, source: str, status: int) -> None:
-        """Tell the hooks that a request was refused or went wrong."""
         for hook in self.failed:
             hook(source, status)
 

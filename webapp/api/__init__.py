@@ -6,22 +6,20 @@ from flask_openapi3 import APIBlueprint, Contact, Info, License, OpenAPI
 
 from webapp.api import docs, routes
 from webapp.api.schemas import Problem
+from webapp.config import VERSION
 
-
-def document(version: str) -> dict[str, Any]:
-    """Return what the OpenAPI app needs to know to document the API."""
-    return {
-        "info": Info(
-            title="Hamlet",
-            version=version,
-            description=docs.DESCRIPTION,
-            contact=Contact(name="Whoever runs this Hamlet"),
-            license=License(name="MIT", identifier="MIT"),
-        ),
-        "doc_ui": False,  # the page is ours: docs.py
-        "validation_error_model": Problem,
-        "validation_error_callback": routes.refuse,
-    }
+DOCUMENT: dict[str, Any] = {  # what the OpenAPI app needs to know to document the API
+    "info": Info(
+        title="Hamlet",
+        version=VERSION,
+        description=docs.DESCRIPTION,
+        contact=Contact(name="Whoever runs this Hamlet"),
+        license=License(name="MIT", identifier="MIT"),
+    ),
+    "doc_ui": False,  # the page is ours: docs.py
+    "validation_error_model": Problem,
+    "validation_error_callback": routes.refuse,
+}
 
 
 def register(app: OpenAPI) -> None:

@@ -118,7 +118,7 @@ def train(
     file_format: str,
     use_now: bool,
 ) -> None:
-    """Train a new version of the model on labelled FILES (CSV or TSV, plain or gzip'd)."""
+    """Train a new version of the model on labelled FILES, of any kind that docs/files.md names."""
     from webapp.model import training
     from webapp.model.own_model import fit_with
 

@@ -138,21 +138,18 @@ class LogWriter:
         self._waiting.append(entry)
         with self._turn:
             if not entry.tried:
-                self._commit_waiting()
+                group = [self._waiting.popleft() for _ in range(len(self._waiting))]
+                statements: dict[str, list[tuple[Any, ...]]] = {}
+                for one in group:
+                    one.tried = True
+                    statements.setdefault(one.sql, []).extend(one.values)
+                try:
+                    self._insert(statements)
+                except BaseException as error:  # whatever it is, none of them is stored
+                    for one in group:
+                        one.error = error
         if entry.error:
             raise entry.error
-
-    def _commit_waiting(self) -> None:
-        group = [self._waiting.popleft() for _ in range(len(self._waiting))]
-        statements: dict[str, list[tuple[Any, ...]]] = {}
-        for entry in group:
-            entry.tried = True
-            statements.setdefault(entry.sql, []).extend(entry.values)
-        try:
-            self._insert(statements)
-        except BaseException as error:  # whatever it is, none of them is stored
-            for entry in group:
-                entry.error = error
 
     def _insert(self, statements: Mapping[str, Sequence[tuple[Any, ...]]], may_wait: bool = True) -> None:
         """Insert rows, by the statement that takes them, in one transaction."""

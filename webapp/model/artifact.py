@@ -132,10 +132,8 @@ def to_bytes(pipeline: Any, file_format: str) -> bytes:
 
 def from_bytes(content: bytes, file_format: str) -> Any:
     """Return what is in the bytes of a file. Unless it is of skops, the code in it is run, and may raise anything."""
-    if file_format == "pickle":
-        return pickle.loads(content)  # noqa: S301  the one place where a pickle is read, after all checks
-    if file_format == "joblib":
-        return joblib.load(io.BytesIO(content))
+    if file_format in ("joblib", "pickle"):
+        return joblib.load(io.BytesIO(content))  # the one place where a pickle of either kind is read, after all checks
     if foreign := _untrusted(content):
         raise ModelUnusable(f"it holds types that Hamlet does not trust: {', '.join(foreign)}")
     return skops_io().loads(content, trusted=TRUSTED)

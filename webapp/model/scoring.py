@@ -1,8 +1,8 @@
 """Step 3, serve: the spam probability of a message, and what each of its terms contributes.
 
     SpamModel        any Pipeline: leave a term out and see what the probability becomes
-    ├── LinearModel  one whose log-odds are a sum over terms: the parts of the sum are the explanation
-    └── HamletModel  ours: the same sum, without a matrix
+    └── LinearModel  one whose log-odds are a sum over terms: the parts of the sum are the explanation
+        └── HamletModel  ours: the same sum, without a matrix
 
 `make_model` chooses.
 """
@@ -56,12 +56,11 @@ def make_model(pipeline: Pipeline, version: str, threshold: float, labels: Label
         )
     if len(getattr(pipeline, "classes_", ())) != 2:
         raise ModelUnusable("The Pipeline does not tell two classes apart; Hamlet takes two classes")
-    if [type(step) for _, step in pipeline.steps] == [MessageVectorizer, LogisticRegression]:
-        return HamletModel(pipeline, version, threshold, labels)
     names, terms = _feature_names(pipeline), linear_terms(pipeline[-1])
     model = SpamModel(pipeline, version, threshold, labels)
     if names is not None and terms and terms[0].shape == names.shape:
-        model = LinearModel(names, *terms, pipeline, version, threshold, labels)
+        is_ours = [type(step) for _, step in pipeline.steps] == [MessageVectorizer, LogisticRegression]
+        model = (HamletModel if is_ours else LinearModel)(names, *terms, pipeline, version, threshold, labels)
     try:
         model.spam_probabilities(PROBES)
     except ModelUnusable:
@@ -174,19 +173,18 @@ class LinearModel(SpamModel):
         return {word: part for word, part in words.items() if part} | others
 
 
-class HamletModel(SpamModel):
+class HamletModel(LinearModel):
     """Scores messages as the Pipeline of training.py does, but by a sum over their terms instead of a matrix product.
 
     It agrees with `Pipeline.predict_proba` to 1e-9, and is some ten times as fast.
     """
 
-    def __init__(self, pipeline: Pipeline, version: str, threshold: float, labels: Labels = SPAM_OR_HAM):
-        super().__init__(pipeline, version, threshold, labels)
-        vectorizer, classifier = pipeline[0], pipeline[-1]
-        weights = (vectorizer.scale_ * classifier.coef_[0]).tolist()
-        self._term_weights: dict[str, float] = dict(zip(vectorizer.vocabulary_, weights, strict=True))
+    def __init__(self, *args: Any):
+        super().__init__(*args)
+        weights = (self.pipeline[0].scale_ * self._weights).tolist()
+        self._term_weights: dict[str, float] = dict(zip(self._names, weights, strict=True))
+        del self._names, self._weights  # of some 100,000 terms
         self._token_weights = _TokenWeights(self._term_weights)
-        self.intercept = float(classifier.intercept_[0])
 
     def score(self, text: str) -> Score:
         """Return the spam probability of a text and what each of its words adds to it.

@@ -15,7 +15,6 @@ def init_app(app: OpenAPI) -> None:
     """Add the pages and commands, write down each switch, and let the challenger score every message."""
     inference = app.extensions["inference"]
     inference.registry.around_use.append(record_use(app.extensions["engine"], inference))
-    challenger.slot(inference.registry)
     inference.before_store.append(challenger.score_with(inference))
     for command in commands.commands.values():
         models.add_command(command)

@@ -33,9 +33,8 @@ def slot(registry: ModelRegistry) -> Slot:
     return found or registry.add_slot(NAME, "?")
 
 
-def challenger(registry: ModelRegistry) -> SpamModel | None:
+def challenger(held: Slot) -> SpamModel | None:
     """Return the model that is tried, None if there is none or it cannot be loaded: no verdict waits for it."""
-    held = slot(registry)
     held.refresh(wait=False)
     return None if held.error else held.model
 
@@ -46,10 +45,11 @@ def score_with(inference: Inference) -> Callable[[Sequence[str], Sequence[Row]],
     One that fails stops no verdict, and fills no log: each is reported once. Its time is not in the latency: it would
     make the served model look slower than it is.
     """
+    held = slot(inference.registry)
     reported: set[str] = set()  # versions whose failure this process has logged
 
     def score(texts: Sequence[str], rows: Sequence[Row]) -> None:
-        if (model := challenger(inference.registry)) is None:
+        if (model := challenger(held)) is None:
             return
         for text, row in zip(texts, rows, strict=True):
             try:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from webapp.errors import BadData, ModelUnusable
-from webapp.extras.review.fitted import ReviewedMessage, reviewed_messages
+from webapp.extras.review.reviews import ReviewedMessage, reviewed_messages
 from webapp.extras.review.samples import counted_members
 from webapp.log.tables import fitted_reviews, predictions
 from webapp.model import artifact

@@ -14,7 +14,7 @@ from webapp.config import PROJECT_SET
 from webapp.errors import BadData
 from webapp.extras.lifecycle.comparison import Comparison, Learnt, compare, readable_cards, sampled, usable_reviews
 from webapp.extras.lifecycle.correction import fine_tune
-from webapp.extras.review.fitted import ReviewedMessage, fitted_by, note_fitted
+from webapp.extras.review.reviews import ReviewedMessage, fitted_by, note_fitted
 from webapp.log.tables import predictions, reviews
 from webapp.model import artifact, training
 from webapp.model.card import Card, Retraining, read_card

@@ -22,6 +22,7 @@ from webapp.extras.monitor.drift import (
     drift,
     extract,
 )
+from webapp.extras.monitor.drift import FEWEST as NEEDED
 from webapp.extras.monitor.service import Span
 from webapp.extras.review.samples import fair_sample
 from webapp.log.database import write_transaction
@@ -69,7 +70,7 @@ def declare_reference(engine: sa.Engine, since: dt.datetime, until: dt.datetime)
 
 
 def drift_report(engine: sa.Engine, model: SpamModel | None, span: Span) -> dict[str, Any]:
-    """Return the drift tests of a span, and what changed: only messages after the declared range are compared with it.
+    """Return the drift test of a span, and what changed: only messages after the declared range are compared with it.
 
     All messages count as the served model scores them, so that a change of the model is not taken for one of the
     traffic. Copies count once on each side: a campaign of one template is one new message.
@@ -93,7 +94,7 @@ def drift_report(engine: sa.Engine, model: SpamModel | None, span: Span) -> dict
     if ids and len(like) < len(ids_then):
         note += LIKE_HOURS if has_like else OTHER_HOURS
     ids_then = (like if has_like else ids_then)[:MESSAGES]
-    at_once = max(min(len(ids), len(ids_then)), 1)
+    at_once = max(min(len(ids), len(ids_then)), NEEDED)
     rows, rows_then = (_messages(engine, side, at_once) for side in (ids, ids_then))
     is_known = all(row.text is None or row.model_version == model.version for row in [*rows_then, *rows])
     then, now = (_window(model, side, is_known) for side in (rows_then, rows))
@@ -129,7 +130,7 @@ def _messages(engine: sa.Engine, ids: Sequence[str], at_once: int) -> list[Any]:
     query = sa.select(shown.text, shown.text_hash, shown.spam_probability, shown.model_version)
     with engine.connect() as connection:
         rows = connection.execute(query.where(shown.id.in_(ids)).order_by(shown.id)).all()
-    terms = [{row.text_hash} if row.text is None else extract(row.text).terms or {row.text} for row in rows]
+    terms = [{str(row.text_hash)} if row.text is None else extract(row.text).terms or {row.text} for row in rows]
     return [rows[place] for place in drop_copies(terms, at_once)]
 
 

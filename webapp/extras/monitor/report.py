@@ -16,7 +16,7 @@ from webapp.extras.monitor.charts import figure
 from webapp.extras.monitor.drift import DRIFTED, NOT_SEEN
 from webapp.extras.monitor.service import Span, span
 from webapp.extras.review.accuracy import ReviewedPrediction, accuracy, share_right
-from webapp.extras.review.samples import counted_members, reached_members
+from webapp.extras.review.samples import reached_members
 from webapp.model.card import Card as ModelCard
 from webapp.model.card import read_card
 from webapp.model.evaluation import Metrics, Proportion, effective_n
@@ -70,7 +70,7 @@ def report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict[str, 
 def live_accuracy(engine: sa.Engine, model_version: str) -> Proportion:
     """Return how often a version was right, of what it ever served: on the reviewed random samples alone."""
     chosen = span(engine, "all", model_version)
-    return share_right(counted_members(engine, chosen.since, chosen.until, model_version))
+    return share_right(reached_members(engine, chosen.since, chosen.until, model_version))
 
 
 def _accuracy(engine: sa.Engine, registry: ModelRegistry, span: Span, card: ModelCard | None) -> dict[str, Any]:
@@ -182,6 +182,7 @@ def cards(report: Report) -> list[Card]:
     """Return the four cards."""
     accuracy, drift, latency, errors = (report[name] for name in ("accuracy", "drift", "latency", "errors"))
     right, then = accuracy["accuracy"], accuracy["at_training"]["accuracy"]
+    bounds = [figure(bound, "%") for bound in accuracy["if_unsure"] or ()]
     slowest = [f"{name} {figure(latency[name], 'ms')}" for name in ("p95", "p99") if latency[name] is not None]
     return [
         Card(
@@ -189,7 +190,8 @@ def cards(report: Report) -> list[Card]:
             "Of a random sample of the messages, reviewed by people: the share that the model called right.",
             figure(right.value, "%") if right.n else "Not known",
             (f"95 % interval {right.interval}, {right.n:,} reviews" if right.n else "no reviews yet")
-            + (f", {figure(then.value, '%')} at training" if then.n else ""),
+            + (f", {figure(then.value, '%')} at training" if then.n else "")
+            + ("; {} to {} whatever the unsure ones are".format(*bounds) if bounds else ""),
         ),
         Card(
             "drift",

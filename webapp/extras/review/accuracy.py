@@ -57,19 +57,26 @@ def sample_proportion(right: np.ndarray, weights: np.ndarray) -> Proportion:
 
 def share_right(members: Sequence[ReviewedPrediction]) -> Proportion:
     """Return how often the verdicts on reviewed members of random samples were right."""
+    known, weights = judged(members)
+    return sample_proportion(np.array([one.label == one.true_label for one in known], dtype=bool), weights)
+
+
+def judged(members: Sequence[ReviewedPrediction]) -> tuple[list[ReviewedPrediction], np.ndarray]:
+    """Return the members whose truth is known and their weights: they stand for those of which it is unsure too."""
     known = [one for one in members if one.true_label != UNSURE]
-    right = np.array([one.label == one.true_label for one in known], dtype=bool)
-    return sample_proportion(right, np.array([one.weight for one in known]))
+    weights = np.array([one.weight for one in known], dtype=float)
+    if 0 < len(known) < len(members):
+        weights *= sum(one.weight for one in members) / weights.sum()
+    return known, weights
 
 
 def accuracy(members: Sequence[ReviewedPrediction]) -> dict[str, Any]:
     """Return all figures of the reviewed members of random samples, as JSON has them."""
-    known = [one for one in members if one.true_label != UNSURE]
+    known, weights = judged(members)
     truth = np.array([one.true_label == "spam" for one in known], dtype=bool)
     called = np.array([one.label == "spam" for one in known], dtype=bool)
     probability = np.array([one.spam_probability for one in known])
-    weights = np.array([one.weight for one in known])
-    right = share_right(known)
+    right = share_right(members)
     return {
         "reviewed": len(known),
         "unsure": len(members) - len(known),  # the reviewer could not say: they are in no figure

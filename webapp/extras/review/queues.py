@@ -5,6 +5,7 @@ fits hardly any row would still read the whole log to fill a page, so a page loo
 """
 
 import datetime as dt
+from contextlib import suppress
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -14,13 +15,25 @@ from webapp.api.schemas import LABEL, GivenLabel, Word
 from webapp.extras.review.reviews import is_reviewed, truth_of
 from webapp.log.tables import Row, first_id, predictions, reviews, sample_members, samples
 
-QUEUES = ("random", "uncertain", "reported", "challenger")
+QUEUES = {  # and what they are called
+    "random": "Random sample",
+    "uncertain": "Most uncertain",
+    "reported": "Reported as wrong",
+    "challenger": "Challenger differs",
+}
 NEWEST = 20_000  # predictions among which the most uncertain are looked for
 COUNT_UP_TO = 1_000  # more need not be counted: it is "1,000+"
 AHEAD = 10  # messages that a reviewer sees coming
 LOOKS_AT = 20_000
 
-Day = Annotated[dt.date, BeforeValidator(dt.date.fromisoformat)]
+
+def _read_day(text: str) -> dt.date:
+    with suppress(ValueError):
+        return dt.date.fromisoformat(text)
+    raise ValueError("Write it as 2026-01-31")  # Python's own words would quote what was sent: see failures.what
+
+
+Day = Annotated[dt.date, BeforeValidator(_read_day)]
 
 
 def upcoming(engine: sa.Engine, queue: str, limit: int = AHEAD) -> list[Row]:

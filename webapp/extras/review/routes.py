@@ -25,13 +25,7 @@ from webapp.web.words import labels, word
 blueprint = Blueprint("review", __name__)
 blueprint.before_request(signed_in_only)
 
-QUEUES = {
-    "random": "Random sample",
-    "uncertain": "Most uncertain",
-    "reported": "Reported as wrong",
-    "challenger": "Challenger differs",
-    "all": "All messages",
-}
+LISTS = queues.QUEUES | {"all": "All messages"}
 BLIND = ("random", "challenger")  # there a verdict that is seen first would sway whoever judges, and the figures
 
 
@@ -39,7 +33,7 @@ BLIND = ("random", "challenger")  # there a verdict that is seen first would swa
 def page() -> ResponseReturnValue:
     """Show a queue with one of its messages open, or the list of all."""
     queue = request.args.get("queue", "random")
-    if queue not in QUEUES:
+    if queue not in LISTS:
         abort(404)
     return _list_page() if queue == "all" else _queue_page(queue)
 
@@ -48,7 +42,7 @@ def page() -> ResponseReturnValue:
 def give() -> ResponseReturnValue:
     """Store a verdict and go on to the next message."""
     queue, true_label = request.form.get("queue", ""), request.form.get("true_label", "")
-    if queue not in QUEUES or true_label not in TRUE_LABELS:
+    if queue not in LISTS or true_label not in TRUE_LABELS:
         abort(422, f"Choose {word('spam')}, {word('ham')} or unsure.")
     give_review(_engine(), request.form.get("prediction_id", ""), reviewer_id(), true_label, queue)
     return _go_on(queue, request.form.get("next"), true_label)
@@ -59,7 +53,7 @@ def take_back() -> ResponseReturnValue:
     """Take back one's newest verdict and show that message again."""
     queue = request.form.get("queue", "random")
     prediction_id = undo(_engine(), reviewer_id())
-    return _go_on(queue if queue in QUEUES else "random", prediction_id, "undone" if prediction_id else "nothing")
+    return _go_on(queue if queue in LISTS else "random", prediction_id, "undone" if prediction_id else "nothing")
 
 
 @blueprint.post("/review/sample")
@@ -92,7 +86,7 @@ def _queue_page(queue: str, draw_error: str | None = None) -> str:
     known = {}
     if queue == "random" and (found := samples.open_sample(engine)):
         sample, *progress = found
-        right = share_right(samples.counted_members(engine, sample.since, sample.until))
+        right = share_right(samples.reached_members(engine, sample.since, sample.until))
         known = {"sample": sample, "progress": progress, "right": right}
     return _render(queue, rows, request.args.get("id") or (rows[0]["id"] if rows else None), draw_error, **known)
 
@@ -119,7 +113,7 @@ def _render(queue: str, rows: list[Row], opened: str | None, problem: str | None
     return render_template(
         "review/review.html",
         queue=queue,
-        queue_names=QUEUES,
+        queue_names=LISTS,
         blind_queues=BLIND,
         has_challenger=current_app.extensions["inference"].registry.named("challenger"),
         waiting=queues.count_waiting(engine),

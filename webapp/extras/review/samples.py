@@ -13,8 +13,7 @@ import sqlalchemy as sa
 
 from webapp.errors import InvalidInput
 from webapp.extras.review.accuracy import ReviewedPrediction
-from webapp.extras.review.fitted import is_fitted
-from webapp.extras.review.reviews import newest_verdict
+from webapp.extras.review.reviews import is_fitted, newest_verdict
 from webapp.log.database import write_transaction
 from webapp.log.tables import first_id, new_id, predictions, reviews, sample_members, samples
 from webapp.model.labels import UNSURE
