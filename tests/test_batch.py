@@ -75,10 +75,10 @@ def test_a_csv_keeps_its_values_and_gets_five_columns(app, score):
 
 def test_json_lines_keep_what_is_nested(score):
     first = '{"message" : "win money", "n": {"a": [1.0, 1e400, "\\u00e9", "\\ud800"]}, "m": 12345678901234567890123 }'
-    code, content, _ = score(f'{first}\n\n{{"message":"{HAM}","label":"spam"}}', name="in.jsonl", out="out.ndjson")
+    code, content, _ = score(f'{first}\n\n{{"message":"{HAM}","Label":"spam"}}', name="in.jsonl", out="out.ndjson")
     lines = content.decode().split("\n")
     assert code == 0
-    assert lines[0].startswith(first.removesuffix(" }") + ', "label": "')
+    assert lines[0].startswith(first.removesuffix(" }") + ', "hamlet_label": "')
     assert json.loads(lines[1])["hamlet_label"] == "ham"
     assert json.loads(lines[1])["error"] is None
 

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from webapp.errors import BadData, NotReady
 from webapp.model.csv_table import CsvTable
-from webapp.model.files import Row, Table
+from webapp.model.files import INVISIBLE, Row, Table
 
 try:
     import fcntl
@@ -67,8 +67,8 @@ def partial(target: Path) -> Path:
 
 
 def free_names(taken: Iterable[str]) -> list[str]:
-    """Return the names of the added columns; one that the input has already, such as label, becomes hamlet_label."""
-    names, taken = [], set(taken)
+    """Return the names of the added columns; one that the input has, such as label or Label, becomes hamlet_label."""
+    names, taken = [], {name.strip(INVISIBLE).lower() for name in taken}
     for name in Answer._fields:
         while name in taken:
             name = f"hamlet_{name}"
@@ -88,15 +88,19 @@ def _csv(table: CsvTable) -> tuple[str, Render]:
         text: str = writer.writerow(cells)  # it quotes cells with what its own line end, \r\n, is made of
         return text[:-2] + table.line_end
 
-    header = line([*table.columns, *free_names(name.lower() for name in table.columns)])
+    header = line([*table.columns, *free_names(table.columns)])
     return ("\ufeff" if table.has_mark else "") + header, lambda row, answer: line([*row.raw, *answer])
 
 
-def _json_line(row: Row, answer: Answer) -> str:
-    """Return a row of JSON Lines: an object keeps its text; five members are added before its closing brace."""
-    text, members = row.raw
-    added = json.dumps(dict(zip(free_names(members), answer, strict=True)))
-    return f"{text[:-1].rstrip()}{', ' if members else ''}{added[1:]}\n"
+def _json(table: Table) -> tuple[str, Render]:
+    """Return how an object is written: it keeps its text; five members are added before its closing brace."""
+
+    def line(row: Row, answer: Answer) -> str:
+        text, members = row.raw
+        added = json.dumps(dict(zip(free_names([*table.columns, *members]), answer, strict=True)))
+        return f"{text[:-1].rstrip()}{', ' if members else ''}{added[1:]}\n"
+
+    return "", line
 
 
 class Output:
@@ -104,7 +108,7 @@ class Output:
 
     def __init__(self, table: Table, file: BinaryIO, is_zipped: bool):
         self._file, self._is_zipped = file, is_zipped
-        self.head, self._render = _csv(table) if isinstance(table, CsvTable) else ("", _json_line)
+        self.head, self._render = _csv(table) if isinstance(table, CsvTable) else _json(table)
 
     def write(self, rows: Sequence[Row], answers: Sequence[Answer]) -> None:
         """Add rows."""
@@ -135,7 +139,7 @@ class ParquetOutput(Output):
 
         super().__init__(table, file, is_zipped)
         self._pa, self._types = pa, (pa.string(), pa.float64(), pa.string(), pa.string(), pa.string())
-        names = free_names(name.lower() for name in table.columns)
+        names = free_names(table.columns)
         added = [pa.field(name, type_) for name, type_ in zip(names, self._types, strict=True)]
         self._schema = pa.schema([*table.schema, *added], metadata=table.schema.metadata)
         self._writer = pq.ParquetWriter(self._file.name, self._schema)  # closes itself after an error
