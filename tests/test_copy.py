@@ -22,6 +22,7 @@ def target(request, tmp_path, database_url):
     """A database that the log is copied into: of the other kind than the log's."""
     if database_url:
         engine = open_database(f"sqlite:///{tmp_path / 'copy.db'}", None)
+        engine.connect().close()  # else it would look like an emptied log
         yield engine
         engine.dispose()
     else:

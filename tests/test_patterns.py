@@ -19,7 +19,7 @@ PLENTY_S = 300  # for what takes a few
 def test_the_list_of_patterns_is_whole():
     source = "".join(path.read_text() for path in (ROOT / "webapp").rglob("*.py"))
     used = r"\bre\.(?:compile|sub|split|findall|finditer|search|match|fullmatch)\("
-    written = re.findall(rf'{used}\s*([rbf]*"(?:"")?[^"]{{,20}})', source)
+    written = re.findall(rf"""{used}\s*([rbf]*['"](?:"")?[^"]{{,20}})""", source)
     assert len(set(written)) == len(list(patterns()))
 
 
