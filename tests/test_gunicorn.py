@@ -140,12 +140,13 @@ def test_paths_that_are_no_ascii_work_in_any_locale(tmp_path):
 
 
 def test_gunicorn_by_its_own_name_reads_the_same_settings(tmp_path):
-    server = Server(tmp_path / "instance", [sys.executable, "-m", "gunicorn", "wsgi:app"], SCRIPT_NAME="/spam")
+    server = Server(tmp_path / "instance", [sys.executable, "-m", "gunicorn", "wsgi:app"], SCRIPT_NAME="spam/")
     server.url += "/spam"  # a sub-path that the proxy leaves in the address
     server.start()
     try:
         assert server.call("/api/v1/predict", {"text": HAM})[0] == 200
-        assert 'href="/spam/login"' in server.call("/")[1]
+        for path in ("/", ""):
+            assert 'href="/spam/login"' in server.call(path)[1]
         assert server.call("/api/openapi.json")[1]["servers"][0]["url"] == "/spam"
         server.url = server.url.removesuffix("/spam")
         assert server.call("/healthz")[0] == 200  # for those who ask it directly

@@ -154,7 +154,7 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
         self.connections: set[_Connection] = set()
         self.is_leaving = False
         self._threads = ThreadPoolExecutor(self.cfg.threads)
-        self._prefix = os.environ.get("SCRIPT_NAME", "").rstrip("/")
+        self._prefix = f"/{os.environ.get('SCRIPT_NAME', '').strip('/')}".rstrip("/")
 
     def run(self) -> None:
         engine = self.wsgi.extensions.get("engine")
@@ -223,7 +223,7 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
         environ = {
             "REQUEST_METHOD": scope["method"],
             "SCRIPT_NAME": self._prefix,
-            "PATH_INFO": path.removeprefix(self._prefix) if path.startswith(f"{self._prefix}/") else path,
+            "PATH_INFO": path.removeprefix(self._prefix) if f"{path}/".startswith(f"{self._prefix}/") else path,
             "QUERY_STRING": scope["query_string"].decode("latin-1"),
             "SERVER_NAME": str(scope["server"][0]),
             "SERVER_PORT": str(scope["server"][1]),
