@@ -12,7 +12,7 @@ from webapp.extras.review.reviews import give_review
 from webapp.extras.review.samples import draw
 from webapp.extras.tools import copy
 from webapp.log.database import open_database
-from webapp.log.tables import hourly_predictions, metadata
+from webapp.log.tables import create_tables, hourly_predictions, metadata
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
@@ -22,7 +22,7 @@ def target(request, tmp_path, database_url):
     """A database that the log is copied into: of the other kind than the log's."""
     if database_url:
         engine = open_database(f"sqlite:///{tmp_path / 'copy.db'}", None)
-        engine.connect().close()  # else it would look like an emptied log
+        create_tables(engine)  # a file with nothing at all in it is a log that was lost
         yield engine
         engine.dispose()
     else:
