@@ -253,7 +253,7 @@ def test_no_log_holds_what_people_send_whatever_is_wrong_with_it(tmp_path):
         assert with_app.test_client().get("/healthz").status_code == 200
 
         # The log is away, in two ways.
-        with closing(sqlite3.connect(server.instance_folder / "log.db", isolation_level=None)) as other:
+        with closing(sqlite3.connect(server.instance_folder / "log.db", 60, isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")
             assert server.call("/api/v1/predict", {"text": MARK})[0] == 503
             other.execute("ROLLBACK")
