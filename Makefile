@@ -36,7 +36,7 @@ lock: $(BIN)/.installed-dev  ## after a change of requirements*.txt: write the l
 		$(LOCK) requirements-$$part.txt --constraint requirements-dev.lock --output-file requirements-$$part.lock || exit 1; \
 	done
 
-model: $(BIN)/.installed  ## train the shipped model anew from DATA=folder and say whether it is the same
+model: $(BIN)/.installed  ## train the shipped model anew from DATA=folder; its name ends as the shipped one's if it is the same
 	@$(BIN)/flask train \
 		$(foreach set,$(SETS),$(DATA)/$(set)_train.csv.gz $(DATA)/$(set)_public.csv.gz) \
 		webapp/model/messages.csv --weight old_style 0.1 --threshold 0.6 \
