@@ -34,7 +34,7 @@ def test_messages_get_a_verdict_in_words_with_its_reasons(client):
 
 def test_only_what_weighed_much_is_marked(client):
     page = send(client, "Your parcel is waiting, pay £1.99 at http://royal-parcel.top or it goes back.").text
-    assert ">http://royal-parcel.top</mark>" in page
+    assert re.search(r'<mark class="spam s3"[^>]*>http://royal-parcel.top</mark>', page)
     assert ">is</mark>" not in page
 
 

@@ -1,13 +1,12 @@
 """An explanation as people read it: the message with its terms marked, and a table of shares."""
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from webapp.log.tables import TermContribution
 from webapp.model.tokenizer import token_spans
 
-MARKED = 0.25  # of what the heaviest piece weighs: lighter ones are not worth a mark
+MARKED = 0.08  # of what all shown terms weigh together: lighter pieces are not worth a mark
 
 
 class Piece(NamedTuple):
@@ -34,17 +33,15 @@ def mark(text: str, explanation: Sequence[TermContribution]) -> list[Piece]:
     for start, end, tokens in token_spans(text):
         if weight := sum(contributions.get(token, 0.0) for token in tokens):
             spans.append((start, end, weight))
-    heaviest = max((abs(weight) for _, _, weight in spans), default=1.0)
-    pieces, at = [], 0
+    heaviest = max((abs(weight) for _, _, weight in spans), default=0.0)
+    total, pieces, at = sum(map(abs, contributions.values())), [], 0
     for start, end, weight in spans:
-        if start < at:  # one character may be read as several tokens: ½ is a 1 and a 2
-            continue
-        pieces.append(Piece(text[at:start], "", 0))
-        if (share := abs(weight) / heaviest) >= MARKED:
-            pieces.append(Piece(text[start:end], "spam" if weight > 0 else "ham", math.ceil(3 * share)))
-        else:
-            pieces.append(Piece(text[start:end], "", 0))
-        at = end
+        # One character may be read as several tokens: ½ is a 1 and a 2.
+        if start >= at and abs(weight) >= MARKED * total:
+            towards = "spam" if weight > 0 else "ham"
+            strength = 1 + round(2 * abs(weight) / heaviest)
+            pieces += [Piece(text[at:start], "", 0), Piece(text[start:end], towards, strength)]
+            at = end
     return [piece for piece in [*pieces, Piece(text[at:], "", 0)] if piece.text]
 
 
