@@ -2,6 +2,7 @@
 
 import datetime as dt
 import gc
+import multiprocessing
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -80,6 +81,15 @@ def post_worker_init(worker: Any) -> None:
     """Connect to the log: so each worker knows its files from the start, and its first request need not wait."""
     with suppress(Exception):  # the worker's first request will say why
         worker.wsgi.extensions["engine"].connect().close()
+
+
+closing = multiprocessing.Lock()
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """Close the log, one worker after another: the last one makes it one file, with all that is in SQLite's -wal."""
+    with suppress(Exception), closing:  # a worker that never began has none
+        worker.wsgi.extensions["inference"].log.close()
 
 
 def load_model(server: Any) -> None:

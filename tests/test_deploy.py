@@ -140,6 +140,7 @@ def test_a_stop_answers_all_that_is_in_flight_and_logs_what_it_answers(server):
             sender.send(MESSAGE)
             answered.append(json.load(sender.getresponse())["id"])
     assert server.process.wait(30) == 0
+    assert [path.name for path in server.instance_folder.glob("log.db*")] == ["log.db"]  # with all that was in its -wal
     assert sorted(answered) == server.stored()
 
 

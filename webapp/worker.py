@@ -193,13 +193,15 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
             scope["headers"].append((b"content-length", b"%d" % length))
         is_quick = body.is_whole and len(body.content) <= SMALL and waiting.is_on_loop()
         if is_quick:
-            with suppress(waiting.WouldWait):
+            try:
                 start, pieces = self._call(scope, io.BytesIO(body.content), False)
                 content = b"".join(pieces)
                 pieces.close()
                 await send(start)
                 await send({"type": "http.response.body", "body": content})
                 return
+            except waiting.WouldWait as error:
+                error.__traceback__ = None  # Flask's frame, which holds the error, would be kept with its connection
         start, pieces = await self._in_thread(self._call, scope, body, is_quick)
         try:
             await send(start)

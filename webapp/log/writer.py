@@ -126,6 +126,14 @@ class LogWriter:
                 except OSError as error:
                     raise LogUnavailable.because(error) from error
 
+    def close(self) -> None:
+        """Close the connections; the last process to do so puts what is in SQLite's -wal into the log itself."""
+        with self._turn:
+            if self._connection:
+                self._connection.close()
+            self._connection = None
+            self.engine.dispose()
+
     def _write(self, entry: _Entry) -> None:
         if is_on_loop():  # alone, and only if nobody else is writing
             if not self._turn.acquire(blocking=False):
