@@ -265,7 +265,7 @@ def test_a_run_outlives_the_server_and_a_killed_run_goes_on_where_it_stopped(ser
     page = visitor.send("/batch", {"file": FileStorage(io.BytesIO(content), "many.csv")})
     job = process_of(page)
     assert "PROMETHEUS_MULTIPROC_DIR" not in Path(f"/proc/{job}/environ").read_text()
-    assert not [link for link in Path(f"/proc/{job}/fd").iterdir() if "socket" in os.readlink(link)]
+    assert not [link for link in Path(f"/proc/{job}/fd").iterdir() if "socket" in os.path.realpath(link)]
     for worker in server.workers():
         os.kill(worker, signal.SIGKILL)
     wait_until(lambda: visitor.status(page)["progress"])
