@@ -1,8 +1,9 @@
 """Step 4, deploy: how gunicorn runs Hamlet. Every value has its reason; see docs/deploy.md."""
 
 import datetime as dt
+import fcntl
 import gc
-import multiprocessing
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -83,13 +84,14 @@ def post_worker_init(worker: Any) -> None:
         worker.wsgi.extensions["engine"].connect().close()
 
 
-closing = multiprocessing.Lock()
-
-
 def worker_exit(server: Any, worker: Any) -> None:
     """Close the log, one worker after another: the last one makes it one file, with all that is in SQLite's -wal."""
-    with suppress(Exception), closing:  # a worker that never began has none
-        worker.wsgi.extensions["inference"].log.close()
+    with suppress(Exception):  # a worker that never began has none
+        log = worker.wsgi.extensions["inference"].log
+        folder = os.open(INSTANCE_FOLDER, os.O_RDONLY)
+        fcntl.flock(folder, fcntl.LOCK_EX)  # the kernel lets it go, also of a worker that is killed
+        log.close()
+        os.close(folder)
 
 
 def load_model(server: Any) -> None:
