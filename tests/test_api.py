@@ -125,6 +125,16 @@ def test_what_is_no_json_object_or_too_large_is_refused(client, body, status):
     assert_problem(client.post("/api/v1/predict", data=body, content_type="application/json"), status)
 
 
+def test_what_is_wrong_with_the_json_is_said(client):
+    for body, status, words in (
+        ('{"text": "café"}'.encode("latin-1"), 400, "not JSON in UTF-8: 'utf-8' codec can't decode byte 0xe9"),
+        (b"{'text': 'hi'}", 400, "property name enclosed in double quotes: line 1 column 2"),
+        (b'{"text": %s}' % (b"1" * 5000), 422, "text: Input should be a valid string"),
+    ):
+        answer = client.post("/api/v1/predict", data=body, content_type="application/json")
+        assert words in assert_problem(answer, status)["detail"]
+
+
 def test_limits_types_and_methods_are_named(client):
     assert "10000" in assert_problem(predict(client, {"text": "x" * 10_001}), 422)["detail"]
     for texts in ([], ["x"] * 1001, "x"):

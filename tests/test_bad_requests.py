@@ -98,7 +98,7 @@ REQUESTS = {
         {422},
     ),
     "a name twice": (post(sized(twice := b'{"text":"a","text":"b"}'), twice), {200}),
-    "a number of 900,000 digits": (post(sized(digits := b'{"text":%s}' % (b"1" * 900_000)), digits), {400, 422}),
+    "a number of 900,000 digits": (post(sized(digits := b'{"text":%s}' % (b"1" * 900_000)), digits), {422}),
     "an infinite number": (post(sized(b'{"text":1e999}'), b'{"text":1e999}'), {422}),
     "NaN": (post(sized(b'{"text":NaN}'), b'{"text":NaN}'), {422}),
     # request lines, paths and queries

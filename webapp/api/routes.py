@@ -21,6 +21,7 @@ from webapp.api.schemas import (
     PredictRequest,
     StoredPrediction,
 )
+from webapp.config import MAX_BODY
 from webapp.errors import InvalidInput
 from webapp.inference import Inference, to_response
 from webapp.log.queries import get_prediction
@@ -50,6 +51,8 @@ def reads(shape: type[BaseModel]) -> Callable[[View], View]:
             if not request.is_json:
                 raise UnsupportedMediaType("Send JSON, with the header Content-Type: application/json.")
             content = request.get_data(cache=False)
+            if len(content) == MAX_BODY:  # where a body in chunks would be cut off
+                request.stream.read(1)  # raises 413 if there is more
             try:
                 body = shape.model_validate_json(content)
             except ValidationError:
@@ -65,9 +68,9 @@ def reads(shape: type[BaseModel]) -> Callable[[View], View]:
 def _read_again(shape: type[BaseModel], content: bytes) -> BaseModel:
     """Read by Python's own reader, which takes more, such as half a surrogate pair: that has its own refusal."""
     try:
-        body = json.loads(content)
-    except ValueError as error:
-        raise BadRequest("The body is not valid JSON.") from error
+        body = json.loads(content, parse_int=float)  # of 5,000 digits Python makes no int
+    except ValueError as error:  # which names the place, and quotes at most a byte
+        raise BadRequest(f"The body is not JSON in UTF-8: {error}.") from error
     except RecursionError as error:
         raise BadRequest("The JSON is nested too deeply.") from error
     if not isinstance(body, dict):
