@@ -4,8 +4,10 @@ import datetime as dt
 import fcntl
 import gc
 import os
+import signal
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,6 @@ from webapp.config import ADDRESS, INSTANCE_FOLDER, THREADS, WORKERS, refuse_deb
 from webapp.errors import ModelUnusable  # noqa: E402
 from webapp.extras.prometheus import worker_files  # noqa: E402
 from webapp.instance import surprises  # noqa: E402
-from webapp.worker import take_stops  # noqa: E402
 
 refuse_debug_mode()
 try:
@@ -42,6 +43,11 @@ graceful_timeout = 30  # seconds that requests in flight get to finish on a stop
 timeout = 60  # seconds until a hung worker is replaced
 
 accesslog = "-"
+
+# A signal that comes between a worker's fork and its handlers would be lost, and a stop wait 30 s: so it is held.
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+hold_stops, take_stops = (partial(signal.pthread_sigmask, how, STOPS) for how in (signal.SIG_BLOCK, signal.SIG_UNBLOCK))
+os.register_at_fork(before=hold_stops, after_in_parent=take_stops)
 
 
 class logger_class(Logger):  # noqa: N801 (gunicorn's name for it)
@@ -80,6 +86,7 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Connect to the log: so each worker knows its files from the start, and its first request need not wait."""
+    take_stops()  # its handlers are set
     with suppress(Exception):  # the worker's first request will say why
         worker.wsgi.extensions["engine"].connect().close()
 
@@ -109,7 +116,7 @@ def when_ready(server: Any) -> None:
     load_model(server)
     for words in surprises(INSTANCE_FOLDER):
         server.log.warning(words)
-    server.log.info("Hamlet is ready: open http://%s", ADDRESS)
+    server.log.info("Hamlet is ready: open %s", ", ".join(map(str, server.LISTENERS)))
 
 
 def on_exit(server: Any) -> None:

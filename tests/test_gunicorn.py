@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from clients import Load, assert_answered_means_stored, wait_until
 from conftest import HAM, SPAM, Server, need_module
 
+from webapp.config import MAX_BODY
 from webapp.log.database import open_database
 from webapp.log.export import purge
 from webapp.log.tables import first_id, predictions
@@ -137,6 +138,23 @@ def test_paths_that_are_no_ascii_work_in_any_locale(tmp_path):
         assert server.call("/api/v1/predict", {"text": HAM})[0] == 200
     finally:
         server.stop()
+
+
+def test_gunicorn_s_own_threads_serve_refuse_and_stop_the_same(tmp_path):
+    command = [sys.executable, "-m", "gunicorn", "wsgi:app", "--worker-class", "gthread"]
+    server = Server(tmp_path / "instance", command, PORT="1")
+    command += ["--bind", f"127.0.0.1:{server.port}"]
+    server.start()
+    assert f"Hamlet is ready: open {server.url}" in server.output()
+    assert server.call("/api/v1/predict", {"text": HAM})[0] == 200
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:  # the whole message, and more
+        body = b'{"text": "hello"}' + b" " * MAX_BODY
+        client.sendall(JSON + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
+        assert client.recv(12) == b"HTTP/1.1 413"
+    started = time.monotonic()
+    server.stop()
+    assert time.monotonic() - started < 10
+    assert [path.name for path in server.instance_folder.glob("log.db*")] == ["log.db"]
 
 
 def test_gunicorn_by_its_own_name_reads_the_same_settings(tmp_path):

@@ -10,13 +10,11 @@ import asyncio
 import io
 import os
 import re
-import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -36,11 +34,6 @@ DRAIN_S = 10  # what a refused client is still sending is taken for so long, tha
 WITH_HOST = re.compile(rb"^https?://[^/]*", re.IGNORECASE)  # how proxies are asked
 ACCEPTED = 4  # new connections at a time
 SMALL = 64 * 1024  # bytes: a request with more of them takes long
-
-# A signal that comes between a worker's fork and its handlers would be lost, and a stop wait 30 s: so it is held.
-STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-hold_stops, take_stops = (partial(signal.pthread_sigmask, how, STOPS) for how in (signal.SIG_BLOCK, signal.SIG_UNBLOCK))
-os.register_at_fork(before=hold_stops, after_in_parent=take_stops)
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -143,10 +136,6 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
     def _setup_event_loop(self) -> None:
         self.loop = _Loop()
         asyncio.set_event_loop(self.loop)
-
-    def init_signals(self) -> None:
-        super().init_signals()
-        take_stops()
 
     def load_wsgi(self) -> None:
         self.wsgi: Any = self.app.wsgi()
