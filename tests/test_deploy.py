@@ -73,7 +73,7 @@ def test_files_for_the_batch_page_may_be_larger(nginx):
 def test_nginx_shows_the_metrics_to_this_machine_alone(nginx):
     status, _, text = ask(nginx["http"], "/metrics")
     assert (status, "hamlet_requests_total" in text) == (200, True)
-    for path in ("/metrics", "//metrics", "/metrics?x", "/static/../metrics"):
+    for path in ("/metrics", "//metrics", "/metrics/", "/metrics%2f", "/metrics?x", "/static/../metrics"):
         assert ask(nginx["http"], path, sender="127.0.0.2")[0] == 403
     assert ask(nginx["http"], sender="127.0.0.2")[0] == 200
 
