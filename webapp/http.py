@@ -104,8 +104,11 @@ class _Envelope:
         if not SENSIBLE_ID.fullmatch(request_id):
             request_id = environ["HTTP_X_REQUEST_ID"] = f"{random.getrandbits(128):032x}"
         environ["hamlet.started"] = time.perf_counter()
+        prefix, path = environ.get("SCRIPT_NAME", ""), environ["PATH_INFO"]
+        if prefix and f"{path}/".startswith(f"{prefix}/"):  # the proxy has left the sub-path in the address
+            path = environ["PATH_INFO"] = path.removeprefix(prefix)
         app, for_others = self._app, list[tuple[str, str]]()
-        if self._origins and environ["PATH_INFO"].startswith("/api/"):
+        if self._origins and path.lstrip("/").startswith("api/"):  # //api/v1 is answered too
             for_others.append(("Vary", "Origin"))
             if (origin := environ.get("HTTP_ORIGIN", "")) in self._origins:
                 for_others += [("Access-Control-Allow-Origin", origin), EXPOSED]

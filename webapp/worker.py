@@ -214,7 +214,7 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
         environ = {
             "REQUEST_METHOD": scope["method"],
             "SCRIPT_NAME": self._prefix,
-            "PATH_INFO": path.removeprefix(self._prefix) if f"{path}/".startswith(f"{self._prefix}/") else path,
+            "PATH_INFO": path,
             "QUERY_STRING": scope["query_string"].decode("latin-1"),
             "SERVER_NAME": str(scope["server"][0]),
             "SERVER_PORT": str(scope["server"][1]),
