@@ -99,6 +99,7 @@ def test_a_target_that_cannot_be_used_is_said_in_a_line(flask):
         ("postgresql://hamlet@127.0.0.1:1/hamlet", "connection"),
         ("mysql://hamlet@127.0.0.1/hamlet", "take sqlite or postgresql"),
         ("nonsense", "cannot be read"),
+        ("", "cannot be read"),
     ):
         result = flask("log", "copy", "--to", url)
         assert (result.exit_code, words in result.output) == (2, True)

@@ -185,6 +185,11 @@ def test_the_urls_that_platforms_and_other_programs_write_are_postgresql_s(tmp_p
     assert engine.url.database == "x"
 
 
+def test_a_relative_log_is_in_the_project_whatever_folder_a_command_is_typed_in(tmp_path, monkeypatch):
+    monkeypatch.setattr("webapp.log.database.ROOT", tmp_path)
+    assert open_database("sqlite:///log.db", tmp_path / "instance").url.database == str(tmp_path / "log.db")
+
+
 @pytest.mark.parametrize(
     ("given", "host"),
     [("::", "::"), ("[::]", "::"), ("0.0.0.0", "0.0.0.0"), ("localhost", "localhost"), ("", "127.0.0.1")],

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic_core import to_json
 
-from webapp.config import THREADS, pip_install
+from webapp.config import ROOT, THREADS, pip_install
 from webapp.errors import InvalidInput, LogUnavailable
 from webapp.waiting import WouldWait, before_waiting
 
@@ -47,12 +47,13 @@ def _translate(context: sa.ExceptionContext) -> None:
 
 def open_database(url: str | None, instance_folder: Path) -> sa.Engine:
     """Return the engine for a SQLAlchemy URL, by default for log.db in the instance folder; raises LogUnavailable."""
-    place = _parse(url) if url else sa.URL.create("sqlite", database=str(instance_folder / "log.db"))
+    place = _parse(url) if url is not None else sa.URL.create("sqlite", database=str(instance_folder / "log.db"))
     # An error's words must not quote a message, and no thread waits for another's connection.
     options: dict[str, Any] = {"hide_parameters": True, "max_overflow": -1, "json_serializer": _to_json}
     match place.get_backend_name():
         case "sqlite":
-            _make_private_file(place.database)
+            place = place.set(database=str(ROOT / (place.database or ":memory:")))  # wherever a command is typed
+            _make_private_file(str(place.database))
             engine = sa.create_engine(place, **options)
             sa.event.listen(engine, "connect", _set_up_sqlite)
             sa.event.listen(engine, "begin", _begin_sqlite)
@@ -93,12 +94,11 @@ def _parse(url: str) -> sa.URL:
         raise LogUnavailable("the URL cannot be read: write it as postgresql://USER:PASSWORD@HOST/NAME") from error
 
 
-def _make_private_file(path: str | None) -> None:
+def _make_private_file(path: str) -> None:
     """Make a new log one that its owner alone can read, whatever its folder; SQLite gives its other files that mode."""
-    if not path or ":memory:" in path:
+    if ":memory:" in path:
         raise LogUnavailable("each process would keep its own log in memory and forget it: name a file")
-    # With a -wal, which holds the newest rows, it would not be new but lost; what begins with file: is an address.
-    if os.path.exists(f"{path}-wal") or path.startswith("file:"):
+    if os.path.exists(f"{path}-wal"):  # which holds the newest rows: it would not be new but lost
         return
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))

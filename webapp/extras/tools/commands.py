@@ -12,7 +12,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from webapp.cli.command import Clear
-from webapp.config import FLASK, HOST, PORT
+from webapp.config import ADDRESS, FLASK
 from webapp.errors import BadData
 from webapp.extras.monitor.change import declare_reference
 from webapp.extras.tools import copy
@@ -25,7 +25,7 @@ MESSAGES = Path(__file__).with_name("demo_messages.csv")
 
 
 @click.command(cls=Clear)
-@click.option("--url", default=f"http://{HOST}:{PORT}", show_default=True, help="Where the server runs.")
+@click.option("--url", default=f"http://{ADDRESS}", show_default=True, help="Where the server runs.")
 @click.option("--later", is_flag=True, help="Send more of the new kinds: for the shadow test, once you have retrained.")
 @with_appcontext
 def demo(url: str, later: bool) -> None:
@@ -61,15 +61,13 @@ def _send(url: str, part: str, what: str) -> None:
     with click.progressbar(read_messages(part), label=what) as bar:
         for _, text in bar:
             body = json.dumps({"text": text}).encode()
-            # S310: a URL of whoever types the command, with no more rights than theirs
-            request = urllib.request.Request(f"{url}/api/v1/predict", body, {"Content-Type": "application/json"})  # noqa: S310
-            try:
-                with urllib.request.urlopen(request, timeout=30):  # noqa: S310
-                    pass
+            try:  # S310: a URL of whoever types the command, with no more rights than theirs
+                request = urllib.request.Request(f"{url}/api/v1/predict", body, {"Content-Type": "application/json"})  # noqa: S310
+                urllib.request.urlopen(request, timeout=30).close()  # noqa: S310
             except urllib.error.HTTPError as error:
                 with error:
                     raise BadData(f"{url} answered with status {error.code}: {error.read().decode()}") from error
-            except OSError as error:
+            except (OSError, ValueError) as error:  # no such server, no such address
                 raise BadData(f"{url} does not answer ({error}). Start the server first: make run") from error
 
 
