@@ -80,13 +80,6 @@ def test_who_has_to_wait_is_counted_once(tmp_path):
     assert statuses == [200, 200, 200, 429]
 
 
-def test_a_wrong_port_gets_one_clear_line(tmp_path):
-    server = Server(tmp_path / "instance", PORT="eighty")
-    with pytest.raises(AssertionError, match="PORT=eighty: must be a whole number"):
-        server.start()
-    assert "Traceback" not in server.output()
-
-
 def test_whoever_sends_too_much_gets_the_answer_and_no_broken_connection(shared_server):
     too_much = {"text": "x" * 5_000_000}
     assert {shared_server.call("/api/v1/predict", too_much)[0] for _ in range(20)} == {413}
