@@ -34,28 +34,18 @@ def predict(client, body, **options):
     return client.post("/api/v1/predict", json=body, **options)
 
 
-def test_spam_is_spam_and_ham_is_ham(client):
+def test_an_answer_is_right_has_the_documented_fields_in_order_and_can_be_read_again(client):
     spam, ham = predict(client, {"text": SPAM}).json, predict(client, {"text": HAM}).json
     assert (spam["label"], ham["label"]) == ("spam", "ham")
     assert spam["spam_probability"] >= spam["threshold"] > ham["spam_probability"]
-
-
-def test_the_answer_has_the_documented_fields_in_order(client):
-    answer = predict(client, {"text": SPAM}).json
     fields = ["id", "label", "spam_probability", "threshold", "model_version", "explanation", "latency_ms"]
-    assert list(answer) == fields
-    assert list(answer["explanation"][0]) == ["term", "contribution"]
-    weights = [abs(item["contribution"]) for item in answer["explanation"]]
+    assert list(spam) == fields
+    assert list(spam["explanation"][0]) == ["term", "contribution"]
+    weights = [abs(item["contribution"]) for item in spam["explanation"]]
     assert weights == sorted(weights, reverse=True)
-
-
-def test_a_stored_prediction_can_be_read_again_by_its_id(client):
-    answer = predict(client, {"text": HAM}).json
-    stored = client.get(f"/api/v1/predictions/{answer['id']}").json
-    assert stored["text"] == HAM
-    assert stored["source"] == "api"
-    assert stored["created_at"].endswith("+00:00")
-    assert {name: stored[name] for name in answer} == answer
+    stored = client.get(f"/api/v1/predictions/{ham['id']}").json
+    assert (stored["text"], stored["source"], stored["created_at"][-6:]) == (HAM, "api", "+00:00")
+    assert {name: stored[name] for name in ham} == ham
 
 
 def test_ids_cannot_be_guessed_but_grow_with_time(client):
@@ -64,42 +54,25 @@ def test_ids_cannot_be_guessed_but_grow_with_time(client):
     assert [i[:13] for i in ids] == sorted(i[:13] for i in ids)
 
 
-def test_a_batch_is_answered_in_order_and_logged_whole(app, client):
+def test_a_batch_is_answered_in_order_and_logged_whole_or_not_at_all(app, client):
     texts = [HAM, SPAM, "ok"]
     answers = client.post("/api/v1/predict/batch", json={"texts": texts}).json["predictions"]
     assert [answer["label"] for answer in answers] == ["ham", "spam", "ham"]
     assert [client.get(f"/api/v1/predictions/{answer['id']}").json["text"] for answer in answers] == texts
+    problem = assert_problem(client.post("/api/v1/predict/batch", json={"texts": ["ok", "  "]}), 422)
+    assert problem["errors"][0]["field"] == "texts[1]"
     assert count(app) == 3
 
 
-def test_a_batch_with_one_bad_text_names_it_and_logs_nothing(app, client):
-    problem = assert_problem(client.post("/api/v1/predict/batch", json={"texts": ["ok", "  "]}), 422)
-    assert problem["errors"][0]["field"] == "texts[1]"
-    assert count(app) == 0
-
-
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [
-        ({}, "text"),
-        ({"text": ""}, "text"),
-        ({"text": "   "}, "text"),
-        ({"text": 7}, "text"),
-        ({"text": None}, "text"),
-        ({"text": "x" * 10_001}, "text"),
-        ({"text": "hi", "txet": 1}, "txet"),
-        ({"text": "a\x00b"}, "text"),
-        ({"text": "half a pair: \ud83d"}, "text"),
-    ],
-)
-def test_a_field_that_cannot_be_used_is_named(app, client, body, field):
-    problem = assert_problem(
-        client.post("/api/v1/predict", data=json.dumps(body), content_type="application/json"), 422
-    )
-    assert problem["errors"][0]["field"] == field
-    assert problem["errors"][0]["message"]
-    assert count(app) == 0
-    assert count(app, failures) == 1
+def test_a_field_that_cannot_be_used_is_named(app, client):
+    texts = ("", "   ", 7, None, "x" * 10_001, "a\x00b", "half a pair: \ud83d")
+    bodies = [{}, {"text": "hi", "txet": 1}, *({"text": text} for text in texts)]
+    for body in bodies:
+        answer = client.post("/api/v1/predict", data=json.dumps(body), content_type="application/json")
+        (error,) = assert_problem(answer, 422)["errors"]
+        assert error["field"] == ("txet" if "txet" in body else "text")
+        assert error["message"]
+    assert (count(app), count(app, failures)) == (0, len(bodies))
 
 
 def test_nothing_that_was_refused_gets_into_the_log(app, client):
@@ -167,11 +140,10 @@ def test_the_documentation_is_valid_openapi_3_1_and_names_every_route(app, clien
     routes = {rule.rule.replace("<", "{").replace(">", "}") for rule in app.url_map.iter_rules()}
     wanted = {route for route in routes if route.startswith(("/api/v1", "/healthz", "/readyz", "/metrics"))}
     assert set(document["paths"]) == wanted
-
-
-def test_every_documented_example_works(client):
-    for path, methods in client.get("/api/openapi.json").json["paths"].items():
-        for method, operation in methods.items():
+    page = client.get("/api/docs").text
+    for path, methods in document["paths"].items():
+        assert f"<code>{path}</code>" in page
+        for method, operation in methods.items():  # each example works
             (content,) = operation["responses"]["200"]["content"].values()
             assert content["example"]
             if method == "post":
@@ -179,12 +151,5 @@ def test_every_documented_example_works(client):
                 assert client.post(path, json=example).status_code == 200
 
 
-def test_the_documentation_page_lists_every_route(client):
-    page = client.get("/api/docs").text
-    for path in client.get("/api/openapi.json").json["paths"]:
-        assert f"<code>{path}</code>" in page
-
-
 def test_health(client):
-    assert client.get("/healthz").json == {"status": "ok"}
-    assert client.get("/readyz").json == {"status": "ok"}
+    assert client.get("/healthz").json == client.get("/readyz").json == {"status": "ok"}

@@ -94,7 +94,7 @@ def test_an_interrupted_copy_leaves_nothing(app, log, target, monkeypatch):
 
 
 @pytest.mark.databases("sqlite")
-def test_a_target_that_cannot_be_used_is_said_in_a_line(flask):
+def test_an_address_that_cannot_be_used_is_said_in_a_line(flask):
     for url, words in (
         ("postgresql://hamlet@127.0.0.1:1/hamlet", "connection"),
         ("mysql://hamlet@127.0.0.1/hamlet", "take sqlite or postgresql"),
@@ -103,3 +103,5 @@ def test_a_target_that_cannot_be_used_is_said_in_a_line(flask):
     ):
         result = flask("log", "copy", "--to", url)
         assert (result.exit_code, words in result.output) == (2, True)
+    nowhere = flask("demo", "--url", "http://[x")
+    assert (nowhere.exit_code, "http://[x does not answer" in nowhere.output) == (2, True)

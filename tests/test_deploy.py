@@ -54,18 +54,13 @@ def test_the_form_works_through_nginx_and_over_https_its_cookie_is_secure(nginx,
     assert "Was this right?" in ask(nginx[scheme], headers["Location"])[2]
 
 
-def test_json_works_through_nginx_and_keeps_its_request_id(nginx):
+def test_nginx_passes_json_its_request_id_and_as_much_as_hamlet_takes(nginx):
     status, headers, _ = ask(nginx["http"], PREDICT, MESSAGE, JSON | {"X-Request-ID": "mine"})
     assert (status, headers["X-Request-ID"]) == (200, "mine")
-
-
-def test_nginx_refuses_more_than_hamlet_takes_and_no_less(nginx):
     assert ask(nginx["http"], PREDICT, b" " * MAX_BODY, JSON)[0] == 400  # Hamlet's word: it is no JSON
     status, _, page = ask(nginx["http"], PREDICT, b" " * (MAX_BODY + 1), JSON)
     assert (status, "nginx" in page) == (413, True)
-
-
-def test_files_for_the_batch_page_may_be_larger(nginx):
+    # Files for the batch page may be larger.
     status, headers, _ = ask(nginx["http"], "/batch", b" " * (MAX_BODY + 1), {"Content-Type": "text/plain"})
     assert (status, headers["Location"]) == (303, "/login?next=/batch")  # Hamlet's word: for those who signed in
 

@@ -261,18 +261,6 @@ def test_signing_out_ends_copies_of_the_cookie_and_nobody_elses_session(app):
     assert other.get("/review").status_code == 200
 
 
-def test_while_the_log_is_away_nobody_counts_as_signed_in_and_pages_say_why(tmp_path):
-    app = create_app(tmp_path / "instance", TESTING=True, ADMIN_PASSWORD=PASSWORD)
-    client = sign_in(app)
-    with app.extensions["engine"].begin() as connection:
-        connection.execute(sa.text("DROP TABLE sign_ins"))
-    for method, path in (("GET", "/review"), ("GET", "/monitor"), ("GET", "/batch")):
-        answer = client.open(path, method=method)
-        assert (answer.status_code, "try again" in answer.text) == (503, True)
-    assert client.get("/").status_code == 200
-    app.extensions["engine"].dispose()
-
-
 # --- Was this right? ---
 
 

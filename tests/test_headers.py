@@ -338,10 +338,7 @@ def test_others_may_not(shared, app, origin):
         assert cors(client.options("/api/v1/predict", headers=headers)) == {}
         assert cors(client.post("/api/v1/predict", json={"text": HAM}, headers=headers)) == {}
     assert "Origin" in shared.get("/api/v1/nothing", headers=asks).vary
-
-
-def test_pages_are_for_nobody_else(shared):
-    for path in ("/", "/login", "/static/style.css", "/healthz"):
+    for path in ("/", "/login", "/static/style.css", "/healthz"):  # and pages are for nobody else
         with shared.get(path, headers={"Origin": FRIEND}) as answer:
             assert cors(answer) == {}
 

@@ -5,7 +5,6 @@ import io
 import re
 import socket
 import sqlite3
-import time
 import urllib.parse
 import urllib.request
 from contextlib import closing, suppress
@@ -13,6 +12,7 @@ from urllib.error import HTTPError
 
 import pytest
 import sqlalchemy as sa
+from clients import wait_until
 from conftest import HAM, PASSWORD, Server, hidden, make_job, messages
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
@@ -57,13 +57,6 @@ class Browser:
         token = hidden(self.ask("/batch")[1], "csrf_token")
         boundary, body = encode_multipart({"file": FileStorage(io.BytesIO(content), name), "csrf_token": token})
         return self.ask("/batch", body, {"Content-Type": f"multipart/form-data; boundary={boundary}"})
-
-
-def until(holds, seconds=60):
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 # --- Purged is gone ---
@@ -247,7 +240,7 @@ def test_no_log_holds_what_people_send_whatever_is_wrong_with_it(tmp_path):
         assert browser.upload("messages.csv", f"{MARK},{MARK}x\n1,2\n".encode())[0] == 422
         with_app = create_app(server.instance_folder, ADMIN_PASSWORD=PASSWORD)
         runner = with_app.extensions["runner"]
-        until(lambda: runner.list_jobs()[0].state == "done")
+        wait_until(lambda: runner.list_jobs()[0].state == "done")
         (job,) = runner.list_jobs()
         assert MARK not in (runner.folder(job.id) / "output.log").read_text()
         assert with_app.test_client().get("/healthz").status_code == 200

@@ -4,7 +4,7 @@ import ipaddress
 import re
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 PREFIX = re.compile(r"(/[\w.~-]+)+", re.ASCII)  # a path of this site alone, into which nothing can be smuggled
@@ -20,7 +20,7 @@ class TrustedProxies:
     ProxyFix counts none then.
     """
 
-    def __init__(self, app: Any, count: int):
+    def __init__(self, app: Callable[..., Iterable[bytes]], count: int):
         self._app = app
         self._count = count
 
@@ -33,8 +33,7 @@ class TrustedProxies:
             environ["HTTP_HOST"] = host
         if PREFIX.fullmatch(prefix := self._word(environ, "PREFIX").rstrip("/")):
             environ["SCRIPT_NAME"] = prefix
-        answer: Iterable[bytes] = self._app(environ, start_response)
-        return answer
+        return self._app(environ, start_response)
 
     def _word(self, environ: dict[str, Any], header: str) -> str:
         said = environ.get(f"HTTP_X_FORWARDED_{header}", "").split(",")

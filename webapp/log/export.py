@@ -34,8 +34,8 @@ def export(
     since: dt.datetime | None,
     words: Mapping[str, str],
     bom: bool = False,
-) -> int:
-    """Write the predictions made at or after `since`, oldest first, as "csv" or "jsonl"; return how many.
+) -> None:
+    """Write the predictions made at or after `since`, oldest first, as "csv" or "jsonl".
 
     `words` says what people call each label. CSV is what spreadsheets open: a text that would be a formula there gets
     a ' before it, and with a byte-order mark Excel takes it for UTF-8. JSON Lines hold each value as it is stored.
@@ -46,12 +46,10 @@ def export(
     if file_format == "csv":
         file.write("\ufeff" if bom else "")
         pd.DataFrame(columns=COLUMNS).to_csv(file, index=False, quoting=QUOTING)
-    count = 0
     with engine.connect() as connection:
         result = connection.execute(query, execution_options={"stream_results": True})
         for rows in result.partitions(CHUNK_ROWS):
             frame = pd.DataFrame(rows, columns=COLUMNS, dtype=object)  # None stays None
-            count += len(frame)
             for column in ("label", "challenger_label"):
                 frame[column] = [words.get(label, label) for label in frame[column]]
             if file_format == "csv":
@@ -62,7 +60,6 @@ def export(
                 continue
             for row in frame.to_dict("records"):  # pandas would round numbers to ten digits, and times to milliseconds
                 file.write(json.dumps(row, default=dt.datetime.isoformat, ensure_ascii=False) + "\n")
-    return count
 
 
 def _no_formula(text: str) -> str:
