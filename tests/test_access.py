@@ -15,6 +15,7 @@ from webapp.app import create_app
 from webapp.errors import BadData
 from webapp.extras.access import keys, throttle
 from webapp.extras.access.passwords import AdminPassword
+from webapp.instance import secret_key
 from webapp.log.tables import failed_sign_ins, failures
 
 FIRST_PASSWORD = re.compile(r"The admin password is (\S+) ")
@@ -74,12 +75,13 @@ def test_the_first_start_prints_a_password_once_and_it_signs_in(make_app, tmp_pa
     assert (answer.status_code, "set-password" in answer.text) == (503, True)
 
 
-def test_processes_that_start_together_make_one_password_and_print_it_once(tmp_path, capsys):
+def test_processes_that_start_together_make_one_secret_and_one_password_and_print_that_once(tmp_path, capsys):
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: AdminPassword(tmp_path, None, "key").make_first(), range(4)))
+        assert len(set(pool.map(secret_key, [tmp_path] * 8))) == 1
     (password,) = FIRST_PASSWORD.findall(capsys.readouterr().err)
     assert AdminPassword(tmp_path, None, "key").is_right(password)
-    assert [path.name for path in tmp_path.iterdir()] == ["admin_password"]
+    assert {path.name for path in tmp_path.iterdir()} == {"admin_password", "secret_key"}
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files away")

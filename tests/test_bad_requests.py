@@ -195,9 +195,3 @@ def test_every_route_answers_every_method(app, client, method):
             assert answer.headers["Allow"]
         if answer.status_code >= 400 and path.startswith("/api/") and method != "HEAD":
             assert answer.content_type == "application/problem+json"
-
-
-@pytest.mark.parametrize("id_", ["x", "1", "0" * 36, "%00", "..", "019ab0f2-5b7e-7c3a-9d21-0f6c1f2e3a4g", "a" * 3000])
-def test_an_id_that_is_none_is_not_found(client, id_):
-    for path in [f"/predictions/{id_}", f"/api/v1/predictions/{id_}"]:
-        assert client.get(path).status_code in (404, 308)

@@ -17,7 +17,6 @@ from conftest import HAM, SPAM, hidden
 
 from webapp.app import create_app
 from webapp.errors import LogUnavailable
-from webapp.instance import secret_key
 from webapp.log.database import open_database
 from webapp.log.tables import FIRST_VERSION, STEPS, create_tables, first_id, predictions, schema_version
 
@@ -208,10 +207,3 @@ def test_reading_commands_do_not_wait_for_a_writer(app, client, flask, tmp_path)
         other = create_app(tmp_path / "instance")
         assert len(other.test_cli_runner().invoke(args=["log", "export"]).output.splitlines()) == 2
         other.extensions["engine"].dispose()
-
-
-def test_processes_that_start_together_agree_on_the_secret(tmp_path):
-    with ThreadPoolExecutor(8) as pool:
-        secrets = set(pool.map(secret_key, [tmp_path] * 8))
-    assert len(secrets) == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["secret_key"]
