@@ -8,16 +8,18 @@ import re
 import sys
 
 import joblib
+import pandas as pd
 import pytest
 import sklearn
 from conftest import PASSWORD, need_module
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier, VotingClassifier
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
-from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
 from sklearn.model_selection import GridSearchCV
-from sklearn.naive_bayes import ComplementNB, MultinomialNB
+from sklearn.naive_bayes import ComplementNB, GaussianNB, MultinomialNB
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.svm import LinearSVC
+from sklearn.tree import DecisionTreeClassifier
 from test_model_files import Planted
 
 from webapp.config import ROOT
@@ -101,19 +103,30 @@ def clean(text):
 
 
 FOREIGN = {
-    "no vectoriser": (lambda: MultinomialNB().fit([[1], [2]], [0, 1]), "which takes numbers and not texts"),
+    "no vectoriser": (lambda: MultinomialNB().fit([[1], [2]], [0, 1]), "give the fitted vectoriser"),
     "vectoriser alone": (lambda: TfidfVectorizer().fit(TEXTS), "It is the vectoriser: give it as --vectorizer FILE"),
     "not fitted": (lambda: make_pipeline(TfidfVectorizer(), MultinomialNB()), "is not fitted"),
     "no probabilities": (
         lambda: make_pipeline(TfidfVectorizer(), LinearSVC()).fit(TEXTS, WORDS),
         "CalibratedClassifier",
     ),
+    "hard votes": (
+        lambda: make_pipeline(TfidfVectorizer(), VotingClassifier([("nb", MultinomialNB())])).fit(TEXTS, WORDS),
+        "voting='soft'",
+    ),
+    "no classifier": (lambda: make_pipeline(TfidfVectorizer(), Ridge()).fit(TEXTS, NUMBERS), "such as LogisticRegress"),
+    "two answers": (
+        lambda: make_pipeline(TfidfVectorizer(), DecisionTreeClassifier()).fit(TEXTS, [[n, n] for n in NUMBERS]),
+        "two classes",
+    ),
+    "two models": (lambda: [MultinomialNB(), MultinomialNB()], "holds a list and not one model"),
+    "a table": (lambda: pd.DataFrame({"text": TEXTS}), "holds a DataFrame, no classifier"),
     "three classes": (
         lambda: make_pipeline(TfidfVectorizer(), MultinomialNB()).fit(TEXTS, [i % 3 for i in range(227)]),
         "two classes",
     ),
     "numbers": (lambda: Pipeline([("nb", MultinomialNB().fit([[1], [2]], [0, 1]))]), "list of str"),
-    "a dict": (lambda: {"model": 1}, "holds a dict, no classifier"),
+    "a dict": (lambda: {"model": 1}, "holds a dict and not one model"),
     "unclear labels": (
         lambda: make_pipeline(TfidfVectorizer(), MultinomialNB()).fit(TEXTS, ["ab"[i] for i in NUMBERS]),
         "--labels a,b or --labels b,a",
@@ -129,13 +142,36 @@ def test_what_cannot_be_served_gets_one_line_that_says_what_to_do(models, tmp_pa
     assert len(list(models.glob("2*"))) == 1
 
 
+def test_any_shape_in_which_a_fitted_model_is_saved(models, tmp_path, bring):
+    vectorizer = TfidfVectorizer()
+    numbers = vectorizer.fit_transform(TEXTS)
+    bayes, gauss = MultinomialNB().fit(numbers, NUMBERS), GaussianNB().fit(numbers.toarray(), NUMBERS)
+    pipeline = make_pipeline(TfidfVectorizer(), MultinomialNB()).fit(TEXTS, NUMBERS)
+    vote = VotingClassifier([("one", pipeline), ("other", pipeline)], voting="soft").fit(TEXTS, NUMBERS)
+    tfidf = dump(tmp_path / "tfidf.pkl", vectorizer)
+    saved = [(vectorizer, bayes), [bayes, vectorizer], {"model": bayes, "tfidf": vectorizer, "f1": 0.9}, vote, gauss]
+    for one in saved:
+        options = ["--vectorizer", tfidf] if one is gauss else []
+        said = bring(dump(tmp_path / "model.pkl", one), *options, "--yes")
+        classifier, as_array = (gauss, numbers.toarray()) if one is gauss else (bayes, numbers)
+        expected = classifier.predict_proba(as_array)[:5, 1]
+        model = artifact.load(models, re.search(r"Saved .*/(\S+)", said)[1])
+        assert model.spam_probabilities(TEXTS[:5]) == pytest.approx(expected)
+
+
 def test_files_that_do_not_belong_together(tutorial, tmp_path, bring):
     model, vectorizer = tutorial
     other = dump(tmp_path / "other.pkl", CountVectorizer(min_df=5).fit(TEXTS))
     assert "not the one that the model was trained with" in bring(model, "--vectorizer", other, "--yes", code=2)
+    whole = dump(tmp_path / "whole.pkl", make_pipeline(TfidfVectorizer(), MultinomialNB()).fit(TEXTS, WORDS))
+    assert "leave --vectorizer out" in bring(
+        whole, *("--vectorizer", vectorizer, "--labels", "normal,urgent", "--yes"), code=2
+    )
+    unfitted = dump(tmp_path / "unfitted.pkl", TfidfVectorizer())
+    assert "is not fitted" in bring(model, "--vectorizer", unfitted, "--yes", code=2)
     assert "swap the two" in bring(vectorizer, "--vectorizer", model, "--yes", code=2)
     assert "labels ok and toxic" in bring(
-        dump(tmp_path / "words.pkl", make_pipeline(TfidfVectorizer(), MultinomialNB()).fit(TEXTS, WORDS)),
+        whole,
         "--labels",
         "ok,toxic",
         "--yes",

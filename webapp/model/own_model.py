@@ -27,9 +27,15 @@ HINTS = {  # what to say where one of these words is in an error
 
 
 def unwrap(pipeline: Any) -> Any:
-    """Return a fitted estimator without the search for its best parameters, around it or at its end; raises BadData."""
+    """Return a fitted estimator without the search for its best parameters, around it or at its end; raises BadData.
+
+    Nor does it end in another Pipeline: what its classifier gets are its terms.
+    """
     if isinstance(pipeline, Pipeline):
-        return Pipeline([*pipeline.steps[:-1], (pipeline.steps[-1][0], unwrap(pipeline[-1]))])
+        *steps, (name, last) = pipeline.steps
+        last = unwrap(last)
+        inner = [(f"{name}_{of}", step) for of, step in last.steps] if isinstance(last, Pipeline) else [(name, last)]
+        return Pipeline([*steps, *inner])
     if not hasattr(pipeline, "best_estimator_"):
         return pipeline
     if np.isnan(pipeline.cv_results_["mean_test_score"]).all():

@@ -3,22 +3,33 @@
 import hashlib
 import re
 import warnings
+from operator import methodcaller
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import sklearn
 from sklearn.exceptions import InconsistentVersionWarning, NotFittedError
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.validation import check_is_fitted
 
 from webapp.config import FLASK
 from webapp.errors import BadData, ModelUnusable
 from webapp.model import artifact
 from webapp.model.labels import SPAM_OR_HAM, Labels
-from webapp.model.own_model import SEARCHES, unwrap
-from webapp.model.scoring import SpamModel, make_model
+from webapp.model.own_model import unwrap
+from webapp.model.scoring import PROBES, SpamModel, make_model
 
 VERSION_IN_PICKLE = re.compile(rb"_sklearn_version.{1,8}?(\d+\.\d+(?:\.\w+)*)", re.DOTALL)
+ADVICE_ALONE = (
+    " It must take a list of str. If it takes numbers and not texts, give the fitted vectoriser that it was trained "
+    "with, too (--vectorizer FILE)."
+)
+ADVICE = {  # what to say of a whole Pipeline where one of these words is in an error
+    "features": " The vectoriser is not the one that the model was trained with: save both after the same fit.",
+    "'lower'": " It reads texts itself: leave --vectorizer out.",
+    "2D array": " It must take a list of str.",
+}
 
 
 class Source(NamedTuple):
@@ -45,24 +56,24 @@ def import_model(source: Source, vectorizer: Source | None, labels: Labels | Non
 
     Unless they are of skops, loading them runs the code in them.
     """
-    pipeline = unwrap(_joined(_load(source), vectorizer and _load(vectorizer), source))
+    pipeline = _joined(_load(source), vectorizer and _load(vectorizer), source)
     try:
-        check_is_fitted(pipeline)
         return make_model(pipeline, "imported", threshold, labels or SPAM_OR_HAM)
-    except NotFittedError as error:
-        raise BadData(f"{source.path} is not fitted: save the model after model.fit(X, y).") from error
     except ModelUnusable as error:
+        if isinstance(error.__cause__, NotFittedError) or not _is_fitted(pipeline[-1]):
+            raise BadData(f"{source.path} or its vectoriser is not fitted: save them after the fit.") from error
+        reason = f"{source.path} cannot be served: {' '.join(str(error).split()).rstrip('.')}."
         advice = ""
-        if vectorizer and "features" in str(error):
-            advice = " The vectoriser is not the one that the model was trained with: save both after the same fit."
-        elif not vectorizer and "predict_proba fails" in str(error):
-            advice = " It must take a list of str, as a Pipeline with its vectoriser does."
-        raise BadData(f"{source.path} cannot be served: {' '.join(str(error).split()).rstrip('.')}.{advice}") from error
+        if "predict_proba fails" in reason:
+            advice = (
+                ADVICE_ALONE if len(pipeline) == 1 else next((ADVICE[word] for word in ADVICE if word in reason), "")
+            )
+        raise BadData(f"{reason}{advice}") from error
 
 
 def _load(source: Source) -> Any:
     found = VERSION_IN_PICKLE.search(source.content)
-    version = found[1].decode() if found else sklearn.__version__
+    version = found[1].decode() if found else None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", InconsistentVersionWarning)
@@ -72,13 +83,15 @@ def _load(source: Source) -> Any:
     except ModelUnusable as error:
         raise BadData(f"{source.path}: {error}") from error
     except Exception as error:  # unpickling may raise anything
-        if version == sklearn.__version__:
-            reason = f"{source.path} cannot be loaded ({type(error).__name__}: {error})"
+        # Of a compressed file the version cannot be read: but if a part of scikit-learn is missing, it is another one.
+        is_another = version != sklearn.__version__ if version else "sklearn" in str(error)
+        if not is_another:
+            reason = f"{source.path} cannot be loaded ({type(error).__name__}: {' '.join(str(error).split())[:300]})"
             raise BadData(f"{reason}. {_what_is_missing(error)}") from error
     raise BadData(
-        f"{source.path} was saved with scikit-learn {version}, and {sklearn.__version__} is installed: models do not "
-        f"carry over. Fit and save it again with scikit-learn {sklearn.__version__} (pip install "
-        f"scikit-learn=={sklearn.__version__} where you train), or have Hamlet do it: {FLASK} train FILE."
+        f"{source.path} was saved with scikit-learn {version or '(another version)'}, and {sklearn.__version__} is "
+        f"installed: models do not carry over. Fit and save it again with scikit-learn {sklearn.__version__} (pip "
+        f"install scikit-learn=={sklearn.__version__} where you train), or have Hamlet do it: {FLASK} train FILE."
     )
 
 
@@ -90,25 +103,51 @@ def _what_is_missing(error: Exception) -> str:
             "That function or class was defined in the notebook or script itself, so no file has it. Move it into a "
             "module, say my_text.py beside wsgi.py, import it from there in your script, and fit and save again."
         )
-    return "Take a file that pickle.dump, joblib.dump or skops.io.dump has written."
+    return "Take a file that pickle.dump, joblib.dump or skops.io.dump has written, and unpack a zip first."
 
 
 def _joined(model: Any, vectorizer: Any, source: Source) -> Any:
-    """Return the Pipeline of a model and its vectoriser, or the model itself where it reads texts; raises BadData."""
+    """Return the Pipeline of a model and its vectoriser, or of the model alone; raises BadData."""
     holds = f"{source.path} holds a {type(model).__name__}"
-    if not hasattr(model, "predict"):
-        if hasattr(vectorizer, "predict"):
+    if isinstance(model, (list, tuple, dict)):  # several things in one file
+        parts = list(model.values()) if isinstance(model, dict) else model
+        models, vectorizers = ([part for part in parts if _has(part, name)] for name in ("predict", "transform"))
+        vectorizers = [part for part in vectorizers if part not in models]
+        if len(models) != 1 or len(vectorizers) > 1:
+            raise BadData(f"{holds} and not one model: save the model in a file, and its vectoriser in another.")
+        model, vectorizer = models[0], vectorizer or next(iter(vectorizers), None)
+    if not _has(model, "predict"):
+        if _has(vectorizer, "predict"):
             raise BadData(f"{holds}, the vectoriser, and --vectorizer the model: swap the two.")
-        if hasattr(model, "transform"):
+        if _has(model, "transform"):
             raise BadData(f"{holds}. It is the vectoriser: give it as --vectorizer FILE, and the model first.")
         raise BadData(f"{holds}, no classifier.")
-    if vectorizer is None:
-        if isinstance(model, (Pipeline, *SEARCHES)):
-            return model
-        raise BadData(
-            f"{holds}, which takes numbers and not texts: give the fitted vectoriser that it was trained with, too "
-            "(--vectorizer FILE)."
-        )
-    if not hasattr(vectorizer, "transform"):
+    model = unwrap(model)
+    if vectorizer is None:  # a vote of several Pipelines takes texts, too
+        return model if isinstance(model, Pipeline) else Pipeline([("model", model)])
+    if not _has(vectorizer, "transform"):
         raise BadData(f"--vectorizer: a {type(vectorizer).__name__} is no vectoriser (it has no transform).")
-    return Pipeline([("vectorizer", vectorizer), ("classifier", unwrap(model))])
+    to_dense = [("dense", FunctionTransformer(methodcaller("toarray")))] if _needs_dense(model, vectorizer) else []
+    return unwrap(Pipeline([("vectorizer", vectorizer), *to_dense, ("classifier", model)]))
+
+
+def _has(estimator: Any, method: str) -> bool:
+    is_fitted_object = not isinstance(estimator, type) and (method == "predict" or hasattr(estimator, "fit"))
+    return hasattr(estimator, method) and is_fitted_object  # a DataFrame has transform, too
+
+
+def _needs_dense(model: Any, vectorizer: Any) -> bool:
+    """Return whether a classifier refuses what its vectoriser gives, as GaussianNB: it was fitted on X.toarray()."""
+    try:
+        model.predict(vectorizer.transform(PROBES))
+    except Exception as error:  # whatever it is, make_model will meet it, too
+        return "toarray()" in str(error)
+    return False
+
+
+def _is_fitted(estimator: Any) -> bool:
+    try:
+        check_is_fitted(estimator)
+    except NotFittedError:
+        return False
+    return True
