@@ -62,6 +62,14 @@ def send(app, number):
     return {id_: ["ham", "spam"][i % 2] for i, id_ in enumerate(log(app, texts))}
 
 
+def move(engine, ids, at):
+    """Let logged messages be of another time, one a second."""
+    with engine.begin() as connection:
+        for i, id_ in enumerate(ids):
+            moved = {"id": first_id(at + dt.timedelta(seconds=i))[:24] + id_[24:], "created_at": at}
+            connection.execute(sa.update(predictions).where(predictions.c.id == id_).values(**moved))
+
+
 def review_sample(engine, truth, wrong=0):
     """Draw everything as a sample and review it in order; `wrong` messages turn out to be the other label."""
     now = dt.datetime.now(dt.UTC)
@@ -115,10 +123,7 @@ def test_samples_of_different_times_count_by_their_traffic(app, engine):
     now = dt.datetime.now(dt.UTC).replace(minute=30, second=0, microsecond=0)
     for shift, some in ((5, ids[:90]), (3, ids[90:])):
         at = now - dt.timedelta(hours=shift)
-        with engine.begin() as connection:
-            for i, id_ in enumerate(some):
-                moved = {"id": first_id(at + dt.timedelta(seconds=i))[:24] + id_[24:], "created_at": at}
-                connection.execute(sa.update(predictions).where(predictions.c.id == id_).values(**moved))
+        move(engine, some, at)
         draw(engine, at - dt.timedelta(minutes=30), at + dt.timedelta(minutes=30), 10, seed=1)
         for row in upcoming(engine, "random"):
             other = {"ham": "spam", "spam": "ham"}[row["label"]]
@@ -220,6 +225,16 @@ def test_later_messages_are_compared_with_the_declared_range_and_copies_count_on
     terms = {one["term"]: one for one in alarmed["drift"]["changed_terms"]}
     assert terms["coins"]["share_now"] > 0.2
     assert "invest in" in terms["coins"]["example"]
+
+
+def test_hours_that_the_declared_range_has_no_messages_of_are_said(app, engine):
+    earlier = dt.datetime.now(dt.UTC).replace(minute=10) - dt.timedelta(hours=1)
+    move(engine, log(app, ORDINARY[:160]), earlier)
+    declare_reference(engine, earlier, earlier + dt.timedelta(minutes=5))
+    move(engine, log(app, ORDINARY[160:240]), earlier + dt.timedelta(minutes=10))
+    assert figures(app)["drift"]["note"].endswith("somebody declared normal.")
+    log(app, ORDINARY[240:])
+    assert "they hold too few" in figures(app)["drift"]["note"]
 
 
 def test_the_drift_of_one_version_looks_at_all_its_messages(app, engine):
