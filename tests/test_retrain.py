@@ -11,9 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import HAM, PASSWORD, SPAM, messages, use_models
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.pipeline import make_pipeline
 
 from webapp.errors import BadData, NotReady
 from webapp.extras.lifecycle import retraining
@@ -212,13 +209,6 @@ def test_a_correction_is_at_the_minimum_that_its_docstring_gives():
     change = new[-1].coef_[0] - pipeline[-1].coef_[0]
     gradient = values.T @ (3 * (probability - truth)) + 0.5 * change
     assert np.abs(gradient).max() < 1e-3 < np.abs(change).max()
-
-
-def test_a_model_without_weights_says_what_to_do_instead():
-    texts, labels = zip(*[(text, label) for label, text in messages(20)], strict=True)
-    forest = make_pipeline(CountVectorizer(), RandomForestClassifier(5)).fit(texts, labels)
-    with pytest.raises(BadData, match="A RandomForestClassifier is no sum of weights.*--with-reviews"):
-        fine_tune(make_model(forest, "v", 0.5), [Example("hello", True, "reviews")], {})
 
 
 def test_the_page_retrains_in_a_process_of_its_own_and_shows_what_came_out(app, client, small, review):

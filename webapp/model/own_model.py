@@ -36,9 +36,11 @@ def unwrap(pipeline: Any) -> Any:
         last = unwrap(last)
         inner = [(f"{name}_{of}", step) for of, step in last.steps] if isinstance(last, Pipeline) else [(name, last)]
         return Pipeline([*steps, *inner])
-    if not hasattr(pipeline, "best_estimator_"):
+    if not hasattr(pipeline, "cv_results_"):
         return pipeline
-    if np.isnan(pipeline.cv_results_["mean_test_score"]).all():
+    if not hasattr(pipeline, "best_estimator_"):
+        raise BadData("the search was made with refit=False, so it holds no fitted model: leave that out and fit again")
+    if np.isnan(getattr(pipeline, "best_score_", 0)):  # it has none where a function chooses
         raise BadData(
             "no parameters could be scored. With scoring='f1' the class 1 is looked for: take "
             "make_scorer(f1_score, pos_label='spam'), or scoring='accuracy'"
@@ -60,7 +62,7 @@ def fit_with(name: str) -> training.Fit:
         except (BadData, ModelUnusable) as error:
             raise BadData(f"--pipeline {name}: {error}") from error
         except Exception as error:  # it is somebody's own code
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"  # it may quote all messages
             hint = next((" " + hint for hint, words in HINTS.items() if any(word in reason for word in words)), "")
             raise BadData(f"--pipeline {name} cannot be fitted ({reason}).{hint}") from error
         return pipeline
