@@ -16,7 +16,7 @@ from webapp.errors import BadData, NotReady
 from webapp.extras.lifecycle import retraining
 from webapp.extras.lifecycle.correction import fine_tune
 from webapp.extras.review.reviews import fitted_by, give_review, note_fitted, reviewed_messages
-from webapp.extras.review.samples import counted_members, draw
+from webapp.extras.review.samples import draw, reached_members
 from webapp.log.export import purge
 from webapp.model import artifact, training
 from webapp.model.data import Example, bucket, read_labelled
@@ -186,12 +186,12 @@ def test_what_a_version_was_fitted_on_does_not_count_for_its_accuracy(app, engin
     now = dt.datetime.now(dt.UTC)
     ids = review([(f"hello number {word}", False) for word in ("one", "two", "three", "four")])
     draw(engine, now - YEAR, now + YEAR, 2, seed=1)
-    counted = {row.prediction_id for row in counted_members(engine, now - YEAR, now + YEAR)}
+    counted = {row.prediction_id for row in reached_members(engine, now - YEAR, now + YEAR)}
     others = set(ids) - counted
     version = app.extensions["inference"].registry.current_version()
     note_fitted(engine, version, [min(counted), min(others)])
     note_fitted(engine, "another version", ids)
-    assert {row.prediction_id for row in counted_members(engine, now - YEAR, now + YEAR)} == counted - {min(counted)}
+    assert {row.prediction_id for row in reached_members(engine, now - YEAR, now + YEAR)} == counted - {min(counted)}
     purge(engine, now + YEAR)
     assert fitted_by(engine, version) == set()
 

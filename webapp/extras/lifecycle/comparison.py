@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from webapp.errors import BadData, ModelUnusable
 from webapp.extras.review.reviews import ReviewedMessage, reviewed_messages
-from webapp.extras.review.samples import counted_members
+from webapp.extras.review.samples import reached_members
 from webapp.log.tables import fitted_reviews, predictions
 from webapp.model import artifact
 from webapp.model.card import Card, read_card
@@ -159,7 +159,7 @@ def usable_reviews(engine: sa.Engine, registry: ModelRegistry, labels: Labels) -
 
 def sampled(engine: sa.Engine) -> set[str]:
     """Return the reviewed members of random samples."""
-    return {row.prediction_id for row in counted_members(engine, *EVER)}
+    return {row.prediction_id for row in reached_members(engine, *EVER)}
 
 
 def sampled_examples(engine: sa.Engine, registry: ModelRegistry, versions: Sequence[str]) -> list[Example]:

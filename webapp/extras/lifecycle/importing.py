@@ -11,7 +11,6 @@ import sklearn
 from sklearn.exceptions import InconsistentVersionWarning, NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
-from sklearn.utils.validation import check_is_fitted
 
 from webapp.config import FLASK
 from webapp.errors import BadData, ModelUnusable
@@ -21,15 +20,14 @@ from webapp.model.own_model import unwrap
 from webapp.model.scoring import PROBES, SpamModel, make_model
 
 VERSION_IN_PICKLE = re.compile(rb"_sklearn_version.{1,8}?(\d+\.\d+(?:\.\w+)*)", re.DOTALL)
-ADVICE_ALONE = (
+NEEDS_VECTORIZER = (
     " It must take a list of str. If it takes numbers and not texts, give the fitted vectoriser that it was trained "
     "with, too (--vectorizer FILE)."
 )
-ADVICE = {  # what to say of a whole Pipeline where one of these words is in an error
-    "features": " The vectoriser is not the one that the model was trained with: save both after the same fit.",
-    "'lower'": " It reads texts itself: leave --vectorizer out.",
-    "2D array": " It must take a list of str.",
-}
+OTHER_VECTORIZER = (
+    " The vectoriser is not the one that the model was trained with (save both after the same fit), or the model reads "
+    "texts itself (leave --vectorizer out)."
+)
 
 
 class Source(NamedTuple):
@@ -60,15 +58,12 @@ def import_model(source: Source, vectorizer: Source | None, labels: Labels | Non
     try:
         return make_model(pipeline, "imported", threshold, labels or SPAM_OR_HAM)
     except ModelUnusable as error:
-        if isinstance(error.__cause__, NotFittedError) or not _is_fitted(pipeline[-1]):
+        is_unfitted = hasattr(pipeline, "predict_proba") and not hasattr(pipeline, "classes_")
+        if is_unfitted or isinstance(error.__cause__, NotFittedError):
             raise BadData(f"{source.path} or its vectoriser is not fitted: save them after the fit.") from error
         reason = f"{source.path} cannot be served: {' '.join(str(error).split()).rstrip('.')}."
-        advice = ""
-        if "predict_proba fails" in reason:
-            advice = (
-                ADVICE_ALONE if len(pipeline) == 1 else next((ADVICE[word] for word in ADVICE if word in reason), "")
-            )
-        raise BadData(f"{reason}{advice}") from error
+        advice = OTHER_VECTORIZER if "vectorizer" in pipeline.named_steps else NEEDS_VECTORIZER
+        raise BadData(f"{reason}{advice if 'predict_proba fails' in reason else ''}") from error
 
 
 def _load(source: Source) -> Any:
@@ -143,11 +138,3 @@ def _needs_dense(model: Any, vectorizer: Any) -> bool:
     except Exception as error:  # whatever it is, make_model will meet it, too
         return "toarray()" in str(error)
     return False
-
-
-def _is_fitted(estimator: Any) -> bool:
-    try:
-        check_is_fitted(estimator)
-    except NotFittedError:
-        return False
-    return True

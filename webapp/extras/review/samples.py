@@ -16,7 +16,6 @@ from webapp.extras.review.accuracy import ReviewedPrediction
 from webapp.extras.review.reviews import is_fitted, newest_verdict
 from webapp.log.database import write_transaction
 from webapp.log.tables import first_id, new_id, predictions, reviews, sample_members, samples
-from webapp.model.labels import UNSURE
 
 MANY = 100_000  # rows in a range from which on only a part of it is read
 LARGEST = 10_000  # members; that many reviews give the accuracy to within one point, whatever it is
@@ -93,14 +92,6 @@ def open_sample(engine: sa.Engine) -> tuple[sa.Row[Any], int, int] | None:
             return None
         reviewed, members = connection.execute(counts.where(sample_members.c.sample_id == sample.id)).one()
     return sample, reviewed, members
-
-
-def counted_members(
-    engine: sa.Engine, since: dt.datetime, until: dt.datetime, model_version: str | None = None
-) -> list[ReviewedPrediction]:
-    """Return those of `reached_members` whose truth is known."""
-    reached = reached_members(engine, since, until, model_version)
-    return [one for one in reached if one.true_label != UNSURE]
 
 
 def reached_members(
