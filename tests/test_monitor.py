@@ -32,17 +32,6 @@ on_both = pytest.mark.databases("sqlite", "postgresql")
 
 
 @pytest.fixture
-def engine(app):
-    return app.extensions["engine"]
-
-
-@pytest.fixture
-def signed_in(client):
-    client.post("/login", data={"password": PASSWORD})
-    return client
-
-
-@pytest.fixture
 def key(engine):
     return {"Authorization": f"Bearer {api_keys.create(engine, 'test')}"}
 
@@ -338,12 +327,6 @@ def test_kinds_of_failures_are_finite(app, client, key):
 
 
 # --- The page, the API and the command ---
-
-
-def test_the_page_asks_for_a_sign_in_and_the_api_for_a_key(client):
-    assert client.get("/monitor").location.startswith("/login?next=")
-    assert client.post("/monitor/reference", data={"range": "24h"}).status_code == 403
-    assert client.get("/api/v1/monitoring").status_code == 401
 
 
 def test_the_page_draws_and_has_nothing_inline(app, signed_in, engine):

@@ -59,11 +59,6 @@ def small(app, tmp_path, trained):
 
 
 @pytest.fixture
-def engine(app):
-    return app.extensions["engine"]
-
-
-@pytest.fixture
 def review(app):
     """Log messages and let somebody review them: review([(text, is_spam), ...]) returns the predictions' ids."""
 

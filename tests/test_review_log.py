@@ -20,11 +20,6 @@ EARLIER = LATER - dt.timedelta(days=30)
 
 
 @pytest.fixture
-def engine(app):
-    return app.extensions["engine"]
-
-
-@pytest.fixture
 def ids(app):
     """The ids of 40 logged messages, oldest first; every other one is spam."""
     texts = [text for _, text in messages(40)]

@@ -15,11 +15,6 @@ pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
 
 @pytest.fixture
-def engine(app):
-    return app.extensions["engine"]
-
-
-@pytest.fixture
 def registry(app, models, monkeypatch):
     monkeypatch.setattr(registry_module, "REFRESH_S", 0)  # notice a switch at the next request
     return app.extensions["inference"].registry
