@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from webapp.config import PROJECT_SET
 from webapp.errors import BadData
-from webapp.extras.lifecycle.comparison import Comparison, Learnt, compare, readable_cards, sampled, usable_reviews
+from webapp.extras.lifecycle.comparison import Comparison, Learnt, compare, sampled, usable_reviews
 from webapp.extras.lifecycle.correction import fine_tune
 from webapp.extras.review.reviews import ReviewedMessage, fitted_by, note_fitted
 from webapp.log.tables import predictions, reviews
@@ -101,7 +101,7 @@ def gather(engine: sa.Engine, registry: ModelRegistry, version: str) -> Reviews:
     What it has learnt, in a file or from reviews, is never kept apart. New are reviews since it was made or, if one was
     retrained from it already, since the newest of these was.
     """
-    made = {name: card.retraining for name, card in readable_cards(registry).items() if card.retraining}
+    made = {name: card.retraining for name, card in registry.cards().items() if card.retraining}
     child = next((name for name in reversed(made) if made[name].parent == version), None)
     retraining = made.get(child or version)
     before, last = fitted_by(engine, child or version), retraining.last_review if retraining else ""

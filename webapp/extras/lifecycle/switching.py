@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from webapp.errors import BadData, InvalidInput, ModelUnusable, NotFound
 from webapp.extras.lifecycle.challenger import slot
-from webapp.extras.lifecycle.comparison import OTHER_QUESTION, readable_cards
+from webapp.extras.lifecycle.comparison import OTHER_QUESTION
 from webapp.inference import Inference
 from webapp.log.database import write_transaction
 from webapp.log.tables import new_id, switches
@@ -121,7 +121,7 @@ def prune(engine: sa.Engine, registry: ModelRegistry, versions: Sequence[str]) -
 
 def _same_question(registry: ModelRegistry, first: str, second: str) -> bool:
     """Return whether two versions have the same labels, as far as their cards can be read."""
-    cards = readable_cards(registry)
+    cards = registry.cards()
     return not {first, second} <= cards.keys() or cards[first].labels == cards[second].labels
 
 

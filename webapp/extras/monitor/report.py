@@ -3,7 +3,6 @@
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -79,9 +78,8 @@ def _accuracy(
     engine: sa.Engine, registry: ModelRegistry, span: Span, card: ModelCard | None, traffic: Mapping[str, Any]
 ) -> dict[str, Any]:
     members = reached_members(engine, span.since, span.until, span.model_version)
-    versions = {one.model_version for one in members}
-    others = {version for version in versions if card and _asks_otherwise(registry, version, card)}
-    members = [one for one in members if one.model_version not in others]
+    others = {version for version, other in registry.cards().items() if card and other.labels != card.labels}
+    members = [one for one in members if one.model_version not in others]  # they answered another question
     current = card.model_version if card else ""
     of_current = [one for one in members if one.model_version == current]
     at_training = card.held_out if card else Metrics()
@@ -97,13 +95,6 @@ def _accuracy(
         "at_training": {name: getattr(at_training, name) for name in COMPARED},
         "worse_than_at_training": _is_worse_than_at_training(of_current, at_training),
     }
-
-
-def _asks_otherwise(registry: ModelRegistry, version: str, card: ModelCard) -> bool:
-    """Return whether a version answered another question than a card's; False where its own card is gone."""
-    with suppress(HamletError):
-        return read_card(registry.folder, version).labels != card.labels
-    return False
 
 
 def _is_worse_than_at_training(members: Sequence[ReviewedPrediction], at_training: Metrics) -> bool:
