@@ -159,6 +159,17 @@ def client(app):
     return app.test_client()
 
 
+@pytest.fixture
+def engine(app):
+    return app.extensions["engine"]
+
+
+@pytest.fixture
+def signed_in(client):
+    client.post("/login", data={"password": PASSWORD})
+    return client
+
+
 def hidden(page, name):
     """Return the value of a hidden field of a page."""
     return re.search(rf'name="{name}" value="(.+?)"', page)[1]

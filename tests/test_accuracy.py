@@ -21,9 +21,9 @@ NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 ENDLESS = 1e9  # the weight of messages that were drawn from endlessly many
 
 
-def accuracy(members):
+def accuracy(members, messages=0):
     """Return the figures as programs see them."""
-    return json.loads(to_json(figures.accuracy(members)), parse_constant=pytest.fail)  # no NaN
+    return json.loads(to_json(figures.accuracy(members, messages)), parse_constant=pytest.fail)  # no NaN
 
 
 def reviewed(*rows, weight=ENDLESS):
@@ -74,6 +74,9 @@ def test_how_many_messages_weighted_ones_are_worth():
 def test_a_log_that_was_reviewed_whole_is_known_exactly_and_half_of_it_better_than_endlessly_many():
     whole = accuracy(right_and_wrong(90, 10, weight=1))["accuracy"]
     assert (whole["low"], whole["value"], whole["high"]) == (0.9, 0.9, 0.9)
+    # a day was reviewed whole, but the figure is about a week, of which that is a tenth
+    a_tenth, of_ten = accuracy(right_and_wrong(90, 10, weight=1), 1000), accuracy(right_and_wrong(90, 10, weight=10))
+    assert a_tenth["accuracy"] == of_ten["accuracy"]
     unsure = accuracy(right_and_wrong(90, 9, weight=1) + reviewed(("unsure", "ham", 0.1), weight=1))["accuracy"]
     assert unsure["low"] < unsure["value"] < unsure["high"]  # of one it is not known
     # 200 of 300: the interval is narrower by sqrt(1 - 200 / 300), which is .577

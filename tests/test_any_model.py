@@ -378,6 +378,10 @@ RECIPES = [
     ),
     ("make_pipeline = pipe(TfidfVectorizer(), Missing())", "not from 0 to 1"),
     (
+        'make_pipeline = GridSearchCV(pipe(TfidfVectorizer(), MultinomialNB()), {"memory": [None]}, refit=False)',
+        "made with refit=False",
+    ),
+    (
         'make_pipeline = pipe(TfidfVectorizer(), GridSearchCV(MultinomialNB(), {"alpha": [1, 9]}, cv=2, scoring="f1"))',
         "make_scorer(f1_score, pos_label='spam')",
     ),
@@ -403,7 +407,8 @@ def test_a_recipe_may_be_a_pipeline_or_a_search(recipe):
     examples = [Example(text, label == "spam", "file") for label, text in messages(60)]
     for code in (
         "make_pipeline = pipe(TfidfVectorizer(), MultinomialNB())",
-        'make_pipeline = GridSearchCV(pipe(TfidfVectorizer(), MultinomialNB()), {"multinomialnb__alpha": [1]}, cv=2)',
+        'make_pipeline = GridSearchCV(pipe(TfidfVectorizer(), MultinomialNB()), {"multinomialnb__alpha": [1]}, cv=2, '
+        'scoring=["accuracy", "roc_auc"], refit="accuracy")',
         'def make_pipeline(): return pipe(TfidfVectorizer(), GridSearchCV(MultinomialNB(), {"alpha": [1, 2]}, cv=2))',
     ):
         fit = fit_with(recipe(HEAD + code))

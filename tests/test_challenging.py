@@ -22,11 +22,6 @@ pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
 
 @pytest.fixture
-def engine(app):
-    return app.extensions["engine"]
-
-
-@pytest.fixture
 def registry(app):
     return app.extensions["inference"].registry
 

@@ -8,16 +8,18 @@ import re
 import sys
 
 import joblib
+import pandas as pd
 import pytest
 import sklearn
 from conftest import PASSWORD, need_module
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier, VotingClassifier
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
-from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
 from sklearn.model_selection import GridSearchCV
-from sklearn.naive_bayes import ComplementNB, MultinomialNB
+from sklearn.naive_bayes import ComplementNB, GaussianNB, MultinomialNB
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.svm import LinearSVC
+from sklearn.tree import DecisionTreeClassifier
 from test_model_files import Planted
 
 from webapp.config import ROOT
@@ -64,6 +66,10 @@ def bring(flask):
     return run
 
 
+def fitted(classifier, y=WORDS, **options):
+    return make_pipeline(TfidfVectorizer(**options), classifier).fit(TEXTS, y)
+
+
 def dump(path, model):
     path.write_bytes(pickle.dumps(model))
     return path
@@ -100,42 +106,61 @@ def clean(text):
     return text.lower()
 
 
-FOREIGN = {
-    "no vectoriser": (lambda: MultinomialNB().fit([[1], [2]], [0, 1]), "which takes numbers and not texts"),
-    "vectoriser alone": (lambda: TfidfVectorizer().fit(TEXTS), "It is the vectoriser: give it as --vectorizer FILE"),
-    "not fitted": (lambda: make_pipeline(TfidfVectorizer(), MultinomialNB()), "is not fitted"),
-    "no probabilities": (
-        lambda: make_pipeline(TfidfVectorizer(), LinearSVC()).fit(TEXTS, WORDS),
-        "CalibratedClassifier",
-    ),
-    "three classes": (
-        lambda: make_pipeline(TfidfVectorizer(), MultinomialNB()).fit(TEXTS, [i % 3 for i in range(227)]),
-        "two classes",
-    ),
-    "numbers": (lambda: Pipeline([("nb", MultinomialNB().fit([[1], [2]], [0, 1]))]), "list of str"),
-    "a dict": (lambda: {"model": 1}, "holds a dict, no classifier"),
-    "unclear labels": (
-        lambda: make_pipeline(TfidfVectorizer(), MultinomialNB()).fit(TEXTS, ["ab"[i] for i in NUMBERS]),
-        "--labels a,b or --labels b,a",
-    ),
-}
+REFUSED = [
+    (lambda: MultinomialNB().fit([[1], [2]], [0, 1]), "give the fitted vectoriser"),
+    (lambda: TfidfVectorizer().fit(TEXTS), "It is the vectoriser: give it as --vectorizer FILE"),
+    (lambda: make_pipeline(TfidfVectorizer(), MultinomialNB()), "is not fitted"),
+    (lambda: fitted(LinearSVC()), "CalibratedClassifier"),
+    (lambda: fitted(VotingClassifier([("one", MultinomialNB())])), "voting='soft'"),
+    (lambda: fitted(Ridge(), NUMBERS), "such as LogisticRegression"),
+    (lambda: fitted(DecisionTreeClassifier(), [[n, n] for n in NUMBERS]), "two classes"),
+    (lambda: fitted(MultinomialNB(), [i % 3 for i in range(227)]), "two classes"),
+    (lambda: fitted(MultinomialNB(), ["ab"[i] for i in NUMBERS]), "--labels a,b or --labels b,a"),
+    (lambda: Pipeline([("nb", MultinomialNB().fit([[1], [2]], [0, 1]))]), "list of str"),
+    (lambda: [MultinomialNB(), MultinomialNB()], "holds a list and not one model"),
+    (lambda: {"model": 1}, "holds a dict and not one model"),
+    (lambda: pd.DataFrame({"text": TEXTS}), "holds a DataFrame, no classifier"),
+]
 
 
 def test_what_cannot_be_served_gets_one_line_that_says_what_to_do(models, tmp_path, bring):
-    for make, reason in FOREIGN.values():
+    for make, reason in REFUSED:
         said = bring(dump(tmp_path / "model.pkl", make()), "--yes", code=2)
         assert reason in said
         assert len(said.splitlines()) == 1
     assert len(list(models.glob("2*"))) == 1
 
 
+def test_any_shape_in_which_a_fitted_model_is_saved(models, tmp_path, bring):
+    vectorizer = TfidfVectorizer()
+    numbers = vectorizer.fit_transform(TEXTS)
+    bayes, gauss = MultinomialNB().fit(numbers, NUMBERS), GaussianNB().fit(numbers.toarray(), NUMBERS)
+    pipeline = fitted(MultinomialNB(), NUMBERS)
+    vote = VotingClassifier([("one", pipeline), ("other", pipeline)], voting="soft").fit(TEXTS, NUMBERS)
+    tfidf = dump(tmp_path / "tfidf.pkl", vectorizer)
+    saved = [(vectorizer, bayes), [bayes, vectorizer], {"model": bayes, "tfidf": vectorizer, "f1": 0.9}, vote, gauss]
+    for one in saved:
+        options = ["--vectorizer", tfidf] if one is gauss else []
+        said = bring(dump(tmp_path / "model.pkl", one), *options, "--yes")
+        classifier, as_array = (gauss, numbers.toarray()) if one is gauss else (bayes, numbers)
+        expected = classifier.predict_proba(as_array)[:5, 1]
+        model = artifact.load(models, re.search(r"Saved .*/(\S+)", said)[1])
+        assert model.spam_probabilities(TEXTS[:5]) == pytest.approx(expected)
+
+
 def test_files_that_do_not_belong_together(tutorial, tmp_path, bring):
     model, vectorizer = tutorial
     other = dump(tmp_path / "other.pkl", CountVectorizer(min_df=5).fit(TEXTS))
     assert "not the one that the model was trained with" in bring(model, "--vectorizer", other, "--yes", code=2)
+    whole = dump(tmp_path / "whole.pkl", fitted(MultinomialNB()))
+    assert "leave --vectorizer out" in bring(
+        whole, *("--vectorizer", vectorizer, "--labels", "normal,urgent", "--yes"), code=2
+    )
+    unfitted = dump(tmp_path / "unfitted.pkl", TfidfVectorizer())
+    assert "is not fitted" in bring(model, "--vectorizer", unfitted, "--yes", code=2)
     assert "swap the two" in bring(vectorizer, "--vectorizer", model, "--yes", code=2)
     assert "labels ok and toxic" in bring(
-        dump(tmp_path / "words.pkl", make_pipeline(TfidfVectorizer(), MultinomialNB()).fit(TEXTS, WORDS)),
+        whole,
         "--labels",
         "ok,toxic",
         "--yes",
@@ -150,16 +175,14 @@ def test_files_that_cannot_be_loaded(tmp_path, bring, monkeypatch):
     main = sys.modules["__main__"]
     monkeypatch.setattr(main, "clean", clean, raising=False)
     monkeypatch.setattr(clean, "__module__", "__main__")
-    path = dump(
-        tmp_path / "main.pkl", make_pipeline(TfidfVectorizer(preprocessor=clean), MultinomialNB()).fit(TEXTS, WORDS)
-    )
+    path = dump(tmp_path / "main.pkl", fitted(MultinomialNB(), preprocessor=clean))
     monkeypatch.delattr(main, "clean")
     assert "Move it into a module, say my_text.py beside wsgi.py" in bring(path, "--yes", code=2)
 
 
 def test_another_scikit_learn_is_named_and_what_to_install(tmp_path, bring):
-    fitted = make_pipeline(TfidfVectorizer(), MultinomialNB()).fit(TEXTS, WORDS)
-    content = pickle.dumps(fitted).replace(sklearn.__version__.encode(), b"1.2.9"[: len(sklearn.__version__)])
+    pipeline = fitted(MultinomialNB())
+    content = pickle.dumps(pipeline).replace(sklearn.__version__.encode(), b"1.2.9"[: len(sklearn.__version__)])
     (tmp_path / "old.pkl").write_bytes(content)
     said = bring(tmp_path / "old.pkl", "--yes", code=2)
     assert "saved with scikit-learn 1.2.9" in said
@@ -179,17 +202,15 @@ def test_a_search_for_the_best_parameters_is_served_as_what_it_found(models, tmp
 
 def test_skops_needs_no_yes_and_no_foreign_type(models, tmp_path, bring):
     skops = need_module("skops.io", HOW_TO_GET_SKOPS)
-    fitted = make_pipeline(TfidfVectorizer(), MultinomialNB()).fit(TEXTS, WORDS)
-    skops.dump(fitted, tmp_path / "model.skops")
+    pipeline = fitted(MultinomialNB())
+    skops.dump(pipeline, tmp_path / "model.skops")
     bring(tmp_path / "model.skops", "--labels", "normal,urgent")
     version = newest(models)
     assert artifact.read_card(models, version).model_file.format == "skops"
     assert artifact.load(models, version).score(URGENT).spam_probability == pytest.approx(
-        fitted.predict_proba([URGENT])[0, 1]
+        pipeline.predict_proba([URGENT])[0, 1]
     )
-    skops.dump(
-        make_pipeline(TfidfVectorizer(preprocessor=clean), MultinomialNB()).fit(TEXTS, WORDS), tmp_path / "own.skops"
-    )
+    skops.dump(fitted(MultinomialNB(), preprocessor=clean), tmp_path / "own.skops")
     assert "types that Hamlet does not trust" in bring(tmp_path / "own.skops", code=2)
 
 
@@ -204,7 +225,7 @@ def test_the_shipped_model_says_the_same_from_a_file_of_skops(models):
 def test_a_card_cannot_name_trusted_types(models, tmp_path):
     skops = need_module("skops.io", HOW_TO_GET_SKOPS)
     version = (models / "current").read_text().strip()
-    content = skops.dumps(make_pipeline(TfidfVectorizer(preprocessor=clean), MultinomialNB()).fit(TEXTS, WORDS))
+    content = skops.dumps(fitted(MultinomialNB(), preprocessor=clean))
     (models / version / "model.skops").write_bytes(content)
     path = models / version / "model_card.json"
     card = json.loads(path.read_text())
@@ -244,7 +265,7 @@ def test_any_linear_model_can_be_corrected(pipeline):
 
 
 def test_what_is_no_sum_of_weights_says_what_to_do_instead():
-    forest = make_pipeline(TfidfVectorizer(), RandomForestClassifier(5, random_state=0)).fit(TEXTS, WORDS)
+    forest = fitted(RandomForestClassifier(5, random_state=0))
     model = make_model(forest, "v", 0.5, Labels("normal", "urgent"))
     with pytest.raises(BadData, match="A RandomForestClassifier is no sum of weights.*train FILES --with-reviews"):
         fine_tune(model, [Example("hello", True, "reviews")], {})

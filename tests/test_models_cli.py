@@ -20,11 +20,6 @@ def _impatient(monkeypatch):
 
 
 @pytest.fixture
-def engine(app):
-    return app.extensions["engine"]
-
-
-@pytest.fixture
 def run(flask):
     """Run flask models ...; return what it printed."""
 

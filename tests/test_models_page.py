@@ -6,7 +6,7 @@ import re
 import shutil
 
 import pytest
-from conftest import PASSWORD, make_job, messages, running_job, use_models
+from conftest import make_job, messages, running_job, use_models
 
 from webapp.config import PROJECT_SET
 from webapp.extras.lifecycle import retraining, switching
@@ -24,17 +24,6 @@ SPAM_TEXTS = [text for label, text in messages(40) if label == "spam"]
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
     monkeypatch.setattr(registry_module, "REFRESH_S", 0)  # notice a switch at the next request
-
-
-@pytest.fixture
-def signed_in(client):
-    client.post("/login", data={"password": PASSWORD})
-    return client
-
-
-@pytest.fixture
-def engine(app):
-    return app.extensions["engine"]
 
 
 @pytest.fixture

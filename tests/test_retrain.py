@@ -11,15 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import HAM, PASSWORD, SPAM, messages, use_models
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.pipeline import make_pipeline
 
 from webapp.errors import BadData, NotReady
 from webapp.extras.lifecycle import retraining
 from webapp.extras.lifecycle.correction import fine_tune
 from webapp.extras.review.reviews import fitted_by, give_review, note_fitted, reviewed_messages
-from webapp.extras.review.samples import counted_members, draw
+from webapp.extras.review.samples import draw, reached_members
 from webapp.log.export import purge
 from webapp.model import artifact, training
 from webapp.model.data import Example, bucket, read_labelled
@@ -59,11 +56,6 @@ def trained(tmp_path_factory):
 def small(app, tmp_path, trained):
     """A registry with this version, served by the app."""
     return use_models(app, shutil.copytree(trained, tmp_path / "saved_models"))
-
-
-@pytest.fixture
-def engine(app):
-    return app.extensions["engine"]
 
 
 @pytest.fixture
@@ -189,12 +181,12 @@ def test_what_a_version_was_fitted_on_does_not_count_for_its_accuracy(app, engin
     now = dt.datetime.now(dt.UTC)
     ids = review([(f"hello number {word}", False) for word in ("one", "two", "three", "four")])
     draw(engine, now - YEAR, now + YEAR, 2, seed=1)
-    counted = {row.prediction_id for row in counted_members(engine, now - YEAR, now + YEAR)}
+    counted = {row.prediction_id for row in reached_members(engine, now - YEAR, now + YEAR)}
     others = set(ids) - counted
     version = app.extensions["inference"].registry.current_version()
     note_fitted(engine, version, [min(counted), min(others)])
     note_fitted(engine, "another version", ids)
-    assert {row.prediction_id for row in counted_members(engine, now - YEAR, now + YEAR)} == counted - {min(counted)}
+    assert {row.prediction_id for row in reached_members(engine, now - YEAR, now + YEAR)} == counted - {min(counted)}
     purge(engine, now + YEAR)
     assert fitted_by(engine, version) == set()
 
@@ -212,13 +204,6 @@ def test_a_correction_is_at_the_minimum_that_its_docstring_gives():
     change = new[-1].coef_[0] - pipeline[-1].coef_[0]
     gradient = values.T @ (3 * (probability - truth)) + 0.5 * change
     assert np.abs(gradient).max() < 1e-3 < np.abs(change).max()
-
-
-def test_a_model_without_weights_says_what_to_do_instead():
-    texts, labels = zip(*[(text, label) for label, text in messages(20)], strict=True)
-    forest = make_pipeline(CountVectorizer(), RandomForestClassifier(5)).fit(texts, labels)
-    with pytest.raises(BadData, match="A RandomForestClassifier is no sum of weights.*--with-reviews"):
-        fine_tune(make_model(forest, "v", 0.5), [Example("hello", True, "reviews")], {})
 
 
 def test_the_page_retrains_in_a_process_of_its_own_and_shows_what_came_out(app, client, small, review):

@@ -10,18 +10,13 @@ from webapp.errors import InvalidInput
 from webapp.extras.review import queues
 from webapp.extras.review.queues import Filters, count_waiting, list_predictions, upcoming
 from webapp.extras.review.reviews import give_review, reviews_of, truth_of, undo
-from webapp.extras.review.samples import counted_members, draw, open_sample, reached_members
+from webapp.extras.review.samples import draw, open_sample, reached_members
 from webapp.log.tables import predictions, sample_members
 
 on_both = pytest.mark.databases("sqlite", "postgresql")
 
 LATER = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
 EARLIER = LATER - dt.timedelta(days=30)
-
-
-@pytest.fixture
-def engine(app):
-    return app.extensions["engine"]
 
 
 @pytest.fixture
@@ -87,16 +82,15 @@ def test_members_count_up_to_the_furthest_reviewed_in_order_and_nothing_after_a_
     drawn = members(engine, draw(engine, EARLIER, LATER, 10, seed=1))
     give_review(engine, drawn[1], "anna", "spam", "uncertain")  # came up elsewhere, before its turn
     give_review(engine, drawn[3], "anna", "spam", "uncertain")
-    assert counted_members(engine, EARLIER, LATER) == []
+    assert reached_members(engine, EARLIER, LATER) == []
     for position in (0, 2, 5):
         give_review(engine, drawn[position], "anna", "ham", "random")
-    assert [row.prediction_id for row in counted_members(engine, EARLIER, LATER)] == drawn[:3]
+    assert [row.prediction_id for row in reached_members(engine, EARLIER, LATER)] == drawn[:3]
     give_review(engine, drawn[4], "anna", "unsure", "random")  # reached, without a truth
     reached = reached_members(engine, EARLIER, LATER)
     assert [row.true_label for row in reached] == ["ham", "spam", "ham", "spam", "unsure", "ham"]
     assert [row.prediction_id for row in reached] == drawn[:6]
     assert reached[0].weight == pytest.approx(40 / 6)
-    assert len(counted_members(engine, EARLIER, LATER)) == 5
     assert open_sample(engine)[1:] == (6, 10)
 
 
@@ -104,10 +98,10 @@ def test_figures_are_of_a_range_and_of_a_model_version_and_a_member_of_two_sampl
     for _ in range(2):
         drawn = members(engine, draw(engine, EARLIER, LATER, 10, seed=1))
     give_review(engine, drawn[0], "anna", "ham", "random")
-    (row,) = counted_members(engine, EARLIER, LATER)
-    assert len(counted_members(engine, EARLIER, LATER, row.model_version)) == 1
-    assert not counted_members(engine, EARLIER, LATER, "another")
-    assert not counted_members(engine, EARLIER, EARLIER + dt.timedelta(days=1))
+    (row,) = reached_members(engine, EARLIER, LATER)
+    assert len(reached_members(engine, EARLIER, LATER, row.model_version)) == 1
+    assert not reached_members(engine, EARLIER, LATER, "another")
+    assert not reached_members(engine, EARLIER, EARLIER + dt.timedelta(days=1))
 
 
 # --- Queues ---

@@ -21,11 +21,6 @@ on_both = pytest.mark.databases("sqlite", "postgresql")
 NOW = dt.datetime(2026, 3, 4, 12, 34, 56, tzinfo=dt.UTC)
 
 
-@pytest.fixture
-def engine(app):
-    return app.extensions["engine"]
-
-
 def row_at(at, **values):
     row = {"id": first_id(at)[:-12] + new_id()[-12:], "created_at": at, "source": "api", "label": "ham"}
     row |= {"spam_probability": 0.5, "threshold": 0.4, "model_version": "v1", "latency_ms": 1.0}

@@ -1,6 +1,7 @@
 """Which version is served: each change is verified, written down, and can be undone."""
 
 import errno
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,6 @@ from webapp.extras.lifecycle import switching
 from webapp.model import registry as registry_module
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
-
-@pytest.fixture
-def engine(app):
-    return app.extensions["engine"]
 
 
 @pytest.fixture
@@ -32,7 +28,9 @@ def served(client):
     return client.post("/api/v1/predict", json={"text": HAM}).json["model_version"]
 
 
-def test_each_rollback_goes_one_further_back_and_every_switch_is_written_down(client, engine, registry, versions):
+def test_each_rollback_goes_one_further_back_and_every_switch_is_written_down(
+    client, engine, registry, models, versions
+):
     first, second, third = versions
     registry.use(first, "web:ann")  # to serve what is served is no switch
     registry.use(second, "web:ann", "it catches more")
@@ -52,6 +50,12 @@ def test_each_rollback_goes_one_further_back_and_every_switch_is_written_down(cl
         ("use", first, second, "web:ann", "it catches more"),
     ]
     assert len(found) == 6
+    registry.use(second)
+    registry.use(third)
+    shutil.rmtree(models / second)  # what it would go to: pruned meanwhile, or not yet on this host
+    assert switching.rollback(engine, registry, "web:ann") == first
+    with pytest.raises(NotFound, match="none to go back to"):
+        switching.rollback(engine, registry, "web:ann")
 
 
 def test_what_cannot_be_verified_is_refused_and_nothing_is_written_down(client, engine, registry, models, versions):

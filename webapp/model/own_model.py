@@ -1,34 +1,22 @@
-"""Bring your own model: one that was fitted elsewhere, in a notebook say, or a recipe that training fits.
+"""Train a Pipeline of your own: module:name of an unfitted one, of a search for its parameters, or of a function."""
 
-import_model    a fitted Pipeline, or a classifier and its vectoriser, from their files
-fit_with        module:name of an unfitted Pipeline, a search for its parameters, or a function for either
-"""
-
-import hashlib
 import importlib
-import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import sklearn
 from sklearn.base import BaseEstimator, clone
-from sklearn.exceptions import InconsistentVersionWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_is_fitted
 
-from webapp.config import FLASK
 from webapp.errors import BadData, ModelUnusable
 from webapp.model import artifact, training
 from webapp.model.data import Example
-from webapp.model.labels import SPAM_OR_HAM, Labels
-from webapp.model.scoring import SpamModel, make_model
+from webapp.model.scoring import make_model
 
-VERSION_IN_PICKLE = re.compile(rb"_sklearn_version.{1,8}?(\d+\.\d+(?:\.\w+)*)", re.DOTALL)
 SEARCHES = (GridSearchCV, RandomizedSearchCV)  # for the best parameters
 ABOUT_Y = "y holds the words 'ham' and 'spam', whatever your file calls them."
 ABOUT_X = "X is a list of str, one for each message."
@@ -38,106 +26,21 @@ HINTS = {  # what to say where one of these words is in an error
 }
 
 
-class Source(NamedTuple):
-    """A file that somebody brought, as it was read."""
-
-    path: Path
-    content: bytes
-    sha256: str
-    format: str  # joblib, which reads what pickle has written, too; or skops, which runs no code
-
-
-def read_source(path: Path) -> Source:
-    """Read a file without loading it; raises BadData."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise BadData(f"{path}: {error.strerror}") from error
-    file_format = "skops" if content.startswith(b"PK") else "joblib"
-    return Source(path, content, hashlib.sha256(content).hexdigest(), file_format)
-
-
-def import_model(source: Source, vectorizer: Source | None, labels: Labels | None, threshold: float) -> SpamModel:
-    """Load the files and return a model that serves; raises BadData, which says what to do.
-
-    Unless they are of skops, loading them runs the code in them.
-    """
-    pipeline = unwrap(_joined(_load(source), vectorizer and _load(vectorizer), source))
-    try:
-        check_is_fitted(pipeline)
-        return make_model(pipeline, "imported", threshold, labels or SPAM_OR_HAM)
-    except NotFittedError as error:
-        raise BadData(f"{source.path} is not fitted: save the model after model.fit(X, y).") from error
-    except ModelUnusable as error:
-        advice = ""
-        if vectorizer and "features" in str(error):
-            advice = " The vectoriser is not the one that the model was trained with: save both after the same fit."
-        elif not vectorizer and "predict_proba fails" in str(error):
-            advice = " It must take a list of str, as a Pipeline with its vectoriser does."
-        raise BadData(f"{source.path} cannot be served: {' '.join(str(error).split()).rstrip('.')}.{advice}") from error
-
-
-def _load(source: Source) -> Any:
-    found = VERSION_IN_PICKLE.search(source.content)
-    version = found[1].decode() if found else sklearn.__version__
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", InconsistentVersionWarning)
-            return artifact.from_bytes(source.content, source.format)
-    except InconsistentVersionWarning as warning:
-        version = warning.original_sklearn_version
-    except ModelUnusable as error:
-        raise BadData(f"{source.path}: {error}") from error
-    except Exception as error:  # unpickling may raise anything
-        if version == sklearn.__version__:
-            reason = f"{source.path} cannot be loaded ({type(error).__name__}: {error})"
-            raise BadData(f"{reason}. {_what_is_missing(error)}") from error
-    raise BadData(
-        f"{source.path} was saved with scikit-learn {version}, and {sklearn.__version__} is installed: models do not "
-        f"carry over. Fit and save it again with scikit-learn {sklearn.__version__} (pip install "
-        f"scikit-learn=={sklearn.__version__} where you train), or have Hamlet do it: {FLASK} train FILE."
-    )
-
-
-def _what_is_missing(error: Exception) -> str:
-    if isinstance(error, ModuleNotFoundError):
-        return f"Install {error.name}, or if it is a module of yours, put it beside wsgi.py."
-    if isinstance(error, AttributeError) and "__main__" in str(error):
-        return (
-            "That function or class was defined in the notebook or script itself, so no file has it. Move it into a "
-            "module, say my_text.py beside wsgi.py, import it from there in your script, and fit and save again."
-        )
-    return "Take a file that pickle.dump, joblib.dump or skops.io.dump has written."
-
-
-def _joined(model: Any, vectorizer: Any, source: Source) -> Any:
-    """Return the Pipeline of a model and its vectoriser, or the model itself where it reads texts; raises BadData."""
-    holds = f"{source.path} holds a {type(model).__name__}"
-    if not hasattr(model, "predict"):
-        if hasattr(vectorizer, "predict"):
-            raise BadData(f"{holds}, the vectoriser, and --vectorizer the model: swap the two.")
-        if hasattr(model, "transform"):
-            raise BadData(f"{holds}. It is the vectoriser: give it as --vectorizer FILE, and the model first.")
-        raise BadData(f"{holds}, no classifier.")
-    if vectorizer is None:
-        if isinstance(model, (Pipeline, *SEARCHES)):
-            return model
-        raise BadData(
-            f"{holds}, which takes numbers and not texts: give the fitted vectoriser that it was trained with, too "
-            "(--vectorizer FILE)."
-        )
-    if not hasattr(vectorizer, "transform"):
-        raise BadData(f"--vectorizer: a {type(vectorizer).__name__} is no vectoriser (it has no transform).")
-    return Pipeline([("vectorizer", vectorizer), ("classifier", unwrap(model))])
-
-
 def unwrap(pipeline: Any) -> Any:
-    """Return a fitted estimator without the search for its best parameters, around it or at its end; raises BadData."""
+    """Return a fitted estimator without the search for its best parameters, around it or at its end; raises BadData.
+
+    Nor does it end in another Pipeline: what its classifier gets are its terms.
+    """
     if isinstance(pipeline, Pipeline):
-        return Pipeline([*pipeline.steps[:-1], (pipeline.steps[-1][0], unwrap(pipeline[-1]))])
-    if not hasattr(pipeline, "best_estimator_"):
+        *steps, (name, last) = pipeline.steps
+        last = unwrap(last)
+        inner = [(f"{name}_{of}", step) for of, step in last.steps] if isinstance(last, Pipeline) else [(name, last)]
+        return Pipeline([*steps, *inner])
+    if not hasattr(pipeline, "cv_results_"):
         return pipeline
-    if np.isnan(pipeline.cv_results_["mean_test_score"]).all():
+    if not hasattr(pipeline, "best_estimator_"):
+        raise BadData("the search was made with refit=False, so it holds no fitted model: leave that out and fit again")
+    if np.isnan(getattr(pipeline, "best_score_", 0)):  # it has none where a function chooses
         raise BadData(
             "no parameters could be scored. With scoring='f1' the class 1 is looked for: take "
             "make_scorer(f1_score, pos_label='spam'), or scoring='accuracy'"
@@ -159,7 +62,7 @@ def fit_with(name: str) -> training.Fit:
         except (BadData, ModelUnusable) as error:
             raise BadData(f"--pipeline {name}: {error}") from error
         except Exception as error:  # it is somebody's own code
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"  # it may quote all messages
             hint = next((" " + hint for hint, words in HINTS.items() if any(word in reason for word in words)), "")
             raise BadData(f"--pipeline {name} cannot be fitted ({reason}).{hint}") from error
         return pipeline

@@ -16,6 +16,7 @@ from webapp.config import FLASK
 from webapp.errors import ModelUnusable, NotFound
 from webapp.model import artifact
 from webapp.model.artifact import try_load
+from webapp.model.card import Card, read_card
 from webapp.model.labels import SPAM_OR_HAM, Labels
 from webapp.model.scoring import SpamModel
 from webapp.waiting import before_waiting
@@ -131,6 +132,14 @@ class ModelRegistry:
         if not self.folder.is_dir():
             return []
         return sorted(path.name for path in self.folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+    def cards(self) -> dict[str, Card]:
+        """Return the cards of all versions, oldest first, without those that are damaged."""
+        cards = {}
+        for version in self.versions():
+            with suppress(ModelUnusable):
+                cards[version] = read_card(self.folder, version)
+        return cards
 
     def current_version(self) -> str:
         """Return the name in `current`; raises ModelUnusable."""

@@ -31,7 +31,6 @@ PROBES = ["Hello, are you there?", "WIN a free prize now, call 0900 123456"]  # 
 MOST_TERMS = 30  # are left out, one after the other, to explain a message
 MOST_CHARACTERS = 100_000  # are scored for that: of a long message fewer terms are left out
 AT_ONCE = 500  # messages, which bounds the memory where features are not sparse
-EXACT = 1e-9  # how well a sum of contributions must give the probability
 ROUNDING = 1e-6  # how far from a probability a float32 may be
 LEAST = 1e-9  # a forest may say exactly 0, which has no logarithm
 REMEMBERED_TOKENS = 50_000
@@ -50,11 +49,11 @@ class Score(NamedTuple):
 def make_model(pipeline: Pipeline, version: str, threshold: float, labels: Labels = SPAM_OR_HAM) -> "SpamModel":
     """Return a fitted Pipeline as a model; raises ModelUnusable where it gives no probabilities of the two labels."""
     if not hasattr(pipeline, "predict_proba"):
-        raise ModelUnusable(
-            f"{type(pipeline[-1]).__name__} gives no probabilities (predict_proba). "
-            "Wrap it into sklearn.calibration.CalibratedClassifierCV and fit it again"
-        )
-    if len(getattr(pipeline, "classes_", ())) != 2:
+        wrap = "Wrap it into sklearn.calibration.CalibratedClassifierCV and fit it again"
+        other = "Take a classifier that does, such as LogisticRegression, or VotingClassifier(voting='soft')"
+        advice = wrap if hasattr(pipeline[-1], "decision_function") else other
+        raise ModelUnusable(f"{type(pipeline[-1]).__name__} gives no probabilities (predict_proba). {advice}")
+    if [np.ndim(name) for name in getattr(pipeline, "classes_", ())] != [0, 0]:
         raise ModelUnusable("The Pipeline does not tell two classes apart; Hamlet takes two classes")
     names, terms = _feature_names(pipeline), linear_terms(pipeline[-1])
     model = SpamModel(pipeline, version, threshold, labels)
@@ -63,6 +62,7 @@ def make_model(pipeline: Pipeline, version: str, threshold: float, labels: Label
         model = (HamletModel if is_ours else LinearModel)(names, *terms, pipeline, version, threshold, labels)
     try:
         model.spam_probabilities(PROBES)
+        model.score(PROBES[1])
     except ModelUnusable:
         raise
     except Exception as error:  # it may be somebody's own code
@@ -137,8 +137,7 @@ class LinearModel(SpamModel):
 
     def __init__(self, names: np.ndarray, weights: np.ndarray, intercept: float, *args: Any):
         super().__init__(*args)
-        pipeline = self.pipeline
-        self._features, self._classifier, self._names = pipeline[:-1], pipeline[-1], names
+        self._classifier, self._names = self.pipeline[-1], names
         sign = 1 if self.spam_index == 1 else -1
         self._weights, self.intercept = sign * weights, sign * intercept
 
@@ -149,14 +148,13 @@ class LinearModel(SpamModel):
         its probabilities afterwards, terms are left out instead.
         """
         before_waiting()
-        values = self._features.transform([text])
-        found = np.asarray(self._classifier.predict_proba(values))
-        probability = float(self._checked(found, 1)[0])
+        values = transform(self.pipeline, [text])
+        probability = float(self._checked(self._classifier.predict_proba(values), 1)[0])
         row = sparse.csr_matrix(values)
         at_least = getattr(self._classifier, "binarize", None)  # BernoulliNB asks only which words are there
         parts = (row.data if at_least is None else row.data > at_least) * self._weights[row.indices]
-        exact = EXACT if found.dtype == np.float64 else 10 * ROUNDING
-        if abs(_sigmoid(self.intercept + float(parts.sum())) - probability) > exact:
+        rounding = ROUNDING * max(10.0, float(np.abs(parts).sum()))  # values or weights may be float32
+        if abs(_sigmoid(self.intercept + float(parts.sum())) - probability) > rounding:
             return super().score(text)
         return Score(probability, self._by_term(text, row.indices, parts.tolist()))
 
@@ -235,6 +233,17 @@ def _sigmoid(log_odds: float) -> float:  # scipy's takes 1 us more, for a single
 
 
 # --- What can be known of a Pipeline ---
+
+
+def transform(pipeline: Pipeline, texts: Sequence[str]) -> Any:
+    """Return what the classifier of a fitted Pipeline gets of texts.
+
+    Step by step: a Pipeline that ends in somebody's own step without a state would take itself for not fitted.
+    """
+    values: Any = texts
+    for _, step in pipeline.steps[:-1]:
+        values = step.transform(values) if step not in (None, "passthrough") else values
+    return values
 
 
 def linear_terms(classifier: Any) -> tuple[np.ndarray, float] | None:

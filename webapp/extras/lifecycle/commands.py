@@ -1,5 +1,6 @@
-"""flask retrain, and flask models rollback, challenge, history, prune, compare: from one version to the next."""
+"""flask retrain, and flask models rollback, challenge, history, prune, compare, sign, import: what changes versions."""
 
+import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,20 @@ from flask.cli import with_appcontext
 
 from webapp.cli.command import Clear, ClearGroup, check_folder, current_inference
 from webapp.cli.models import WHY, who
-from webapp.cli.train import data_options, say_kept
+from webapp.cli.report import print_report
+from webapp.cli.train import data_options, read_files, say_kept
 from webapp.config import FLASK
 from webapp.errors import BadData
 from webapp.extras.batch.runner import Job, Report
-from webapp.extras.lifecycle import retraining, switching
+from webapp.extras.lifecycle import importing, retraining, switching
 from webapp.extras.lifecycle.challenger import shadow_report
 from webapp.extras.lifecycle.comparison import Learnt, compare, sampled_examples
-from webapp.model import artifact
+from webapp.model import artifact, training
+from webapp.model.card import Card, Imported
+from webapp.model.labels import read_labels
 
 commands = ClearGroup()  # they join the core's group `models`
+FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command(cls=Clear)
@@ -145,3 +150,74 @@ def compare_models(read: Callable[..., list[Any]], first: str, second: str, file
         truth = labels.word("spam" if item.is_spam else "ham")
         probabilities = f"{item.first_probability:.3f} {item.second_probability:.3f}"
         click.echo(f"  {truth:5} {probabilities}  {' '.join(item.text.split())[:100]}")
+
+
+@commands.command("sign")
+@click.argument("version")
+def sign_model(version: str) -> None:
+    """Sign VERSION with HAMLET_MODEL_KEY, if its files are as its card says. Sign only what you know the origin of."""
+    registry = current_inference().registry
+    registry.must_exist(version)
+    card = artifact.sign(registry.folder, version)
+    file = card.model_file
+    click.echo(f"{version} is signed: {file.name} with SHA-256 {file.sha256}, made {card.created_at}.")
+
+
+@commands.command("import")
+@click.argument("file", type=FILE)
+@click.option("--vectorizer", type=FILE, help="The fitted vectoriser, where FILE holds a classifier alone.")
+@click.option(
+    "--labels",
+    "words",
+    metavar="NEGATIVE,POSITIVE",
+    help="What people call its two classes, the one that is looked for last. By default 0 is ham and 1 is spam.",
+)
+@click.option("--measure", "data", multiple=True, help="A labelled file that it has not learnt, for the figures.")
+@click.option("--threshold", type=click.FloatRange(0.01, 0.99), default=0.5, show_default=True)
+@click.option("--yes", is_flag=True, help="I know where the files come from: run the code in them.")
+def import_model(
+    file: Path, vectorizer: Path | None, words: str | None, data: tuple[str, ...], threshold: float, yes: bool
+) -> None:
+    """Make a version of a fitted model in FILE, written by pickle, joblib or skops.
+
+    It is a Pipeline that takes texts, or a classifier, whose vectoriser is in another file.
+    """
+    sources = [importing.read_source(path) for path in (file, vectorizer) if path]
+    runs_code = any(source.format != "skops" for source in sources)
+    if runs_code and not yes:
+        for source in sources:
+            click.echo(f"{source.path}: {len(source.content):,} bytes, SHA-256 {source.sha256}")
+        raise BadData(
+            "To load a pickle runs the code in it, with all your rights. If these files are yours, or of somebody whom "
+            "you trust, say --yes. docs/model_files.md says more."
+        )
+    registry = current_inference().registry
+    check_folder(registry.folder)
+    labels = read_labels(words, of_file=False) if words else None
+    model = importing.import_model(sources[0], sources[1] if vectorizer else None, labels, threshold)
+    datasets = read_files(data, model.labels)
+    metrics = {"held_out": training.report(model, say_kept(datasets, model.labels))} if datasets else {}
+    card = Card(
+        labels=(model.labels.ham, model.labels.spam),
+        threshold=threshold,
+        weights={},
+        data=[],
+        metrics=metrics,
+        recipe=training.describe_steps(model.pipeline),
+        imported=Imported(
+            file=sources[0].path.name,
+            sha256=sources[0].sha256,
+            vectorizer=sources[1].path.name if vectorizer else None,
+            vectorizer_sha256=sources[1].sha256 if vectorizer else None,
+            measured_on=[training.describe(dataset) for dataset in datasets],
+        ),
+    )
+    file_format = "joblib" if runs_code else "skops"
+    version = artifact.save(registry.folder, model.pipeline, card, file_format, dt.datetime.now(dt.UTC), None)
+    click.echo(f"Saved {registry.folder / version}")
+    click.echo(f"From {model.labels.ham} to {model.labels.spam}: {model.labels.spam} is the one that is looked for.")
+    if datasets:
+        print_report("measured on what you gave", metrics["held_out"], model.labels)
+    else:
+        click.echo("How good it is is not known: --measure DATA, or review what it says.")
+    click.echo(f"To serve it: {FLASK} models use {version}")

@@ -11,17 +11,16 @@ import datetime as dt
 import math
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from webapp.errors import BadData, ModelUnusable
+from webapp.errors import BadData
 from webapp.extras.review.reviews import ReviewedMessage, reviewed_messages
-from webapp.extras.review.samples import counted_members
+from webapp.extras.review.samples import reached_members
 from webapp.log.tables import fitted_reviews, predictions
 from webapp.model import artifact
-from webapp.model.card import Card, read_card
+from webapp.model.card import read_card
 from webapp.model.data import Example, copy_keys, drop_copies, fingerprint, read_fingerprints
 from webapp.model.evaluation import Proportion, proportion
 from webapp.model.labels import Labels
@@ -139,27 +138,18 @@ class Learnt:
         return fingerprint(text) in self._fingerprints or bool(copy_keys(text) & self._keys)
 
 
-def readable_cards(registry: ModelRegistry) -> dict[str, Card]:
-    """Return the cards of all versions, oldest first, without those that are damaged."""
-    cards = {}
-    for version in registry.versions():
-        with suppress(ModelUnusable):
-            cards[version] = read_card(registry.folder, version)
-    return cards
-
-
 def usable_reviews(engine: sa.Engine, registry: ModelRegistry, labels: Labels) -> list[ReviewedMessage]:
     """Return the reviewed messages that can teach or judge a model with these labels, the one reviewed last first.
 
     Those whose text was not stored cannot, nor those of versions with other labels: they answered another question.
     """
-    others = {version for version, card in readable_cards(registry).items() if card.words != labels}
+    others = {version for version, card in registry.cards().items() if card.words != labels}
     return [one for one in reviewed_messages(engine) if one.text and one.model_version not in others]
 
 
 def sampled(engine: sa.Engine) -> set[str]:
     """Return the reviewed members of random samples."""
-    return {row.prediction_id for row in counted_members(engine, *EVER)}
+    return {row.prediction_id for row in reached_members(engine, *EVER)}
 
 
 def sampled_examples(engine: sa.Engine, registry: ModelRegistry, versions: Sequence[str]) -> list[Example]:

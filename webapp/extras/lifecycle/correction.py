@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline
 from webapp.config import FLASK
 from webapp.errors import BadData
 from webapp.model.data import Example
-from webapp.model.scoring import SpamModel, linear_terms
+from webapp.model.scoring import SpamModel, linear_terms, transform
 from webapp.model.training import REVIEW_WEIGHT
 
 CHECKED = 200  # messages, whether the weights give what the model says
@@ -40,7 +40,7 @@ def fine_tune(
     """
     texts = [*(example.text for example in reviews), *anchors]
     *steps, (name, classifier) = model.pipeline.steps
-    values = sparse.csr_matrix(Pipeline(steps).transform(texts))
+    values = sparse.csr_matrix(transform(model.pipeline, texts))
     values = sparse.hstack([values, np.ones((len(texts), 1))], format="csr")
     old = _weights(model, values, texts)
     before = values @ old

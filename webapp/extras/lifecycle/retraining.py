@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from webapp.config import PROJECT_SET
 from webapp.errors import BadData
-from webapp.extras.lifecycle.comparison import Comparison, Learnt, compare, readable_cards, sampled, usable_reviews
+from webapp.extras.lifecycle.comparison import Comparison, Learnt, compare, sampled, usable_reviews
 from webapp.extras.lifecycle.correction import fine_tune
 from webapp.extras.review.reviews import ReviewedMessage, fitted_by, note_fitted
 from webapp.log.tables import predictions, reviews
@@ -64,7 +64,11 @@ def retrain(engine: sa.Engine, registry: ModelRegistry) -> Retrained:
     card = read_card(registry.folder, served.version)
     found = gather(engine, registry, served.version)
     if found.missing:
-        raise BadData(_too_few(found))
+        raise BadData(
+            f"{found.new} reviews are new since the served version was made or retrained; {FEWEST_NEW} are needed (and "
+            f"of messages whose text the log keeps: HAMLET_STORE_TEXT). {_contradictions(found)}"
+            "Review more messages on the page Review, then try again."
+        )
     if not found.to_learn:
         raise BadData("All new reviews are of messages that are kept apart to measure on, so none is left to learn.")
     examples = drop_copies(Example(one.text or "", one.true_label == "spam", REVIEWS) for one in found.to_learn)
@@ -97,7 +101,7 @@ def gather(engine: sa.Engine, registry: ModelRegistry, version: str) -> Reviews:
     What it has learnt, in a file or from reviews, is never kept apart. New are reviews since it was made or, if one was
     retrained from it already, since the newest of these was.
     """
-    made = {name: card.retraining for name, card in readable_cards(registry).items() if card.retraining}
+    made = {name: card.retraining for name, card in registry.cards().items() if card.retraining}
     child = next((name for name in reversed(made) if made[name].parent == version), None)
     retraining = made.get(child or version)
     before, last = fitted_by(engine, child or version), retraining.last_review if retraining else ""
@@ -166,14 +170,6 @@ def _anchors(engine: sa.Engine, card: Card) -> dict[str, float]:
     newest = sa.select(shown.text).where(shown.text.is_not(None), unreviewed).order_by(shown.id.desc()).limit(ANCHORS)
     with engine.connect() as connection:
         return dict.fromkeys(connection.execute(newest).scalars(), ANCHOR_WEIGHT)
-
-
-def _too_few(found: Reviews) -> str:
-    return (
-        f"{found.new} reviews are new since the served version was made or retrained; {FEWEST_NEW} are needed (and of "
-        f"messages whose text the log keeps: HAMLET_STORE_TEXT). {_contradictions(found)}"
-        "Review more messages on the page Review, then try again."
-    )
 
 
 def _told(learnt: int, found: Reviews, compared: Comparison) -> str:

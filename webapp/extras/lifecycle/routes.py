@@ -70,7 +70,7 @@ def _page(error: str | None = None) -> str:
         problem=problem,
         advice=_advice(report, reviews, retrained, is_training),
         since=since if since and since.to_version == served else None,  # None: it was so before this was written down
-        rollback_target=switching.rollback_target(history),
+        rollback_target=switching.rollback_target(history, registry.versions()),
         reviews=reviews,
         retrained=retrained,
         trial=next((one for one in versions if one["name"] == tried), None),

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from webapp.errors import BadData, InvalidInput, ModelUnusable, NotFound
 from webapp.extras.lifecycle.challenger import slot
-from webapp.extras.lifecycle.comparison import OTHER_QUESTION, readable_cards
+from webapp.extras.lifecycle.comparison import OTHER_QUESTION
 from webapp.inference import Inference
 from webapp.log.database import write_transaction
 from webapp.log.tables import new_id, switches
@@ -51,7 +51,7 @@ def rollback(engine: sa.Engine, registry: ModelRegistry, who: str, why: str = ""
     Rolling back again goes one further back. Raises NotFound where there is none before it, InvalidInput where it is
     not the expected one, and as ModelRegistry.use.
     """
-    version = rollback_target(history(engine))
+    version = rollback_target(history(engine), registry.versions())
     if version is None:
         raise NotFound("No other version was served before this one, so there is none to go back to.")
     if expected not in (None, version):
@@ -81,15 +81,18 @@ def history(engine: sa.Engine) -> Sequence[sa.Row[Any]]:
         return connection.execute(sa.select(switches).order_by(switches.c.id.desc())).all()
 
 
-def rollback_target(newest_first: Sequence[sa.Row[Any]]) -> str | None:
-    """Return the version that a rollback goes to: each use goes one step on, each rollback one back."""
+def rollback_target(newest_first: Sequence[sa.Row[Any]], versions: Sequence[str]) -> str | None:
+    """Return the version that a rollback goes to: each use goes one step on, each rollback back to one still there."""
     behind: list[str | None] = []
+    served = None
     for switch in newest_first[::-1]:
+        served = served if switch.kind == "challenge" else switch.to_version
         if switch.kind == "use":
             behind.append(switch.from_version)
-        elif switch.kind == "rollback" and behind:
-            behind.pop()
-    return behind[-1] if behind else None
+        elif switch.kind == "rollback":
+            while behind and behind.pop() != switch.to_version:
+                pass  # it was pruned by then
+    return next((version for version in reversed(behind) if version in versions and version != served), None)
 
 
 def prunable_versions(engine: sa.Engine, registry: ModelRegistry, keep: int) -> list[str]:
@@ -99,7 +102,7 @@ def prunable_versions(engine: sa.Engine, registry: ModelRegistry, keep: int) -> 
     """
     served = registry.current_version()
     registry.must_exist(served)
-    needed = {served, registry.named("challenger"), rollback_target(history(engine))}
+    needed = {served, registry.named("challenger"), rollback_target(history(engine), registry.versions())}
     needed |= {version for ask in registry.in_use for version in ask()}
     versions = registry.versions()
     return [version for version in versions[: max(len(versions) - keep, 0)] if version not in needed]
@@ -118,7 +121,7 @@ def prune(engine: sa.Engine, registry: ModelRegistry, versions: Sequence[str]) -
 
 def _same_question(registry: ModelRegistry, first: str, second: str) -> bool:
     """Return whether two versions have the same labels, as far as their cards can be read."""
-    cards = readable_cards(registry)
+    cards = registry.cards()
     return not {first, second} <= cards.keys() or cards[first].labels == cards[second].labels
 
 

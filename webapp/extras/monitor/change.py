@@ -32,6 +32,7 @@ from webapp.model.scoring import SpamModel
 FEWEST = 100  # messages to be declared normal; fewer would make a poor yardstick
 MESSAGES = 1_000  # of each side: enough to see what matters (docs/monitoring.md), and read in a moment
 PROPOSED_FROM = 500  # messages in the log from which on it is proposed to declare them normal
+MOST = 0.9  # of the messages: where fewer have others of their hours to be compared with, the page says so
 ALIKE = 0.7  # of the terms of two messages, from which on they are copies
 NO_TEXT = (np.nan,) * (len(FEATURES) - len(BY_MODEL))
 EXAMPLE_LENGTH = 160  # characters
@@ -89,8 +90,10 @@ def drift_report(engine: sa.Engine, model: SpamModel | None, span: Span) -> dict
     ids_then = fair_sample(engine, declared.since, declared.until, 2 * MESSAGES)
     like = like_hours(ids_then, ids)
     has_like = len(like) >= min(FEWEST, len(ids_then))
-    if ids and len(like) < len(ids_then):
-        note += LIKE_HOURS if has_like else OTHER_HOURS
+    if not has_like or len(like_hours(ids, ids_then)) < MOST * len(ids):
+        note += OTHER_HOURS if ids else ""
+    elif len(like) < len(ids_then):
+        note += LIKE_HOURS
     ids_then = (like if has_like else ids_then)[:MESSAGES]
     at_once = max(min(len(ids), len(ids_then)), NEEDED)
     rows, rows_then = (_messages(engine, side, at_once) for side in (ids, ids_then))

@@ -3,7 +3,6 @@
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -14,6 +13,7 @@ from webapp.extras.monitor import service
 from webapp.extras.monitor.change import drift_report
 from webapp.extras.monitor.charts import figure
 from webapp.extras.monitor.drift import DRIFTED, NOT_SEEN
+from webapp.extras.monitor.rollups import PREDICTIONS, count
 from webapp.extras.monitor.service import Span, span
 from webapp.extras.review.accuracy import ReviewedPrediction, accuracy, share_right
 from webapp.extras.review.samples import reached_members
@@ -57,7 +57,7 @@ def report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict[str, 
         "range": {"name": span.name, "since": span.since.isoformat(), "until": span.until.isoformat()},
         "model_version": span.model_version,
         "model_problem": problem,
-        "accuracy": _accuracy(engine, registry, span, card),
+        "accuracy": _accuracy(engine, registry, span, card, traffic),
         "drift": drift_report(engine, model, span),
         "latency": latency,
         "errors": service.errors(engine, span),
@@ -70,32 +70,31 @@ def report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict[str, 
 def live_accuracy(engine: sa.Engine, model_version: str) -> Proportion:
     """Return how often a version was right, of what it ever served: on the reviewed random samples alone."""
     chosen = span(engine, "all", model_version)
-    return share_right(reached_members(engine, chosen.since, chosen.until, model_version))
+    messages = count(engine, PREDICTIONS, (), chosen.since, chosen.until, model_version)[()]
+    return share_right(reached_members(engine, chosen.since, chosen.until, model_version), messages)
 
 
-def _accuracy(engine: sa.Engine, registry: ModelRegistry, span: Span, card: ModelCard | None) -> dict[str, Any]:
+def _accuracy(
+    engine: sa.Engine, registry: ModelRegistry, span: Span, card: ModelCard | None, traffic: Mapping[str, Any]
+) -> dict[str, Any]:
     members = reached_members(engine, span.since, span.until, span.model_version)
-    others = {one.model_version for one in members if card and _asks_otherwise(registry, one.model_version, card)}
-    members = [one for one in members if one.model_version not in others]
-    of_current = [one for one in members if card and one.model_version == card.model_version]
+    others = {version for version, other in registry.cards().items() if card and other.labels != card.labels}
+    members = [one for one in members if one.model_version not in others]  # they answered another question
+    current = card.model_version if card else ""
+    of_current = [one for one in members if one.model_version == current]
     at_training = card.held_out if card else Metrics()
-    steps: defaultdict[dt.datetime, list[ReviewedPrediction]] = defaultdict(list)
+    steps: defaultdict[str, list[ReviewedPrediction]] = defaultdict(list)
     for member in members:
-        steps[span.step_of(member.created_at)].append(member)
+        steps[span.step_of(member.created_at).isoformat()].append(member)
+    messages = {step["at"]: step["spam"] + step["ham"] for step in traffic["over_time"]}
+    served = count(engine, PREDICTIONS, (), span.since, span.until, current)[()] if of_current else 0
     return {
-        **accuracy(members),
-        "over_time": [{"at": step.isoformat(), **share_right(steps[step]).model_dump()} for step in sorted(steps)],
-        "of_current": share_right(of_current),
+        **accuracy(members, traffic["predictions"]),
+        "over_time": [{"at": at, **share_right(steps[at], messages[at]).model_dump()} for at in sorted(steps)],
+        "of_current": share_right(of_current, served),
         "at_training": {name: getattr(at_training, name) for name in COMPARED},
         "worse_than_at_training": _is_worse_than_at_training(of_current, at_training),
     }
-
-
-def _asks_otherwise(registry: ModelRegistry, version: str, card: ModelCard) -> bool:
-    """Return whether a version answered another question than a card's; False where its own card is gone."""
-    with suppress(HamletError):
-        return read_card(registry.folder, version).labels != card.labels
-    return False
 
 
 def _is_worse_than_at_training(members: Sequence[ReviewedPrediction], at_training: Metrics) -> bool:

@@ -63,7 +63,6 @@ def traffic_and_latency(engine: sa.Engine, span: Span) -> tuple[dict[str, Any], 
 
     Latencies are kept to two digits, so the figures are right to 5 %.
     """
-    labels: Counter[str] = Counter()
     in_all: Counter[int] = Counter()
     by_source: dict[str, Counter[int]] = defaultdict(Counter)
     by_step: dict[dt.datetime, Counter[int]] = {step: Counter() for step in span.steps()}
@@ -73,12 +72,12 @@ def traffic_and_latency(engine: sa.Engine, span: Span) -> tuple[dict[str, Any], 
     for (step, label, source, bucket), number in count(
         engine, PREDICTIONS, by, span.since, span.until, span.model_version
     ).items():
-        labels[label] += number
         labels_by_step[step][label] += number
         for buckets in (in_all, by_source[source], by_step[step]):
             buckets[bucket] += number
+    labels = sum(labels_by_step.values(), Counter())
     traffic = {
-        "predictions": labels.total(),
+        "predictions": in_all.total(),
         "called_spam": labels["spam"],
         "called_ham": labels["ham"],
         "over_time": [

@@ -55,28 +55,32 @@ def sample_proportion(right: np.ndarray, weights: np.ndarray) -> Proportion:
     return proportion(value * n, n, len(right))
 
 
-def share_right(members: Sequence[ReviewedPrediction]) -> Proportion:
-    """Return how often the verdicts on reviewed members of random samples were right."""
-    known, weights = judged(members)
+def share_right(members: Sequence[ReviewedPrediction], messages: int = 0) -> Proportion:
+    """Return how often the verdicts on `messages` were right, of which these are reviewed members of random samples."""
+    known, weights = judged(members, messages)
     return sample_proportion(np.array([one.label == one.true_label for one in known], dtype=bool), weights)
 
 
-def judged(members: Sequence[ReviewedPrediction]) -> tuple[list[ReviewedPrediction], np.ndarray]:
-    """Return the members whose truth is known and their weights: they stand for those of which it is unsure too."""
+def judged(members: Sequence[ReviewedPrediction], messages: int) -> tuple[list[ReviewedPrediction], np.ndarray]:
+    """Return the members whose truth is known and their weights, which add up to all messages that are asked about.
+
+    So they stand also for those of which it is unsure, and for those of hours that no sample was of: a day that was
+    reviewed whole does not make a week exact.
+    """
     known = [one for one in members if one.true_label != UNSURE]
     weights = np.array([one.weight for one in known], dtype=float)
-    if 0 < len(known) < len(members):
-        weights *= sum(one.weight for one in members) / weights.sum()
+    if known:
+        weights *= max(sum(one.weight for one in members), messages) / weights.sum()
     return known, weights
 
 
-def accuracy(members: Sequence[ReviewedPrediction]) -> dict[str, Any]:
-    """Return all figures of the reviewed members of random samples, as JSON has them."""
-    known, weights = judged(members)
+def accuracy(members: Sequence[ReviewedPrediction], messages: int = 0) -> dict[str, Any]:
+    """Return all figures of `messages` by the reviewed members of their random samples, as JSON has them."""
+    known, weights = judged(members, messages)
     truth = np.array([one.true_label == "spam" for one in known], dtype=bool)
     called = np.array([one.label == "spam" for one in known], dtype=bool)
     probability = np.array([one.spam_probability for one in known])
-    right = share_right(members)
+    right = share_right(members, messages)
     return {
         "reviewed": len(known),
         "unsure": len(members) - len(known),  # the reviewer could not say: they are in no figure

@@ -39,7 +39,7 @@ def import_file(file: Path) -> None:
 
 def _read(source: Path | BinaryIO, labels: Mapping[str, str]) -> dict[str, str]:
     """Return the label of each prediction id; raises BadData, naming the line."""
-    given = {}
+    given: dict[str, str] = {}
     with closing(open_table(source)) as table:
         columns = [table.find(names) for names in (("id", "prediction_id"), ("true_label",))]
         positions = [at for at in columns if at is not None]
@@ -48,10 +48,13 @@ def _read(source: Path | BinaryIO, labels: Mapping[str, str]) -> dict[str, str]:
         words = {normalise(word): label for word, label in labels.items()}
         for line, values, error, *_ in table.read(positions):
             prediction_id, word = (str(value or "").strip() for value in values or ("", ""))
-            if error or not prediction_id or normalise(word) not in words:
+            label = words.get(normalise(word))
+            if label and given.get(prediction_id, label) != label:
+                error = f"{prediction_id} has another label in a line above."
+            if error or not prediction_id or not label:
                 first, second, third = labels
                 wanted = f"each row is an id and {first}, {second} or {third}, such as "
                 why = error or f"{wanted}019ab0f2-5b7e-7c3a-9d21-0f6c1f2e3a4b,{second}."
                 raise BadData(f"{table.name}, line {line}: {why} Nothing was stored.")
-            given[prediction_id] = words[normalise(word)]
+            given[prediction_id] = label
     return given

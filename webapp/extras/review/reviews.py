@@ -4,7 +4,7 @@ Earlier verdicts stay as rows, so that taking the newest back returns to the one
 no label.
 
 A reviewed message that a version was fitted on says nothing about how good that version is. So it is noted here, for
-that version and all that descend from it, and left out wherever their accuracy is computed (`is_fitted`).
+that version and all that descend from it, and left out wherever their accuracy is computed.
 """
 
 import datetime as dt
@@ -140,10 +140,3 @@ def note_fitted(engine: sa.Engine, model_version: str, prediction_ids: Iterable[
         connection.execute(sa.delete(fitted_reviews).where(fitted_reviews.c.model_version == model_version))
         if rows:
             connection.execute(sa.insert(fitted_reviews), rows)
-
-
-def is_fitted(prediction_id: sa.ColumnElement[str], model_version: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
-    """Return, as SQL, whether a version was fitted on the review of a prediction."""
-    return sa.exists().where(
-        fitted_reviews.c.model_version == model_version, fitted_reviews.c.prediction_id == prediction_id
-    )

@@ -13,10 +13,9 @@ import sqlalchemy as sa
 
 from webapp.errors import InvalidInput
 from webapp.extras.review.accuracy import ReviewedPrediction
-from webapp.extras.review.reviews import is_fitted, newest_verdict
+from webapp.extras.review.reviews import newest_verdict
 from webapp.log.database import write_transaction
-from webapp.log.tables import first_id, new_id, predictions, reviews, sample_members, samples
-from webapp.model.labels import UNSURE
+from webapp.log.tables import first_id, fitted_reviews, new_id, predictions, reviews, sample_members, samples
 
 MANY = 100_000  # rows in a range from which on only a part of it is read
 LARGEST = 10_000  # members; that many reviews give the accuracy to within one point, whatever it is
@@ -95,14 +94,6 @@ def open_sample(engine: sa.Engine) -> tuple[sa.Row[Any], int, int] | None:
     return sample, reviewed, members
 
 
-def counted_members(
-    engine: sa.Engine, since: dt.datetime, until: dt.datetime, model_version: str | None = None
-) -> list[ReviewedPrediction]:
-    """Return those of `reached_members` whose truth is known."""
-    reached = reached_members(engine, since, until, model_version)
-    return [one for one in reached if one.true_label != UNSURE]
-
-
 def reached_members(
     engine: sa.Engine, since: dt.datetime, until: dt.datetime, model_version: str | None = None
 ) -> list[ReviewedPrediction]:
@@ -128,7 +119,9 @@ def reached_members(
             newest_verdict(member).label("true_label"),
             sample_members.c.sample_id,
             sa.exists().where(reviews.c.prediction_id == member, reviews.c.queue == "random").label("in_order"),
-            is_fitted(member, shown.model_version).label("is_fitted"),
+            sa.exists()
+            .where(fitted_reviews.c.prediction_id == member, fitted_reviews.c.model_version == shown.model_version)
+            .label("is_fitted"),
             samples.c.since,
             samples.c.until,
             samples.c.rate,
