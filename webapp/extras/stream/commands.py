@@ -1,5 +1,6 @@
 """flask stream, flask stream-file."""
 
+import json
 import signal
 from contextlib import closing
 from itertools import islice
@@ -10,7 +11,6 @@ from typing import Any
 import click
 from flask import current_app
 from flask.cli import with_appcontext
-from pydantic_core import to_json
 
 from webapp.cli.command import Clear, current_inference
 from webapp.config import MAX_TEXT_LENGTH, pip_install
@@ -81,7 +81,7 @@ def stream_file(file: Path, brokers: str, topic: str, text_column: str | None, c
     loop = _loop()
     producer, sent = loop.make_producer(read_settings(brokers, config)), 0
     with closing(open_table(file, text_column)) as table:
-        text_at = table.find_text(text_column)
+        text_at = table.find_column(text_column)
         _say(table.about(text_at))
         rows = table.read([text_at])
         try:
@@ -89,7 +89,8 @@ def stream_file(file: Path, brokers: str, topic: str, text_column: str | None, c
                 records = []
                 for number, row in enumerate(chunk, start=sent + 1):
                     text = row.values[0] if not row.error and isinstance(row.values[0], str) else ""
-                    value = to_json({"text": text[: MAX_TEXT_LENGTH + 1]})  # longer ones are too long as well
+                    # Longer ones are too long as well; escapes say half a surrogate pair, too.
+                    value = json.dumps({"text": text[: MAX_TEXT_LENGTH + 1]}).encode()
                     records.append(Outgoing(topic, value, str(number).encode(), []))
                 loop.deliver(producer, records)
                 sent += len(chunk)
