@@ -87,6 +87,9 @@ def test_the_format_is_told_from_the_content_and_kept(score, flask, tmp_path):
     for delimiter in ";\t|":
         content = score(f"id{delimiter}message\n1{delimiter}{SPAM}\n", "--overwrite", name="data", out="out")[1]
         assert list(csv.reader(io.StringIO(content.decode()), delimiter=delimiter))[1][2] == "spam"
+    quoted = f'1\t"{SPAM}\n\t"'  # as in CSV, where all names have marks
+    content = score(f'"id"\t"text"\n{quoted}\n', "--overwrite", name="data", out="out")[1]
+    assert f"{quoted}\tspam\t" in content.decode()
     packed = gzip.compress(json.dumps({"sms": SPAM}).encode(), mtime=0)
     assert json.loads(score(packed, "--overwrite", name="data", out="out")[1])["label"] == "spam"
     assert "is not the name of CSV" in score(f"text\n{SPAM}\n", out="out.jsonl")[2]
@@ -310,6 +313,7 @@ def test_what_is_no_file_and_the_input_are_never_replaced(flask, tmp_path):
     assert (refused.exit_code, "or would grow in it" in refused.stderr) == (2, True)
     assert source.read_text() == f"text\n{SPAM}\n"
     assert "is no file: name another output" in flask("batch", source, folder, "--overwrite").stderr
+    assert flask("batch", source, tmp_path / "none" / "out").stderr.endswith("(No such file or directory).\n")
 
 
 def test_pipes(command, flask, app, tmp_path, monkeypatch):

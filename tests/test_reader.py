@@ -56,7 +56,7 @@ def read(write):
 def texts(path, text_column=None):
     """Return the texts of a file, or what is wrong with a row, as batch reads it."""
     with closing(open_table(path, text_column)) as opened:
-        return [row.error or row.values[0] for row in opened.read([opened.find_text(text_column)])]
+        return [row.error or row.values[0] for row in opened.read([opened.find_column(text_column)])]
 
 
 # --- Encodings, delimiters, headers ---
@@ -76,12 +76,15 @@ FORMS = {
     "sep line": "\ufeffsep=;\r\n" + table(delimiter=";", end="\r\n"),
     "sep line in quotation marks": '"SEP=;"\n' + table(delimiter=";"),
     "blanks behind commas": "".join(f'{a}, "{b}"\n' for a, b in ROWS).join(["label, text\n", ""]),
+    "blanks before marks": "".join(f'{a}, "{b}"\n' for a, b in ROWS).join(["label,text\n", ""]),
     "TSV": table(delimiter="\t"),
+    "TSV in quotation marks, by R": "".join(f'"{a}"\t"{b}"\n' for a, b in [("label", "text"), *ROWS]),
     "UCI": TSV,
     "UCI in capitals": TSV.replace("ham\t", "HAM\t"),
     "UCI with an index": "".join(f'{at},{label},"{text}"\n' for at, (label, text) in enumerate(ROWS)),
     "text first": table([(text, label) for label, text in ROWS], header=("Message", "Category")),
     "columns numbered by pandas": table(header=("0", "1")),
+    "two of six columns numbered by pandas": table([(text, label) for label, text in ROWS], header=("5", "0")),
     "columns and rows numbered by pandas": table([(at, *row) for at, row in enumerate(ROWS)], header=("", "0", "1")),
     "index without name": table([(at, *row) for at, row in enumerate(ROWS)], header=("", "label", "text")),
     "Kaggle": table([(*row, "", "", "") for row in ROWS], header=("v1", "v2", "", "", "")),
@@ -95,8 +98,8 @@ FORMS = {
     ),
     "underscores": table(header=("Email_Type", "email_text")),
     "Body": table(header=("Label ", " Body")),
-    "empty rows": "\n\nlabel,text\n\n,\n" + table(header=None).replace("\n", "\n\n , \n"),
-    "JSON Lines": "\ufeff" + "\n\n".join(json.dumps({"label": a, "text": b}) for a, b in ROWS),
+    "empty rows": "\n\n,\nlabel,text\n\n,\n" + table(header=None).replace("\n", "\n\n , \n"),
+    "JSON Lines": "\ufeff" + "\n\n\ufeff".join(json.dumps({"label": a, "text": b}) for a, b in ROWS),
     "JSON Lines in UTF-16": "".join(json.dumps({" Label": a, "TEXT": b}) + "\n" for a, b in ROWS).encode("utf-16"),
     "Not Spam, Spam": with_labels("Not Spam", "Spam"),
     "not-spam": with_labels("not-spam", "SPAM"),
@@ -134,7 +137,7 @@ def test_what_is_taken_for_the_header_is_said(read, write):
     assert read(TSV)[1].endswith('TSV, messages in "text", labels in "label", no header line')
     path = write("See you soon\nWin cash now\n")
     with closing(open_table(path)) as opened:
-        said = opened.about(opened.find_text(None))
+        said = opened.about(opened.find_column(None))
     assert said.endswith('CSV, messages in "See you soon"; if that is a message, write a first line with text in it')
 
 
@@ -300,7 +303,19 @@ UNUSABLE = [
     ('{"label": "ham", "text": "x"}\n{"label": "ham", "Text": "x"}\n', "names the column text twice"),
     (json.dumps([{"label": "ham", "text": "x"}]), "no JSON object in its first lines"),
     (json.dumps({"label": {"0": "ham"}, "text": {"0": "x"}}), "to_json"),
+    (json.dumps([{"label": "ham", "text": "x"}] * 9, indent=1), "no JSON object in its first lines"),
+    (json.dumps([{"label": "ham", "text": "x"}] * 9).replace("}, ", "},\n"), "no JSON object in its first lines"),
+    (json.dumps({"data": [{"label": "ham", "text": "x"}]}), "no JSON object in its first lines"),
     (gzip.compress(table().encode() * 99, mtime=0)[:99], "is not complete"),
+    (gzip.compress(b"PAR1" * 9, mtime=0), "is Parquet packed by gzip"),
+    (table().encode("utf-32"), "is UTF-32: save it as UTF-8"),
+    (b"%PDF-1.4\n%\xe2\xe3", "is a PDF"),
+    ("\n<!DOCTYPE html>\n<html>", "is a web page or XML"),
+    (b"\x89PNG\r\n\x1a\n" + bytes(range(1, 256)) * 9, "is no text file"),
+    ("label^text\nham^x\n", "the first line, label.text, is one column; divide it by"),
+    ('"label,text"\n"ham,""x, y"""\n', "the first line, label,text, is one column"),
+    (table() + "\ufeff" + table(), "line 8: The row is the header again"),
+    ('{"label": "ham"}', "no column text"),
     ("," * 500_001 + "text\n", "has 500,002 columns, and at most 1,000 are read"),
     (
         f"ham,see you at six{',' * 5_000}\nspam,win a prize now{',' * 5_000}\n" * 9,
@@ -331,7 +346,8 @@ def test_json_lines_need_not_have_all_members(read):
     found, said = read("\n".join(map(json.dumps, lines)))
     assert found == LABELLED
     assert "2 rows have no label, left out (first in line 1)" in said
-    assert "4 rows have no text, left out (first in line 9)" in said
+    assert "3 rows have a text that is not a string, left out (first in line 9)" in said
+    assert "1 row has no text, left out (first in line 10)" in said
 
 
 def test_a_member_named_twice_is_no_value(write):
@@ -346,6 +362,8 @@ def test_a_column_that_is_named_is_taken(read):
     rows = [("x", label, "note", text) for label, text in ROWS]
     content = table(rows, header=("text", "Kind", "b;c", "My text"), delimiter=",")
     assert read(content, text_column="my TEXT", label_column="kind")[0] == LABELLED
+    with pytest.raises(BadData, match='"My text" cannot be the column of the text and the label'):
+        read(content, text_column="My text", label_column="My text")
 
 
 def test_of_several_usual_names_the_first_counts(read):
@@ -380,7 +398,8 @@ def test_parquet_has_many_types_for_text_and_labels(tmp_path, pa):
     labels, texts_ = pa.array([label for label, _ in ROWS]), pa.array([text for _, text in ROWS])
     kinds = [texts_.cast(getattr(pa, kind)()) for kind in ("string", "large_string", "string_view", "binary")]
     windows = pa.array([text.encode("cp1252") for _, text in ROWS])
-    for converted in (*kinds, texts_.dictionary_encode(), windows):
+    unchecked = pa.Array.from_buffers(pa.string(), len(windows), windows.buffers())  # as other programs write it
+    for converted in (*kinds, texts_.dictionary_encode(), windows, unchecked, unchecked.dictionary_encode()):
         path = parquet(tmp_path, pa, {"label": labels, "text": converted})
         assert texts(path) == [text for _, text in ROWS]
         assert [(one.text, one.is_spam) for one in read_labelled(path).examples] == LABELLED
@@ -394,6 +413,8 @@ def test_parquet_that_has_no_text(tmp_path, pa):
         texts(parquet(tmp_path, pa, {"text": [1, 2], "n": ["a", "b"]}))
     assert texts(parquet(tmp_path, pa, {"text": pa.array([None, None], pa.null())})) == [None, None]
     assert texts(parquet(tmp_path, pa, {"words": ["a", "b"], "n": [1, 2]})) == ["a", "b"]  # the only one it can be
+    with pytest.raises(BadData, match="no column text"):
+        texts(parquet(tmp_path, pa, {"label": ["ham", "spam"], "n": [1, 2]}))
 
 
 def test_a_little_parquet_that_unpacks_to_much_is_noticed(tmp_path, pa):

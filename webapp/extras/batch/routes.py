@@ -69,7 +69,7 @@ def _keep(file: FileStorage, text_column: str | None, folder: Path) -> dict[str,
     file.save(source)
     try:
         with closing(open_table(source, text_column, name=name)) as table:
-            table.find_text(text_column)
+            table.find_column(text_column)
             table.check_size(MAX_UNPACKED)
     except BadData as error:
         raise BadData(str(error).replace("--text-column", "the field below")) from error

@@ -94,7 +94,7 @@ def run_batch(
     elif resume:
         raise BadData("--resume needs files: what went through a pipe is gone")
     with closing(open_table(source, text_column, name=name)) as table:
-        text_at = table.find_text(text_column)
+        text_at = table.find_column(text_column)
         began_with = f"text column {table.columns[text_at]}, log {log}"
         if isinstance(source, Path):
             about = source.stat()
