@@ -19,6 +19,7 @@ from conftest import HAM, PASSWORD, SPAM, messages, need_module
 from webapp.config import ROOT
 from webapp.extras.batch import run
 from webapp.log.tables import idempotency_keys, predictions
+from webapp.model.labels import Labels
 
 ADDED = ["label", "spam_probability", "model_version", "prediction_id", "error"]
 
@@ -71,6 +72,12 @@ def test_a_csv_keeps_its_values_and_gets_five_columns(app, score):
     assert set(stored(app, predictions.c.source)) == {"batch"}
     assert "7 rows: 3 spam, 4 ham, 0 with an error" in said
     assert 'in.csv: CSV, messages in "text"' in said
+
+
+def test_a_list_without_header_is_known_by_the_models_words(app, score, monkeypatch):
+    monkeypatch.setattr(app.extensions["inference"].registry.current(), "labels", Labels("normal", "urgent"))
+    code, content, said = score(f"Normal\t{HAM}\nurgent\t{SPAM}\n")
+    assert (code, content.count(b"\n"), "2 rows: 1 urgent, 1 normal" in said) == (0, 3, True), said
 
 
 def test_json_lines_keep_what_is_nested(score):

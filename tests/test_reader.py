@@ -105,6 +105,9 @@ FORMS = {
     "not-spam": with_labels("not-spam", "SPAM"),
     "0 and 1": with_labels("0", "1"),
     "0.0 and 1.0": with_labels("0.0", "1.0"),
+    "decimal commas": table(
+        [(text, "1,0" if label == "spam" else "0,0") for label, text in ROWS], ("text", "label"), ";"
+    ),
     "False and True": with_labels("False", "True"),
     "capitals and blanks": with_labels(" HAM ", "Spam\u00a0"),
 }
@@ -317,6 +320,7 @@ UNUSABLE = [
     (table() + "\ufeff" + table(), "line 8: The row is the header again"),
     ('{"label": "ham"}', "no column text"),
     ("," * 500_001 + "text\n", "has 500,002 columns, and at most 1,000 are read"),
+    ("," * 3_000_000 + "text\n", "line 1: The row has more than 1,048,576 characters"),
     (
         f"ham,see you at six{',' * 5_000}\nspam,win a prize now{',' * 5_000}\n" * 9,
         "has 5,002 columns, and at most 1,000",

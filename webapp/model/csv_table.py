@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from webapp.errors import BadData
 from webapp.model import lines as limits
-from webapp.model.files import INVISIBLE, LABEL_COLUMNS, TEXT_COLUMNS, ZERO_AND_ONE, Row, Table, normalise, too_long
+from webapp.model.files import LABEL_COLUMNS, TEXT_COLUMNS, ZERO_AND_ONE, Row, Table, normalise, too_long
 from webapp.model.lines import Lines, shown
 
 FEW_VALUES, SEEN_LINES = 20, 5_000  # of a column, in the first lines: by these a row is known that a mark swallowed
@@ -66,9 +66,9 @@ class CsvTable(Table):
         self._seen = [set() for _ in self.columns]
 
     def read(self, positions: Sequence[int]) -> Iterator[Row]:
-        width, behind = len(self.columns), self._header[1:]
+        width = len(self.columns)
         for line, cells, error in self._records():
-            if behind and cells[1:] == behind and cells[0].strip(INVISIBLE) == self.columns[0]:
+            if not error and width > 1 and cells == self._header:
                 error = "The row is the header again."  # where files were joined
             elif error is None and len(cells) == width:
                 yield Row(line, [cells[at] for at in positions], None, cells, sum(map(len, cells)) + width)

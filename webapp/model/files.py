@@ -27,10 +27,19 @@ ENDINGS = {
 # Usual names of the columns, as `normalise` gives them; where a file has several of them, the first one here counts.
 TEXT_COLUMNS = ("text", "message", "content", "body", "sms", "v2", "msg", "comment", "email text", "transformed text")
 LABEL_COLUMNS = ("label", "v1", "class", "category", "target", "spam", "is spam", "spam/ham", "email type")
-ZERO_AND_ONE = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
+ZERO_AND_ONE = {
+    "0": False,
+    "1": True,
+    "0.0": False,
+    "1.0": True,
+    "0,0": False,
+    "1,0": True,
+    "false": False,
+    "true": True,
+}
 LABEL_WORDS = {"ham": False, "spam": True, "not spam": False, **ZERO_AND_ONE}  # which of them mean spam
 BEGINS_JSON = re.compile(r"\s*(\{|\[\s*(\{|$))")  # also an array, to be refused as that
-INVISIBLE = " \t\r\n\ufeff\u200b"  # some programs begin a file with a mark twice
+INVISIBLE = " \t\r\n\ufeff\u200b"
 MOST_COLUMNS = 1_000  # a row with too few cells is filled up, so many columns make much of little
 PARQUET_ROWS = 2_000  # at once
 PARQUET_TEXTS = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view", "null")
@@ -164,7 +173,7 @@ class JsonTable(Table):
     def __init__(self, lines: Lines):
         super().__init__(lines)
         head = lines.peek()
-        objects = [value for value, _ in (_json_object(line.strip(INVISIBLE)) for line in head) if value]
+        objects = [value for value, _ in map(_json_object, head) if value]
         if 2 * len(objects) < len(head) or all(isinstance(value, (dict, list)) for value in objects[0].values()):
             raise BadData(
                 f"{self.name}: no JSON object in its first lines: JSON Lines have one in each. jq -c '.[]' makes them "
@@ -180,7 +189,7 @@ class JsonTable(Table):
     def read(self, positions: Sequence[int]) -> Iterator[Row]:
         names = [self._names[at] for at in positions]
         while line := self._lines.next():
-            raw, number, is_long = line.strip(INVISIBLE), self._lines.number, len(line) > limits.LONGEST_ROW
+            raw, number, is_long = line.strip(), self._lines.number, len(line) > limits.LONGEST_ROW
             value, error = (None, too_long()) if is_long else _json_object(raw)
             if value is not None:
                 yield Row(number, [value.get(name) for name in names], None, (raw, value), len(raw))

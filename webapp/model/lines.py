@@ -100,7 +100,7 @@ class Lines:
         while len(taken) < SNIFFED_LINES and sum(map(len, taken)) < SNIFFED_SIZE and (line := self.next()):
             taken.append(line)
         self.put_back(taken)
-        head = [line for line in taken if line.strip(" \t\r\n,;|")]
+        head = [line for line in taken if len(line) > LONGEST_ROW or line.strip(" \t\r\n,;|")]
         if not head:
             raise BadData(f"{self.name} is empty")
         return head
@@ -113,7 +113,7 @@ class Lines:
                 rest = self._text.readline(LONGEST_ROW)
         except BROKEN as error:
             raise unreadable(self.name, error) from error
-        return self.recode(line, self.number + 1)
+        return self.recode(line, self.number + 1).removeprefix("\ufeff")  # files that were joined have marks in between
 
     def recode(self, text: str, number: int) -> str:
         """Return a text of a line with the bytes that were no UTF-8 read as Windows-1252, and note where they were."""

@@ -16,6 +16,7 @@ from webapp.cli.command import Clear, current_inference
 from webapp.config import MAX_TEXT_LENGTH, pip_install
 from webapp.errors import BadData
 from webapp.extras.stream.handler import Outgoing
+from webapp.model.data import read_meanings
 from webapp.model.files import open_table
 
 CHUNK = 5_000  # rows of a file that are sent together
@@ -80,7 +81,7 @@ def stream_file(file: Path, brokers: str, topic: str, text_column: str | None, c
     """
     loop = _loop()
     producer, sent = loop.make_producer(read_settings(brokers, config)), 0
-    with closing(open_table(file, text_column)) as table:
+    with closing(open_table(file, text_column, read_meanings(current_inference().registry.labels()))) as table:
         text_at = table.find_column(text_column)
         _say(table.about(text_at))
         rows = table.read([text_at])
