@@ -131,7 +131,7 @@ def test_bad_rows_are_named_and_counted_and_the_others_scored(app, score, monkey
         b'4,hi,"how, are", you': "What is too much: how, are, you",
         b"6,nul\x00nul": "NUL",
         b'7,"never closed': "not closed",
-        b"8," + b"y" * 40_000: "more than 30,000 characters",
+        b"8," + b"y" * 40_000: "more than 1,048,576 characters",
     }
     good = f"good,{HAM}".encode()
     code, content, said = score(b"id,text\n" + b"".join(line + b"\n" + good + b"\n" for line in bad))

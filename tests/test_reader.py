@@ -164,31 +164,20 @@ def test_quotation_marks_in_a_tsv_are_text(read):
 
 
 SWALLOWED = {
-    'ham,"Could you come?\nspam,win\nham,ok\n': ["bad", "win", "ok"],  # never closed
-    'ham,"Could you come?\nspam,win\nham,ok\nspam,call now"\nham,bye\n': ["bad", "win", "ok", 'call now"', "bye"],
-    'ham,"Could you come?\nspam,win\nspam,"OFFER ends\nham,bye\n': ["bad", "win", "bad", "bye"],
+    table() + 'ham,"Could you come?\nspam,win\nham,ok\n': "bad win ok",  # never closed
+    table() + 'ham,"Could you come?\nspam,win\nham,ok\nspam,call now"\nham,bye\n': 'bad win ok call now" bye',
+    table() + 'ham,"Could you come?\nspam,win\nspam,"OFFER ends\nham,bye\n': "bad win bad bye",
+    'label,text\nham,"oh\nspam,win\nham,ok"\n': 'bad win ok"',
+    'text,label\nhi,ham\n"oh,ham\nwin,spam\nok",ham\n': 'hi bad win ok"',
+    'text,label\nhi,ham\n"oh,ham\nok",ham\n': 'hi bad ok"',
+    'id,text\n7,a\n8,"b\n9,c\n10,d"\n11,e\n': 'a bad c d" e',
 }
 
 
-def test_a_mark_that_swallows_rows_is_refused_with_its_line(read, write):
+def test_a_mark_that_swallows_rows_is_found_by_labels_and_by_numbers(write):
     for content, expected in SWALLOWED.items():
-        with pytest.raises(BadData, match=r"in.csv, line 8: The row has a quotation mark that is not closed"):
-            read(table() + content)
-        found = ["bad" if "quotation mark" in text else text for text in texts(write(table() + content))]
-        assert found[6:] == expected
-
-
-STRAY = {
-    'label,text\nham,"oh\nspam,win\nham,ok"\n': ["bad", "win", 'ok"'],
-    'text,label\nhi,ham\n"oh,ham\nwin,spam\nok",ham\n': ["hi", "bad", "win", 'ok"'],
-    'text,label\nhi,ham\n"oh,ham\nok",ham\n': ["hi", "bad", 'ok"'],
-    'id,text\n7,a\n8,"b\n9,c\n10,d"\n11,e\n': ["a", "bad", "c", 'd"', "e"],
-}
-
-
-def test_two_stray_marks_are_found_by_labels_and_by_numbers(write):
-    for content, expected in STRAY.items():
-        assert ["bad" if "swallows" in text else text for text in texts(write(content))] == expected, content
+        found = ["bad" if "swallows" in text else text for text in texts(write(content))]
+        assert " ".join(found).endswith(expected), content
 
 
 def test_line_breaks_in_a_cell_are_no_rows(read, write):
@@ -217,12 +206,6 @@ def test_a_line_of_a_mail_that_ends_as_rows_do_is_no_row(read):
     quoted = [f'{label},"{text.replace(chr(34), 2 * chr(34))}",mails\n' for label, text in rows]
     found, _ = read("label,text,source\n" + "".join(quoted))
     assert found[-1] == (mail, False)
-
-
-def test_marks_escaped_by_a_backslash_are_refused_and_not_cut(read):
-    for said in ('"He said \\"hi\\", then left"', '"He said \\"hi\\" then"'):
-        with pytest.raises(BadData, match=r'line 2: The row has a quotation mark .*one is written "", not'):
-            read(f"label,text\nham,{said}\n")
 
 
 # --- Labels ---
@@ -257,22 +240,6 @@ def test_other_labels_are_named_and_can_be_given(read):
         read("label,text\nok,x\nToxic,y\nrude,z\n", labels=("ok", "toxic"))
 
 
-def test_a_typo_in_a_label_is_named_with_its_line(read):
-    with pytest.raises(BadData, match=r"line 9: label 'sapm' is unknown. The labels are ham 4, spam 3, sapm 1"):
-        read(table([*ROWS, ("ham", "x"), ("sapm", "y")]))
-
-
-def test_control_characters_of_a_file_never_reach_the_terminal(read):
-    for content in (
-        table([*ROWS, ("\x1b[31mspam", "y")]),
-        table(header=("\x1b[31m", "t")),
-        table(header=("a\x07", "A\x07")),
-    ):
-        with pytest.raises(BadData) as caught:
-            read(content)
-        assert str(caught.value).isprintable()
-
-
 def test_what_is_left_out_or_cut_is_counted_and_said(read):
     mails = [("ham", "x" * 10_000 + str(number)) for number in range(3)]
     rows = [*ROWS, ("", "whose"), ("ham", " "), ("spam", ""), ("ham", "nul\x00nul"), *mails]
@@ -284,15 +251,20 @@ def test_what_is_left_out_or_cut_is_counted_and_said(read):
     assert "in.csv: 1 row has a NUL character, left out (first in line 11)" in said
 
 
-def test_a_matrix_of_word_counts_is_no_file_of_messages(read):
-    rows = [(f"Email {at}", at % 3, at % 5, at % 2) for at in range(20)]
-    with pytest.raises(BadData, match='the column "text" holds numbers, no messages'):
-        read(table(rows, header=("Email No.", "the", "text", "label")))
-
-
 UNUSABLE = [
     (table(header=("text", "Text ")), "in.data names the column text twice"),
     (table([row[:1] for row in ROWS]), "line 2: The row has 1 fields where the header has 2"),
+    (
+        table([*ROWS, ("ham", "x"), ("sapm", "y")]),
+        r"line 9: label 'sapm' is unknown. The labels are ham 4, spam 3, sapm 1",
+    ),
+    (table([*ROWS, ("\x1b[31mspam", "y")]), "line 8: label '.\\[31mspam' is unknown"),
+    (table(header=("\x1b[31m", "t")), "no column text"),
+    (table(header=("a\x07", "A\x07")), "names the column a. twice"),
+    (table([(f"Email {n}", n % 3, n % 2) for n in range(9)], ("No.", "text", "label")), 'column "text" holds numbers'),
+    (table() + 'ham,"Could you come?\nspam,win\n', "line 8: The row has a quotation mark that is not closed"),
+    ('label,text\nham,"He said \\"hi\\", then"\n', 'line 2: The row has a quotation mark .*one is written "", not'),
+    ('label,text\nham,"He said \\"hi\\" then"\n', 'line 2: The row has a quotation mark .*one is written "", not'),
     (table(header=("kind", "text")), "no column label or v1.* among kind, text; name it with --label-column"),
     (table(header=("label", "words")), "no column text or message.* among label, words; name it with --text-col"),
     ("", "is empty"),
@@ -330,8 +302,9 @@ UNUSABLE = [
 
 def test_what_cannot_be_used_is_said(read):
     for content, why in UNUSABLE:
-        with pytest.raises(BadData, match=why):
+        with pytest.raises(BadData, match=why) as caught:
             read(content, "in.data")
+        assert str(caught.value).isprintable()  # no control character of a file reaches the terminal
 
 
 def test_a_pipe_is_not_trained_on_in_part(tmp_path):
@@ -362,19 +335,16 @@ def test_a_member_named_twice_is_no_value(write):
     assert "not a JSON object" in found[3]
 
 
-def test_a_column_that_is_named_is_taken(read):
+def test_a_column_that_is_named_is_taken_else_the_first_usual_name(read):
+    rows = [("x", text, label, "y") for label, text in ROWS]
+    assert read(table(rows, header=("message", "TEXT", "Label", "class")))[0] == LABELLED
+    rows = [("x", text, label) for label, text in ROWS]
+    assert read(table(rows, header=("my_text", "My text", "label")), text_column="My text")[0] == LABELLED
     rows = [("x", label, "note", text) for label, text in ROWS]
     content = table(rows, header=("text", "Kind", "b;c", "My text"), delimiter=",")
     assert read(content, text_column="my TEXT", label_column="kind")[0] == LABELLED
     with pytest.raises(BadData, match='"My text" cannot be the column of the text and the label'):
         read(content, text_column="My text", label_column="My text")
-
-
-def test_of_several_usual_names_the_first_counts(read):
-    rows = [("x", text, label, "y") for label, text in ROWS]
-    assert read(table(rows, header=("message", "TEXT", "Label", "class")))[0] == LABELLED
-    rows = [("x", text, label) for label, text in ROWS]
-    assert read(table(rows, header=("my_text", "My text", "label")), text_column="My text")[0] == LABELLED
 
 
 def test_a_split_of_ones_own(write):
@@ -437,7 +407,7 @@ def test_a_row_that_is_too_long_is_one_bad_row(write, monkeypatch):
     monkeypatch.setattr(lines, "LONGEST_ROW", 1_000)
     path = write("id,text\n1,a\n2," + "b" * 5_000 + '\n3,c\n4,"' + "d\n" * 900 + "5,e\n")
     found = texts(path)
-    assert found[:3] == ["a", "The row has more than 1,000 characters and was left out.", "c"]
+    assert found[:3] == ["a", lines.TOO_LONG, "c"]
     assert "not closed" in found[3]
     assert found[-1] == "e"
 
@@ -461,11 +431,3 @@ def test_copies_with_the_other_label_are_counted():
     kept = drop_copies(examples)
     words = data.summary(examples, kept, data.SPAM_OR_HAM)
     assert words == "2 messages (1 spam), 3 copies dropped, 1 of them with the other label: the first one counts."
-
-
-def test_texts_are_known_again_without_being_kept():
-    known = data.fingerprints(HAM)
-    learnt = data.read_fingerprints(known)
-    texts = [HAM[0].upper() + " ", *SPAM, HAM[1]]
-    assert [data.fingerprint(text) in learnt for text in texts] == [True, False, False, False, True]
-    assert not any(word in known for word in ("soup", "milk"))

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from webapp.errors import BadData
 from webapp.model import lines as limits
-from webapp.model.files import LABEL_COLUMNS, TEXT_COLUMNS, ZERO_AND_ONE, Row, Table, normalise, too_long
+from webapp.model.files import LABEL_COLUMNS, TEXT_COLUMNS, ZERO_AND_ONE, Row, Table, normalise
 from webapp.model.lines import Lines, shown
 
 FEW_VALUES, SEEN_LINES = 20, 5_000  # of a column, in the first lines: by these a row is known that a mark swallowed
@@ -86,7 +86,7 @@ class CsvTable(Table):
             number, error = self._lines.number, None
             cells = line.rstrip("\r\n").split(self.delimiter)
             if len(line) > limits.LONGEST_ROW:
-                cells, error = [], too_long()
+                cells, error = [], limits.TOO_LONG
             elif self.has_marks and ('"' in line or self._dialect.skipinitialspace):
                 cells, error = self._read_quoted(line, cells)
             if number < SEEN_LINES and not error and len(cells) == len(self._seen):

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -227,7 +228,5 @@ def split(examples: Iterable[Example]) -> tuple[list[Example], list[Example]]:
     ]
     if all(is_training):
         is_training = [bucket(example.text, 1) in TRAIN_BUCKETS for example in examples]
-    parts: dict[bool, list[Example]] = {True: [], False: []}
-    for example, chosen in zip(examples, is_training, strict=True):
-        parts[chosen].append(example)
-    return parts[True], parts[False]
+    held_out = [example for example, chosen in zip(examples, is_training, strict=True) if not chosen]
+    return list(compress(examples, is_training)), held_out

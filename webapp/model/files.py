@@ -15,15 +15,8 @@ from webapp.errors import BadData
 from webapp.model import lines as limits
 from webapp.model.lines import Lines, shown, unreadable
 
-ENDINGS = {
-    ".csv": "CSV",
-    ".tsv": "TSV",
-    ".tab": "TSV",
-    ".jsonl": "JSON Lines",
-    ".ndjson": "JSON Lines",
-    ".json": "JSON Lines",
-    ".parquet": "Parquet",
-}
+ENDINGS = {".csv": "CSV", ".tsv": "TSV", ".tab": "TSV", ".parquet": "Parquet"}
+ENDINGS |= dict.fromkeys((".jsonl", ".ndjson", ".json"), "JSON Lines")
 # Usual names of the columns, as `normalise` gives them; where a file has several of them, the first one here counts.
 TEXT_COLUMNS = ("text", "message", "content", "body", "sms", "v2", "msg", "comment", "email text", "transformed text")
 LABEL_COLUMNS = ("label", "v1", "class", "category", "target", "spam", "is spam", "spam/ham", "email type")
@@ -91,15 +84,10 @@ class Table:
         at = self.find(names)
         if at is None and not wanted:
             at = self.by_content.get(kind)
-        if at is None:
+        if at is None or (kind == "text" and not wanted and normalise(self.columns[at]) in LABEL_COLUMNS):
             columns = ", ".join(shown(column) for column in self.columns[:10])
             raise BadData(f"{self.name}: no column {' or '.join(names)} among {columns}; name it with --{kind}-column")
         return at
-
-    def _take_only(self, positions: Sequence[int]) -> None:
-        """Take the only column that can hold messages for the one that does, unless its name says labels."""
-        if len(positions) == 1 and normalise(self.columns[positions[0]]) not in LABEL_COLUMNS:
-            self.by_content = {"text": positions[0]}
 
     def about(self, text_at: int, label_at: int | None = None) -> str:
         """Return what it was taken for, in one line."""
@@ -184,23 +172,18 @@ class JsonTable(Table):
         # Others than the usual ones may differ in case alone.
         self._name_columns([name for name in self._names if normalise(name) in (*TEXT_COLUMNS, *LABEL_COLUMNS)])
         self.columns = [name.strip() for name in self._names]
-        self._take_only(range(len(self.columns)))
+        self.by_content = {"text": 0} if len(self.columns) == 1 else {}
 
     def read(self, positions: Sequence[int]) -> Iterator[Row]:
         names = [self._names[at] for at in positions]
         while line := self._lines.next():
             raw, number, is_long = line.strip(), self._lines.number, len(line) > limits.LONGEST_ROW
-            value, error = (None, too_long()) if is_long else _json_object(raw)
+            value, error = (None, limits.TOO_LONG) if is_long else _json_object(raw)
             if value is not None:
                 yield Row(number, [value.get(name) for name in names], None, (raw, value), len(raw))
             elif raw:
                 members = {} if is_long else {"line": raw}
                 yield Row(number, (), error, (json.dumps(members, ensure_ascii=False), members), len(raw))
-
-
-def too_long() -> str:
-    """Return what is said of a row above the limit."""
-    return f"The row has more than {limits.LONGEST_ROW:,} characters and was left out."
 
 
 def _json_object(line: str) -> tuple[dict[str, Any] | None, str | None]:
@@ -243,7 +226,7 @@ class ParquetTable(Table):
         self._name_columns(self.schema.names)
         values = [type_.value_type if pa.types.is_dictionary(type_) else type_ for type_ in self.schema.types]
         self._texts = [at for at, type_ in enumerate(values) if str(type_) in PARQUET_TEXTS]
-        self._take_only(self._texts)
+        self.by_content = {"text": self._texts[0]} if len(self._texts) == 1 else {}
         self._done = 0  # rows
 
     def find_column(self, wanted: str | None, kind: str = "text") -> int:

@@ -13,18 +13,18 @@ from typing import Any, BinaryIO
 from webapp.errors import BadData
 
 LONGEST_ROW = 1024 * 1024  # characters; far above any message, and it bounds the memory
+TOO_LONG = f"The row has more than {LONGEST_ROW:,} characters and was left out."
 SNIFFED_LINES, SNIFFED_SIZE = 50, 256 * 1024  # at the beginning, which tell delimiter and header
 NAMED_LINES = 5  # of those that are no UTF-8
 GZIP, ZIP, PARQUET = b"\x1f\x8b", b"PK\x03\x04", b"PAR1"
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 CONTROLS = bytes({*range(32)} - set(b"\t\n\f\r\x1b"))  # a tenth of what is compressed, next to nothing of any text
-PICKLE = "a Python pickle, which could do anything when opened: save it as CSV or Parquet"
 FOREIGN = {
     ZIP: "a ZIP archive: unpack it first",
     b"\xd0\xcf\x11\xe0": "an Excel file: save it as CSV",
     b"%PDF": "a PDF: save its table as CSV",
     codecs.BOM_UTF32_LE: "UTF-32: save it as UTF-8",
-    **{bytes([0x80, protocol]): PICKLE for protocol in range(2, 6)},
+    **{bytes([0x80, protocol]): "a Python pickle, which may run code: save it as CSV" for protocol in range(2, 6)},
     **dict.fromkeys(
         (b"<!DOCTYPE", b"<!doctype", b"<html", b"<?xml"), "a web page or XML, and no table: export it as CSV"
     ),

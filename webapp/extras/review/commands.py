@@ -50,8 +50,7 @@ def _read(source: Path | BinaryIO, labels: Labels) -> dict[str, str]:
             prediction_id, word = (str(value or "").strip() for value in values or ("", ""))
             label = words.get(normalise(word))
             if not error and (not prediction_id or not label):
-                wanted = f"each row is an id and {labels.spam}, {labels.ham} or {UNSURE}, such as "
-                error = f"{wanted}019ab0f2-5b7e-7c3a-9d21-0f6c1f2e3a4b,{labels.ham}."
+                error = f"each row is an id and {labels.spam}, {labels.ham} or {UNSURE}."
             if not error and given.setdefault(prediction_id, str(label)) != label:
                 error = f"the same id has {labels.word(given[prediction_id])} in a row before."
             if error:

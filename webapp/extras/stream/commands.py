@@ -84,16 +84,13 @@ def stream_file(file: Path, brokers: str, topic: str, text_column: str | None, c
     with closing(open_table(file, text_column, read_meanings(current_inference().registry.labels()))) as table:
         text_at = table.find_column(text_column)
         _say(table.about(text_at))
-        rows = table.read([text_at])
+        texts = (not row.error and isinstance(row.values[0], str) and row.values[0] for row in table.read([text_at]))
+        # Longer texts than that are too long as well. Escapes say half a surrogate pair, too.
+        values = (json.dumps({"text": (text or "")[: MAX_TEXT_LENGTH + 1]}).encode() for text in texts)
         try:
-            while chunk := list(islice(rows, CHUNK)):
-                records = []
-                for number, row in enumerate(chunk, start=sent + 1):
-                    text = row.values[0] if not row.error and isinstance(row.values[0], str) else ""
-                    # Longer ones are too long as well; escapes say half a surrogate pair, too.
-                    value = json.dumps({"text": text[: MAX_TEXT_LENGTH + 1]}).encode()
-                    records.append(Outgoing(topic, value, str(number).encode(), []))
-                loop.deliver(producer, records)
+            while chunk := list(islice(values, CHUNK)):
+                numbered = enumerate(chunk, start=sent + 1)
+                loop.deliver(producer, [Outgoing(topic, value, str(number).encode(), []) for number, value in numbered])
                 sent += len(chunk)
         finally:
             _say("\n".join([*table.notices(), f"{sent:,} records sent to {topic}."]))
