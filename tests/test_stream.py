@@ -246,10 +246,7 @@ def test_records_are_passed_on_with_their_verdicts_and_sigterm_finishes(broker, 
     broker.create()
     bad = {b"broken": b'{"text": ', b"empty": b" ", b"bytes": b"\xff"}
     large_key = b"k" * 4_000
-    large = [
-        (b"long", b"x" * 20_000),
-        (large_key, b"hello"),
-    ]
+    large = [(b"long", b"x" * 20_000), (large_key, b"hello")]
     broker.send([(b"spam", SPAM.encode()), *bad.items(), *large, *numbered(1_500)])
     first = start(**{"message.max.bytes": 4_000})
     wait_until(lambda: log(COUNTS) > [(0, 0)])
