@@ -343,7 +343,7 @@ def test_a_column_that_is_named_is_taken_else_the_first_usual_name(read):
     rows = [("x", label, "note", text) for label, text in ROWS]
     content = table(rows, header=("text", "Kind", "b;c", "My text"), delimiter=",")
     assert read(content, text_column="my TEXT", label_column="kind")[0] == LABELLED
-    with pytest.raises(BadData, match='"My text" cannot be the column of the text and the label'):
+    with pytest.raises(BadData, match='"My text" cannot hold both'):
         read(content, text_column="My text", label_column="My text")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from webapp.errors import BadData
 from webapp.model import lines as limits
-from webapp.model.files import LABEL_COLUMNS, TEXT_COLUMNS, ZERO_AND_ONE, Row, Table, normalise
+from webapp.model.files import LABEL_COLUMNS, LABEL_WORDS, TEXT_COLUMNS, ZERO_AND_ONE, Row, Table, normalise
 from webapp.model.lines import Lines, shown
 
 FEW_VALUES, SEEN_LINES = 20, 5_000  # of a column, in the first lines: by these a row is known that a mark swallowed
@@ -21,7 +21,7 @@ class CsvTable(Table):
 
     def __init__(self, lines: Lines, is_tsv: bool, wanted: str | None, words: Collection[str]):
         super().__init__(lines)
-        self._words = words
+        self._words = words = {*words, *LABEL_WORDS}
         head = lines.peek()
         if sep := SEP.fullmatch(head[0]):
             while not SEP.fullmatch(lines.next()):
@@ -34,9 +34,8 @@ class CsvTable(Table):
         self.has_marks = _has_marks(head, self.delimiter)
         rows = _split(head, self.delimiter)
         # Whoever puts a blank behind each delimiter of the header, or before marks, puts one before values, too.
-        marked = re.compile(re.escape(self.delimiter) + ' +"(?!")')
-        has_blanks = len(rows[0]) > 1 and all(name[:1] == " " for name in rows[0][1:])
-        has_blanks |= 2 * sum(marked.search(line) is not None for line in head[1:]) >= len(head) > 1
+        marked = [line for line in head[1:] if re.search(re.escape(self.delimiter) + ' +"(?!")', line)]
+        has_blanks = len(rows[0]) > 1 and all(name[:1] == " " for name in rows[0][1:]) or 2 * len(marked) >= len(head)
         parser = csv.reader([], delimiter=self.delimiter, skipinitialspace=has_blanks, strict=True)
         self._dialect = parser.dialect  # ready-made, as a record with a quotation mark has a parser of its own
         self._seen: list[set[str]] = []  # values of each column, as long as they are few
@@ -144,7 +143,7 @@ class CsvTable(Table):
     def _is_usual(self, at: int, cell: str, before: str, after: int) -> bool | None:
         """Return whether a cell is what rows have in its column, a usual value or the next number; None if any may."""
         value, seen = cell.strip().lower(), self._seen[at]
-        if seen <= set(self._words):
+        if seen <= self._words:
             return value in self._words
         if len(seen) <= FEW_VALUES and 2 * len(seen) <= self._rows:
             return value in seen

@@ -58,14 +58,12 @@ def read_labelled(
         raise BadData(f"{path} is a pipe, which can be read once only: give a file")
     meanings = read_meanings(labels)
     with closing(open_table(path, text_column, meanings)) as table, path.open("rb") as file:
-        dataset = Dataset(path.name, hashlib.file_digest(file, "sha256").hexdigest(), [])
-        if set(labels) != set(SPAM_OR_HAM):
-            dataset.labels = Labels(*labels)
+        words = SPAM_OR_HAM if set(labels) == set(SPAM_OR_HAM) else Labels(*labels)
+        dataset = Dataset(path.name, hashlib.file_digest(file, "sha256").hexdigest(), [], labels=words)
         columns = [table.find_column(text_column), table.find_column(label_column, "label")]
+        column = shown(table.columns[columns[0]])
         if columns[0] == columns[1]:
-            raise BadData(
-                f'{path}: "{shown(table.columns[columns[0]])}" cannot be the column of the text and the label'
-            )
+            raise BadData(f'{path}: the column "{column}" cannot hold both the messages and the labels')
         found, noted = _read_examples(table, columns, dataset, meanings)
         dataset.notices += [table.about(*columns), *table.notices()]
         for fact, lines in noted.items():
@@ -76,7 +74,6 @@ def read_labelled(
         where = f"{path}, line {found[rarest][0]}: label {shown(rarest)!r} is unknown"
         raise BadData(f"{where}. {_advice(found, labels)}")
     if dataset.examples and all(re.fullmatch(r"[-+\d.,\s]+", example.text) for example in dataset.examples):
-        column = shown(table.columns[columns[0]])
         raise BadData(f'{path}: the column "{column}" holds numbers, no messages; name it with --text-column')
     return dataset
 
@@ -119,10 +116,10 @@ def _read_examples(
 
 def _unusable(text: Any) -> str:
     """Return what a row has in place of a message, or in it, "" where it can be used."""
-    if not isinstance(text, str):
-        return "a text that is not a string" if as_text(text) else "no text"
-    if not text.strip():
+    if not as_text(text).strip():
         return "no text"
+    if not isinstance(text, str):
+        return "a text that is not a string"
     found = re.search("[\x00\ud800-\udfff]", text)
     return "" if not found else "a NUL character" if found[0] == "\x00" else "half a surrogate pair"
 

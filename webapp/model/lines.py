@@ -25,9 +25,7 @@ FOREIGN = {
     b"%PDF": "a PDF: save its table as CSV",
     codecs.BOM_UTF32_LE: "UTF-32: save it as UTF-8",
     **{bytes([0x80, protocol]): "a Python pickle, which may run code: save it as CSV" for protocol in range(2, 6)},
-    **dict.fromkeys(
-        (b"<!DOCTYPE", b"<!doctype", b"<html", b"<?xml"), "a web page or XML, and no table: export it as CSV"
-    ),
+    **dict.fromkeys((b"<!DOCTYPE", b"<!doctype", b"<html", b"<?xml"), "a web page or XML: export its table as CSV"),
     **dict.fromkeys((b"BZh", b"\xfd7zXZ", b"(\xb5/\xfd", GZIP), "compressed, but not once by gzip: unpack it first"),
     PARQUET: "Parquet packed by gzip: unpack it first",
 }
@@ -53,10 +51,9 @@ class Lines:
     def __init__(self, source: Path | BinaryIO, name: str | None = None):
         self.path = source if isinstance(source, Path) else None
         self.name = name or str(self.path or "standard input")
-        self.number = 0
+        self.number = self._recoded_count = 0
         self._raw: Any = None
         self._recoded: list[int] = []  # the numbers of the first lines that were no UTF-8
-        self._recoded_count = 0
         self._waiting: deque[str] = deque()
         try:
             self._raw = source.open("rb") if isinstance(source, Path) else io.BufferedReader(source)
@@ -128,8 +125,11 @@ class Lines:
         """Return what is to be said of the encoding of what was read so far, in at most one line."""
         more = self._recoded_count - len(self._recoded)
         which = ", ".join(map(str, self._recoded)) + (f" and {more:,} more" if more else "")
-        lines = "line" if self._recoded_count == 1 else "lines"
-        return [f"{self.name}: {lines} {which} not UTF-8, read as Windows-1252"] if which else []
+        return (
+            [f"{self.name}: line{'s' * (self._recoded_count > 1)} {which} not UTF-8, read as Windows-1252"]
+            if which
+            else []
+        )
 
     def check_size(self, limit: int) -> None:
         """Raise BadData if there are more bytes left, or if it breaks off."""

@@ -94,8 +94,7 @@ def run_batch(
             raise BadData(f"{target} is the input itself, or would grow in it: name another output")
     elif resume:
         raise BadData("--resume needs files: what went through a pipe is gone")
-    words = read_meanings(inference.registry.labels())
-    with closing(open_table(source, text_column, words, name)) as table:
+    with closing(open_table(source, text_column, read_meanings(inference.registry.labels()), name)) as table:
         text_at = table.find_column(text_column)
         began_with = f"text column {table.columns[text_at]}, log {log}"
         if isinstance(source, Path):

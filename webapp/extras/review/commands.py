@@ -15,8 +15,6 @@ from webapp.model.data import read_meanings
 from webapp.model.files import normalise, open_table
 from webapp.model.labels import UNSURE, Labels
 
-SHOWN_UNKNOWN = 5
-
 review = ClearGroup("review", help="Tell Hamlet what messages really were.")
 
 
@@ -31,8 +29,8 @@ def import_file(file: Path) -> None:
     new, unknown = give_reviews(current_app.extensions["engine"], given, "import", "import")
     click.echo(f"{new:,} new, {len(given) - new - len(unknown):,} as before, {len(unknown):,} unknown.")
     if unknown:
-        more = ", ..." if len(unknown) > SHOWN_UNKNOWN else ""
-        click.echo(f"No predictions have these ids: {', '.join(unknown[:SHOWN_UNKNOWN])}{more}", err=True)
+        some = [*unknown[:5], "..."] if len(unknown) > 5 else unknown
+        click.echo(f"No predictions have these ids: {', '.join(some)}", err=True)
         if len(unknown) == len(given):
             click.get_current_context().exit(1)
 

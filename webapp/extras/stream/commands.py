@@ -87,10 +87,10 @@ def stream_file(file: Path, brokers: str, topic: str, text_column: str | None, c
         texts = (not row.error and isinstance(row.values[0], str) and row.values[0] for row in table.read([text_at]))
         # Longer texts than that are too long as well. Escapes say half a surrogate pair, too.
         values = (json.dumps({"text": (text or "")[: MAX_TEXT_LENGTH + 1]}).encode() for text in texts)
+        records = (Outgoing(topic, value, str(number).encode(), []) for number, value in enumerate(values, start=1))
         try:
-            while chunk := list(islice(values, CHUNK)):
-                numbered = enumerate(chunk, start=sent + 1)
-                loop.deliver(producer, [Outgoing(topic, value, str(number).encode(), []) for number, value in numbered])
+            while chunk := list(islice(records, CHUNK)):
+                loop.deliver(producer, chunk)
                 sent += len(chunk)
         finally:
             _say("\n".join([*table.notices(), f"{sent:,} records sent to {topic}."]))
