@@ -152,10 +152,7 @@ def test_what_cannot_be_used_is_refused_at_once_and_nothing_is_kept(app, signed_
 def test_odd_files_and_names_get_a_page_a_preview_and_a_download(signed_in):
     files = {
         "header_over_two_lines.csv": (b'"id\nnumber",text\n1,hello there\n2,win a prize now\n', ""),
-        "commas_in_a_header.tsv": (
-            b"id\tone, two, three\tx\n1\twin a prize\t3\n",
-            "one, two, three",
-        ),
+        "commas_in_a_header.tsv": (b"id\tone, two, three\tx\n1\twin a prize\t3\n", "one, two, three"),
         "semicolons.csv": (b"id;text, the message;x\n1;win a prize;2\n", "text, the message"),
         "half_a_pair.jsonl": (b'{"text":"hi"}\n{"text":"\\ud800"}\n{"text":"x","a":"\\ud800","label":"y"}\n', ""),
         "nul.csv": (b"id,text\n1,he\x00llo\n2,x\n", ""),

@@ -23,10 +23,8 @@ def count(app, table):
         return connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
 
 
-def predict(inference, texts_by_key, source="stream"):
-    return dict(
-        zip(texts_by_key, inference.predict(list(texts_by_key.values()), source, list(texts_by_key)), strict=True)
-    )
+def predict(inference, texts, source="stream"):
+    return dict(zip(texts, inference.predict(list(texts.values()), source, list(texts)), strict=True))
 
 
 def test_a_repeated_record_keeps_its_prediction(app, inference):

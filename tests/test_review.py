@@ -318,6 +318,7 @@ def test_a_bad_row_is_named_and_nothing_of_the_file_is_stored(app, flask, ids):
         (as_csv(first, ("", "ham")), "line 3"),
         (as_csv(first, first, (ids[0], "spam")), "line 4: " + ids[0] + " has another label in a line above"),
         (as_csv(first, (ids[1],)), "line 3"),
+        (as_csv(first, (ids[0], "spam")), "line 3: the same id has ham in a row before"),
         ("", "is empty"),
         ("id,label\nx,ham\n", "id,true_label"),
     ):
@@ -333,6 +334,8 @@ def test_labels_come_in_any_file_that_train_would_read(app, flask, ids, tmp_path
         (f"prediction_id;true_label\n{ids[0]};Spam \n".encode("utf-16"), "spam"),
         (f"\ufeffsep=,\r\nnote,ID,True_Label\r\ncafe,{ids[0]},HAM\r\n".encode(), "ham"),
         (f'{{"id": "{ids[0]}", "true_label": "spam"}}\n'.encode(), "spam"),
+        (f"id,prediction_id,true_label\n7,{ids[0]},Not Spam\n".encode(), "ham"),
+        (f'"id"\t"true_label"\n"{ids[0]}"\t"1"\n'.encode(), "spam"),
     ):
         (tmp_path / "truth").write_bytes(content)
         result = flask("review", "import", tmp_path / "truth")

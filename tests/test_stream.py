@@ -246,10 +246,7 @@ def test_records_are_passed_on_with_their_verdicts_and_sigterm_finishes(broker, 
     broker.create()
     bad = {b"broken": b'{"text": ', b"empty": b" ", b"bytes": b"\xff"}
     large_key = b"k" * 4_000
-    large = [
-        (b"long", b"x" * 20_000),
-        (large_key, b"hello"),
-    ]
+    large = [(b"long", b"x" * 20_000), (large_key, b"hello")]
     broker.send([(b"spam", SPAM.encode()), *bad.items(), *large, *numbered(1_500)])
     first = start(**{"message.max.bytes": 4_000})
     wait_until(lambda: log(COUNTS) > [(0, 0)])
@@ -319,12 +316,12 @@ def test_whatever_is_away_is_said_once_and_waited_for(broker, start, log, tmp_pa
 
 
 def test_a_file_goes_onto_the_topic(broker, flask, tmp_path):
-    path = tmp_path / "messages.csv"
-    path.write_text('id,text\na,hello\nb,"see you,\nlater"\nc\n')
+    path = tmp_path / "messages.jsonl"
+    path.write_text('{"text": "hello"}\n{"text": "see you,\\nlater"}\n{"id": 1}\n{"text": "half \\ud800"}\n')
     broker.create("files")
     result = flask("stream-file", path, "--brokers", broker.address, "--to", "files")
     assert result.exit_code == 0
-    assert 'messages.csv: CSV, messages in "text"' in result.stderr
-    assert "3 records sent to files." in result.stderr
-    sent = {one.key(): json.loads(one.value())["text"] for one in broker.read("files", 3)}
-    assert sent == {b"1": "hello", b"2": "see you,\nlater", b"3": ""}
+    assert 'messages.jsonl: JSON Lines, messages in "text"' in result.stderr
+    assert "4 records sent to files." in result.stderr
+    sent = {one.key(): json.loads(one.value())["text"] for one in broker.read("files", 4)}
+    assert sent == {b"1": "hello", b"2": "see you,\nlater", b"3": "", b"4": "half \ud800"}

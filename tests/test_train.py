@@ -109,14 +109,16 @@ def test_half_of_short_spam_is_learnt_behind_friendly_words_too():
     assert all(example.text.count("shall we take") == 3 for example in hidden)
 
 
-def test_both_formats_load_and_agree(flask, models, labelled, client):
+def test_a_version_of_either_format_is_served_when_asked(flask, models, labelled):
+    served = (models / "current").read_text()
+    assert "models use" in flask("train", labelled).output
+    assert (models / "current").read_text() == served
     for file_format, name in [("joblib", "model.joblib"), ("pickle", "model.pkl")]:
-        flask("train", labelled, "--format", file_format)
-        card, folder = trained(models)
-        assert (folder / name).exists()
-        assert flask("models", "use", folder.name).exit_code == 0
-    pipeline = joblib.load(folder / name)  # joblib reads plain pickles too
-    assert pipeline.predict([SPAM, HAM]).tolist() == ["spam", "ham"]
+        assert "served now" in flask("train", labelled, "--format", file_format, "--use").output
+        _, folder = trained(models)
+        assert (models / "current").read_text().strip() == folder.name
+        pipeline = joblib.load(folder / name)  # joblib reads plain pickles too
+        assert pipeline.predict([SPAM, HAM]).tolist() == ["spam", "ham"]
 
 
 def test_saving_changes_nothing_and_what_is_loaded_is_the_same(labelled):
@@ -127,26 +129,13 @@ def test_saving_changes_nothing_and_what_is_loaded_is_the_same(labelled):
     assert (loaded.transform([SPAM]) != fitted.transform([SPAM])).nnz == 0
 
 
-def test_a_new_version_is_served_when_asked(flask, models, labelled):
-    before = (models / "current").read_text()
-    first = flask("train", labelled).output
-    assert "models use" in first
-    assert (models / "current").read_text() == before
-    assert "served now" in flask("train", labelled, "--use", "--format", "pickle").output
-    assert (models / "current").read_text() != before
-
-
-def test_copies_are_dropped_before_the_split(flask, models, tmp_path):
-    rows = [f'{label},"{text}"' for label, text in messages(200)]
-    copies = [row.upper().replace("SPAM,", "spam,").replace("HAM,", "ham,") for row in rows]
-    path = tmp_path / "twice.csv"
-    path.write_text("\n".join(["label,text", *rows, *copies, *[row.replace("!!!", " . ") for row in rows]]))
-    assert "200 messages (100 spam), 400 copies dropped." in flask("train", path).output
-
-
-def test_the_split_is_that_of_the_published_rule():
-    examples = [data.Example(text, False, "") for _, text in messages(100)]
+def test_the_split_is_that_of_the_published_rule_and_the_next_digits_in_a_file_that_is_a_training_part():
+    examples = [data.Example(text, False, "") for _, text in messages(400)]
     training_part, held_out = data.split(examples)
+    again, rest = data.split(training_part)
+    assert 0.25 < len(rest) / len(training_part) < 0.55
+    assert sorted(again + rest) == sorted(training_part)
+    assert data.split([example._replace(part="train") for example in examples])[1]
     for part, buckets in [(training_part, range(6)), (held_out, range(6, 10))]:
         for example in part:
             normalised = " ".join(re.sub(r"\d", "0", example.text.lower()).split())
@@ -208,16 +197,13 @@ def test_data_that_cannot_be_used_gets_one_clear_line_and_leaves_nothing_behind(
     assert sorted(models.iterdir()) == before
 
 
-def test_a_training_that_breaks_off_leaves_no_half_written_version(flask, models, labelled, monkeypatch):
+def test_a_training_that_cannot_save_leaves_no_half_written_version(app, flask, models, labelled, monkeypatch):
     before = sorted(models.iterdir())
-    monkeypatch.setattr("pathlib.Path.rename", lambda *_: 1 / 0)
-    assert flask("train", labelled).exit_code != 0
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.rename", lambda *_: 1 / 0)
+        assert flask("train", labelled).exit_code != 0
     assert sorted(models.iterdir()) == before
-
-
-def test_a_folder_that_cannot_be_written_is_named_before_the_training(flask, app, labelled, tmp_path):
-    (tmp_path / "file").touch()
-    app.extensions["inference"].registry.folder = tmp_path / "file" / "models"
+    app.extensions["inference"].registry.folder = labelled / "models"  # below a file
     assert "cannot be written to" in refused(flask("train", labelled))
 
 
@@ -248,32 +234,14 @@ def test_labels_the_wrong_way_round_are_said_loudly(flask, models, tmp_path):
 def test_train_and_evaluate_say_the_same_of_copies_with_both_labels(flask, models, labelled):
     with labelled.open("a") as file:
         file.writelines(f'spam,"{text}"\n' for label, text in messages(20) if label == "ham")
+    copies = "10 copies dropped, 10 of them with the other label: the first one counts."
     for command in ("evaluate", "train"):
         said = flask(command, labelled).output
-        assert (
-            "200 messages (100 spam), 10 copies dropped, 10 of them with the other label: the first one counts." in said
-        )
-
-
-def test_evaluate_measures_the_current_model(flask, labelled, tmp_path):
-    result = flask("evaluate", labelled)
-    assert result.exit_code == 0
-    assert "200 messages, 100 spam" in result.output
-    assert "ROC-AUC" in result.output
-    (tmp_path / "none.csv").write_text("label,text\n")
-    assert "no message" in refused(flask("evaluate", tmp_path / "none.csv"))
+        assert f"200 messages (100 spam), {copies}" in said
+        assert "ROC-AUC" in said
 
 
 def test_predict_prints_label_probability_and_terms(flask):
     assert re.match(r"spam  \d\.\d{4}  .+ [+-]\d", flask("predict", SPAM).output)
     assert flask("predict", HAM).output.startswith("ham ")
     assert "is empty" in refused(flask("predict", " "))
-
-
-def test_a_file_that_is_itself_a_training_part_is_split_all_the_same():
-    rows = [data.Example(text, label == "spam", "") for label, text in messages(400)]
-    training_part, _ = data.split(rows)
-    again, held_out = data.split(training_part)
-    assert 0.25 < len(held_out) / len(training_part) < 0.55
-    assert sorted(again + held_out) == sorted(training_part)
-    assert data.split([example._replace(part="train") for example in rows])[1]

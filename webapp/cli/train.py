@@ -134,7 +134,12 @@ def train(
     fit = fit_with(pipeline) if pipeline else training.fit
     note_learnt: Callable[[str], None] = lambda version: None  # noqa: E731
     if with_reviews:
-        reviews, note_learnt = _reviews(labels)
+        reviews_to_learn = current_app.extensions.get(
+            "reviews_to_learn", lambda labels: (None, note_learnt)
+        )  # an extra's
+        reviews, note_learnt = reviews_to_learn(labels)
+        if not reviews or not reviews.examples:
+            raise BadData("--with-reviews: nobody has reviewed a message yet whose text is in the log. See Review.")
         datasets.insert(0, reviews)  # first, as what people say of a message counts, not its copy in a file
         if not pipeline:
             by_source.setdefault(reviews.name, training.REVIEW_WEIGHT)
@@ -158,16 +163,6 @@ def train(
         click.echo("It is served now.")
     else:
         click.echo(f"To serve it: {FLASK} models use {version}")
-
-
-def _reviews(labels: Labels) -> tuple[Any, Callable[[str], None]]:
-    """Return the reviewed messages, and what notes which version has learnt them; raises BadData."""
-    reviews_to_learn = current_app.extensions.get("reviews_to_learn")  # of an extra
-    if reviews_to_learn:
-        reviews, note_learnt = reviews_to_learn(labels)
-        if reviews.examples:
-            return reviews, note_learnt
-    raise BadData("--with-reviews: nobody has reviewed a message yet whose text is in the log. See the page Review.")
 
 
 @click.command(cls=Clear)

@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterator, Sequence
 
 from webapp.errors import BadData
 from webapp.model import lines as limits
-from webapp.model.files import LABEL_COLUMNS, TEXT_COLUMNS, ZERO_AND_ONE, Row, Table, normalise, too_long
-from webapp.model.lines import Lines
+from webapp.model.files import LABEL_COLUMNS, LABEL_WORDS, TEXT_COLUMNS, ZERO_AND_ONE, Row, Table, normalise
+from webapp.model.lines import Lines, shown
 
 FEW_VALUES, SEEN_LINES = 20, 5_000  # of a column, in the first lines: by these a row is known that a mark swallowed
 SEP = re.compile(r'"?sep=([^\w\s"]|\t|\\t)"?\s*', re.IGNORECASE)  # a first line as Excel understands it
-BAD_MARK = "The row has a quotation mark that is not closed, or that swallows the rows behind it."
+BAD_MARK = "The row has a quotation mark that is not closed, has text behind it, or swallows the rows behind it."
 
 csv.field_size_limit(2 * limits.LONGEST_ROW)
 
@@ -21,25 +21,29 @@ class CsvTable(Table):
 
     def __init__(self, lines: Lines, is_tsv: bool, wanted: str | None, words: Collection[str]):
         super().__init__(lines)
-        self._words = words
+        self._words = words = {*words, *LABEL_WORDS}
         head = lines.peek()
         if sep := SEP.fullmatch(head[0]):
             while not SEP.fullmatch(lines.next()):
                 pass
             head = head[1:] or [""]
-        usual = {normalise(name) for name in ([wanted] if wanted else (*TEXT_COLUMNS, *LABEL_COLUMNS))}
+        usual = {normalise(wanted)} if wanted else {*TEXT_COLUMNS, *LABEL_COLUMNS}
         self.delimiter = sep[1].replace("\\t", "\t") if sep else _find_delimiter(head, usual, is_tsv)
         self.format = "TSV" if self.delimiter == "\t" else "CSV"
         self.line_end = head[0][len(head[0].rstrip("\r\n")) :] or "\n"
+        self.has_marks = _has_marks(head, self.delimiter)
         rows = _split(head, self.delimiter)
-        # Whoever puts a blank behind each delimiter of the header puts one before values, too.
-        has_blanks = len(rows[0]) > 1 and all(name[:1] == " " for name in rows[0][1:])
+        # Whoever puts a blank behind each delimiter of the header, or before marks, puts one before values, too.
+        marked = [line for line in head[1:] if re.search(re.escape(self.delimiter) + ' +"(?!")', line)]
+        has_blanks = len(rows[0]) > 1 and all(name[:1] == " " for name in rows[0][1:]) or 2 * len(marked) >= len(head)
         parser = csv.reader([], delimiter=self.delimiter, skipinitialspace=has_blanks, strict=True)
         self._dialect = parser.dialect  # ready-made, as a record with a quotation mark has a parser of its own
         self._seen: list[set[str]] = []  # values of each column, as long as they are few
         self._rows = 0  # that were looked at for that
+        self._header: list[str] = []
         named = rows[0][rows[0][0] == "" :]
-        is_numbered = named == [str(at) for at in range(len(named))]  # by pandas, with its index or without
+        # By pandas, with its index or without, some of the columns, in any order.
+        is_numbered = len(set(named)) == len(named) and all(len(name) == 1 and name.isdecimal() for name in named)
         if not wanted and (usual - set(words)).isdisjoint(map(normalise, rows[0])):  # spam may be a name, or a label
             self.by_content = _by_content(rows[is_numbered:], words)
         if self.by_content and not is_numbered:
@@ -47,25 +51,28 @@ class CsvTable(Table):
             self._name_columns(names_of.get(at, f"column {at + 1}") for at in range(len(rows[0])))
             self.note = ", no header line"
         else:
-            self._name_columns(self._read_header())
+            line, self._header, error = next(self._records(), (1, [], "There is no header."))
+            if error:
+                raise BadData(f"{self.name}, line {line}: {error}")
+            self._name_columns(self._header)
             if len(self.columns) == 1 and usual.isdisjoint(map(normalise, self.columns)):
+                names = {normalise(name) for name in re.split(r"[^\w\s/]|\s\s+", self.columns[0])}
+                if names.intersection(TEXT_COLUMNS) and names.intersection(LABEL_COLUMNS):
+                    divide = "divide it by commas, semicolons, tabs or |, outside quotation marks"
+                    raise BadData(f"{self.name}: the first line, {shown(self.columns[0])}, is one column; {divide}")
                 self.by_content = {"text": 0}
                 self.note = "; if that is a message, write a first line with text in it"
         self._seen = [set() for _ in self.columns]
 
-    def _read_header(self) -> list[str]:
-        line, cells, error = next(self._records(), (1, [], "There is no header."))
-        if error:
-            raise BadData(f"{self.name}, line {line}: {error}")
-        return cells
-
     def read(self, positions: Sequence[int]) -> Iterator[Row]:
         width = len(self.columns)
         for line, cells, error in self._records():
-            if error is None and len(cells) == width:
+            if not error and width > 1 and cells == self._header:
+                error = "The row is the header again."  # where files were joined
+            elif error is None and len(cells) == width:
                 yield Row(line, [cells[at] for at in positions], None, cells, sum(map(len, cells)) + width)
                 continue
-            if error is None:
+            elif error is None:
                 error = f"The row has {len(cells)} fields where the header has {width}."
             if surplus := cells[width:]:
                 error += f" What is too much: {self.delimiter.join(surplus)}"
@@ -78,8 +85,8 @@ class CsvTable(Table):
             number, error = self._lines.number, None
             cells = line.rstrip("\r\n").split(self.delimiter)
             if len(line) > limits.LONGEST_ROW:
-                cells, error = [], too_long()
-            elif self.delimiter != "\t" and ('"' in line or self._dialect.skipinitialspace):  # in TSV a mark is text
+                cells, error = [], limits.TOO_LONG
+            elif self.has_marks and ('"' in line or self._dialect.skipinitialspace):
                 cells, error = self._read_quoted(line, cells)
             if number < SEEN_LINES and not error and len(cells) == len(self._seen):
                 self._note(cells)
@@ -136,7 +143,7 @@ class CsvTable(Table):
     def _is_usual(self, at: int, cell: str, before: str, after: int) -> bool | None:
         """Return whether a cell is what rows have in its column, a usual value or the next number; None if any may."""
         value, seen = cell.strip().lower(), self._seen[at]
-        if seen <= set(self._words):
+        if seen <= self._words:
             return value in self._words
         if len(seen) <= FEW_VALUES and 2 * len(seen) <= self._rows:
             return value in seen
@@ -145,9 +152,15 @@ class CsvTable(Table):
         return None
 
 
+def _has_marks(head: Sequence[str], delimiter: str) -> bool:
+    """Return whether quotation marks enclose cells; in TSV they are text, unless the first row has them everywhere."""
+    cells = head[0].strip("\r\n").split(delimiter)
+    return delimiter != "\t" or all(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in cells)
+
+
 def _split(head: Sequence[str], delimiter: str) -> list[list[str]]:
     """Return the cells of the first lines, as far as can be told before the header is known."""
-    if delimiter == "\t":
+    if not _has_marks(head, delimiter):
         return [line.rstrip("\r\n").split(delimiter) for line in head]
     return [cells for cells in csv.reader(head, delimiter=delimiter) if cells] or [[""]]
 

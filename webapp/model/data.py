@@ -9,8 +9,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from webapp.config import MAX_TEXT_LENGTH
 from webapp.errors import BadData
@@ -55,27 +56,30 @@ def read_labelled(
     """
     if path.is_fifo():
         raise BadData(f"{path} is a pipe, which can be read once only: give a file")
-    meanings = _meanings(labels)
+    meanings = read_meanings(labels)
     with closing(open_table(path, text_column, meanings)) as table, path.open("rb") as file:
-        dataset = Dataset(path.name, hashlib.file_digest(file, "sha256").hexdigest(), [])
-        if set(labels) != set(SPAM_OR_HAM):
-            dataset.labels = Labels(*labels)
-        columns = [table.find_text(text_column), table.find_label(label_column)]
+        words = SPAM_OR_HAM if set(labels) == set(SPAM_OR_HAM) else Labels(*labels)
+        dataset = Dataset(path.name, hashlib.file_digest(file, "sha256").hexdigest(), [], labels=words)
+        columns = [table.find_column(text_column), table.find_column(label_column, "label")]
+        column = shown(table.columns[columns[0]])
+        if columns[0] == columns[1]:
+            raise BadData(f'{path}: the column "{column}" cannot hold both the messages and the labels')
         found, noted = _read_examples(table, columns, dataset, meanings)
-        notices = [f"{_rows_have(len(lines))} {fact} (first in line {lines[0]})" for fact, lines in noted.items()]
-        dataset.notices += [table.about(*columns), *table.notices(), *(f"{table.name}: {text}" for text in notices)]
+        dataset.notices += [table.about(*columns), *table.notices()]
+        for fact, lines in noted.items():
+            rows = "1 row has" if len(lines) == 1 else f"{len(lines):,} rows have"
+            dataset.notices.append(f"{table.name}: {rows} {fact} (first in line {lines[0]})")
     if unknown := found.keys() - meanings.keys():
         rarest = min(unknown, key=lambda label: (len(found[label]), label))
         where = f"{path}, line {found[rarest][0]}: label {shown(rarest)!r} is unknown"
         raise BadData(f"{where}. {_advice(found, labels)}")
     if dataset.examples and all(re.fullmatch(r"[-+\d.,\s]+", example.text) for example in dataset.examples):
-        column = shown(table.columns[columns[0]])
         raise BadData(f'{path}: the column "{column}" holds numbers, no messages; name it with --text-column')
     return dataset
 
 
-def _meanings(labels: Sequence[str]) -> dict[str, bool]:
-    """Return which words mean spam, True, and which ham."""
+def read_meanings(labels: Sequence[str]) -> dict[str, bool]:
+    """Return which words in a file mean spam, True, and which ham."""
     if tuple(labels) == SPAM_OR_HAM:
         return LABEL_WORDS
     if tuple(labels) == ("spam", "ham"):
@@ -93,8 +97,8 @@ def _read_examples(
     for line, values, error, _, _ in table.read([*columns, *others.values()]):
         if error:
             raise BadData(f"{table.name}, line {line}: {error}")
-        text, label = values[0].strip() if isinstance(values[0], str) else "", normalise(values[1])
-        if fault := "no label" if not label else _unusable(text):
+        text, label = values[0], normalise(values[1])
+        if fault := _unusable(text) if label else "no label":
             noted[f"{fault}, left out"].append(line)
             continue
         found[label].append(line)
@@ -102,6 +106,7 @@ def _read_examples(
         part = more.get("split", "").lower()
         if part not in PARTS:
             raise BadData(f"{table.name}, line {line}: split {shown(part)!r} is neither train nor test")
+        text = text.strip()
         if len(text) > MAX_TEXT_LENGTH:
             noted[f"more than {MAX_TEXT_LENGTH:,} characters, cut there"].append(line)
         source, kind = more.get("source", dataset.name.split(".")[0]), more.get("kind", "")
@@ -109,15 +114,14 @@ def _read_examples(
     return found, noted
 
 
-def _unusable(text: str) -> str:
-    """Return what a text has that no message holds, "" where there is nothing of the kind."""
-    if not text or "\x00" in text:
-        return "a NUL character" if text else "no text"
-    return "" if text.isascii() or not re.search("[\ud800-\udfff]", text) else "half a surrogate pair"
-
-
-def _rows_have(count: int) -> str:
-    return "1 row has" if count == 1 else f"{count:,} rows have"
+def _unusable(text: Any) -> str:
+    """Return what a row has in place of a message, or in it, "" where it can be used."""
+    if not as_text(text).strip():
+        return "no text"
+    if not isinstance(text, str):
+        return "a text that is not a string"
+    found = re.search("[\x00\ud800-\udfff]", text)
+    return "" if not found else "a NUL character" if found[0] == "\x00" else "half a surrogate pair"
 
 
 def _advice(found: Mapping[str, Sequence[int]], labels: Sequence[str]) -> str:
@@ -221,7 +225,5 @@ def split(examples: Iterable[Example]) -> tuple[list[Example], list[Example]]:
     ]
     if all(is_training):
         is_training = [bucket(example.text, 1) in TRAIN_BUCKETS for example in examples]
-    parts: dict[bool, list[Example]] = {True: [], False: []}
-    for example, chosen in zip(examples, is_training, strict=True):
-        parts[chosen].append(example)
-    return parts[True], parts[False]
+    held_out = [example for example, chosen in zip(examples, is_training, strict=True) if not chosen]
+    return list(compress(examples, is_training)), held_out

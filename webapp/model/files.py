@@ -13,24 +13,26 @@ from typing import Any, BinaryIO, NamedTuple
 
 from webapp.errors import BadData
 from webapp.model import lines as limits
-from webapp.model.lines import Lines, recode, shown, unreadable
+from webapp.model.lines import Lines, shown, unreadable
 
-ENDINGS = {
-    ".csv": "CSV",
-    ".tsv": "TSV",
-    ".tab": "TSV",
-    ".jsonl": "JSON Lines",
-    ".ndjson": "JSON Lines",
-    ".json": "JSON Lines",
-    ".parquet": "Parquet",
+ENDINGS = {".csv": "CSV", ".tsv": "TSV", ".tab": "TSV", ".parquet": "Parquet"}
+ENDINGS |= dict.fromkeys((".jsonl", ".ndjson", ".json"), "JSON Lines")
+# Usual names of the columns, as `normalise` gives them; where a file has several of them, the first one here counts.
+TEXT_COLUMNS = ("text", "message", "content", "body", "sms", "v2", "msg", "comment", "email text", "transformed text")
+LABEL_COLUMNS = ("label", "v1", "class", "category", "target", "spam", "is spam", "spam/ham", "email type")
+ZERO_AND_ONE = {
+    "0": False,
+    "1": True,
+    "0.0": False,
+    "1.0": True,
+    "0,0": False,
+    "1,0": True,
+    "false": False,
+    "true": True,
 }
-# Usual names of the columns, in any case; where a file has several of them, the first one here counts.
-TEXT_COLUMNS = ("text", "message", "content", "body", "sms", "v2", "msg", "comment", "email text", "transformed_text")
-LABEL_COLUMNS = ("label", "v1", "class", "category", "target", "spam", "is_spam", "spam/ham", "email type")
-ZERO_AND_ONE = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 LABEL_WORDS = {"ham": False, "spam": True, "not spam": False, **ZERO_AND_ONE}  # which of them mean spam
 BEGINS_JSON = re.compile(r"\s*(\{|\[\s*(\{|$))")  # also an array, to be refused as that
-INVISIBLE = " \t\r\n\ufeff\u200b"  # some programs begin a file with a mark twice
+INVISIBLE = " \t\r\n\ufeff\u200b"
 MOST_COLUMNS = 1_000  # a row with too few cells is filled up, so many columns make much of little
 PARQUET_ROWS = 2_000  # at once
 PARQUET_TEXTS = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view", "null")
@@ -56,8 +58,8 @@ class Table:
     note = ""  # what else people should know of what was taken for the header
 
     def __init__(self, lines: Lines):
-        self.name, self.has_mark = lines.name, lines.has_mark
-        self._lines = lines
+        self.name, self.has_mark, self._lines = lines.name, lines.has_mark, lines
+        self.notices = lines.notices  # what is to be said of what was read so far
 
     def _name_columns(self, names: Iterable[str]) -> None:
         self.columns = [name.strip(INVISIBLE) for name in names]
@@ -76,21 +78,15 @@ class Table:
                     return columns.index(wanted)
         return None
 
-    def find_text(self, wanted: str | None) -> int:
-        """Return the position of the column with the messages; raises BadData."""
-        return self._find_or_refuse("text", wanted, TEXT_COLUMNS)
-
-    def find_label(self, wanted: str | None) -> int:
-        """Return the position of the column with the labels; raises BadData."""
-        return self._find_or_refuse("label", wanted, LABEL_COLUMNS)
-
-    def _find_or_refuse(self, kind: str, wanted: str | None, usual: Sequence[str]) -> int:
-        at = self.find([wanted] if wanted else usual)
+    def find_column(self, wanted: str | None, kind: str = "text") -> int:
+        """Return the position of the column with the messages, or where kind is "label" the labels; raises BadData."""
+        names = [wanted] if wanted else TEXT_COLUMNS if kind == "text" else LABEL_COLUMNS
+        at = self.find(names)
         if at is None and not wanted:
             at = self.by_content.get(kind)
-        if at is None:
-            names, columns = wanted or " or ".join(usual), ", ".join(shown(column) for column in self.columns[:10])
-            raise BadData(f"{self.name}: no column {names} among {columns}; name it with --{kind}-column")
+        if at is None or (kind == "text" and not wanted and normalise(self.columns[at]) in LABEL_COLUMNS):
+            columns = ", ".join(shown(column) for column in self.columns[:10])
+            raise BadData(f"{self.name}: no column {' or '.join(names)} among {columns}; name it with --{kind}-column")
         return at
 
     def about(self, text_at: int, label_at: int | None = None) -> str:
@@ -101,10 +97,6 @@ class Table:
     def read(self, positions: Sequence[int]) -> Iterator[Row]:
         """Yield each row with the values of the columns at these positions; raises BadData."""
         raise NotImplementedError
-
-    def notices(self) -> list[str]:
-        """Return what is to be said of what was read so far."""
-        return self._lines.notices()
 
     def done(self) -> float | None:
         """Return how much of it was read, 0 to 1; None for a pipe."""
@@ -168,18 +160,17 @@ class JsonTable(Table):
 
     def __init__(self, lines: Lines):
         super().__init__(lines)
-        objects = [value for value, _ in map(_json_object, lines.peek()) if value]
-        if not objects or all(isinstance(value, dict) for value in objects[0].values()):
+        head = lines.peek()
+        objects = [value for value, _ in map(_json_object, head) if value]
+        if 2 * len(objects) < len(head) or all(isinstance(value, (dict, list)) for value in objects[0].values()):
             raise BadData(
                 f"{self.name}: no JSON object in its first lines: JSON Lines have one in each. jq -c '.[]' makes them "
                 "of an array, to_json(orient='records', lines=True) of a pandas table"
             )
         names = dict.fromkeys(name for value in objects for name in value)
         self._names = [name for name in names if name == name.encode(errors="ignore").decode()]
-        usual = set(map(normalise, (*TEXT_COLUMNS, *LABEL_COLUMNS)))
-        self._name_columns(
-            [name for name in self._names if normalise(name) in usual]
-        )  # others may differ in case alone
+        # Others than the usual ones may differ in case alone.
+        self._name_columns([name for name in self._names if normalise(name) in (*TEXT_COLUMNS, *LABEL_COLUMNS)])
         self.columns = [name.strip() for name in self._names]
         self.by_content = {"text": 0} if len(self.columns) == 1 else {}
 
@@ -187,17 +178,12 @@ class JsonTable(Table):
         names = [self._names[at] for at in positions]
         while line := self._lines.next():
             raw, number, is_long = line.strip(), self._lines.number, len(line) > limits.LONGEST_ROW
-            value, error = (None, too_long()) if is_long else _json_object(raw)
+            value, error = (None, limits.TOO_LONG) if is_long else _json_object(raw)
             if value is not None:
                 yield Row(number, [value.get(name) for name in names], None, (raw, value), len(raw))
             elif raw:
                 members = {} if is_long else {"line": raw}
                 yield Row(number, (), error, (json.dumps(members, ensure_ascii=False), members), len(raw))
-
-
-def too_long() -> str:
-    """Return what is said of a row above the limit."""
-    return f"The row has more than {limits.LONGEST_ROW:,} characters and was left out."
 
 
 def _json_object(line: str) -> tuple[dict[str, Any] | None, str | None]:
@@ -240,24 +226,35 @@ class ParquetTable(Table):
         self._name_columns(self.schema.names)
         values = [type_.value_type if pa.types.is_dictionary(type_) else type_ for type_ in self.schema.types]
         self._texts = [at for at, type_ in enumerate(values) if str(type_) in PARQUET_TEXTS]
-        if len(self._texts) == 1:
-            self.by_content = {"text": self._texts[0]}
+        self.by_content = {"text": self._texts[0]} if len(self._texts) == 1 else {}
         self._done = 0  # rows
 
-    def find_text(self, wanted: str | None) -> int:
-        at = super().find_text(wanted)
-        if at not in self._texts:
+    def find_column(self, wanted: str | None, kind: str = "text") -> int:
+        at = super().find_column(wanted, kind)
+        if kind == "text" and at not in self._texts:
             column = shown(self.columns[at])
             raise BadData(f"{self.name}: the column {column} holds no text; name it with --text-column")
         return at
 
     def read(self, positions: Sequence[int]) -> Iterator[Row]:
         for batch in self._batches(PARQUET_ROWS):
-            values = [list(map(_decoded, batch.column(at).to_pylist())) for at in positions]
+            values = [self._values(batch.column(at)) for at in positions]
             size = batch.nbytes // max(len(batch), 1)
             for number in range(len(batch)):
                 yield Row(self._done + number + 1, [column[number] for column in values], None, (batch, number), size)
             self._done += len(batch)
+
+    def _values(self, column: Any) -> list[Any]:
+        """Return the next values of a column, whose text may be no UTF-8: not all that write Parquet see to that."""
+        try:
+            values = column.to_pylist()
+        except UnicodeDecodeError:
+            plain = column.dictionary_decode() if hasattr(column, "dictionary_decode") else column
+            values = plain.cast("large_binary").to_pylist()
+        return [
+            self._lines.recode(value.decode("utf-8", "surrogateescape"), number) if isinstance(value, bytes) else value
+            for number, value in enumerate(values, start=self._done + 1)
+        ]
 
     def _batches(self, rows: int) -> Iterator[Any]:
         try:
@@ -281,7 +278,3 @@ class ParquetTable(Table):
     def close(self) -> None:
         self._file.close()
         super().close()
-
-
-def _decoded(value: Any) -> Any:
-    return recode(value.decode("utf-8", "surrogateescape")) if isinstance(value, bytes) else value

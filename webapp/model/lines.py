@@ -13,16 +13,21 @@ from typing import Any, BinaryIO
 from webapp.errors import BadData
 
 LONGEST_ROW = 1024 * 1024  # characters; far above any message, and it bounds the memory
+TOO_LONG = f"The row has more than {LONGEST_ROW:,} characters and was left out."
 SNIFFED_LINES, SNIFFED_SIZE = 50, 256 * 1024  # at the beginning, which tell delimiter and header
 NAMED_LINES = 5  # of those that are no UTF-8
 GZIP, ZIP, PARQUET = b"\x1f\x8b", b"PK\x03\x04", b"PAR1"
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-PICKLE = "a Python pickle, which could do anything when opened: save it as CSV or Parquet"
+CONTROLS = bytes({*range(32)} - set(b"\t\n\f\r\x1b"))  # a tenth of what is compressed, next to nothing of any text
 FOREIGN = {
     ZIP: "a ZIP archive: unpack it first",
     b"\xd0\xcf\x11\xe0": "an Excel file: save it as CSV",
-    **{bytes([0x80, protocol]): PICKLE for protocol in range(2, 6)},
+    b"%PDF": "a PDF: save its table as CSV",
+    codecs.BOM_UTF32_LE: "UTF-32: save it as UTF-8",
+    **{bytes([0x80, protocol]): "a Python pickle, which may run code: save it as CSV" for protocol in range(2, 6)},
+    **dict.fromkeys((b"<!DOCTYPE", b"<!doctype", b"<html", b"<?xml"), "a web page or XML: export its table as CSV"),
     **dict.fromkeys((b"BZh", b"\xfd7zXZ", b"(\xb5/\xfd", GZIP), "compressed, but not once by gzip: unpack it first"),
+    PARQUET: "Parquet packed by gzip: unpack it first",
 }
 _NO_UTF8 = re.compile("[\udc80-\udcff]+")  # what surrogateescape makes of it
 BROKEN = (OSError, EOFError, zlib.error)  # what reading may raise
@@ -46,10 +51,9 @@ class Lines:
     def __init__(self, source: Path | BinaryIO, name: str | None = None):
         self.path = source if isinstance(source, Path) else None
         self.name = name or str(self.path or "standard input")
-        self.number = 0
+        self.number = self._recoded_count = 0
         self._raw: Any = None
         self._recoded: list[int] = []  # the numbers of the first lines that were no UTF-8
-        self._recoded_count = self._read = 0
         self._waiting: deque[str] = deque()
         try:
             self._raw = source.open("rb") if isinstance(source, Path) else io.BufferedReader(source)
@@ -57,24 +61,23 @@ class Lines:
             self._stream: Any = gzip.GzipFile(fileobj=self._raw) if self._raw.peek(2)[:2] == GZIP else self._raw
             head: bytes = self._stream.peek(4096)[:4096]
             self.has_mark = head.startswith((codecs.BOM_UTF8, *UTF16))
-            self.is_parquet = head.startswith(PARQUET)
-            self._refuse_foreign(head)
-        except BROKEN as error:
+            self.is_parquet = head.startswith(PARQUET) and self._stream is self._raw
+            if not self.is_parquet:
+                self._refuse_foreign(head)
+        except (*BROKEN, BadData) as error:
             self.close()
-            raise unreadable(self.name, error) from error
-        except BadData:
-            self.close()
-            raise
+            raise error if isinstance(error, BadData) else unreadable(self.name, error) from error
         encoding, errors = ("utf-16", "replace") if head.startswith(UTF16) else ("utf-8-sig", "surrogateescape")
         self._text = io.TextIOWrapper(self._stream, encoding, errors, newline="")  # all line ends, as they are
 
     def _refuse_foreign(self, head: bytes) -> None:
         for mark, words in FOREIGN.items():
-            if head.startswith(mark):
+            if head.lstrip().startswith(mark):
                 office = mark == ZIP and (b"[Content_Types]" in head or b"mimetype" in head)
                 raise BadData(f"{self.name} is {'an Excel file: save it as CSV' if office else words}")
-        is_binary = b"\0" in head.partition(b"\n")[0] or head.count(0) > len(head) / 10
-        if is_binary and not self.is_parquet and not head.startswith(UTF16):
+        text, controls = head.decode("utf-8", "surrogateescape")[:-3], len(head) - len(head.translate(None, CONTROLS))
+        is_binary = b"\0" in head.partition(b"\n")[0] or (controls > 16 + len(head) / 20 and _NO_UTF8.search(text))
+        if is_binary and not head.startswith(UTF16):
             raise BadData(f"{self.name} is no text file; if it is UTF-16, save it as UTF-8")
 
     def next(self) -> str:
@@ -94,7 +97,7 @@ class Lines:
         while len(taken) < SNIFFED_LINES and sum(map(len, taken)) < SNIFFED_SIZE and (line := self.next()):
             taken.append(line)
         self.put_back(taken)
-        head = [line for line in taken if line.strip()]
+        head = [line for line in taken if len(line) > LONGEST_ROW or line.strip(" \t\r\n,;|")]
         if not head:
             raise BadData(f"{self.name} is empty")
         return head
@@ -107,20 +110,26 @@ class Lines:
                 rest = self._text.readline(LONGEST_ROW)
         except BROKEN as error:
             raise unreadable(self.name, error) from error
-        self._read += 1
-        if not line.isascii() and _NO_UTF8.search(line):
-            self._recoded_count += 1
-            if len(self._recoded) < NAMED_LINES:
-                self._recoded.append(self._read)
-            line = recode(line)
-        return line
+        return self.recode(line, self.number + 1).removeprefix("\ufeff")  # files that were joined have marks in between
+
+    def recode(self, text: str, number: int) -> str:
+        """Return a text of a line with the bytes that were no UTF-8 read as Windows-1252, and note where they were."""
+        if text.isascii() or not _NO_UTF8.search(text):
+            return text
+        self._recoded_count += 1
+        if len(self._recoded) < NAMED_LINES:
+            self._recoded.append(number)
+        return _NO_UTF8.sub(_windows_1252, text)
 
     def notices(self) -> list[str]:
         """Return what is to be said of the encoding of what was read so far, in at most one line."""
         more = self._recoded_count - len(self._recoded)
         which = ", ".join(map(str, self._recoded)) + (f" and {more:,} more" if more else "")
-        lines = "line" if self._recoded_count == 1 else "lines"
-        return [f"{self.name}: {lines} {which} not UTF-8, read as Windows-1252"] if which else []
+        return (
+            [f"{self.name}: line{'s' * (self._recoded_count > 1)} {which} not UTF-8, read as Windows-1252"]
+            if which
+            else []
+        )
 
     def check_size(self, limit: int) -> None:
         """Raise BadData if there are more bytes left, or if it breaks off."""
@@ -141,11 +150,6 @@ class Lines:
         """Close the file; a pipe belongs to somebody else."""
         if self.path and self._raw:
             self._raw.close()
-
-
-def recode(text: str) -> str:
-    """Return a text with the bytes that were no UTF-8 read as Windows-1252."""
-    return _NO_UTF8.sub(_windows_1252, text)
 
 
 def _windows_1252(found: re.Match[str]) -> str:

@@ -79,7 +79,7 @@ def free_names(taken: Iterable[str]) -> list[str]:
 def _csv(table: CsvTable) -> tuple[str, Render]:
     """Return the header, and how a row is written: cells keep their values, not their quotation marks; UTF-8."""
     style: Any = {}
-    if table.delimiter == "\t":  # TSV has no quotation marks, and no line breaks in cells
+    if not table.has_marks:  # nor line breaks or tabs in cells
         style = {"quoting": csv.QUOTE_NONE, "quotechar": None}
     echo: Any = SimpleNamespace(write=str)  # a writer gives back what its file's `write` does: here, the line
     writer = csv.writer(echo, delimiter=table.delimiter, **style)
@@ -181,7 +181,7 @@ def open_output(target: Path | BinaryIO, table: Table, size: int) -> Iterator[Ou
     except BrokenPipeError:
         raise  # whoever closed the pipe knows why
     except OSError as error:
-        advice = " What was done is kept: go on with --resume." if path else ""
+        advice = " What was done is kept: go on with --resume." if path and partial(path).exists() else ""
         raise NotReady(f"{path or 'The output'} cannot be written ({error.strerror or error}).{advice}") from error
 
 

@@ -17,6 +17,7 @@ from webapp.errors import BadData, InvalidInput, JobRunning, LogUnavailable
 from webapp.extras.access.routes import signed_in, signed_in_only
 from webapp.extras.batch.commands import current_runner
 from webapp.extras.batch.runner import Job
+from webapp.model.data import read_meanings
 from webapp.model.files import ENDINGS, open_table
 from webapp.web.check import how_long_ago
 
@@ -68,8 +69,9 @@ def _keep(file: FileStorage, text_column: str | None, folder: Path) -> dict[str,
     source = folder / "".join(["input", *endings[-1:], ".gz" if is_zipped else ""])
     file.save(source)
     try:
-        with closing(open_table(source, text_column, name=name)) as table:
-            table.find_text(text_column)
+        words = read_meanings(current_inference().registry.labels())
+        with closing(open_table(source, text_column, words, name)) as table:
+            table.find_column(text_column)
             table.check_size(MAX_UNPACKED)
     except BadData as error:
         raise BadData(str(error).replace("--text-column", "the field below")) from error

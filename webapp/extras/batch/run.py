@@ -21,6 +21,7 @@ from webapp.extras.batch.output import Answer, open_output, partial, write_json
 from webapp.extras.batch.scoring import Chunk, Scorer, score_chunks
 from webapp.inference import Inference
 from webapp.model import artifact
+from webapp.model.data import read_meanings
 from webapp.model.files import Row, Table, ending_format, open_table
 from webapp.model.labels import SPAM_OR_HAM
 from webapp.model.scoring import SpamModel
@@ -93,8 +94,8 @@ def run_batch(
             raise BadData(f"{target} is the input itself, or would grow in it: name another output")
     elif resume:
         raise BadData("--resume needs files: what went through a pipe is gone")
-    with closing(open_table(source, text_column, name=name)) as table:
-        text_at = table.find_text(text_column)
+    with closing(open_table(source, text_column, read_meanings(inference.registry.labels()), name)) as table:
+        text_at = table.find_column(text_column)
         began_with = f"text column {table.columns[text_at]}, log {log}"
         if isinstance(source, Path):
             about = source.stat()

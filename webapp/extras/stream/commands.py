@@ -1,5 +1,6 @@
 """flask stream, flask stream-file."""
 
+import json
 import signal
 from contextlib import closing
 from itertools import islice
@@ -10,12 +11,12 @@ from typing import Any
 import click
 from flask import current_app
 from flask.cli import with_appcontext
-from pydantic_core import to_json
 
 from webapp.cli.command import Clear, current_inference
 from webapp.config import MAX_TEXT_LENGTH, pip_install
 from webapp.errors import BadData
 from webapp.extras.stream.handler import Outgoing
+from webapp.model.data import read_meanings
 from webapp.model.files import open_table
 
 CHUNK = 5_000  # rows of a file that are sent together
@@ -80,18 +81,16 @@ def stream_file(file: Path, brokers: str, topic: str, text_column: str | None, c
     """
     loop = _loop()
     producer, sent = loop.make_producer(read_settings(brokers, config)), 0
-    with closing(open_table(file, text_column)) as table:
-        text_at = table.find_text(text_column)
+    with closing(open_table(file, text_column, read_meanings(current_inference().registry.labels()))) as table:
+        text_at = table.find_column(text_column)
         _say(table.about(text_at))
-        rows = table.read([text_at])
+        texts = (not row.error and isinstance(row.values[0], str) and row.values[0] for row in table.read([text_at]))
+        # Longer texts than that are too long as well. Escapes say half a surrogate pair, too.
+        values = (json.dumps({"text": (text or "")[: MAX_TEXT_LENGTH + 1]}).encode() for text in texts)
+        records = (Outgoing(topic, value, str(number).encode(), []) for number, value in enumerate(values, start=1))
         try:
-            while chunk := list(islice(rows, CHUNK)):
-                records = []
-                for number, row in enumerate(chunk, start=sent + 1):
-                    text = row.values[0] if not row.error and isinstance(row.values[0], str) else ""
-                    value = to_json({"text": text[: MAX_TEXT_LENGTH + 1]})  # longer ones are too long as well
-                    records.append(Outgoing(topic, value, str(number).encode(), []))
-                loop.deliver(producer, records)
+            while chunk := list(islice(records, CHUNK)):
+                loop.deliver(producer, chunk)
                 sent += len(chunk)
         finally:
             _say("\n".join([*table.notices(), f"{sent:,} records sent to {topic}."]))
