@@ -4,8 +4,9 @@ import os
 import re
 import sqlite3
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import sqlalchemy as sa
@@ -95,29 +96,32 @@ def _parse(url: str) -> sa.URL:
 
 
 def _make_private_file(path: str) -> None:
-    """Make a new log one that its owner alone can read, whatever its folder; SQLite gives its other files that mode."""
+    """Make a new log one that its owner alone can read, whatever its folder; SQLite gives its other files that mode.
+
+    It appears when SQLite has written to it: one that is empty was emptied, and is no new one of another process.
+    """
     if ":memory:" in path:
         raise LogUnavailable("each process would keep its own log in memory and forget it: name a file")
     if os.path.exists(f"{path}-wal"):  # which holds the newest rows: it would not be new but lost
         return
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
-    except FileExistsError:
-        give_up = time.monotonic() + BUSY_TIMEOUT_S
-        while os.path.exists(path) and os.path.getsize(path) == 0:  # another process has made it just now, or ...
-            if time.monotonic() > give_up:
-                raise LogUnavailable(f"{path} is empty. {PUT_BACK} delete it") from None
-            time.sleep(0.01)
-    except OSError:
-        pass  # it cannot be: that is SQLite's to say
+    if os.path.exists(path):
+        if os.path.getsize(path) == 0:
+            raise LogUnavailable(f"{path} is empty. {PUT_BACK} delete it")
+        return
+    cannot_be = (OSError, sqlite3.Error)  # that is for SQLite to say, when it connects
+    with suppress(*cannot_be), TemporaryDirectory(dir=os.path.dirname(path)) as folder:
+        new = os.path.join(folder, "log.db")
+        os.close(os.open(new, os.O_CREAT, 0o600))
+        with closing(sqlite3.connect(new)) as connection:
+            # What is deleted is overwritten, and its place can be given back in small steps (export.purge).
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            connection.execute("PRAGMA journal_mode = WAL")
+        os.link(new, path)  # fails where another process was quicker
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     connection.isolation_level = None  # Python's sqlite3 must not begin transactions on its own: _begin_sqlite does
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
-    # What is deleted is overwritten, and its place can be given back in small steps (export.purge).
-    if connection.execute("PRAGMA page_count").fetchone()[0] == 0:  # later it would do nothing, but wait for its turn
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA secure_delete = ON")
     # With a write-ahead log readers never wait for writers. A committed row survives the death of any process;
     # synchronous = NORMAL means that a power cut may take the last moments (docs/promises.md).
