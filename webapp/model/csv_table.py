@@ -11,6 +11,7 @@ from webapp.model.lines import Lines, shown
 
 FEW_VALUES, SEEN_LINES = 20, 5_000  # of a column, in the first lines: by these a row is known that a mark swallowed
 SEP = re.compile(r'"?sep=([^\w\s"]|\t|\\t)"?\s*', re.IGNORECASE)  # a first line as Excel understands it
+BLANK_BEFORE_MARK = re.compile(r'([,;|\t]) +"(?!")')
 BAD_MARK = "The row has a quotation mark that is not closed, has text behind it, or swallows the rows behind it."
 
 csv.field_size_limit(2 * limits.LONGEST_ROW)
@@ -34,7 +35,7 @@ class CsvTable(Table):
         self.has_marks = _has_marks(head, self.delimiter)
         rows = _split(head, self.delimiter)
         # Whoever puts a blank behind each delimiter of the header, or before marks, puts one before values, too.
-        marked = [line for line in head[1:] if re.search(re.escape(self.delimiter) + ' +"(?!")', line)]
+        marked = [line for line in head[1:] if self.delimiter in BLANK_BEFORE_MARK.findall(line)]
         has_blanks = len(rows[0]) > 1 and all(name[:1] == " " for name in rows[0][1:]) or 2 * len(marked) >= len(head)
         parser = csv.reader([], delimiter=self.delimiter, skipinitialspace=has_blanks, strict=True)
         self._dialect = parser.dialect  # ready-made, as a record with a quotation mark has a parser of its own
