@@ -181,6 +181,13 @@ def test_figures_are_also_given_by_source_and_for_files_never_trained_on(flask, 
     assert [item["licence"] for item in card["data"]] == ["not stated", "CC0"]
 
 
+def test_a_sender_in_each_row_is_no_source_to_be_measured_apart(flask, models, tmp_path):
+    rows = "".join(f'{label},"{text}",sender {at}\n' for at, (label, text) in enumerate(messages(200)))
+    (tmp_path / "senders.csv").write_text("label,text,source\n" + rows)
+    assert flask("train", tmp_path / "senders.csv").exit_code == 0
+    assert set(trained(models)[0]["metrics"]) == {"held_out"}
+
+
 def test_data_that_cannot_be_used_gets_one_clear_line_and_leaves_nothing_behind(flask, models, tmp_path):
     before = sorted(models.iterdir())
     only_spam = "".join(f'spam,"{text}"\n' for label, text in messages(200) if label == "spam")

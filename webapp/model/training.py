@@ -36,6 +36,7 @@ FEWEST = 10  # messages of each label in each part: with fewer, no figure means 
 REVIEW_WEIGHT = 3.0  # how much a reviewed message counts; docs/lifecycle.md says why
 THRESHOLD = 0.5  # from here upwards spam is likelier than ham
 SHORT = 400  # characters
+MOST_SOURCES = 20  # that are measured apart: a column named source may hold a sender, another one in each row
 KIND_FOLDS = 5  # fits, in each of which a fifth of the messages, whole kinds, is left out
 LEAST = 1e-12  # a spam probability of exactly 0 has no logarithm
 
@@ -134,7 +135,7 @@ def train(
     _check(training_part, held_out, labels, weights)
     measured_on = {"held_out": held_out}
     sources = sorted({example.source for example in held_out})
-    for source in sources if len(sources) > 1 else []:
+    for source in sources if 1 < len(sources) <= MOST_SOURCES else []:
         measured_on[source] = [example for example in held_out if example.source == source]
     for dataset in unseen:
         measured_on[f"unseen: {dataset.name}"] = drop_copies([*kept, *dataset.examples])[len(kept) :]
