@@ -23,7 +23,8 @@ review = ClearGroup("review", help="Tell Hamlet what messages really were.")
 def import_file(file: Path) -> None:
     """Take true labels from FILE, a table with the columns id and true_label; - reads standard input.
 
-    A label is spam or ham, in the words of the served model, or unsure. All of the file is taken, or nothing of it.
+    A label is spam or ham, in the words of the served model, or unsure. Of a file with a bad
+    row nothing is taken.
     """
     given = _read(sys.stdin.buffer if str(file) == "-" else file, current_inference().registry.labels())
     new, unknown = give_reviews(current_app.extensions["engine"], given, "import", "import")

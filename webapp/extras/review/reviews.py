@@ -8,6 +8,7 @@ that version and all that descend from it, and left out wherever their accuracy 
 """
 
 import datetime as dt
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from webapp.log.writer import KEYS_AT_ONCE
 from webapp.model.labels import UNSURE
 
 TRUE_LABELS = ("spam", "ham", UNSURE)
+STORED_AT_ONCE = 2_000  # verdicts; whoever writes waits for so many at most
 
 _verdicts = reviews.alias("verdicts")  # of its own, so that a query over reviews can ask for the newest of each too
 
@@ -54,9 +56,10 @@ def give_review(engine: sa.Engine, prediction_id: str, reviewer: str, true_label
 
 
 def give_reviews(engine: sa.Engine, true_labels: Mapping[str, str], reviewer: str, queue: str) -> tuple[int, list[str]]:
-    """Store what a reviewer says of predictions, all of it or nothing; what they said last is not stored again.
+    """Store what a reviewer says of predictions; what they said last is not stored again.
 
-    Returns how many verdicts were new, and the ids that no prediction has. Raises LogUnavailable.
+    Many are stored in small steps, so that nobody who writes meanwhile has to wait; if that is interrupted, say it all
+    again. Returns how many verdicts were new, and the ids that no prediction has. Raises LogUnavailable.
     """
     known: set[str] = set()
     said: dict[str, tuple[str, str, str]] = {}
@@ -77,9 +80,12 @@ def give_reviews(engine: sa.Engine, true_labels: Mapping[str, str], reviewer: st
         for id_, label in true_labels.items()
         if id_ in known and said.get(id_) != (reviewer, label, queue)
     ]
-    if rows:
-        with write_transaction(engine, no_timeout=len(rows) > 1) as connection:
-            connection.execute(sa.insert(reviews), rows)
+    for start in range(0, len(rows), STORED_AT_ONCE):
+        started = time.monotonic()
+        with write_transaction(engine) as connection:
+            connection.execute(sa.insert(reviews), rows[start : start + STORED_AT_ONCE])
+        if start + STORED_AT_ONCE < len(rows):
+            time.sleep(time.monotonic() - started)  # the turn of those who write
     return len(rows), [id_ for id_ in ids if id_ not in known]
 
 
