@@ -42,6 +42,7 @@ SCENES = [  # name, messages a day, share right a day, samples as (first day, en
     ("uneven days: 7 days 200, then 2 days 200", UNEVEN, FALLING, [(0, 7, 200, 1), (5, 7, 200, 1)]),
     ("uneven days: half of 400, then half of 200", UNEVEN, FALLING, [(0, 7, 400, 0.5), (5, 7, 200, 0.5)]),
     ("the same week twice, 200 each", UNEVEN, FALLING, [(0, 7, 200, 1), (0, 7, 200, 1)]),
+    ("the last 2 days alone, all reviewed", EVEN, [0.9] * 7, [(5, 7, 286, 1)]),
     ("300 messages, 200 reviewed", [43] * 7, GOOD_THEN_BAD, [(0, 7, 200, 1)]),
     ("300 messages, all reviewed", [43] * 7, GOOD_THEN_BAD, [(0, 7, 301, 1)]),
 ]
@@ -103,7 +104,7 @@ def repeat(engine: sa.Engine, truth: dict[str, bool], drawn: list[tuple[int, int
                 for id_ in members[: round(part * len(members))]
             ]
             connection.execute(sa.insert(reviews), rows)
-    return accuracy(reached_members(engine, MONDAY, MONDAY + 7 * DAY))["accuracy"].model_dump()
+    return accuracy(reached_members(engine, MONDAY, MONDAY + 7 * DAY), len(truth))["accuracy"].model_dump()
 
 
 if __name__ == "__main__":
