@@ -134,10 +134,8 @@ def train(
     fit = fit_with(pipeline) if pipeline else training.fit
     note_learnt: Callable[[str], None] = lambda version: None  # noqa: E731
     if with_reviews:
-        reviews_to_learn = current_app.extensions.get(
-            "reviews_to_learn", lambda labels: (None, note_learnt)
-        )  # an extra's
-        reviews, note_learnt = reviews_to_learn(labels)
+        reviews_to_learn = current_app.extensions.get("reviews_to_learn")  # of an extra
+        reviews, note_learnt = reviews_to_learn(labels) if reviews_to_learn else (None, note_learnt)
         if not reviews or not reviews.examples:
             raise BadData("--with-reviews: nobody has reviewed a message yet whose text is in the log. See Review.")
         datasets.insert(0, reviews)  # first, as what people say of a message counts, not its copy in a file

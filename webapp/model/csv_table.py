@@ -22,7 +22,7 @@ class CsvTable(Table):
 
     def __init__(self, lines: Lines, is_tsv: bool, wanted: str | None, words: Collection[str]):
         super().__init__(lines)
-        self._words = words = {*words, *LABEL_WORDS}
+        self._words = words = {*words, *LABEL_WORDS}  # a list without header may have either
         head = lines.peek()
         if sep := SEP.fullmatch(head[0]):
             while not SEP.fullmatch(lines.next()):
@@ -36,7 +36,8 @@ class CsvTable(Table):
         rows = _split(head, self.delimiter)
         # Whoever puts a blank behind each delimiter of the header, or before marks, puts one before values, too.
         marked = [line for line in head[1:] if self.delimiter in BLANK_BEFORE_MARK.findall(line)]
-        has_blanks = len(rows[0]) > 1 and all(name[:1] == " " for name in rows[0][1:]) or 2 * len(marked) >= len(head)
+        is_spaced = len(rows[0]) > 1 and all(name[:1] == " " for name in rows[0][1:])
+        has_blanks = is_spaced or 2 * len(marked) >= len(head)
         parser = csv.reader([], delimiter=self.delimiter, skipinitialspace=has_blanks, strict=True)
         self._dialect = parser.dialect  # ready-made, as a record with a quotation mark has a parser of its own
         self._seen: list[set[str]] = []  # values of each column, as long as they are few

@@ -64,9 +64,12 @@ class Lines:
             self.is_parquet = head.startswith(PARQUET) and self._stream is self._raw
             if not self.is_parquet:
                 self._refuse_foreign(head)
-        except (*BROKEN, BadData) as error:
+        except BROKEN as error:
             self.close()
-            raise error if isinstance(error, BadData) else unreadable(self.name, error) from error
+            raise unreadable(self.name, error) from error
+        except BadData:
+            self.close()
+            raise
         encoding, errors = ("utf-16", "replace") if head.startswith(UTF16) else ("utf-8-sig", "surrogateescape")
         self._text = io.TextIOWrapper(self._stream, encoding, errors, newline="")  # all line ends, as they are
 
@@ -123,13 +126,12 @@ class Lines:
 
     def notices(self) -> list[str]:
         """Return what is to be said of the encoding of what was read so far, in at most one line."""
+        if not self._recoded:
+            return []
         more = self._recoded_count - len(self._recoded)
         which = ", ".join(map(str, self._recoded)) + (f" and {more:,} more" if more else "")
-        return (
-            [f"{self.name}: line{'s' * (self._recoded_count > 1)} {which} not UTF-8, read as Windows-1252"]
-            if which
-            else []
-        )
+        lines = "line" if self._recoded_count == 1 else "lines"
+        return [f"{self.name}: {lines} {which} not UTF-8, read as Windows-1252"]
 
     def check_size(self, limit: int) -> None:
         """Raise BadData if there are more bytes left, or if it breaks off."""

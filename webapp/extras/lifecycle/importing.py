@@ -127,8 +127,9 @@ def _joined(model: Any, vectorizer: Any, source: Source) -> Any:
 
 
 def _has(estimator: Any, method: str) -> bool:
-    is_fitted_object = not isinstance(estimator, type) and (method == "predict" or hasattr(estimator, "fit"))
-    return hasattr(estimator, method) and is_fitted_object  # a DataFrame has transform, too
+    """Return whether an object, no class, has a method of an estimator; a DataFrame has `transform`, but is none."""
+    is_estimator = method == "predict" or hasattr(estimator, "fit")
+    return is_estimator and hasattr(estimator, method) and not isinstance(estimator, type)
 
 
 def _needs_dense(model: Any, vectorizer: Any) -> bool:

@@ -119,7 +119,7 @@ def _versions(engine: sa.Engine, registry: ModelRegistry, tried: str | None) -> 
             card = artifact.verify(registry.folder, name)
         except HamletError as error:
             fault = str(error)
-        live = live_accuracy(engine, name) if predictions else None
+        live = live_accuracy(engine, name, predictions) if predictions else None
         found.append({"name": name, "card": card, "fault": fault, "predictions": predictions, "live": live})
     return found
 

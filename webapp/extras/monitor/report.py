@@ -67,10 +67,9 @@ def report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict[str, 
     return {"verdict": verdict(figures), **figures}
 
 
-def live_accuracy(engine: sa.Engine, model_version: str) -> Proportion:
-    """Return how often a version was right, of what it ever served: on the reviewed random samples alone."""
+def live_accuracy(engine: sa.Engine, model_version: str, messages: int) -> Proportion:
+    """Return how often a version was right on all `messages` that it ever served, by the random samples of these."""
     chosen = span(engine, "all", model_version)
-    messages = count(engine, PREDICTIONS, (), chosen.since, chosen.until, model_version)[()]
     return share_right(reached_members(engine, chosen.since, chosen.until, model_version), messages)
 
 

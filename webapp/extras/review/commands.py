@@ -15,6 +15,8 @@ from webapp.model.data import read_meanings
 from webapp.model.files import normalise, open_table
 from webapp.model.labels import UNSURE, Labels
 
+SHOWN_UNKNOWN = 5
+
 review = ClearGroup("review", help="Tell Hamlet what messages really were.")
 
 
@@ -23,15 +25,14 @@ review = ClearGroup("review", help="Tell Hamlet what messages really were.")
 def import_file(file: Path) -> None:
     """Take true labels from FILE, a table with the columns id and true_label; - reads standard input.
 
-    A label is spam or ham, in the words of the served model, or unsure. Of a file with a bad
-    row nothing is taken.
+    A label is spam or ham, in the words of the served model, or unsure. Nothing is taken of a file with a bad row.
     """
     given = _read(sys.stdin.buffer if str(file) == "-" else file, current_inference().registry.labels())
     new, unknown = give_reviews(current_app.extensions["engine"], given, "import", "import")
     click.echo(f"{new:,} new, {len(given) - new - len(unknown):,} as before, {len(unknown):,} unknown.")
     if unknown:
-        some = [*unknown[:5], "..."] if len(unknown) > 5 else unknown
-        click.echo(f"No predictions have these ids: {', '.join(some)}", err=True)
+        more = ", ..." if len(unknown) > SHOWN_UNKNOWN else ""
+        click.echo(f"No predictions have these ids: {', '.join(unknown[:SHOWN_UNKNOWN])}{more}", err=True)
         if len(unknown) == len(given):
             click.get_current_context().exit(1)
 

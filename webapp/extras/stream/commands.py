@@ -17,7 +17,7 @@ from webapp.config import MAX_TEXT_LENGTH, pip_install
 from webapp.errors import BadData
 from webapp.extras.stream.handler import Outgoing
 from webapp.model.data import read_meanings
-from webapp.model.files import open_table
+from webapp.model.files import Row, open_table
 
 CHUNK = 5_000  # rows of a file that are sent together
 
@@ -84,16 +84,21 @@ def stream_file(file: Path, brokers: str, topic: str, text_column: str | None, c
     with closing(open_table(file, text_column, read_meanings(current_inference().registry.labels()))) as table:
         text_at = table.find_column(text_column)
         _say(table.about(text_at))
-        texts = (not row.error and isinstance(row.values[0], str) and row.values[0] for row in table.read([text_at]))
-        # Longer texts than that are too long as well. Escapes say half a surrogate pair, too.
-        values = (json.dumps({"text": (text or "")[: MAX_TEXT_LENGTH + 1]}).encode() for text in texts)
-        records = (Outgoing(topic, value, str(number).encode(), []) for number, value in enumerate(values, start=1))
+        records = (_record(topic, number, row) for number, row in enumerate(table.read([text_at]), start=1))
         try:
             while chunk := list(islice(records, CHUNK)):
                 loop.deliver(producer, chunk)
                 sent += len(chunk)
         finally:
             _say("\n".join([*table.notices(), f"{sent:,} records sent to {topic}."]))
+
+
+def _record(topic: str, number: int, row: Row) -> Outgoing:
+    """Return the record of a row; one that cannot be read is empty, and so ends as a dead letter."""
+    text = row.values[0] if not row.error and isinstance(row.values[0], str) else ""
+    # A longer text is too long as well. JSON's escapes can say half a surrogate pair, UTF-8 cannot.
+    value = json.dumps({"text": text[: MAX_TEXT_LENGTH + 1]}).encode()
+    return Outgoing(topic, value, str(number).encode(), [])
 
 
 def read_settings(brokers: str, path: Path | None) -> dict[str, str]:

@@ -66,7 +66,7 @@ class Status:
     def __init__(self, engine: sa.Engine, topic: str, group: str):
         self.name = f"{socket.gethostname()}-{os.getpid()}"
         self.records = self.dead_letters = self.troubles = 0
-        self._engine, self._works_on = engine, {"topic": topic, "consumer_group": group}
+        self._engine, self._topic, self._group = engine, topic, group
         self._reported_at, self._reported = time.monotonic(), 0
 
     def report(self, lag: int) -> None:
@@ -75,9 +75,17 @@ class Status:
         if seconds > REPORT_EVERY_S:
             rate = round((self.records - self._reported) / seconds, 1)
             self._reported_at, self._reported = time.monotonic(), self.records
-            counts = {"records": self.records, "dead_letters": self.dead_letters, "troubles": self.troubles, "lag": lag}
-            now = dt.datetime.now(dt.UTC)
-            self._replace(name=self.name, **self._works_on, **counts, records_per_second=rate, seen_at=now)
+            self._replace(
+                name=self.name,
+                topic=self._topic,
+                consumer_group=self._group,
+                seen_at=dt.datetime.now(dt.UTC),
+                lag=lag,
+                records=self.records,
+                dead_letters=self.dead_letters,
+                troubles=self.troubles,
+                records_per_second=rate,
+            )
 
     def forget(self) -> None:
         """Take this consumer off the page."""
