@@ -125,7 +125,7 @@ def test_every_route_is_listed_with_what_it_needs(app):
 
 def forged(app):
     """Yield cookies of people who are not signed in, although they say so."""
-    said = {"signed_in_until": 9_999_999_999, "password_fingerprint": "0" * 64, "reviewer": "web:00000000"}
+    said = {"password_fingerprint": "0" * 64, "reviewer": "web:00000000"}
     sign = SecureCookieSessionInterface().get_signing_serializer
     yield ""
     yield "nonsense"

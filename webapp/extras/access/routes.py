@@ -4,20 +4,18 @@ import datetime as dt
 import hmac
 import re
 import secrets
-import time
 
 import sqlalchemy as sa
 from flask import Blueprint, abort, current_app, flash, g, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
+from webapp.cli.command import current_inference
 from webapp.errors import LogUnavailable
 from webapp.extras.access import throttle
-from webapp.extras.access.passwords import AdminPassword
-from webapp.inference import Inference
 from webapp.log.database import write_transaction
 from webapp.log.tables import sign_ins
 
-SIGNED_IN_FOR_S = 12 * 60 * 60
+SIGNED_IN_FOR = dt.timedelta(hours=12)
 # A path of this site alone. Browsers read // and /\ as the start of another site's address, and leave out tabs and
 # line breaks before they look.
 LOCAL_PATH = re.compile(r"/(?!/)[!-\[\]-~]*")
@@ -30,14 +28,15 @@ def signed_in() -> bool:
 
     Raises LogUnavailable: a sign-out is noted there, so that it ends also the copies that somebody made of the cookie.
     """
-    if time.time() >= session.get("signed_in_until", 0):
+    if "reviewer" not in session:
         return False
-    if not hmac.compare_digest(session["password_fingerprint"], _admin_password().fingerprint()):
+    fingerprint = current_app.extensions["admin_password"].fingerprint()
+    if not hmac.compare_digest(session["password_fingerprint"], fingerprint):
         return False
     if "signed_in" not in g:  # a page asks several times: its guard, its bar
-        with _engine().connect() as connection:
-            query = sa.select(sign_ins.c.who).where(sign_ins.c.who == reviewer_id())
-            g.signed_in = connection.execute(query).first() is not None
+        lasts = (sign_ins.c.who == reviewer_id()) & (sign_ins.c.until > dt.datetime.now(dt.UTC))
+        with current_app.extensions["engine"].connect() as connection:
+            g.signed_in = connection.execute(sa.select(sign_ins.c.who).where(lasts)).first() is not None
     return bool(g.signed_in)
 
 
@@ -72,23 +71,22 @@ def form() -> ResponseReturnValue:
 @blueprint.post("/login")
 def sign_in() -> ResponseReturnValue:
     """Compare the password, unless this address has to wait first, and begin a new session."""
+    engine, password = current_app.extensions["engine"], current_app.extensions["admin_password"]
     address = request.remote_addr or ""
-    if seconds := throttle.begin_try(_engine(), address):
+    if seconds := throttle.begin_try(engine, address):
         words = f"There were too many wrong passwords. Wait {seconds} s, then try again."
         return _refused(429, "Too many wrong passwords", words), 429, {"Retry-After": str(seconds)}
-    fingerprint = _admin_password().fingerprint()  # first: the password may be changed at this very moment
-    if not _admin_password().is_right(request.form.get("password", "")):
+    fingerprint = password.fingerprint()  # first: the password may be changed at this very moment
+    if not password.is_right(request.form.get("password", "")):
         return _refused(403, "Wrong password", "This is not the password."), 403
-    throttle.forget(_engine(), address)
+    throttle.forget(engine, address)
     _end_session()  # an older sign-in in this browser, whose cookie somebody may have
-    session["signed_in_until"] = int(time.time()) + SIGNED_IN_FOR_S
     session["password_fingerprint"] = fingerprint
     session["reviewer"] = f"web:{secrets.token_hex(4)}"
     now = dt.datetime.now(dt.UTC)
-    with write_transaction(_engine()) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(sa.delete(sign_ins).where(sign_ins.c.until < now))
-        until = now + dt.timedelta(seconds=SIGNED_IN_FOR_S)
-        connection.execute(sa.insert(sign_ins).values(who=reviewer_id(), until=until))
+        connection.execute(sa.insert(sign_ins).values(who=reviewer_id(), until=now + SIGNED_IN_FOR))
     return redirect(_where_to(), 303)
 
 
@@ -104,13 +102,12 @@ def _end_session() -> None:
     reviewer = session.get("reviewer")
     session.clear()
     if reviewer:
-        with write_transaction(_engine()) as connection:
+        with write_transaction(current_app.extensions["engine"]) as connection:
             connection.execute(sa.delete(sign_ins).where(sign_ins.c.who == reviewer))
 
 
 def _refused(status: int, what: str, words: str) -> str:
-    inference: Inference = current_app.extensions["inference"]
-    inference.record_failure("form", status, what, request.headers["X-Request-ID"])
+    current_inference().record_failure("form", status, what, request.headers["X-Request-ID"])
     return render_template("access/login.html", error=words)
 
 
@@ -118,13 +115,3 @@ def _where_to() -> str:
     """Return the page that somebody was sent away from, if it is one of ours."""
     wanted = request.args.get("next", "")
     return wanted if LOCAL_PATH.fullmatch(wanted) else url_for("review.page")
-
-
-def _admin_password() -> AdminPassword:
-    password: AdminPassword = current_app.extensions["admin_password"]
-    return password
-
-
-def _engine() -> sa.Engine:
-    engine: sa.Engine = current_app.extensions["engine"]
-    return engine

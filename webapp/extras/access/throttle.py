@@ -28,7 +28,7 @@ def begin_try(engine: sa.Engine, address: str) -> int:
         query = sa.select(row.count, row.last_at).where(row.address == who)
         count, last_at = connection.execute(query).first() or (0, now)
         if count >= FREE_TRIES:
-            wait = min(LONGEST_WAIT_S, 2 ** min(count - FREE_TRIES + 1, 20))
+            wait = min(LONGEST_WAIT_S, 2 ** (count - FREE_TRIES + 1))
             due: float = wait - (now - last_at).total_seconds()
             if 0 < due <= 2 * LONGEST_WAIT_S:  # hosts' clocks differ a little; more than that: one was set back
                 return math.ceil(due)
