@@ -16,7 +16,7 @@ from webapp.extras.access.routes import reviewer_id, signed_in_only
 from webapp.extras.batch.commands import current_runner
 from webapp.extras.batch.routes import shown_ago
 from webapp.extras.lifecycle import retraining, switching
-from webapp.extras.lifecycle.challenger import ShadowReport, shadow_report
+from webapp.extras.lifecycle.challenger import shadow_report
 from webapp.extras.lifecycle.comparison import Comparison, Differing, compare, sampled_examples
 from webapp.extras.lifecycle.retraining import Reviews
 from webapp.extras.monitor.report import live_accuracy
@@ -32,19 +32,13 @@ from webapp.web.explanation import mark
 blueprint = Blueprint("models", __name__, url_prefix="/models")
 blueprint.before_request(signed_in_only)
 
-WHY_LENGTH = 200  # characters that are kept of a reason
 EVENTS = 50  # of the history that are shown
 KEPT = 8  # comparisons that a worker remembers: loading two versions and scoring with them takes seconds
 
 
 @blueprint.get("")
-def page() -> str:
-    """Show the state of things, what to do next, all versions, and their history."""
-    return _page()
-
-
-def _page(error: str | None = None) -> str:
-    """Return the page, with what could not be done."""
+def page(error: str | None = None) -> str:
+    """Show the state of things, what to do next, all versions, and their history; and what could not be done."""
     engine, registry, runner = current_app.extensions["engine"], current_inference().registry, current_runner()
     history = switching.history(engine)
     served, problem, reviews, report = None, "", Reviews(), None
@@ -68,7 +62,6 @@ def _page(error: str | None = None) -> str:
         "lifecycle/models.html",
         served=served,
         problem=problem,
-        advice=_advice(report, reviews, retrained, is_training),
         since=since if since and since.to_version == served else None,  # None: it was so before this was written down
         rollback_target=switching.rollback_target(history, registry.versions()),
         reviews=reviews,
@@ -84,26 +77,7 @@ def _page(error: str | None = None) -> str:
         me=reviewer_id(),
         error=error,
         signed=config.MODEL_KEY is not None,
-        why_length=WHY_LENGTH,
         ago=shown_ago,
-    )
-
-
-def _advice(report: ShadowReport | None, reviews: Reviews, retrained: str | None, is_training: bool) -> str:
-    """Return how things stand beside the served version and what to do next, in a sentence."""
-    if is_training:
-        return "A new one is being trained."
-    if report:
-        return {
-            "second": "The one in the shadow test is better: serve it.",
-            "first": "The one in the shadow test is worse: stop the test.",
-            None: "Another one is in the shadow test.",
-        }[report.duel.better]
-    if retrained:
-        return "A retrained one waits: try it in the shadow test."
-    words = f"{reviews.new:,} new review{'' if reviews.new == 1 else 's'}"
-    return (
-        f"{words}: {reviews.missing} more and you can retrain." if reviews.missing else f"{words}: enough to retrain."
     )
 
 
@@ -135,7 +109,7 @@ def change(action: str) -> ResponseReturnValue:
     """Serve a version, try one or none, roll back, or train a new one; say so, or why not: then nothing has changed."""
     engine, registry = current_app.extensions["engine"], current_inference().registry
     version, who = request.form.get("version", ""), reviewer_id()
-    why = " ".join(request.form.get("why", "").split())[:WHY_LENGTH]
+    why = " ".join(request.form.get("why", "").split())
     try:
         match action:
             case "use":
@@ -154,7 +128,7 @@ def change(action: str) -> ResponseReturnValue:
                 current_runner().start("retrain")
                 words = "A new version is being trained, in a process of its own."
     except HamletError as error:
-        return _page(error=str(error)), error.status
+        return page(error=str(error)), error.status
     flash(words)
     return redirect(url_for(".page"), 303)
 
@@ -196,8 +170,7 @@ def compare_page() -> ResponseReturnValue:
         found, differing = _compared(registry, first, second, tuple(examples))
     except HamletError as error:
         return render_template("lifecycle/compare.html", **shown, error=str(error)), error.status
-    sentence = found.duel.sentence("the first one", "the second one")
-    return render_template("lifecycle/compare.html", **shown, found=found, sentence=sentence, differing=differing)
+    return render_template("lifecycle/compare.html", **shown, found=found, differing=differing)
 
 
 @lru_cache(maxsize=KEPT)
