@@ -19,7 +19,7 @@ from webapp.extras.review.reviews import fitted_by, give_review, note_fitted, re
 from webapp.extras.review.samples import draw, reached_members
 from webapp.log.export import purge
 from webapp.model import artifact, training
-from webapp.model.data import Example, bucket, read_labelled
+from webapp.model.data import APART, Example, bucket, read_labelled
 from webapp.model.registry import ModelRegistry
 from webapp.model.scoring import make_model
 
@@ -118,6 +118,11 @@ def test_a_review_that_contradicts_a_very_sure_verdict_teaches_only_when_it_is_s
     waiting = [one.prediction_id for one in retraining.gather(engine, small, small.current_version()).unconfirmed]
     assert set(ids) >= set(waiting)
     assert len(waiting) > 10
+    taught, _ = retraining.reviews_to_learn(engine, small, small.current().labels)  # by `train --with-reviews`
+    said = {one.text: one.part for one in taught.examples}
+    apart = [text for text in sure if bucket(text) in retraining.HOLDOUT_BUCKETS]
+    assert [text for text in sure if said.get(text) == APART] == apart != []  # to measure on, they count
+    assert not [text for text in sure if said.get(text) == ""]
     assert f"{len(waiting)} more contradict a verdict" in flask("retrain").output
     give_review(engine, waiting[0], "web:ben", "spam", "all")  # who takes it back contradicts no longer
     for id_ in waiting[1:]:

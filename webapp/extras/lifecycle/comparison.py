@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
+from scipy.special import betaln
 
 from webapp.errors import BadData
 from webapp.extras.review.reviews import ReviewedMessage, reviewed_messages
@@ -48,13 +49,13 @@ class Duel(NamedTuple):
     def evidence(self) -> float:
         """Return how many times as likely these counts are if one version is better than if both are equally good.
 
-        It is the Bayes factor of a uniform share of wins against 1/2, 2^n / ((n + 1) C(n, k)). Between equally good
-        versions it is a martingale, so the chance that it ever reaches 20 is at most 1/20, however often one looks
-        (Ville 1939; Robbins 1970, Annals of Mathematical Statistics 41, p. 1397). A p-value has to be looked at once.
+        It is the Bayes factor of a uniform share of wins against 1/2, 2^n / ((n + 1) C(n, k)), or
+        2^n B(k + 1, n - k + 1). Between equally good versions it is a martingale, so the chance that it ever reaches 20
+        is at most 1/20, however often one looks (Ville 1939; Robbins 1970, Annals of Mathematical Statistics 41, p.
+        1397). A p-value has to be looked at once.
         """
         n, k = self.messages, self.only_first
-        choices = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
-        return math.exp(min(n * math.log(2) - math.log(n + 1) - choices, 700))
+        return math.exp(min(n * math.log(2) + betaln(k + 1, n - k + 1), 700))
 
     @property
     def better(self) -> str | None:
@@ -147,18 +148,14 @@ def usable_reviews(engine: sa.Engine, registry: ModelRegistry, labels: Labels) -
     return [one for one in reviewed_messages(engine) if one.text and one.model_version not in others]
 
 
-def sampled(engine: sa.Engine) -> set[str]:
-    """Return the reviewed members of random samples."""
-    return {row.prediction_id for row in reached_members(engine, *EVER)}
-
-
 def sampled_examples(engine: sa.Engine, registry: ModelRegistry, versions: Sequence[str]) -> list[Example]:
     """Return the reviewed members of random samples that none of the versions has learnt, copies dropped.
 
     Reviews of reported or uncertain messages would not do: the version that was served then got many of them wrong, so
     it would look worse than it is.
     """
-    learnt, in_sample = Learnt(engine, registry, versions), sampled(engine)
+    learnt = Learnt(engine, registry, versions)
+    in_sample = {row.prediction_id for row in reached_members(engine, *EVER)}
     reviewed = usable_reviews(engine, registry, read_card(registry.folder, versions[0]).words)
     found = [one for one in reviewed if one.prediction_id in in_sample and (one.text or "") not in learnt]
     return drop_copies(Example(one.text or "", one.true_label == "spam", "reviewed") for one in found)

@@ -5,14 +5,14 @@ fitted on them, so that any two can be compared on them. docs/lifecycle.md says 
 """
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from webapp.config import PROJECT_SET
 from webapp.errors import BadData
-from webapp.extras.lifecycle.comparison import Comparison, Learnt, compare, sampled, usable_reviews
+from webapp.extras.lifecycle.comparison import Comparison, Learnt, compare, sampled_examples, usable_reviews
 from webapp.extras.lifecycle.correction import fine_tune
 from webapp.extras.review.reviews import ReviewedMessage, fitted_by, note_fitted
 from webapp.log.tables import predictions, reviews
@@ -42,7 +42,7 @@ class Reviews(NamedTuple):
     """The reviewed messages as they are to be used."""
 
     to_learn: Sequence[ReviewedMessage] = ()
-    held_out: Sequence[Example] = ()  # kept apart, copies dropped; source "random" where it is of a random sample
+    held_out: Sequence[ReviewedMessage] = ()  # kept apart
     unconfirmed: Sequence[ReviewedMessage] = ()  # that contradict a very sure verdict, and have been said once
     new: int = 0  # since the version was made, or since `child` was
     last: str = ""  # id of the newest review
@@ -71,17 +71,16 @@ def retrain(engine: sa.Engine, registry: ModelRegistry) -> Retrained:
         )
     if not found.to_learn:
         raise BadData("All new reviews are of messages that are kept apart to measure on, so none is left to learn.")
-    examples = drop_copies(Example(one.text or "", one.true_label == "spam", REVIEWS) for one in found.to_learn)
+    examples, held_out = (drop_copies(_examples(part)) for part in (found.to_learn, found.held_out))
     pipeline = fine_tune(served, examples, _anchors(engine, card))
 
     new = make_model(pipeline, "the new version", served.threshold, served.labels)
-    compared = compare(served, new, found.held_out)
-    sample = [example for example in found.held_out if example.source == "random"]
-    measured = training.report(new, sample)
-    origin = Retraining(
-        parent=served.version, reviews=len(examples), held_out=len(found.held_out), last_review=found.last
-    )
-    new_card = card.model_copy(update={"metrics": {"held_out": measured} if sample else {}, "retraining": origin})
+    compared = compare(served, new, held_out)
+    sampled = sampled_examples(engine, registry, [served.version])
+    sample = [one for one in sampled if bucket(one.text) in HOLDOUT_BUCKETS]
+    metrics = {"held_out": training.report(new, sample)} if sample else {}
+    origin = Retraining(parent=served.version, reviews=len(examples), held_out=len(held_out), last_review=found.last)
+    new_card = card.model_copy(update={"metrics": metrics, "retraining": origin})
     fitted = {*(one.prediction_id for one in found.to_learn), *fitted_by(engine, served.version)}
     version = artifact.save(
         registry.folder,
@@ -105,23 +104,10 @@ def gather(engine: sa.Engine, registry: ModelRegistry, version: str) -> Reviews:
     child = next((name for name in reversed(made) if made[name].parent == version), None)
     retraining = made.get(child or version)
     before, last = fitted_by(engine, child or version), retraining.last_review if retraining else ""
-    learnt, unconfirmed = Learnt(engine, registry, [version]), _unconfirmed(engine)
-    in_sample = sampled(engine)
-    found = usable_reviews(engine, registry, read_card(registry.folder, version).words)
-    to_learn, held_out, waiting, new = [], [], [], 0
-    for one in found:
-        text = one.text or ""
-        if bucket(text) in HOLDOUT_BUCKETS and text not in learnt:
-            source = "random" if one.prediction_id in in_sample else REVIEWS
-            held_out.append(Example(text, one.true_label == "spam", source))
-            new += one.review_id > last
-        elif (one.prediction_id, one.true_label) in unconfirmed:
-            waiting.append(one)
-        else:
-            to_learn.append(one)
-            new += one.prediction_id not in before
-    newest = found[0].review_id if found else ""
-    return Reviews(to_learn, drop_copies(held_out), waiting, new, newest, child)
+    found = _divide(engine, registry, read_card(registry.folder, version).words, [version])
+    new = [one for one in found.to_learn if one.prediction_id not in before]
+    new += [one for one in found.held_out if one.review_id > last]
+    return found._replace(new=len(new), child=child)
 
 
 def reviews_to_learn(
@@ -131,15 +117,30 @@ def reviews_to_learn(
 
     Those of the buckets that are kept apart are measured on and never learnt.
     """
-    unconfirmed, examples, fitted = _unconfirmed(engine), [], []
-    for one in usable_reviews(engine, registry, labels):
-        if (one.prediction_id, one.true_label) not in unconfirmed:
-            text = one.text or ""
-            part = APART if bucket(text) in HOLDOUT_BUCKETS else ""
-            examples.append(Example(text, one.true_label == "spam", REVIEWS, part))
-            if not part:
-                fitted.append(one.prediction_id)
+    found = _divide(engine, registry, labels, [])
+    examples = _examples(found.to_learn) + _examples(found.held_out, APART)
+    fitted = [one.prediction_id for one in found.to_learn]
     return Dataset(REVIEWS, "", examples, labels=labels), lambda version: note_fitted(engine, version, fitted)
+
+
+def _divide(engine: sa.Engine, registry: ModelRegistry, labels: Labels, versions: Sequence[str]) -> Reviews:
+    """Return what is to be learnt, kept apart, and said once more, of what is to correct versions with these labels."""
+    learnt, unconfirmed = Learnt(engine, registry, versions), _unconfirmed(engine)
+    to_learn, held_out, waiting = [], [], []
+    found = usable_reviews(engine, registry, labels)
+    for one in found:
+        text = one.text or ""
+        if bucket(text) in HOLDOUT_BUCKETS and text not in learnt:
+            held_out.append(one)
+        elif (one.prediction_id, one.true_label) in unconfirmed:
+            waiting.append(one)
+        else:
+            to_learn.append(one)
+    return Reviews(to_learn, held_out, waiting, last=found[0].review_id if found else "")
+
+
+def _examples(reviewed: Iterable[ReviewedMessage], part: str = "") -> list[Example]:
+    return [Example(one.text or "", one.true_label == "spam", REVIEWS, part) for one in reviewed]
 
 
 def _unconfirmed(engine: sa.Engine) -> set[tuple[str, str]]:
