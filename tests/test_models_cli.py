@@ -10,6 +10,7 @@ from webapp.extras.lifecycle import switching
 from webapp.extras.review.queues import upcoming
 from webapp.extras.review.reviews import give_review, note_fitted
 from webapp.extras.review.samples import draw
+from webapp.model import artifact
 from webapp.model import registry as registry_module
 from webapp.model.data import read_labelled
 
@@ -132,6 +133,14 @@ def test_compare_on_a_file_leaves_out_what_one_has_learnt(run, versions, labelle
     assert "One of the two has learnt 2 of these messages: they are left out." in output
     assert "of 200 messages" in output
     assert "models list" in run("compare", first, "no-such", code=2)
+
+
+def test_compare_has_the_words_of_the_versions_whatever_is_served(run, models, versions, tmp_path):
+    card = artifact.read_card(models, versions[0]).model_copy(update={"labels": ("normal", "urgent")})
+    pipelines = [artifact.load(models, version).pipeline for version in versions[:2]]
+    pair = [artifact.save(models, one, card, "joblib", dt.datetime.now(dt.UTC), None) for one in pipelines]
+    (tmp_path / "urgent.csv").write_text(f'label,text\nurgent,"{SPAM}"\nnormal,"{HAM}"\n')
+    assert "\n  urgent 1." in run("compare", *pair, "--data", tmp_path / "urgent.csv")
 
 
 def test_train_use_is_a_switch_like_any_other(flask, models, labelled, engine):

@@ -9,7 +9,7 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from webapp.cli.command import Clear, ClearGroup, check_folder, current_inference
+from webapp.cli.command import Clear, ClearGroup, current_inference
 from webapp.cli.models import WHY, who
 from webapp.cli.report import print_report
 from webapp.cli.train import data_options, read_files, say_kept
@@ -34,20 +34,14 @@ def retrain() -> None:
 
     To fit everything anew instead: flask train FILES --with-reviews
     """
-    result = _retrain()
+    result = retraining.retrain(current_app.extensions["engine"], current_inference().registry)
     click.echo(f"{result.told}\n\nSaved {result.version}")
     click.echo(f"To try it in the shadow of the served one: {FLASK} models challenge {result.version}")
 
 
 def retrain_job(_job: Job, _folder: Path, _report: Report) -> dict[str, Any]:
     """Do the same for a job; one that is run again begins again."""
-    return _retrain()._asdict()
-
-
-def _retrain() -> retraining.Retrained:
-    registry = current_inference().registry
-    check_folder(registry.folder)
-    return retraining.retrain(current_app.extensions["engine"], registry)
+    return retraining.retrain(current_app.extensions["engine"], current_inference().registry)._asdict()
 
 
 @commands.command("rollback")
@@ -120,10 +114,8 @@ def prune_models(keep: int, yes: bool) -> None:
 def compare_models(read: Callable[..., list[Any]], first: str, second: str, files: tuple[str, ...]) -> None:
     """Compare two versions, FIRST and SECOND, on the same labelled messages: is one of them better, and where?"""
     engine, registry = current_app.extensions["engine"], current_inference().registry
-    for version in (first, second):
-        registry.must_exist(version)
     models = [artifact.load(registry.folder, version) for version in (first, second)]
-    labels = registry.labels()
+    labels = models[0].labels
     if files:
         datasets = read(files, labels)
         kept, learnt = say_kept(datasets, datasets[0].labels), Learnt(engine, registry, (first, second))
@@ -156,9 +148,7 @@ def compare_models(read: Callable[..., list[Any]], first: str, second: str, file
 @click.argument("version")
 def sign_model(version: str) -> None:
     """Sign VERSION with HAMLET_MODEL_KEY, if its files are as its card says. Sign only what you know the origin of."""
-    registry = current_inference().registry
-    registry.must_exist(version)
-    card = artifact.sign(registry.folder, version)
+    card = artifact.sign(current_inference().registry.folder, version)
     file = card.model_file
     click.echo(f"{version} is signed: {file.name} with SHA-256 {file.sha256}, made {card.created_at}.")
 
@@ -192,9 +182,8 @@ def import_model(
             "you trust, say --yes. docs/model_files.md says more."
         )
     registry = current_inference().registry
-    check_folder(registry.folder)
     labels = read_labels(words, of_file=False) if words else None
-    model = importing.import_model(sources[0], sources[1] if vectorizer else None, labels, threshold)
+    model = importing.import_model(sources, labels, threshold)
     datasets = read_files(data, model.labels)
     metrics = {"held_out": training.report(model, say_kept(datasets, model.labels))} if datasets else {}
     card = Card(

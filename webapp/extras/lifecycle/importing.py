@@ -3,6 +3,7 @@
 import hashlib
 import re
 import warnings
+from collections.abc import Sequence
 from operator import methodcaller
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,11 +22,11 @@ from webapp.model.scoring import PROBES, SpamModel, make_model
 
 VERSION_IN_PICKLE = re.compile(rb"_sklearn_version.{1,8}?(\d+\.\d+(?:\.\w+)*)", re.DOTALL)
 NEEDS_VECTORIZER = (
-    " It must take a list of str. If it takes numbers and not texts, give the fitted vectoriser that it was trained "
+    "It must take a list of str. If it takes numbers and not texts, give the fitted vectoriser that it was trained "
     "with, too (--vectorizer FILE)."
 )
 OTHER_VECTORIZER = (
-    " The vectoriser is not the one that the model was trained with (save both after the same fit), or the model reads "
+    "The vectoriser is not the one that the model was trained with (save both after the same fit), or the model reads "
     "texts itself (leave --vectorizer out)."
 )
 
@@ -49,21 +50,21 @@ def read_source(path: Path) -> Source:
     return Source(path, content, hashlib.sha256(content).hexdigest(), file_format)
 
 
-def import_model(source: Source, vectorizer: Source | None, labels: Labels | None, threshold: float) -> SpamModel:
+def import_model(sources: Sequence[Source], labels: Labels | None, threshold: float) -> SpamModel:
     """Load the files and return a model that serves; raises BadData, which says what to do.
 
     Unless they are of skops, loading them runs the code in them.
     """
-    pipeline = _joined(_load(source), vectorizer and _load(vectorizer), source)
+    pipeline = _joined(sources)
     try:
         return make_model(pipeline, "imported", threshold, labels or SPAM_OR_HAM)
     except ModelUnusable as error:
         is_unfitted = hasattr(pipeline, "predict_proba") and not hasattr(pipeline, "classes_")
         if is_unfitted or isinstance(error.__cause__, NotFittedError):
-            raise BadData(f"{source.path} or its vectoriser is not fitted: save them after the fit.") from error
-        reason = f"{source.path} cannot be served: {' '.join(str(error).split()).rstrip('.')}."
+            raise BadData(f"{sources[0].path} or its vectoriser is not fitted: save them after the fit.") from error
+        reason = f"{sources[0].path} cannot be served: {' '.join(str(error).split()).rstrip('.')}."
         advice = OTHER_VECTORIZER if "vectorizer" in pipeline.named_steps else NEEDS_VECTORIZER
-        raise BadData(f"{reason}{advice if 'predict_proba fails' in reason else ''}") from error
+        raise BadData(f"{reason} {advice}" if "predict_proba fails" in reason else reason) from error
 
 
 def _load(source: Source) -> Any:
@@ -101,35 +102,28 @@ def _what_is_missing(error: Exception) -> str:
     return "Take a file that pickle.dump, joblib.dump or skops.io.dump has written, and unpack a zip first."
 
 
-def _joined(model: Any, vectorizer: Any, source: Source) -> Any:
-    """Return the Pipeline of a model and its vectoriser, or of the model alone; raises BadData."""
-    holds = f"{source.path} holds a {type(model).__name__}"
-    if isinstance(model, (list, tuple, dict)):  # several things in one file
-        parts = list(model.values()) if isinstance(model, dict) else model
-        models, vectorizers = ([part for part in parts if _has(part, name)] for name in ("predict", "transform"))
-        vectorizers = [part for part in vectorizers if part not in models]
-        if len(models) != 1 or len(vectorizers) > 1:
-            raise BadData(f"{holds} and not one model: save the model in a file, and its vectoriser in another.")
-        model, vectorizer = models[0], vectorizer or next(iter(vectorizers), None)
-    if not _has(model, "predict"):
-        if _has(vectorizer, "predict"):
-            raise BadData(f"{holds}, the vectoriser, and --vectorizer the model: swap the two.")
-        if _has(model, "transform"):
-            raise BadData(f"{holds}. It is the vectoriser: give it as --vectorizer FILE, and the model first.")
-        raise BadData(f"{holds}, no classifier.")
-    model = unwrap(model)
-    if vectorizer is None:  # a vote of several Pipelines takes texts, too
+def _joined(sources: Sequence[Source]) -> Any:
+    """Return the Pipeline of all that the files hold, one model and perhaps its vectoriser; raises BadData."""
+    held = [_load(source) for source in sources]
+    parts = [unwrap(part) for one in held for part in _parts(one)]
+    models = [part for part in parts if hasattr(part, "predict")]
+    others = [part for part in parts if not hasattr(part, "predict")]
+    vectorizers = [part for part in others if hasattr(part, "transform") and hasattr(part, "fit")]  # no DataFrame
+    fewest = len(sources) - 1  # none where there is but one file: its model may take texts
+    if len(models) != 1 or not fewest <= len(vectorizers) <= 1:
+        holds = [f"{source.path} holds a {type(one).__name__}" for source, one in zip(sources, held, strict=True)]
+        counts = f"models {len(models)}, vectorisers {len(vectorizers)}"
+        raise BadData(f"{' and '.join(holds)}: {counts}. Give one fitted model. {NEEDS_VECTORIZER}")
+    (model,) = models
+    if not vectorizers:  # a vote of several Pipelines takes texts, too
         return model if isinstance(model, Pipeline) else Pipeline([("model", model)])
-    if not _has(vectorizer, "transform"):
-        raise BadData(f"--vectorizer: a {type(vectorizer).__name__} is no vectoriser (it has no transform).")
-    to_dense = [("dense", FunctionTransformer(methodcaller("toarray")))] if _needs_dense(model, vectorizer) else []
-    return unwrap(Pipeline([("vectorizer", vectorizer), *to_dense, ("classifier", model)]))
+    to_dense = [("dense", FunctionTransformer(methodcaller("toarray")))] if _needs_dense(model, *vectorizers) else []
+    return unwrap(Pipeline([("vectorizer", *vectorizers), *to_dense, ("classifier", model)]))
 
 
-def _has(estimator: Any, method: str) -> bool:
-    """Return whether an object, no class, has a method of an estimator; a DataFrame has `transform`, but is none."""
-    is_estimator = method == "predict" or hasattr(estimator, "fit")
-    return is_estimator and hasattr(estimator, method) and not isinstance(estimator, type)
+def _parts(held: Any) -> Sequence[Any]:
+    """Return the things that a file holds: some hold a list or a dict of them."""
+    return list(held.values()) if isinstance(held, dict) else held if isinstance(held, (list, tuple)) else [held]
 
 
 def _needs_dense(model: Any, vectorizer: Any) -> bool:

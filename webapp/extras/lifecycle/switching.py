@@ -65,11 +65,12 @@ def challenge(engine: sa.Engine, registry: ModelRegistry, version: str | None, w
 
     Raises as `use` does, InvalidInput for the served version itself, BadData for one with other labels.
     """
-    if version is not None and version == _served(registry):
-        raise InvalidInput(f"{version} is served: there is nothing to try it beside.")
     if version is not None:
+        served = _served(registry)
+        if version == served:
+            raise InvalidInput(f"{version} is served: there is nothing to try it beside.")
         registry.check_loadable(version)
-        if not _same_question(registry, version, _served(registry) or version):
+        if not _same_question(registry, version, served):
             raise BadData(OTHER_QUESTION)
     with _noted(engine, slot(registry).read, "challenge", version, who, why):
         slot(registry).write(version)
@@ -119,10 +120,9 @@ def prune(engine: sa.Engine, registry: ModelRegistry, versions: Sequence[str]) -
     return still
 
 
-def _same_question(registry: ModelRegistry, first: str, second: str) -> bool:
-    """Return whether two versions have the same labels, as far as their cards can be read."""
-    cards = registry.cards()
-    return not {first, second} <= cards.keys() or cards[first].labels == cards[second].labels
+def _same_question(registry: ModelRegistry, *versions: str | None) -> bool:
+    """Return whether versions have the same labels, as far as their cards can be read."""
+    return len({card.labels for name, card in registry.cards().items() if name in versions}) <= 1
 
 
 def _served(registry: ModelRegistry) -> str | None:
