@@ -6,7 +6,7 @@ from flask_openapi3 import OpenAPI
 
 from webapp.cli.models import models, use_model
 from webapp.extras.lifecycle import challenger, routes
-from webapp.extras.lifecycle.commands import commands, retrain, retrain_job
+from webapp.extras.lifecycle.commands import retrain, retrain_job
 from webapp.extras.lifecycle.retraining import reviews_to_learn
 from webapp.extras.lifecycle.switching import record_use
 
@@ -16,8 +16,6 @@ def init_app(app: OpenAPI) -> None:
     inference = app.extensions["inference"]
     inference.registry.around_use.append(record_use(app.extensions["engine"], inference))
     inference.before_store.append(challenger.score_with(inference))
-    for command in commands.commands.values():
-        models.add_command(command)
     models.add_command(use_model, "promote")  # as others call it
     routes.blueprint.cli.add_command(retrain)
     app.register_blueprint(routes.blueprint, cli_group=None)

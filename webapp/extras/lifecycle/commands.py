@@ -9,8 +9,8 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from webapp.cli.command import Clear, ClearGroup, current_inference
-from webapp.cli.models import WHY, who
+from webapp.cli.command import Clear, current_inference
+from webapp.cli.models import WHY, models, who
 from webapp.cli.report import print_report
 from webapp.cli.train import data_options, read_files, say_kept
 from webapp.config import FLASK
@@ -23,7 +23,6 @@ from webapp.model import artifact, training
 from webapp.model.card import Card, Imported
 from webapp.model.labels import read_labels
 
-commands = ClearGroup()  # they join the core's group `models`
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -44,7 +43,7 @@ def retrain_job(_job: Job, _folder: Path, _report: Report) -> dict[str, Any]:
     return retraining.retrain(current_app.extensions["engine"], current_inference().registry)._asdict()
 
 
-@commands.command("rollback")
+@models.command("rollback")
 @WHY
 def roll_back(why: str) -> None:
     """Serve the version again that was served before this one; again, the one before that."""
@@ -52,7 +51,7 @@ def roll_back(why: str) -> None:
     click.echo(f"{version} is served again.")
 
 
-@commands.command("challenge")
+@models.command("challenge")
 @click.argument("version", required=False)
 @click.option("--stop", is_flag=True, help="Try no version any longer.")
 @WHY
@@ -77,7 +76,7 @@ def challenge(version: str | None, stop: bool, why: str) -> None:
         click.echo(f"No version is being tried. Try one: {FLASK} models challenge VERSION")
 
 
-@commands.command("history")
+@models.command("history")
 def show_history() -> None:
     """List all switches, newest first: when (UTC), who, what, and why."""
     for one in switching.history(current_app.extensions["engine"]):
@@ -85,7 +84,7 @@ def show_history() -> None:
         click.echo(f"{one.created_at:%Y-%m-%d %H:%M:%S}  {one.who}  {one.kind}  {change}  {one.why}".rstrip())
 
 
-@commands.command("prune")
+@models.command("prune")
 @click.option("--keep", type=click.IntRange(0), required=True, metavar="N", help="How many of the newest stay.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def prune_models(keep: int, yes: bool) -> None:
@@ -100,7 +99,7 @@ def prune_models(keep: int, yes: bool) -> None:
             raise BadData(f"{registry.folder}: not everything could be deleted ({error})") from error
 
 
-@commands.command("compare")
+@models.command("compare")
 @click.argument("first")
 @click.argument("second")
 @click.option(
@@ -114,8 +113,8 @@ def prune_models(keep: int, yes: bool) -> None:
 def compare_models(read: Callable[..., list[Any]], first: str, second: str, files: tuple[str, ...]) -> None:
     """Compare two versions, FIRST and SECOND, on the same labelled messages: is one of them better, and where?"""
     engine, registry = current_app.extensions["engine"], current_inference().registry
-    models = [artifact.load(registry.folder, version) for version in (first, second)]
-    labels = models[0].labels
+    first_model, second_model = (artifact.load(registry.folder, version) for version in (first, second))
+    labels = first_model.labels
     if files:
         datasets = read(files, labels)
         kept, learnt = say_kept(datasets, datasets[0].labels), Learnt(engine, registry, (first, second))
@@ -130,7 +129,7 @@ def compare_models(read: Callable[..., list[Any]], first: str, second: str, file
             "No message is left that neither has learnt. Review a random sample on /review, or give other labelled "
             "messages: --data FILE"
         )
-    found = compare(models[0], models[1], examples)
+    found = compare(first_model, second_model, examples)
     click.echo(f"{first} was right on {found.first_accuracy} of {found.messages:,} messages")
     click.echo(f"{second} was right on {found.second_accuracy}")
     click.echo(f"both {found.both_right:,}, neither {found.neither_right:,}", nl=False)
@@ -144,7 +143,7 @@ def compare_models(read: Callable[..., list[Any]], first: str, second: str, file
         click.echo(f"  {truth:5} {probabilities}  {' '.join(item.text.split())[:100]}")
 
 
-@commands.command("sign")
+@models.command("sign")
 @click.argument("version")
 def sign_model(version: str) -> None:
     """Sign VERSION with HAMLET_MODEL_KEY, if its files are as its card says. Sign only what you know the origin of."""
@@ -153,7 +152,7 @@ def sign_model(version: str) -> None:
     click.echo(f"{version} is signed: {file.name} with SHA-256 {file.sha256}, made {card.created_at}.")
 
 
-@commands.command("import")
+@models.command("import")
 @click.argument("file", type=FILE)
 @click.option("--vectorizer", type=FILE, help="The fitted vectoriser, where FILE holds a classifier alone.")
 @click.option(

@@ -124,7 +124,7 @@ def reviews_to_learn(
 
 
 def _divide(engine: sa.Engine, registry: ModelRegistry, labels: Labels, versions: Sequence[str]) -> Reviews:
-    """Return what is to be learnt, kept apart, and said once more, of what is to correct versions with these labels."""
+    """Divide the reviews that may teach a model with these labels; what the versions have learnt is not kept apart."""
     learnt, unconfirmed = Learnt(engine, registry, versions), _unconfirmed(engine)
     to_learn, held_out, waiting = [], [], []
     found = usable_reviews(engine, registry, labels)
