@@ -21,7 +21,7 @@ from webapp.extras.lifecycle.comparison import Comparison, Differing, compare, s
 from webapp.extras.lifecycle.retraining import Reviews
 from webapp.extras.monitor.report import live_accuracy
 from webapp.extras.monitor.rollups import PREDICTIONS, count
-from webapp.extras.review.reviews import give_review
+from webapp.extras.review.reviews import give_reviews
 from webapp.inference import explain
 from webapp.model import artifact
 from webapp.model.data import Example
@@ -139,9 +139,8 @@ def confirm() -> ResponseReturnValue:
     engine, registry = current_app.extensions["engine"], current_inference().registry
     chosen = set(request.form.getlist("id"))
     waiting = retraining.gather(engine, registry, registry.current_version()).unconfirmed
-    confirmed = [one for one in waiting if one.prediction_id in chosen]
-    for one in confirmed:
-        give_review(engine, one.prediction_id, reviewer_id(), one.true_label, "confirm")
+    confirmed = {one.prediction_id: one.true_label for one in waiting if one.prediction_id in chosen}
+    give_reviews(engine, confirmed, reviewer_id(), "confirm")
     flash(f"{len(confirmed)} of {len(waiting)} confirmed: the next version learns them.")
     return redirect(url_for(".page", _anchor="retrain"), 303)
 
