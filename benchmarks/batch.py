@@ -4,9 +4,9 @@
 
 Makes a file of different messages and runs the real command on it, pinned to one core and then to two, with the log and
 without. Beside it, on core 0, Pipeline.predict_proba scores the same messages in chunks of the same size: only that,
-without reading, logging or writing, and anew before each run, as the machine's speed may drift. Rates count from the
-first chunk done to the last, so that no start is in them; the CPU time is that of the whole command. Memory is that of
-all its processes together at their greatest: PSS counts what they share once, RSS as often as they are.
+without reading, logging or writing, and anew before each run, as the machine's speed may drift. Rates leave the
+command's start out; the CPU time is that of the whole command. Memory is that of all its processes together at their
+greatest: PSS counts what they share once, RSS as often as they are.
 """
 
 import csv

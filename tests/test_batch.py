@@ -112,6 +112,16 @@ def test_parquet_keeps_its_types(app, flask, tmp_path):
     assert sorted(found["prediction_id"].to_pylist()[:-1]) == stored(app)
     assert found["prediction_id"].to_pylist()[-1] is None
     assert found["error"].to_pylist()[-1] == "The text is missing."
+    logged = stored(app)
+    for options in ({"overwrite": True}, {"resume": True}):  # and what replaces a file goes on to do so
+        with pytest.raises(KeyboardInterrupt):
+            run.run_batch(
+                app.extensions["inference"], tmp_path / "in.parquet", tmp_path / "out.parquet", interrupt, **options
+            )
+    assert flask("batch", tmp_path / "in.parquet", tmp_path / "out.parquet", "--resume").exit_code == 1
+    again = pq.read_table(tmp_path / "out.parquet")
+    assert again.select(found.column_names[:6]).equals(found.select(found.column_names[:6]))
+    assert len(stored(app)) == 2 * len(logged)  # by the two runs, whatever they were interrupted by
 
 
 def test_bad_rows_are_named_and_counted_and_the_others_scored(app, score, monkeypatch):

@@ -200,8 +200,7 @@ def test_one_file_at_a_time(app, signed_in):
         page = signed_in.get(f"/batch/{first}").text
         assert "Running" in page
         assert 'http-equiv="refresh"' in page  # for those without JavaScript
-        signed_in.post(f"/batch/{first}/cancel")
-        assert "It stops in a moment" in signed_in.get(f"/batch/{first}").text
+        assert "Cancel" in page
     make_job(app, "batch", "cancelled", {"name": "second.csv"})
     page = signed_in.get(f"/batch/{max(jobs_of(app))}").text
     assert "Somebody cancelled it" in page
@@ -271,6 +270,11 @@ def test_a_run_outlives_the_server_and_a_killed_run_goes_on_where_it_stopped(ser
     wait_until(lambda: visitor.status(page)["state"] == "interrupted")
     assert 0 < len(server.stored()) < COUNT
     assert "exactly where it stopped" in visitor.get(page)
+    visitor.send(f"{page}/resume", {}, page)
+    process_of(page)
+    visitor.send(f"{page}/cancel", {}, page)
+    wait_until(lambda: visitor.status(page)["state"] == "cancelled")
+    assert len(server.stored()) < COUNT
     visitor.send(f"{page}/resume", {}, page)
     job = process_of(page)
     wait_until(lambda: visitor.status(page)["state"] == "done", 120)

@@ -1,6 +1,7 @@
 """Jobs: one at a time, each in a process of its own, whose death the kernel tells."""
 
 import datetime as dt
+import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
@@ -91,21 +92,15 @@ def test_a_job_tells_how_far_it_is_and_what_it_found(runner):
     assert len(runner.started) == 1
 
 
-def test_a_job_is_cancelled_when_it_reports_the_next_time_and_can_go_on(runner):
-    def work(job, folder, report):
-        report(0.5, "half done")
-        runner.cancel(job_id)
-        assert runner.get(job_id).cancel_asked
-        report(0.6, "more")
-        pytest.fail("it worked on")
-
+def test_a_job_is_cancelled_at_once_and_can_go_on(runner):
     job_id = begin(runner)
-    assert work_on(runner, job_id, work) == "cancelled"
-    assert (runner.get(job_id).state, runner.get(job_id).message) == ("cancelled", "half done")
+    runner.cancel(job_id)
+    assert runner.started[-1].wait(10) == -signal.SIGTERM
+    assert runner.get(job_id).state == "cancelled"
+    runner.cancel(job_id)  # the button is pressed once more
     runner.resume(job_id)
-    assert not runner.get(job_id).cancel_asked
-    runner.cancel(job_id)  # before its process has begun
-    assert work_on(runner, job_id, lambda *_: pytest.fail("it worked")) == "cancelled"
+    assert runner.get(job_id).state == "running"
+    assert work_on(runner, job_id, lambda *_: {}) == "done"
 
 
 def test_a_job_that_fails_says_why_and_can_be_run_again(runner):

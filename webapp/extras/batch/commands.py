@@ -12,8 +12,8 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from webapp.cli.command import Clear, current_inference
-from webapp.extras.batch.run import run_batch, state_file
-from webapp.extras.batch.runner import Job, Report, Runner
+from webapp.extras.batch.run import Report, run_batch, state_file
+from webapp.extras.batch.runner import Job, Runner
 
 ROWS_WITH_ERRORS = 1  # exit code
 SAY_EVERY_S = 10
@@ -43,12 +43,19 @@ def batch(
     if target is None:
         first, dot, endings = source.name.partition(".")
         target = Path("-") if is_pipe else source.with_name(f"{first}.predictions{dot}{endings}")
-    progress, to_file = _Progress(), str(target) != "-"
+    said_at, to_file = time.monotonic(), str(target) != "-"
+
+    def say_now_and_then(share: float | None, words: str) -> None:
+        nonlocal said_at
+        if time.monotonic() > said_at + SAY_EVERY_S:
+            said_at = time.monotonic()
+            click.echo(words if share is None else f"{words}, {share:.0%}", err=True)
+
     state = run_batch(
         current_inference(),
         sys.stdin.buffer if is_pipe else source,
         target if to_file else sys.stdout.buffer,
-        progress,
+        say_now_and_then,
         text_column=text_column,
         log=not no_log,
         resume=resume,
@@ -56,30 +63,12 @@ def batch(
     )
     if to_file:
         state_file(target).unlink(missing_ok=True)
-    told = f"{target} is complete already." if state.was_complete else f"{state.told}{progress.rate}."
+    told = f"{target} is complete already." if state.was_complete else f"{state.told}, {state.rate:,.0f} rows/s."
     state.notices.append(told)
     if state.errors:
         state.notices.append("Rows with an error were not scored: their column error says why.")
     click.echo("\n".join(state.notices), err=True)
     click.get_current_context().exit(ROWS_WITH_ERRORS if state.errors else 0)
-
-
-class _Progress:
-    """Says now and then how far a run is; knows the rate since the first chunk."""
-
-    rate = ""
-    _began: tuple[float, int] | None = None
-    _said_at = 0.0
-
-    def __call__(self, rows: int, share: float | None) -> None:
-        now = time.monotonic()
-        began, before = self._began = self._began or (now, rows)
-        self._said_at = self._said_at or now
-        if rows > before:
-            self.rate = f", {(rows - before) / (now - began):,.0f} rows/s"
-        if now > self._said_at + SAY_EVERY_S:
-            self._said_at = now
-            click.echo(f"{rows:,} rows{'' if share is None else f', {share:.0%}'}{self.rate}", err=True)
 
 
 @click.command(cls=Clear, hidden=True)
@@ -103,7 +92,7 @@ def batch_job(job: Job, folder: Path, report: Report) -> dict[str, Any]:
         current_inference(),
         folder / job.arguments["source"],
         folder / job.arguments["target"],
-        lambda rows, share: report(share, f"{rows:,} rows done"),
+        report,
         text_column=job.arguments["text_column"],
         resume=True,  # begins where there is nothing to go on from
         name=job.arguments["name"],

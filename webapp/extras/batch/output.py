@@ -35,6 +35,8 @@ class Answer(NamedTuple):
 
 
 Render = Callable[[Row, Answer], str]  # gives a row as it is written
+Write = Callable[[Sequence[Row], Sequence[Answer]], None]
+WriteThrough = Callable[[Sequence[Row], Sequence[Answer]], int]  # returns how many bytes are on the disk then
 
 
 def take_lock(file: BinaryIO, is_shared: bool = False) -> bool:
@@ -103,91 +105,80 @@ def _json(table: Table) -> tuple[str, Render]:
     return "", line
 
 
-class Output:
-    """Writes rows to an open file as text, in the format of the input; `head` is what comes first."""
+@contextmanager
+def _text_writer(table: Table, file: BinaryIO, is_zipped: bool, is_new: bool) -> Iterator[Write]:
+    """Write CSV, TSV or JSON Lines, whichever the input is."""
+    header, render = _csv(table) if isinstance(table, CsvTable) else _json(table)
 
-    def __init__(self, table: Table, file: BinaryIO, is_zipped: bool):
-        self._file, self._is_zipped = file, is_zipped
-        self.head, self._render = _csv(table) if isinstance(table, CsvTable) else _json(table)
-
-    def write(self, rows: Sequence[Row], answers: Sequence[Answer]) -> None:
-        """Add rows."""
-        self.add("".join(map(self._render, rows, answers)))
-
-    def add(self, text: str) -> None:
-        """Add what was rendered."""
+    def add(text: str) -> None:
         content = text.encode()
         # A gzip file may have many members, so one that was cut off behind a member can be added to.
-        self._file.write(gzip.compress(content, 6, mtime=0) if self._is_zipped and content else content)
-        self._file.flush()
+        file.write(gzip.compress(content, 6, mtime=0) if is_zipped and content else content)
 
-    def sync(self) -> int:
-        """See that all of it is on the disk; return how many bytes it has."""
-        os.fsync(self._file.fileno())
-        return os.fstat(self._file.fileno()).st_size
-
-    def finish(self) -> None:
-        """Write what has to stand at the end."""
+    if is_new:
+        add(header)
+    yield lambda rows, answers: add("".join(map(render, rows, answers)))
 
 
-class ParquetOutput(Output):
-    """Parquet: good for nothing before it is complete, so a run that goes on begins again."""
+@contextmanager
+def _parquet_writer(table: Any, file: BinaryIO) -> Iterator[Write]:
+    """Write Parquet: good for nothing before it is complete, so a run that goes on begins again."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-    def __init__(self, table: Any, file: BinaryIO, is_zipped: bool):
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+    types = (pa.string(), pa.float64(), pa.string(), pa.string(), pa.string())
+    schema = pa.schema([*table.schema, *map(pa.field, free_names(table.columns), types)], table.schema.metadata)
 
-        super().__init__(table, file, is_zipped)
-        self._pa, self._types = pa, (pa.string(), pa.float64(), pa.string(), pa.string(), pa.string())
-        names = free_names(table.columns)
-        added = [pa.field(name, type_) for name, type_ in zip(names, self._types, strict=True)]
-        self._schema = pa.schema([*table.schema, *added], metadata=table.schema.metadata)
-        self._writer = pq.ParquetWriter(self._file.name, self._schema)  # closes itself after an error
-
-    def write(self, rows: Sequence[Row], answers: Sequence[Answer]) -> None:
+    def write(rows: Sequence[Row], answers: Sequence[Answer]) -> None:
         batches = []
         for _, group in groupby(rows, lambda row: id(row.raw[0])):
             found = list(group)
             batch, first = found[0].raw
             batches.append(batch.slice(first, len(found)))
-        kept = self._pa.Table.from_batches(batches).columns
-        added = list(map(self._pa.array, zip(*answers, strict=True), self._types))
-        self._writer.write_table(self._pa.Table.from_arrays([*kept, *added], schema=self._schema))
+        kept = pa.Table.from_batches(batches).columns
+        added = map(pa.array, zip(*answers, strict=True), types)
+        writer.write_table(pa.Table.from_arrays([*kept, *added], schema=schema))
 
-    def finish(self) -> None:
-        self._writer.close()
+    with pq.ParquetWriter(file, schema) as writer:
+        yield write
 
 
 @contextmanager
-def open_output(target: Path | BinaryIO, table: Table, size: int) -> Iterator[Output]:
+def open_output(target: Path | BinaryIO, table: Table, size: int) -> Iterator[WriteThrough]:
     """Open OUT.partial, cut off behind so many bytes, or a pipe; OUT appears once everything went well.
 
     Raises BadData when another run is writing to it, NotReady when it cannot be written: the disk is full, say.
     """
     path = target if isinstance(target, Path) else None
-    kind = Output if table.can_append else ParquetOutput
+
+    def sync() -> int:
+        file.flush()
+        if not path:
+            return 0
+        os.fsync(file.fileno())
+        return os.fstat(file.fileno()).st_size
+
+    def write_through(rows: Sequence[Row], answers: Sequence[Answer]) -> int:
+        write(rows, answers)
+        return sync()
+
     try:
         with partial(target).open("ab") if isinstance(target, Path) else nullcontext(target) as file:
             if path:
-                _claim(file, path, size)
-            output = kind(table, file, path is not None and path.suffix.lower() == ".gz")
-            if not size:
-                output.add(output.head)
-            yield output
-            output.finish()
+                if not take_lock(file):
+                    raise BadData(f"Another run is writing {path} just now.")
+                if os.fstat(file.fileno()).st_size < size:
+                    raise BadData(f"{partial(path)} is shorter than it was. Start anew with --overwrite.")
+                file.truncate(size)
+            is_zipped = path is not None and path.suffix.lower() == ".gz"
+            kind = _text_writer(table, file, is_zipped, not size) if table.can_append else _parquet_writer(table, file)
+            with kind as write:
+                yield write_through
+            sync()
             if path:
-                output.sync()
                 partial(path).replace(path)
     except BrokenPipeError:
         raise  # whoever closed the pipe knows why
     except OSError as error:
         advice = " What was done is kept: go on with --resume." if path and partial(path).exists() else ""
         raise NotReady(f"{path or 'The output'} cannot be written ({error.strerror or error}).{advice}") from error
-
-
-def _claim(file: BinaryIO, path: Path, size: int) -> None:
-    if not take_lock(file):
-        raise BadData(f"Another run is writing {path} just now.")
-    if os.fstat(file.fileno()).st_size < size:
-        raise BadData(f"{partial(path)} is shorter than it was. Start anew with --overwrite.")
-    file.truncate(size)

@@ -7,19 +7,29 @@ the rows that are done are read and skipped; the log knows them by their numbers
 """
 
 import datetime as dt
+import gc
 import json
+import multiprocessing
+import os
+import sys
+import threading
+import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
-from webapp.errors import BadData, ModelUnusable
+from joblib import cpu_count
+
+from webapp.errors import BadData, InvalidInput, ModelUnusable, NotReady
 from webapp.extras.batch.output import Answer, open_output, partial, write_json
-from webapp.extras.batch.scoring import Chunk, Scorer, score_chunks
-from webapp.inference import Inference
+from webapp.inference import Inference, check_text
 from webapp.model import artifact
 from webapp.model.data import read_meanings
 from webapp.model.files import Row, Table, ending_format, open_table
@@ -29,6 +39,18 @@ from webapp.model.scoring import SpamModel
 CHUNK_ROWS = 2_000  # scored, logged and written together; an interrupted run goes on from the last whole chunk
 CHUNK_SIZE = 1024 * 1024  # characters that are written, with fewer rows where they are long: it bounds the memory
 PREVIEW_ROWS, PREVIEW_LENGTH = 20, 300  # rows and characters of a text that the page shows of a result
+
+Report = Callable[[float | None, str], None]  # is told how far it is, 0 to 1 or None, and in words
+Text = tuple[str, str]  # a row's text, and what is wrong with it
+
+
+class Chunk(NamedTuple):
+    """Rows that are scored, logged and written together."""
+
+    first: int  # number of its first row, from 0
+    rows: list[Row]
+    texts: list[Text]
+    share: float | None  # of the file that was read by then, 0 to 1; None if unknown
 
 
 @dataclass
@@ -47,6 +69,7 @@ class State:
     words: Sequence[str] = SPAM_OR_HAM  # the model's, for ham and spam
     replaces: bool = False  # OUT was there, and is to be replaced
     was_complete: bool = False  # nothing was left to do
+    rate: float = 0.0  # rows per second, since the run began or went on
 
     @property
     def told(self) -> str:
@@ -69,7 +92,7 @@ def run_batch(
     inference: Inference,
     source: Path | BinaryIO,
     target: Path | BinaryIO,
-    progress: Callable[[int, float | None], None],
+    report: Report,
     *,
     text_column: str | None = None,
     log: bool = True,
@@ -79,9 +102,8 @@ def run_batch(
 ) -> State:
     """Score each row of a file or pipe and write it, with what was found, to another.
 
-    `name` is what people call the input, if not by its path. `progress` is called with the rows that are done and the
-    share of the input, None for a pipe. Raises BadData where the files or options cannot be used, NotReady when the
-    disk is full or a worker died, ModelUnusable, LogUnavailable.
+    `name` is what people call the input, if not by its path. Raises BadData where the files or options cannot be used,
+    NotReady when the disk is full or a worker died, ModelUnusable, LogUnavailable.
 
     Whatever ends a run from file to file, `resume` goes on where it stopped, with the model version that it began with:
     no row is twice, and none is missing, in the output or in the log. The state stays beside the output: whoever asked
@@ -107,21 +129,19 @@ def run_batch(
             state = _find_state(target, state, resume, overwrite, table.can_append)
         elif not table.can_append:
             raise BadData(f"{table.format} cannot be written to a pipe: name an output file")
-        noted = state_file(target) if isinstance(target, Path) else None
         if not state.was_complete:
             scorer = Scorer(inference, _model(inference, state.model_version), state.run if log else None)
             state.words = scorer.model.labels
-            with open_output(target, table, state.output_size) as output:
-                if noted:
-                    write_json(noted, asdict(state))
+            with open_output(target, table, state.output_size) as write:
+                _store(state, target)
                 inference.log.engine.dispose()  # workers are forked, and a connection must not be shared
+                began, rows_before = time.monotonic(), state.rows
                 for chunk, answers in score_chunks(_chunks(table, text_at, state.rows), scorer):
-                    output.write(chunk.rows, answers)
+                    state.output_size = write(chunk.rows, answers)
                     state.add(chunk, answers)
-                    if noted:
-                        state.output_size = output.sync()
-                        write_json(noted, asdict(state))
-                    progress(state.rows, chunk.share)
+                    state.rate = (state.rows - rows_before) / (time.monotonic() - began)
+                    _store(state, target)
+                    report(chunk.share, f"{state.rows:,} rows done, {state.rate:,.0f} rows/s")
         state.notices = [table.about(text_at), *table.notices()]
         return state
 
@@ -140,12 +160,90 @@ def _chunks(table: Table, text_at: int, done: int) -> Iterator[Chunk]:
         yield Chunk(done, rows, [_text(row) for row in rows], table.done())
 
 
-def _text(row: Row) -> tuple[str, str]:
+def _text(row: Row) -> Text:
     """Return a row's text, and what is wrong with it."""
     text = None if row.error else row.values[0]
-    if isinstance(text, str):
-        return text, ""
-    return "", row.error or f"The text is {'missing' if text is None else 'not a string'}."
+    if not isinstance(text, str):
+        return "", row.error or f"The text is {'missing' if text is None else 'not a string'}."
+    try:
+        check_text(text)
+    except InvalidInput as error:
+        return text, str(error)
+    return text, ""
+
+
+class Scorer(NamedTuple):
+    """What scores a run's texts: the model that the run began with, and the name under which its rows are logged."""
+
+    inference: Inference
+    model: SpamModel
+    run: str | None  # None: nothing is logged
+
+    def score(self, first: int, texts: Sequence[Text]) -> list[Answer]:
+        """Return for each text what the model says, in the model's words, or what is wrong with it."""
+        answers = [Answer(error=" ".join(fault.split()) or None) for _, fault in texts]
+        usable = [number for number, (_, fault) in enumerate(texts) if not fault]
+        good = [texts[number][0] for number in usable]
+        if self.run is None:
+            rows = self.inference.score(good, "batch", model=self.model)
+        else:
+            keys = [f"batch {self.run}/{first + number}" for number in usable]
+            rows = self.inference.predict(good, "batch", keys, model=self.model)
+        for number, row in zip(usable, rows, strict=True):
+            word = self.model.labels.word(row["label"])
+            answers[number] = Answer(word, row["spam_probability"], row["model_version"], row.get("id"))
+        return answers
+
+
+def score_chunks(chunks: Iterator[Chunk], scorer: Scorer) -> Iterator[tuple[Chunk, list[Answer]]]:
+    """Yield each chunk with its answers, which are logged, on all cores. Raises NotReady when a worker process died.
+
+    Where workers are forked, they share the model's memory, and every connection that is open now: to a database none
+    may be.
+    """
+    beginning, workers = list(islice(chunks, 2)), cpu_count()
+    if workers == 1 or len(beginning) < 2:  # one chunk is scored before a worker has started
+        for chunk in chain(beginning, chunks):
+            yield chunk, scorer.score(chunk.first, chunk.texts)
+        return
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(scorer,))
+    waiting: deque[tuple[Chunk, Future[list[Answer]]]] = deque()
+    try:
+        for chunk in chain(beginning, chunks):
+            waiting.append((chunk, pool.submit(_score_in_worker, chunk.first, chunk.texts)))
+            if len(waiting) > workers + 2:  # enough for none to wait, and no more: it bounds the memory
+                done, future = waiting.popleft()
+                yield done, future.result()
+        for done, future in waiting:
+            yield done, future.result()
+    except BrokenProcessPool as error:
+        raise NotReady("A worker process died; was the memory full?") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_scorer: Scorer  # of a worker process
+
+
+def _start_worker(scorer: Scorer) -> None:
+    global _scorer
+    _scorer = scorer
+    gc.freeze()  # what the workers share is not to be copied because a garbage collector walks over it
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()  # Ctrl-C reaches all of a terminal's group: it is for the parent, which stops the workers
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    """End a worker whose parent was killed: it would wait for ever."""
+    if parent := multiprocessing.parent_process():  # always, in a worker
+        parent.join()
+    os._exit(1)
+
+
+def _score_in_worker(first: int, texts: Sequence[Text]) -> list[Answer]:
+    return _scorer.score(first, texts)
 
 
 def _model(inference: Inference, version: str) -> SpamModel:
@@ -161,6 +259,12 @@ def _model(inference: Inference, version: str) -> SpamModel:
 def state_file(target: Path) -> Path:
     """Return where it is written how far a run came."""
     return target.with_name(target.name + ".partial.json")
+
+
+def _store(state: State, target: Path | BinaryIO) -> None:
+    """Write how far a run came; through a pipe it cannot go on anyhow."""
+    if isinstance(target, Path):
+        write_json(state_file(target), asdict(state))
 
 
 def read_state(target: Path) -> State | None:
@@ -193,4 +297,4 @@ def _find_state(target: Path, new: State, resume: bool, overwrite: bool, can_app
             f"The interrupted run began with {old.began_with}, this one with {new.began_with}. "
             "Give the same, or start anew with --overwrite."
         )
-    return old if can_append else State(old.began_with, old.model_version, old.run)
+    return old if can_append else replace(new, model_version=old.model_version, run=old.run, replaces=old.replaces)

@@ -1,9 +1,9 @@
 """The one background runner: work in a process of its own, which outlives whoever started it.
 
 A job is a folder, instance/jobs/ID/: job.json says what to do, state.json how far it is or how it ended, output.log
-what it printed; a file `cancel` asks it to stop. Its process holds the lock of instance/jobs/lock, which the kernel
-lets go at its death, whatever killed it: so a job without an end whose lock is free was interrupted. One job runs at a
-time in an instance folder.
+what it printed, pid which process it is. That holds the lock of instance/jobs/lock, which the kernel lets go at its
+death, whatever killed it: so a job without an end whose lock is free was interrupted, or `cancelled`, which is SIGTERM
+and a file of that name. One job runs at a time in an instance folder.
 """
 
 import datetime as dt
@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -23,9 +24,9 @@ from typing import Any, NamedTuple
 from webapp.config import JOBS_KEPT_DAYS, ROOT
 from webapp.errors import HamletError, JobRunning, NotFound, NotReady
 from webapp.extras.batch.output import take_lock, write_json
+from webapp.extras.batch.run import Report
 from webapp.log.tables import moment_of, new_id
 
-Report = Callable[[float | None, str], None]  # how far it is, 0 to 1 or None, and in words
 Work = Callable[["Job", Path, Report], dict[str, Any]]  # takes the job and its folder, returns the result
 
 # What a server tells its own processes, and would be a lie in another one.
@@ -47,7 +48,6 @@ class Job(NamedTuple):
     progress: float | None = None  # 0 to 1, None where unknown
     message: str = "Starting"  # how far it is, or why it failed
     result: dict[str, Any] | None = None
-    cancel_asked: bool = False
 
     @property
     def status(self) -> dict[str, Any]:
@@ -98,7 +98,7 @@ class Runner:
                 lock.write(job_id.encode())
                 lock.flush()
                 if _read(folder / "state.json").get("state") != "done":
-                    for name in ("state.json", "cancel"):
+                    for name in ("state.json", "cancelled", "pid"):
                         (folder / name).unlink(missing_ok=True)
                     self._spawn(job_id, lock.fileno())
 
@@ -117,6 +117,7 @@ class Runner:
                 start_new_session=True,  # what is sent to the server's processes, Ctrl-C say, is not for it
                 pass_fds=[lock],  # which keeps the lock until the process, and what it forks, is gone
             )
+        (self.folder(job_id) / "pid").write_text(str(process.pid))
         threading.Thread(target=process.wait, daemon=True).start()  # else it would stay as a zombie when it ends
 
     def run(self, job_id: str) -> str:
@@ -126,16 +127,11 @@ class Runner:
         job, folder, now = self.get(job_id), self.folder(job_id), dict[str, Any]()
 
         def report(progress: float | None, message: str) -> None:
-            if (folder / "cancel").exists():
-                raise KeyboardInterrupt
             now.update(progress=progress, message=message)
             write_json(folder / "state.json", now)
 
         try:
-            report(None, "Starting")
             now.update(result=self.kinds[job.kind](job, folder, report), state="done", message="", progress=1.0)
-        except KeyboardInterrupt:
-            now["state"] = "cancelled"
         except HamletError as error:
             now.update(state="failed", message=str(error))
         except Exception:
@@ -145,9 +141,11 @@ class Runner:
         return str(now["state"])
 
     def cancel(self, job_id: str) -> None:
-        """Ask a job's process to stop, which it does when it reports the next time."""
+        """Stop a job's process, if it runs; a job bears that at any moment, and can go on."""
         if self.running_id() == job_id:
-            (self.folder(job_id) / "cancel").touch()
+            (self.folder(job_id) / "cancelled").touch()
+            with suppress(OSError, ValueError):  # it is only being started, or has just ended
+                os.kill(int((self.folder(job_id) / "pid").read_text()), signal.SIGTERM)
 
     def delete(self, job_id: str) -> None:
         """Delete a job that does not run, and its files; raises JobRunning."""
@@ -170,9 +168,8 @@ class Runner:
         if not about or kind not in ("", about["kind"]):
             raise NotFound("There is no such job. It may have been deleted, or belong to another host.")
         if runs or "state" not in now:
-            now["state"] = "running" if runs else "interrupted"
-        cancel_asked = (folder / "cancel").exists()
-        return Job(job_id, created_at=moment_of(job_id), cancel_asked=cancel_asked, **about, **now)
+            now["state"] = "running" if runs else "cancelled" if (folder / "cancelled").exists() else "interrupted"
+        return Job(job_id, created_at=moment_of(job_id), **about, **now)
 
     def list_jobs(self, kind: str = "") -> list[Job]:
         """Return the jobs that are kept, newest first: all, or those of a kind."""

@@ -15,7 +15,8 @@ from webapp.cli.report import print_report
 from webapp.cli.train import data_options, read_files, say_kept
 from webapp.config import FLASK
 from webapp.errors import BadData
-from webapp.extras.batch.runner import Job, Report
+from webapp.extras.batch.run import Report
+from webapp.extras.batch.runner import Job
 from webapp.extras.lifecycle import importing, retraining, switching
 from webapp.extras.lifecycle.challenger import shadow_report
 from webapp.extras.lifecycle.comparison import Learnt, compare, sampled_examples
