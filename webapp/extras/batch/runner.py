@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,6 +55,15 @@ class Job(NamedTuple):
         return {"state": self.state, "progress": self.progress, "message": self.message}
 
 
+@contextmanager
+def _startable() -> Iterator[None]:
+    """Say what the system says where a job cannot be started: the disk is full, say. Raises NotReady."""
+    try:
+        yield
+    except OSError as error:
+        raise NotReady(f"The job cannot be started: {error.strerror or error}.") from error
+
+
 class Runner:
     """The jobs of one instance folder; `settings` gives the environment variables by which a process gets the app's."""
 
@@ -69,6 +78,7 @@ class Runner:
             raise NotFound("There is no such job.")
         return self.jobs / job_id
 
+    @_startable()
     def start(self, kind: str, prepare: Callable[[Path], dict[str, Any]] = lambda folder: {}) -> str:
         """Start a new job and return its id; `prepare` puts its files into its folder and returns its arguments.
 
@@ -76,31 +86,31 @@ class Runner:
         """
         job_id = new_id()
         folder = self.folder(job_id)
-        with ExitStack() as undo:
-            undo.callback(self.delete, job_id)
-            with _startable():
-                folder.mkdir(mode=0o700, parents=True)
-                write_json(folder / "job.json", {"kind": kind, "arguments": prepare(folder)})
+        try:
+            folder.mkdir(mode=0o700, parents=True)
+            write_json(folder / "job.json", {"kind": kind, "arguments": prepare(folder)})
             self.resume(job_id)
-            undo.pop_all()
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         return job_id
 
+    @_startable()
     def resume(self, job_id: str) -> None:
         """Let a job go on in a process of its own, unless it runs or is done. Raises JobRunning, NotReady."""
         folder = self.folder(job_id)
-        with _startable():
-            (self.jobs / "lock").touch(0o600)
-            with (self.jobs / "lock").open("r+b") as lock:
-                if not take_lock(lock):
-                    if self.running_id() == job_id:
-                        return
-                    raise JobRunning("Another job is running, and one is allowed at a time. Wait until it is done.")
-                lock.write(job_id.encode())
-                lock.flush()
-                if _read(folder / "state.json").get("state") != "done":
-                    for name in ("state.json", "cancelled", "pid"):
-                        (folder / name).unlink(missing_ok=True)
-                    self._spawn(job_id, lock.fileno())
+        (self.jobs / "lock").touch(0o600)
+        with (self.jobs / "lock").open("r+b") as lock:
+            if not take_lock(lock):
+                if self.running_id() == job_id:
+                    return
+                raise JobRunning("Another job is running, and one is allowed at a time. Wait until it is done.")
+            lock.write(job_id.encode())
+            lock.flush()
+            if _read(folder / "state.json").get("state") != "done":
+                for name in ("state.json", "cancelled", "pid"):
+                    (folder / name).unlink(missing_ok=True)
+                self._spawn(job_id, lock.fileno())
 
     def _spawn(self, job_id: str, lock: int) -> None:
         if os.name == "nt":
@@ -190,15 +200,6 @@ class Runner:
         with suppress(NotFound):  # it is only being made
             return self.get(self.running_id())
         return None
-
-
-@contextmanager
-def _startable() -> Iterator[None]:
-    """Say what the system says where a job cannot be started: the disk is full, say. Raises NotReady."""
-    try:
-        yield
-    except OSError as error:
-        raise NotReady(f"The job cannot be started: {error.strerror or error}.") from error
 
 
 def _read(path: Path) -> dict[str, Any]:
