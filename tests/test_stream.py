@@ -89,14 +89,14 @@ def test_the_monitor_page_shows_consumers_while_they_work(app, client, monkeypat
     assert 'id="stream"' not in client.get("/monitor").text
     monkeypatch.setattr(loop, "REPORT_EVERY_S", -1)
     one = loop.Status(app.extensions["engine"], "messages", "hamlet")
-    one.records = 5_000
+    one.row["records"] = 5_000
     one.report(lag=1234)
     page = client.get("/monitor").text
     assert all(text in page for text in ('id="stream"', one.name, "1,234", "5,000"))
     assert ">silent<" not in page
     monkeypatch.setattr(loop, "FORGOTTEN_AFTER", dt.timedelta(0))
     another = loop.Status(app.extensions["engine"], "messages", "hamlet")
-    another.name = "another"
+    another.name = another.row["name"] = "another"
     another.report(lag=0)  # it takes along what fell silent
     page = client.get("/monitor").text
     assert "another" in page
@@ -120,6 +120,7 @@ def test_what_cannot_be_used_is_said_in_one_line(flask, monkeypatch, tmp_path):
         assert text in result.output
         assert "secret" not in result.output
     monkeypatch.setitem(sys.modules, "confluent_kafka", None)
+    monkeypatch.delitem(sys.modules, "webapp.extras.stream.loop")
     for words in (["stream"], ["stream-file", __file__]):
         result = flask(*words, "--brokers", "localhost:9092")
         assert result.exit_code == 2
@@ -222,7 +223,8 @@ def log(tmp_path):
 
     def read(sql):
         try:
-            with contextlib.closing(sqlite3.connect(tmp_path / "instance" / "log.db", timeout=20)) as database:
+            path = f"file:{tmp_path}/instance/log.db?mode=rw"  # no empty file before a consumer makes it
+            with contextlib.closing(sqlite3.connect(path, timeout=20, uri=True)) as database:
                 return database.execute(sql).fetchall()
         except sqlite3.OperationalError:
             return []
@@ -323,5 +325,10 @@ def test_a_file_goes_onto_the_topic(broker, flask, tmp_path):
     assert result.exit_code == 0
     assert 'messages.jsonl: JSON Lines, messages in "text"' in result.stderr
     assert "4 records sent to files." in result.stderr
+    config = tmp_path / "kafka.properties"
+    config.write_text("message.max.bytes=1000")
+    path.with_name("large.csv").write_text(f"text\n{'x' * 2_000}\n")
+    result = flask("stream-file", path.with_name("large.csv"), "--brokers", broker.address, "--config", config)
+    assert (result.exit_code, "refuses a record as too large" in result.stderr) == (2, True)
     sent = {one.key(): json.loads(one.value())["text"] for one in broker.read("files", 4)}
     assert sent == {b"1": "hello", b"2": "see you,\nlater", b"3": "", b"4": "half \ud800"}

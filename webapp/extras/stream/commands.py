@@ -5,15 +5,13 @@ import signal
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import click
-from flask import current_app
 from flask.cli import with_appcontext
 
 from webapp.cli.command import Clear, current_inference
-from webapp.config import MAX_TEXT_LENGTH, pip_install
+from webapp.config import MAX_TEXT_LENGTH
 from webapp.errors import BadData
 from webapp.extras.stream.handler import Outgoing
 from webapp.model.data import read_meanings
@@ -46,13 +44,13 @@ def stream(
     as JSON like that of the API, under the same key and with the same headers. Start it as often as the topic has
     partitions.
     """
-    loop = _loop()
+    from webapp.extras.stream.loop import Stream  # raises BadData where the Kafka client is not installed
+
     topics = (topic_in, topic_out, dead_letter or f"{topic_in}.dead-letter")
     if len(set(topics)) < 3:
         raise BadData("--in, --out and --dead-letter must be three different topics")
     settings = read_settings(brokers, config) | {"group.id": group}
-    status = loop.Status(current_app.extensions["engine"], topic_in, group)
-    consumer = loop.Stream(current_inference(), status, _say, settings, topics)
+    consumer = Stream(current_inference(), _say, settings, topics)
 
     def stop(_number: int, _frame: Any) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -61,7 +59,7 @@ def stream(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    _say(f"Scoring {topic_in} of {brokers} as {status.name} of the group {group}.")
+    _say(f"Scoring {topic_in} of {brokers} as {consumer.status.name} of the group {group}.")
     consumer.run()
     _say("Stopped.")
 
@@ -79,15 +77,16 @@ def stream_file(file: Path, brokers: str, topic: str, text_column: str | None, c
     FILE is CSV, TSV, JSON Lines or Parquet, plain or gzip'd. Each record's key is the number of its row, from 1. Rows
     that cannot be read are sent empty, and so end as dead letters.
     """
-    loop = _loop()
-    producer, sent = loop.make_producer(read_settings(brokers, config)), 0
+    from webapp.extras.stream.loop import deliver, make_producer
+
+    producer, sent = make_producer(read_settings(brokers, config)), 0
     with closing(open_table(file, text_column, read_meanings(current_inference().registry.labels()))) as table:
         text_at = table.find_column(text_column)
         _say(table.about(text_at))
         records = (_record(topic, number, row) for number, row in enumerate(table.read([text_at]), start=1))
         try:
             while chunk := list(islice(records, CHUNK)):
-                loop.deliver(producer, chunk)
+                deliver(producer, chunk)
                 sent += len(chunk)
         finally:
             _say("\n".join([*table.notices(), f"{sent:,} records sent to {topic}."]))
@@ -114,17 +113,6 @@ def read_settings(brokers: str, path: Path | None) -> dict[str, str]:
                 raise BadData(f"{path}, line {number}: write name=value")
             settings[name] = value
     return settings | {"bootstrap.servers": brokers}
-
-
-def _loop() -> ModuleType:
-    """Return what needs the Kafka client; raises BadData where that is not installed."""
-    try:
-        import confluent_kafka  # noqa: F401
-
-        from webapp.extras.stream import loop
-    except ImportError as error:
-        raise BadData(f"Streams need the Kafka client: {pip_install('requirements-kafka.txt')}") from error
-    return loop
 
 
 def _say(line: str) -> None:

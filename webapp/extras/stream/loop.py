@@ -16,19 +16,24 @@ from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 
+from webapp.config import pip_install
 from webapp.errors import BadData, LogUnavailable, NotReady
 from webapp.extras.stream.handler import Outgoing, Record, prediction, read
 from webapp.inference import Inference
 from webapp.log.database import write_transaction
 from webapp.log.tables import stream_consumers
 
+try:
+    from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
+except ImportError as error:
+    raise BadData(f"Streams need the Kafka client: {pip_install('requirements-kafka.txt')}") from error
+
 BATCH = 500  # records: more would gain nothing, and take longer to do again
 POLL_S = 0.5  # how long an idle consumer sleeps at most before it looks whether it shall stop
 METADATA_S = 10
 SEND_S = 30  # how long acknowledgements may take
-LONGEST_PAUSE_S = 10
+PAUSE_S = 2  # before it connects again
 REPORT_EVERY_S = 5
 FORGOTTEN_AFTER = dt.timedelta(days=1)  # a consumer that fell silent
 
@@ -45,14 +50,6 @@ PRODUCER: Properties = COMMON | {
     "message.max.bytes": 100_000_000,  # the broker decides what is too large
     "linger.ms": 5,
 }
-CONSUMER: Properties = COMMON | {"topic.metadata.refresh.interval.ms": 10_000}  # how soon a new topic is noticed
-# Upon these rests that no record is lost, so they are set last.
-SAFE_PRODUCER: Properties = {"acks": "all"}
-SAFE_CONSUMER: Properties = {
-    "enable.auto.commit": False,
-    "enable.auto.offset.store": True,
-    "auto.offset.reset": "earliest",
-}
 # The records belong to another consumer by now, or soon, which does them again: nothing is wrong.
 REBALANCED = (
     *(KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID, KafkaError.REBALANCE_IN_PROGRESS),
@@ -64,34 +61,25 @@ class Status:
     """What a consumer tells the monitor page every few seconds; where the log is away, the page does without."""
 
     def __init__(self, engine: sa.Engine, topic: str, group: str):
+        self._engine = engine
         self.name = f"{socket.gethostname()}-{os.getpid()}"
-        self.records = self.dead_letters = self.troubles = 0
-        self._engine, self._topic, self._group = engine, topic, group
+        self.row: dict[str, Any] = {"name": self.name, "topic": topic, "consumer_group": group}
+        self.row |= dict.fromkeys(("records", "dead_letters", "troubles"), 0)
         self._reported_at, self._reported = time.monotonic(), 0
 
     def report(self, lag: int) -> None:
         """Write how things stand, if it is time to; `lag` is how many records are left."""
         seconds = time.monotonic() - self._reported_at
         if seconds > REPORT_EVERY_S:
-            rate = round((self.records - self._reported) / seconds, 1)
-            self._reported_at, self._reported = time.monotonic(), self.records
-            self._replace(
-                name=self.name,
-                topic=self._topic,
-                consumer_group=self._group,
-                seen_at=dt.datetime.now(dt.UTC),
-                lag=lag,
-                records=self.records,
-                dead_letters=self.dead_letters,
-                troubles=self.troubles,
-                records_per_second=rate,
-            )
+            rate = round((self.row["records"] - self._reported) / seconds, 1)
+            self._reported_at, self._reported = time.monotonic(), self.row["records"]
+            self._replace(self.row | {"seen_at": dt.datetime.now(dt.UTC), "lag": lag, "records_per_second": rate})
 
     def forget(self) -> None:
         """Take this consumer off the page."""
-        self._replace()
+        self._replace(None)
 
-    def _replace(self, **row: Any) -> None:
+    def _replace(self, row: dict[str, Any] | None) -> None:
         """Replace the row of this consumer, and delete those of consumers that fell silent long ago."""
         shown, silent_since = stream_consumers.c, dt.datetime.now(dt.UTC) - FORGOTTEN_AFTER
         gone = (shown.name == self.name) | (shown.seen_at < silent_since)
@@ -105,18 +93,13 @@ class Stream:
     """One consumer of a group. `run` works until `stop` is called, from a signal's handler say."""
 
     def __init__(
-        self,
-        inference: Inference,
-        status: Status,
-        say: Callable[[str], None],
-        settings: Properties,
-        topics: tuple[str, str, str],
+        self, inference: Inference, say: Callable[[str], None], settings: Properties, topics: tuple[str, str, str]
     ):
-        self._inference, self._status, self._say, self._settings = inference, status, say, settings
+        self._inference, self._say, self._settings = inference, say, settings
         self._topic_in, self._topic_out, self._dead_letter = topics
+        self.status = Status(inference.log.engine, self._topic_in, settings["group.id"])
         self._stopping = threading.Event()
         self._said: set[str] = set()  # what was said since it worked last
-        self._down: KafkaError | None = None  # that no broker can be reached
 
     def stop(self) -> None:
         """Finish the batch at hand, commit it, and leave the group."""
@@ -124,45 +107,36 @@ class Stream:
 
     def run(self) -> None:
         """Work until stopped; raises BadData for settings that cannot be used."""
-        pause = 0.1
         while not self._stopping.is_set():
             try:
                 with self._connected() as (consumer, producer, cluster):
                     while not self._stopping.is_set():
-                        records = _take(consumer)
-                        if self._down:
-                            raise KafkaException(self._down)
-                        if records:
+                        if records := _take(consumer):
                             self._process(records, consumer, producer, cluster)
-                            pause = 0.1
-                        self._status.report(_lag(consumer))
+                        self.status.report(_lag(consumer))
             except (NotReady, KafkaException) as error:
                 self._say_once(error.args[0].str() if isinstance(error, KafkaException) else str(error))
-                self._stopping.wait(pause)
-                pause = min(2 * pause, LONGEST_PAUSE_S)
-        self._status.forget()
+                self._stopping.wait(PAUSE_S)
+        self.status.forget()
 
     @contextmanager
     def _connected(self) -> Iterator[tuple[Consumer, Producer, str]]:
         """Join the group; yields consumer, producer and the cluster's id. Raises KafkaException, NotReady, BadData."""
-        own = {"client.id": self._status.name, "error_cb": self._on_error}
-        consumer: Consumer = _make(Consumer, {**CONSUMER, **self._settings, **SAFE_CONSUMER, **own})
+        soon: Properties = {"topic.metadata.refresh.interval.ms": 10_000}  # a new topic is noticed
+        # Upon these rests that no record is lost, so they are set last.
+        safe = {"enable.auto.commit": False, "enable.auto.offset.store": True, "auto.offset.reset": "earliest"}
+        own = {"client.id": self.status.name, "error_cb": _raise_if_down}
+        consumer: Consumer = _make(Consumer, {**COMMON, **soon, **self._settings, **safe, **own})
         producer = make_producer(self._settings)
         try:
             found = consumer.list_topics(self._topic_in, timeout=METADATA_S)
             if error := found.topics[self._topic_in].error:
                 raise NotReady(f"The topic {self._topic_in} cannot be read: {error.str()}.")
-            consumer.poll(0)  # what was wrong until just now is not to be heard of later
-            self._down = None
             consumer.subscribe([self._topic_in])
             yield consumer, producer, found.cluster_id or ""
         finally:
             producer.purge()
             consumer.close()
-
-    def _on_error(self, error: KafkaError) -> None:
-        if error.code() == KafkaError._ALL_BROKERS_DOWN:  # else the client would wait in silence
-            self._down = error
 
     def _process(self, records: list[Record], consumer: Consumer, producer: Producer, cluster: str) -> None:
         """Score and log the records, send what becomes of them, and commit how far it came."""
@@ -179,8 +153,8 @@ class Stream:
         except KafkaException as error:
             if error.args[0].code() not in REBALANCED:
                 raise
-        self._status.records += len(records)
-        self._status.dead_letters += len(records) - len(rows)
+        self.status.row["records"] += len(records)
+        self.status.row["dead_letters"] += len(records) - len(rows)
         if self._said:
             self._say("It works again.")
             self._said.clear()
@@ -190,7 +164,13 @@ class Stream:
         if what not in self._said:
             self._say(f"{what.rstrip('.')}. Waiting, then connecting again; no record is skipped.")
             self._said.add(what)
-            self._status.troubles += 1
+            self.status.row["troubles"] += 1
+
+
+def _raise_if_down(error: KafkaError) -> None:
+    """End the client's silent wait for its brokers; raises KafkaException, through the call that the client is in."""
+    if error.code() == KafkaError._ALL_BROKERS_DOWN:
+        raise KafkaException(error)
 
 
 def _take(consumer: Consumer) -> list[Record]:
@@ -217,7 +197,7 @@ def _lag(consumer: Consumer) -> int:
 
 def make_producer(settings: Properties) -> Producer:
     """Return a producer that is told when all copies of a record are there; raises BadData."""
-    producer: Producer = _make(Producer, {**PRODUCER, **settings, **SAFE_PRODUCER})
+    producer: Producer = _make(Producer, {**PRODUCER, **settings, "acks": "all"})
     return producer
 
 
@@ -230,11 +210,12 @@ def _make(kind: type[Any], settings: Properties) -> Any:
 
 def deliver(producer: Producer, records: Iterable[Outgoing]) -> None:
     """Send records until the broker has them all, in place of what is too large its `instead`; raises NotReady."""
-    for record in _send(producer, list(records)):
-        # Maybe too large only in the company of others: a broker measures whole sets of records.
-        smaller: Outgoing | None = record
-        while smaller and _send(producer, [smaller]):
-            smaller = smaller.instead() if smaller.instead else None
+    for refused in _send(producer, list(records)):
+        record = refused  # maybe too large only in the company of others: a broker measures whole sets of records
+        while _send(producer, [record]):
+            if not record.instead:
+                raise NotReady("The broker refuses a record as too large.")
+            record = record.instead()
 
 
 def _send(producer: Producer, records: Sequence[Outgoing]) -> list[Outgoing]:
