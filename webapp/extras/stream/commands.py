@@ -3,6 +3,7 @@
 import json
 import signal
 from contextlib import closing
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from webapp.model.data import read_meanings
 from webapp.model.files import Row, open_table
 
 CHUNK = 5_000  # rows of a file that are sent together
+
+_say = partial(click.echo, err=True)
 
 _brokers = click.option("--brokers", required=True, metavar="HOST:PORT,...", help="Where the Kafka cluster is.")
 _config = click.option(
@@ -113,7 +116,3 @@ def read_settings(brokers: str, path: Path | None) -> dict[str, str]:
                 raise BadData(f"{path}, line {number}: write name=value")
             settings[name] = value
     return settings | {"bootstrap.servers": brokers}
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)
