@@ -180,6 +180,11 @@ def test_a_mark_that_swallows_rows_is_found_by_labels_and_by_numbers(write):
         assert " ".join(found).endswith(expected), content
 
 
+def test_a_number_of_thousands_of_digits_is_no_index(write):
+    cell = f"a\n{'9' * 5_000},b"
+    assert texts(write(f'id,text\n{"8" * 5_000},"{cell}"\n')) == [cell]
+
+
 def test_line_breaks_in_a_cell_are_no_rows(read, write):
     letter = "Dear Jo,\r\nhow are you, today?\r\n\r\nYours, Al"
     found, _ = read(table([*ROWS, ("ham", letter), ("spam", 'He said "win"\n2, or 3, or 4\nhelp')]))

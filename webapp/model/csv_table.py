@@ -9,7 +9,8 @@ from webapp.model import lines as limits
 from webapp.model.files import LABEL_COLUMNS, LABEL_WORDS, TEXT_COLUMNS, ZERO_AND_ONE, Row, Table, normalise
 from webapp.model.lines import Lines, shown
 
-FEW_VALUES, SEEN_LINES = 20, 5_000  # of a column, in the first lines: by these a row is known that a mark swallowed
+FEW_VALUES = 20  # of a column, in the first lines: by these a row is known that a mark swallowed
+LONGEST_NUMBER = 20  # digits of an index; Python makes no number of thousands
 SEP = re.compile(r'"?sep=([^\w\s"]|\t|\\t)"?\s*', re.IGNORECASE)  # a first line as Excel understands it
 BLANK_BEFORE_MARK = re.compile(r'([,;|\t]) +"(?!")')
 BAD_MARK = "The row has a quotation mark that is not closed, has text behind it, or swallows the rows behind it."
@@ -20,34 +21,31 @@ csv.field_size_limit(2 * limits.LONGEST_ROW)
 class CsvTable(Table):
     """CSV or TSV, with a header, or in UCI's form without one."""
 
-    def __init__(self, lines: Lines, is_tsv: bool, wanted: str | None, words: Collection[str]):
+    def __init__(self, lines: Lines, head: Sequence[str], is_tsv: bool, wanted: str | None, words: Collection[str]):
         super().__init__(lines)
-        self._words = words = {*words, *LABEL_WORDS}  # a list without header may have either
-        head = lines.peek()
+        words = {*words, *LABEL_WORDS}  # a list without header may have either
         if sep := SEP.fullmatch(head[0]):
             while not SEP.fullmatch(lines.next()):
                 pass
             head = head[1:] or [""]
         usual = {normalise(wanted)} if wanted else {*TEXT_COLUMNS, *LABEL_COLUMNS}
         self.delimiter = sep[1].replace("\\t", "\t") if sep else _find_delimiter(head, usual, is_tsv)
+        self.has_marks, rows = _split(head, self.delimiter)
         self.format = "TSV" if self.delimiter == "\t" else "CSV"
         self.line_end = head[0][len(head[0].rstrip("\r\n")) :] or "\n"
-        self.has_marks = _has_marks(head, self.delimiter)
-        rows = _split(head, self.delimiter)
         # Whoever puts a blank behind each delimiter of the header, or before marks, puts one before values, too.
         marked = [line for line in head[1:] if self.delimiter in BLANK_BEFORE_MARK.findall(line)]
         is_spaced = len(rows[0]) > 1 and all(name[:1] == " " for name in rows[0][1:])
         has_blanks = is_spaced or 2 * len(marked) >= len(head)
         parser = csv.reader([], delimiter=self.delimiter, skipinitialspace=has_blanks, strict=True)
         self._dialect = parser.dialect  # ready-made, as a record with a quotation mark has a parser of its own
-        self._seen: list[set[str]] = []  # values of each column, as long as they are few
-        self._rows = 0  # that were looked at for that
-        self._header: list[str] = []
         named = rows[0][rows[0][0] == "" :]
         # By pandas, with its index or without, some of the columns, in any order.
         is_numbered = len(set(named)) == len(named) and all(len(name) == 1 and name.isdecimal() for name in named)
-        if not wanted and (usual - set(words)).isdisjoint(map(normalise, rows[0])):  # spam may be a name, or a label
+        if not wanted and (usual - words).isdisjoint(map(normalise, rows[0])):  # spam may be a name, or a label
             self.by_content = _by_content(rows[is_numbered:], words)
+        self._header: list[str] = []
+        self._usual: list[Collection[str]] = []  # values of each column
         if self.by_content and not is_numbered:
             names_of = {at: name for name, at in self.by_content.items()}
             self._name_columns(names_of.get(at, f"column {at + 1}") for at in range(len(rows[0])))
@@ -64,7 +62,9 @@ class CsvTable(Table):
                     raise BadData(f"{self.name}: the first line, {shown(self.columns[0])}, is one column; {divide}")
                 self.by_content = {"text": 0}
                 self.note = "; if that is a message, write a first line with text in it"
-        self._seen = [set() for _ in self.columns]
+        parsed = csv.reader(head, self._dialect, strict=False)
+        even = [row for row in parsed if len(row) == len(self.columns) and row != self._header]
+        self._usual = [_usual_values([row[at] for row in even], words) for at in range(len(self.columns))]
 
     def read(self, positions: Sequence[int]) -> Iterator[Row]:
         width = len(self.columns)
@@ -90,8 +90,6 @@ class CsvTable(Table):
                 cells, error = [], limits.TOO_LONG
             elif self.has_marks and ('"' in line or self._dialect.skipinitialspace):
                 cells, error = self._read_quoted(line, cells)
-            if number < SEEN_LINES and not error and len(cells) == len(self._seen):
-                self._note(cells)
             if error or any(map(str.strip, cells)):
                 yield number, cells, error
 
@@ -119,19 +117,11 @@ class CsvTable(Table):
             taken.append(line)
             yield line
 
-    def _note(self, cells: Sequence[str]) -> None:
-        self._rows += 1
-        for seen, cell in zip(self._seen, cells, strict=True):
-            if len(seen) <= FEW_VALUES:
-                seen.add(cell.strip().lower())
-
     def _swallows(self, cells: Sequence[str], taken: Sequence[str]) -> bool:
         """Return whether a record of several lines is no cell with line breaks, but rows between stray marks."""
-        if len(cells) == len(self._seen):
-            self._note(cells)
         for after, line in enumerate(taken):
             row = line.rstrip("\r\n").split(self.delimiter)
-            if len(row) != len(self._seen):
+            if len(row) != len(self._usual):
                 continue
             marks = [at for at, cell in enumerate(row) if '"' in cell]
             # Of the first and the last line only what is outside the record's own marks can be another row's.
@@ -144,39 +134,42 @@ class CsvTable(Table):
 
     def _is_usual(self, at: int, cell: str, before: str, after: int) -> bool | None:
         """Return whether a cell is what rows have in its column, a usual value or the next number; None if any may."""
-        value, seen = cell.strip().lower(), self._seen[at]
-        if seen <= self._words:
-            return value in self._words
-        if len(seen) <= FEW_VALUES and 2 * len(seen) <= self._rows:
-            return value in seen
-        if all(map(str.isdecimal, seen)):
-            return before.isdecimal() and value.isdecimal() and int(value) == int(before) + after
+        value, usual = cell.strip().lower(), self._usual[at]
+        if usual:
+            return value in usual
+        if before.isdecimal() and max(len(before), len(value)) <= LONGEST_NUMBER:
+            return value.isdecimal() and int(value) == int(before) + after
         return None
 
 
-def _has_marks(head: Sequence[str], delimiter: str) -> bool:
-    """Return whether quotation marks enclose cells; in TSV they are text, unless the first row has them everywhere."""
-    cells = head[0].strip("\r\n").split(delimiter)
-    return delimiter != "\t" or all(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in cells)
-
-
-def _split(head: Sequence[str], delimiter: str) -> list[list[str]]:
-    """Return the cells of the first lines, as far as can be told before the header is known."""
-    if not _has_marks(head, delimiter):
-        return [line.rstrip("\r\n").split(delimiter) for line in head]
-    return [cells for cells in csv.reader(head, delimiter=delimiter) if cells] or [[""]]
+def _usual_values(cells: Sequence[str], words: Collection[str]) -> Collection[str]:
+    """Return by which values a column is known, labels or a few others; none where its cells may be anything."""
+    values = [cell.strip().lower() for cell in cells]
+    if 2 * sum(value in words for value in values) > len(values):
+        return words
+    few = set(values)
+    return few if len(few) <= FEW_VALUES and 2 * len(few) <= len(values) else ()
 
 
 def _find_delimiter(head: Sequence[str], usual: Collection[str], is_tsv: bool) -> str:
     """Return the delimiter that gives columns with usual names, or else the most even rows."""
 
     def fitness(delimiter: str) -> tuple[bool, bool, float, int]:
-        rows = _split(head, delimiter)
+        _, rows = _split(head, delimiter)
         is_known = any(normalise(name) in usual for name in rows[0])
         even = sum(len(row) == len(rows[0]) for row in rows) / len(rows)
         return len(rows[0]) > 1 and is_known, is_tsv and delimiter == "\t", even, len(rows[0])
 
     return max((delimiter for delimiter in "\t,;|" if delimiter in head[0]), key=fitness, default=",")
+
+
+def _split(head: Sequence[str], delimiter: str) -> tuple[bool, list[list[str]]]:
+    """Return whether quotation marks enclose cells, and the cells of the first lines."""
+    cells = head[0].strip("\r\n").split(delimiter)
+    # In TSV they are text, unless the first row has them everywhere.
+    has_marks = delimiter != "\t" or all(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in cells)
+    rows = csv.reader(head, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if has_marks else csv.QUOTE_NONE)
+    return has_marks, [row for row in rows if row] or [[""]]
 
 
 def _by_content(rows: Sequence[Sequence[str]], words: Collection[str]) -> dict[str, int]:

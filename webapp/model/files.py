@@ -8,28 +8,20 @@ import json
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from webapp.errors import BadData
 from webapp.model import lines as limits
-from webapp.model.lines import Lines, shown, unreadable
+from webapp.model.lines import Lines, reading, shown
 
 ENDINGS = {".csv": "CSV", ".tsv": "TSV", ".tab": "TSV", ".parquet": "Parquet"}
 ENDINGS |= dict.fromkeys((".jsonl", ".ndjson", ".json"), "JSON Lines")
 # Usual names of the columns, as `normalise` gives them; where a file has several of them, the first one here counts.
 TEXT_COLUMNS = ("text", "message", "content", "body", "sms", "v2", "msg", "comment", "email text", "transformed text")
 LABEL_COLUMNS = ("label", "v1", "class", "category", "target", "spam", "is spam", "spam/ham", "email type")
-ZERO_AND_ONE = {
-    "0": False,
-    "1": True,
-    "0.0": False,
-    "1.0": True,
-    "0,0": False,
-    "1,0": True,
-    "false": False,
-    "true": True,
-}
+ZERO_AND_ONE = dict.fromkeys(("0", "0.0", "0,0", "false"), False) | dict.fromkeys(("1", "1.0", "1,0", "true"), True)
 LABEL_WORDS = {"ham": False, "spam": True, "not spam": False, **ZERO_AND_ONE}  # which of them mean spam
 BEGINS_JSON = re.compile(r"\s*(\{|\[\s*(\{|$))")  # also an array, to be refused as that
 INVISIBLE = " \t\r\n\ufeff\u200b"
@@ -138,10 +130,10 @@ def open_table(
     try:
         if lines.is_parquet:
             return ParquetTable(lines)
-        ending = ending_format(lines.path) if lines.path else None
-        if ending == "JSON Lines" or BEGINS_JSON.match(lines.peek()[0]):
-            return JsonTable(lines)
-        return CsvTable(lines, ending == "TSV", text_column, words)
+        ending, head = ending_format(lines.path) if lines.path else None, lines.peek()
+        if ending == "JSON Lines" or BEGINS_JSON.match(head[0]):
+            return JsonTable(lines, head)
+        return CsvTable(lines, head, ending == "TSV", text_column, words)
     except BadData:
         lines.close()
         raise
@@ -158,9 +150,8 @@ class JsonTable(Table):
 
     format = "JSON Lines"
 
-    def __init__(self, lines: Lines):
+    def __init__(self, lines: Lines, head: Sequence[str]):
         super().__init__(lines)
-        head = lines.peek()
         objects = [value for value, _ in map(_json_object, head) if value]
         if 2 * len(objects) < len(head) or all(isinstance(value, (dict, list)) for value in objects[0].values()):
             raise BadData(
@@ -217,11 +208,9 @@ class ParquetTable(Table):
             import pyarrow.parquet as pq
         except ImportError as error:
             raise BadData(f"{self.name} is Parquet: pip install -r requirements-parquet.txt") from error
-        self._broken = (OSError, pa.ArrowException)
-        try:
+        self._reading = partial(reading, self.name, pa.ArrowException)
+        with self._reading():
             self._file = pq.ParquetFile(lines.path)
-        except self._broken as error:
-            raise unreadable(self.name, error) from error
         self.schema = self._file.schema_arrow
         self._name_columns(self.schema.names)
         values = [type_.value_type if pa.types.is_dictionary(type_) else type_ for type_ in self.schema.types]
@@ -249,18 +238,15 @@ class ParquetTable(Table):
         try:
             values = column.to_pylist()
         except UnicodeDecodeError:
-            plain = column.dictionary_decode() if hasattr(column, "dictionary_decode") else column
-            values = plain.cast("large_binary").to_pylist()
+            values = column.cast("large_binary").to_pylist()
         return [
             self._lines.recode(value.decode("utf-8", "surrogateescape"), number) if isinstance(value, bytes) else value
             for number, value in enumerate(values, start=self._done + 1)
         ]
 
     def _batches(self, rows: int) -> Iterator[Any]:
-        try:
+        with self._reading():
             yield from self._file.iter_batches(rows)
-        except self._broken as error:
-            raise unreadable(self.name, error) from error
 
     def done(self) -> float | None:
         return self._done / max(int(self._file.metadata.num_rows), 1)

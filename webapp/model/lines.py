@@ -6,7 +6,8 @@ import io
 import re
 import zlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,7 +15,7 @@ from webapp.errors import BadData
 
 LONGEST_ROW = 1024 * 1024  # characters; far above any message, and it bounds the memory
 TOO_LONG = f"The row has more than {LONGEST_ROW:,} characters and was left out."
-SNIFFED_LINES, SNIFFED_SIZE = 50, 256 * 1024  # at the beginning, which tell delimiter and header
+SNIFFED_LINES, SNIFFED_SIZE = 1_000, 256 * 1024  # at the beginning, which tell delimiter, header and usual values
 NAMED_LINES = 5  # of those that are no UTF-8
 GZIP, ZIP, PARQUET = b"\x1f\x8b", b"PK\x03\x04", b"PAR1"
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -30,7 +31,7 @@ FOREIGN = {
     PARQUET: "Parquet packed by gzip: unpack it first",
 }
 _NO_UTF8 = re.compile("[\udc80-\udcff]+")  # what surrogateescape makes of it
-BROKEN = (OSError, EOFError, zlib.error)  # what reading may raise
+BROKEN: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error)  # what reading may raise
 
 
 def shown(text: object, most: int = 50) -> str:
@@ -39,10 +40,15 @@ def shown(text: object, most: int = 50) -> str:
     return letters if len(letters) <= most else letters[:most] + "..."
 
 
-def unreadable(name: str, error: Exception) -> BadData:
-    """Return the error for a file that is not there, or breaks off."""
-    words = getattr(error, "strerror", None)
-    return BadData(f"{name} cannot be read: {words}" if words else f"{name} is not complete ({shown(error, 200)})")
+@contextmanager
+def reading(name: str, *others: type[Exception]) -> Iterator[None]:
+    """Raise BadData where a file that is read is not there, or breaks off."""
+    try:
+        yield
+    except BROKEN + others as error:
+        words = getattr(error, "strerror", None)
+        words = f"cannot be read: {words}" if words else f"is not complete ({shown(error, 200)})"
+        raise BadData(f"{name} {words}") from error
 
 
 class Lines:
@@ -56,22 +62,21 @@ class Lines:
         self._recoded: list[int] = []  # the numbers of the first lines that were no UTF-8
         self._waiting: deque[str] = deque()
         try:
-            self._raw = source.open("rb") if isinstance(source, Path) else io.BufferedReader(source)
-            self._size = self.path.stat().st_size if self.path else 0
-            self._stream: Any = gzip.GzipFile(fileobj=self._raw) if self._raw.peek(2)[:2] == GZIP else self._raw
-            head: bytes = self._stream.peek(4096)[:4096]
+            with reading(self.name):
+                self._raw = source.open("rb") if isinstance(source, Path) else io.BufferedReader(source)
+                self._size = self.path.stat().st_size if self.path else 0
+                self._stream: Any = gzip.GzipFile(fileobj=self._raw) if self._raw.peek(2)[:2] == GZIP else self._raw
+                head: bytes = self._stream.peek(4096)[:4096]
             self.has_mark = head.startswith((codecs.BOM_UTF8, *UTF16))
             self.is_parquet = head.startswith(PARQUET) and self._stream is self._raw
             if not self.is_parquet:
                 self._refuse_foreign(head)
-        except BROKEN as error:
-            self.close()
-            raise unreadable(self.name, error) from error
         except BadData:
             self.close()
             raise
         encoding, errors = ("utf-16", "replace") if head.startswith(UTF16) else ("utf-8-sig", "surrogateescape")
         self._text = io.TextIOWrapper(self._stream, encoding, errors, newline="")  # all line ends, as they are
+        self._unread = self._read()
 
     def _refuse_foreign(self, head: bytes) -> None:
         for mark, words in FOREIGN.items():
@@ -85,7 +90,7 @@ class Lines:
 
     def next(self) -> str:
         """Return the next line, "" at the end; of one that is too long LONGEST_ROW + 1 characters. Raises BadData."""
-        line = self._waiting.popleft() if self._waiting else self._next()
+        line = self._waiting.popleft() if self._waiting else next(self._unread, "")
         self.number += bool(line)
         return line
 
@@ -105,15 +110,13 @@ class Lines:
             raise BadData(f"{self.name} is empty")
         return head
 
-    def _next(self) -> str:
-        try:
-            line = self._text.readline(LONGEST_ROW + 1)
-            rest = line if len(line) > LONGEST_ROW else ""
-            while rest and not rest.endswith(("\n", "\r")):
-                rest = self._text.readline(LONGEST_ROW)
-        except BROKEN as error:
-            raise unreadable(self.name, error) from error
-        return self.recode(line, self.number + 1).removeprefix("\ufeff")  # files that were joined have marks in between
+    def _read(self) -> Iterator[str]:
+        with reading(self.name):
+            while line := self._text.readline(LONGEST_ROW + 1):
+                rest = line if len(line) > LONGEST_ROW else ""
+                while rest and not rest.endswith(("\n", "\r")):
+                    rest = self._text.readline(LONGEST_ROW)
+                yield self.recode(line, self.number + 1).removeprefix("\ufeff")  # joined files have marks in between
 
     def recode(self, text: str, number: int) -> str:
         """Return a text of a line with the bytes that were no UTF-8 read as Windows-1252, and note where they were."""
@@ -136,11 +139,9 @@ class Lines:
     def check_size(self, limit: int) -> None:
         """Raise BadData if there are more bytes left, or if it breaks off."""
         size = 0
-        try:
+        with reading(self.name):
             while size <= limit and (piece := self._stream.read(LONGEST_ROW)):
                 size += len(piece)
-        except BROKEN as error:
-            raise unreadable(self.name, error) from error
         if size > limit:
             raise BadData(f"{self.name} unpacks to more than {limit // 1024**2} MB")
 
@@ -155,5 +156,4 @@ class Lines:
 
 
 def _windows_1252(found: re.Match[str]) -> str:
-    raw = found[0].encode("ascii", "surrogateescape")
-    return "".join(bytes([byte]).decode("cp1252" if byte not in b"\x81\x8d\x8f\x90\x9d" else "latin-1") for byte in raw)
+    return found[0].encode("ascii", "surrogateescape").decode("cp1252", "replace")  # it has five bytes without a letter
