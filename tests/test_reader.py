@@ -170,6 +170,7 @@ SWALLOWED = {
     'label,text\nham,"oh\nspam,win\nham,ok"\n': 'bad win ok"',
     'text,label\nhi,ham\n"oh,ham\nwin,spam\nok",ham\n': 'hi bad win ok"',
     'text,label\nhi,ham\n"oh,ham\nok",ham\n': 'hi bad ok"',
+    'label,text\nNot-Spam,"oh\nspam,win\nNot-Spam,ok"\n': 'bad win ok"',
     'id,text\n7,a\n8,"b\n9,c\n10,d"\n11,e\n': 'a bad c d" e',
 }
 

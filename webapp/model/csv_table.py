@@ -134,7 +134,7 @@ class CsvTable(Table):
 
     def _is_usual(self, at: int, cell: str, before: str, after: int) -> bool | None:
         """Return whether a cell is what rows have in its column, a usual value or the next number; None if any may."""
-        value, usual = cell.strip().lower(), self._usual[at]
+        value, usual = normalise(cell), self._usual[at]
         if usual:
             return value in usual
         if before.isdecimal() and max(len(before), len(value)) <= LONGEST_NUMBER:
@@ -144,7 +144,7 @@ class CsvTable(Table):
 
 def _usual_values(cells: Sequence[str], words: Collection[str]) -> Collection[str]:
     """Return by which values a column is known, labels or a few others; none where its cells may be anything."""
-    values = [cell.strip().lower() for cell in cells]
+    values = [normalise(cell) for cell in cells]
     if 2 * sum(value in words for value in values) > len(values):
         return words
     few = set(values)
