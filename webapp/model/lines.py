@@ -102,8 +102,10 @@ class Lines:
     def peek(self) -> list[str]:
         """Return the first lines that are not blank, without taking them; raises BadData where there is none."""
         taken: list[str] = []
-        while len(taken) < SNIFFED_LINES and sum(map(len, taken)) < SNIFFED_SIZE and (line := self.next()):
+        size = 0
+        while len(taken) < SNIFFED_LINES and size < SNIFFED_SIZE and (line := self.next()):
             taken.append(line)
+            size += len(line)
         self.put_back(taken)
         head = [line for line in taken if len(line) > LONGEST_ROW or line.strip(" \t\r\n,;|")]
         if not head:
