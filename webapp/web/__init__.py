@@ -16,8 +16,7 @@ def register(app: Flask) -> None:
     app.register_blueprint(check.blueprint)
     app.add_url_rule("/favicon.ico", view_func=favicon)
     app.context_processor(_menu)
-    app.jinja_env.globals["flask"] = FLASK
-    words.register(app)
+    app.jinja_env.globals |= {"flask": FLASK, **words.IN_TEMPLATES}
 
 
 def _menu() -> dict[str, Any]:
