@@ -138,13 +138,14 @@ def test_export_writes_every_prediction_oldest_first_from_a_date_on(client, flas
 
 
 def test_jsonl_gives_each_value_as_it_is_stored_and_csv_leaves_empty_what_there_is_not(app, client, flask):
-    predict(client, "Congratulations! You have won a prize, call now")
+    ids = [predict(client, "Congratulations! You have won a prize, call now").json["id"] for _ in range(2)]
     with app.extensions["engine"].begin() as connection:
         connection.execute(sa.update(predictions).values(spam_probability=0.1 + 0.2, explanation=None))
-        stored = connection.execute(sa.select(predictions)).mappings().one()
-    exported = json.loads(flask("log", "export", "--format", "jsonl").output)
-    assert exported == dict(stored) | {"created_at": stored["created_at"].isoformat()}
-    (row,) = csv.DictReader(io.StringIO(flask("log", "export").output))
+        connection.execute(sa.update(predictions).where(predictions.c.id == ids[1]).values(challenger_label="ham"))
+        stored = connection.execute(sa.select(predictions).order_by(predictions.c.id)).mappings().all()
+    exported = [json.loads(line) for line in flask("log", "export", "--format", "jsonl").output.splitlines()]
+    assert exported == [dict(row) | {"created_at": row["created_at"].isoformat()} for row in stored]
+    row, _ = csv.DictReader(io.StringIO(flask("log", "export").output))
     assert (row["explanation"], row["spam_probability"]) == ("", repr(0.1 + 0.2))
     assert flask("log", "export", "--bom").stdout_bytes.startswith(b'\xef\xbb\xbf"id"')
 

@@ -4,7 +4,7 @@ import csv
 import datetime as dt
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Final, TextIO
 
@@ -32,7 +32,7 @@ def export(
     file: TextIO,
     file_format: str,
     since: dt.datetime | None,
-    words: Mapping[str, str],
+    words: dict[str, str],
     bom: bool = False,
 ) -> None:
     """Write the predictions made at or after `since`, oldest first, as "csv" or "jsonl".
@@ -50,8 +50,7 @@ def export(
         result = connection.execute(query, execution_options={"stream_results": True})
         for rows in result.partitions(CHUNK_ROWS):
             frame = pd.DataFrame(rows, columns=COLUMNS, dtype=object)  # None stays None
-            for column in ("label", "challenger_label"):
-                frame[column] = [words.get(label, label) for label in frame[column]]
+            frame = frame.replace({"label": words, "challenger_label": words})
             if file_format == "csv":
                 frame["explanation"] = frame["explanation"].map(json.dumps, na_action="ignore")
                 for column in TEXTS:
