@@ -32,7 +32,7 @@ from webapp.extras.monitor.charts import Series, chart  # noqa: E402
 from webapp.extras.review.reviews import give_review  # noqa: E402
 from webapp.inference import Inference  # noqa: E402
 from webapp.log.database import open_database  # noqa: E402
-from webapp.log.tables import create_tables  # noqa: E402
+from webapp.log.tables import create_tables, predictions  # noqa: E402
 from webapp.log.writer import LogWriter  # noqa: E402
 from webapp.model import artifact, training  # noqa: E402
 from webapp.model.data import Example, drop_copies, read_labelled  # noqa: E402
@@ -93,7 +93,7 @@ def month(folder: Path, seed: int, way: str) -> tuple[np.ndarray, int]:
         )
         if way == "without":
             continue
-        inference.log.add_predictions(rows[:REVIEWED])  # the order is random
+        inference.log.add(predictions, rows[:REVIEWED])  # the order is random
         for row, one in zip(rows[:REVIEWED], messages, strict=False):
             give_review(engine, row["id"], "web:simulated", "spam" if one.is_spam else "ham", "random")
         if day % 7 == 0 and day < DAYS:

@@ -25,6 +25,7 @@ from benchmarks.peers.flask_empty import app as empty_app  # noqa: E402
 from benchmarks.servers import messages  # noqa: E402
 from webapp.app import create_app  # noqa: E402
 from webapp.inference import Inference, explain  # noqa: E402
+from webapp.log.tables import predictions  # noqa: E402
 from webapp.model.tokenizer import tokenize  # noqa: E402
 
 ROUNDS = 9
@@ -43,7 +44,7 @@ def main() -> None:
             "read the message": (tokenize, texts),
             "score it, reading included": (model.score, texts),
             "choose the explanation": (explain, scores),
-            "commit the row": (lambda row: inference.log.add_predictions([dict(row)]), rows),
+            "commit the row": (lambda row: inference.log.add(predictions, [dict(row)]), rows),
             "Inference.predict, all of the above": (lambda text: inference.predict([text], "api")[0], texts),
             "the whole request, from WSGI to WSGI": (lambda text: post(app, "/api/v1/predict", {"text": text}), texts),
             "an empty Flask route": (lambda text: post(empty_app, "/", {"text": text}), texts),

@@ -48,7 +48,7 @@ def log(engine):
             )
             for _ in range(count)
         ]
-        LogWriter(engine).add_predictions(rows)
+        LogWriter(engine).add(predictions, rows)
         return [row["id"] for row in rows]
 
     return add

@@ -65,7 +65,7 @@ def test_rows_get_their_ids_when_they_are_stored(inference):
     rows = inference.score([SPAM], "batch")
     assert "id" not in rows[0]
     before = new_id()
-    inference.log.add_predictions(rows)
+    inference.log.add(predictions, rows)
     assert rows[0]["id"] > before
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from webapp.config import MAX_TEXT_LENGTH
 from webapp.errors import InvalidInput, LogUnavailable
-from webapp.log.tables import Row, TermContribution, predictions
+from webapp.log.tables import Row, TermContribution, failures, predictions
 from webapp.log.writer import AlreadyStored, LogWriter
 from webapp.model.labels import Labels
 from webapp.model.registry import ModelRegistry
@@ -61,7 +61,7 @@ class Inference:
         rows = self.score([texts[number] for number in new], source, field=field, request_id=request_id, model=model)
         try:
             stored = rows if self._store_text else [self._without_text(row) for row in rows]
-            self.log.add_predictions(stored, keys and [keys[number] for number in new])
+            self.log.add(predictions, stored, keys and [keys[number] for number in new])
         except AlreadyStored:  # by another process, after we had looked
             return self.predict(texts, source, keys, field=field, request_id=request_id, model=model)
         for hook in self.after_store:
@@ -113,7 +113,8 @@ class Inference:
         """Log that a request was refused or went wrong, unless the log itself is away, and tell the hooks."""
         try:
             if stored:
-                self.log.add_failure({"source": source, "status": status, "what": what, "request_id": request_id})
+                row = {"source": source, "status": status, "what": what, "request_id": request_id}
+                self.log.add(failures, [row])
         except LogUnavailable:
             logger.warning("not in the failures table: %s %s %s", source, status, what)
         for hook in self.failed:

@@ -24,7 +24,6 @@ from webapp.api.schemas import (
 from webapp.config import MAX_BODY
 from webapp.errors import InvalidInput
 from webapp.inference import Inference, to_response
-from webapp.log.queries import get_prediction
 
 blueprint = APIBlueprint(
     "api",
@@ -131,9 +130,9 @@ def predict_batch(body: BatchRequest) -> Response:
 )
 def read(path: PredictionPath) -> Response:
     """Return a prediction as it was stored, to whoever holds its id."""
-    row = get_prediction(current_app.extensions["engine"], path.prediction_id)
-    stored = {name: row[name] for name in StoredPrediction.model_fields}
     inference: Inference = current_app.extensions["inference"]
+    row = inference.log.get_prediction(path.prediction_id)
+    stored = {name: row[name] for name in StoredPrediction.model_fields}
     label = inference.registry.labels().word(row["label"])
     return jsonify(stored | {"label": label, "created_at": row["created_at"].isoformat()})
 

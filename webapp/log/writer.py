@@ -1,4 +1,4 @@
-"""Writes rows so that answered means stored, many requests share one commit, and a repeated record is stored once."""
+"""The log: answered means stored, many requests share one commit, and a repeated record is stored once."""
 
 import datetime as dt
 import shutil
@@ -13,11 +13,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from webapp.config import MAX_BODY
-from webapp.errors import LogUnavailable
+from webapp.errors import LogUnavailable, NotFound
 from webapp.log.database import TIMEOUTS, FileWatch, begin_insert
 from webapp.log.tables import Row, failures, idempotency_keys, new_id, predictions, schema_version
 from webapp.waiting import WouldWait, is_on_loop
 
+WRITTEN = (predictions, failures, idempotency_keys)
 KEYS_AT_ONCE = 500  # parameters of one statement: databases allow only so many
 
 
@@ -25,27 +26,11 @@ class AlreadyStored(Exception):
     """Another process stored a prediction under one of these keys meanwhile: find_by_key returns it."""
 
 
-class _Insert:
-    """INSERT into a table whose rows have an id, with what SQLAlchemy would do for each row done once."""
-
-    def __init__(self, table: sa.Table, dialect: sa.Dialect):
-        self.sql = str(sa.insert(table).compile(dialect=dialect))
-        self._columns = [
-            (column.name, column.type.dialect_impl(dialect).bind_processor(dialect)) for column in table.columns
-        ]
-
-    def values(self, rows: Sequence[Row]) -> list[tuple[Any, ...]]:
-        """Give rows their ids and times, as they are stored now, and return them as the driver takes them."""
-        for row in rows:
-            row["id"], row["created_at"] = new_id(), dt.datetime.now(dt.UTC)
-        return [tuple(to(row.get(name)) if to else row.get(name) for name, to in self._columns) for row in rows]
-
-
 @dataclass
 class _Entry:
     """The rows of one request, waiting to be committed."""
 
-    sql: str
+    table: sa.Table
     values: list[tuple[Any, ...]]
     tried: bool = False
     error: BaseException | None = None
@@ -68,22 +53,36 @@ class LogWriter:
         self._turn = threading.Lock()
         self._connection: Any = None
         self._watch: FileWatch | None = engine.get_execution_options().get("watch")  # of SQLite's files
-        self._predictions = _Insert(predictions, engine.dialect)
-        self._failures = _Insert(failures, engine.dialect)
-        self._keys_sql = str(sa.insert(idempotency_keys).compile(dialect=engine.dialect))
+        dialect = engine.dialect
+        self._sql = {table: str(sa.insert(table).compile(dialect=dialect)) for table in WRITTEN}
+        self._columns = {  # each with the function that turns its values into the driver's, where they need one
+            table: [(column.name, column.type.dialect_impl(dialect).bind_processor(dialect)) for column in table.c]
+            for table in WRITTEN
+        }
 
-    def add_predictions(self, rows: Sequence[Row], keys: Sequence[str] | None = None) -> None:
+    def add(self, table: sa.Table, rows: Sequence[Row], keys: Sequence[str] | None = None) -> None:
         """Give each row its id and time, and store all in one transaction; return once they are committed.
 
         Raises LogUnavailable, or AlreadyStored where keys are given: then none of them is stored.
         """
-        values = self._predictions.values(rows)
-        if keys is None:
-            self._write(_Entry(self._predictions.sql, values))
-        elif rows:
+        for row in rows:
+            row["id"], row["created_at"] = new_id(), dt.datetime.now(dt.UTC)
+        values = [
+            tuple(to(row.get(name)) if to else row.get(name) for name, to in self._columns[table]) for row in rows
+        ]
+        if keys is not None:
             pairs = [(key, row["id"]) for key, row in zip(keys, rows, strict=True)]
             with self._turn:
-                self._insert({self._keys_sql: pairs, self._predictions.sql: values})
+                self._insert({idempotency_keys: pairs, table: values})
+        elif is_on_loop():  # alone, and only if nobody else is writing
+            if not self._turn.acquire(blocking=False):
+                raise WouldWait
+            try:
+                self._insert({table: values}, may_wait=False)
+            finally:
+                self._turn.release()
+        else:
+            self._insert_in_group(_Entry(table, values))
 
     def find_by_key(self, keys: Sequence[str]) -> dict[str, Row]:
         """Return the stored prediction of each key that has one; raises LogUnavailable."""
@@ -99,9 +98,15 @@ class LogWriter:
                     found[values.pop("key")] = values
         return found
 
-    def add_failure(self, row: Row) -> None:
-        """Give a failure its id and time and store it; raises LogUnavailable."""
-        self._write(_Entry(self._failures.sql, self._failures.values([row])))
+    def get_prediction(self, prediction_id: str) -> Row:
+        """Return the stored prediction with this id; raises NotFound."""
+        query = sa.select(predictions).where(predictions.c.id == prediction_id)
+        with self.engine.connect() as connection:
+            row = connection.execute(query).mappings().first()
+        if row is None:
+            advice = "Ids are given in each answer; old predictions may have been purged."
+            raise NotFound(f"There is no prediction with this id. {advice}")
+        return dict(row)
 
     def set_sender_report(self, prediction_id: str, report: str) -> bool:
         """Store what the sender said of a verdict; return whether there is such a prediction."""
@@ -134,33 +139,25 @@ class LogWriter:
             self._connection = None
             self.engine.dispose()
 
-    def _write(self, entry: _Entry) -> None:
-        if is_on_loop():  # alone, and only if nobody else is writing
-            if not self._turn.acquire(blocking=False):
-                raise WouldWait
-            try:
-                self._insert({entry.sql: entry.values}, may_wait=False)
-            finally:
-                self._turn.release()
-            return
+    def _insert_in_group(self, entry: _Entry) -> None:
         self._waiting.append(entry)
         with self._turn:
             if not entry.tried:
                 group = [self._waiting.popleft() for _ in range(len(self._waiting))]
-                statements: dict[str, list[tuple[Any, ...]]] = {}
+                together: dict[sa.Table, list[tuple[Any, ...]]] = {}
                 for one in group:
                     one.tried = True
-                    statements.setdefault(one.sql, []).extend(one.values)
+                    together.setdefault(one.table, []).extend(one.values)
                 try:
-                    self._insert(statements)
+                    self._insert(together)
                 except BaseException as error:  # whatever it is, none of them is stored
                     for one in group:
                         one.error = error
         if entry.error:
             raise entry.error
 
-    def _insert(self, statements: Mapping[str, Sequence[tuple[Any, ...]]], may_wait: bool = True) -> None:
-        """Insert rows, by the statement that takes them, in one transaction."""
+    def _insert(self, rows: Mapping[sa.Table, Sequence[tuple[Any, ...]]], may_wait: bool = True) -> None:
+        """Insert the rows of each table in one transaction."""
         driver = self.engine.dialect.loaded_dbapi
         try:
             if self._connection is None:
@@ -173,8 +170,8 @@ class LogWriter:
                 begin_insert(cursor, may_wait)
             else:
                 cursor.execute(TIMEOUTS)  # PostgreSQL's driver begins by itself
-            for sql, rows in statements.items():
-                cursor.executemany(sql, rows)
+            for table, values in rows.items():
+                cursor.executemany(self._sql[table], values)
             self._connection.commit()
         except WouldWait:  # nothing was begun
             raise

@@ -9,7 +9,6 @@ from flask.typing import ResponseReturnValue
 from webapp.config import MAX_TEXT_LENGTH
 from webapp.errors import InvalidInput, ModelUnusable
 from webapp.inference import Inference
-from webapp.log.queries import get_prediction
 from webapp.model.card import Card, read_card
 from webapp.model.labels import SPAM_OR_HAM
 from webapp.web.explanation import mark, shares
@@ -70,7 +69,8 @@ def _served_card() -> Card | None:
 @blueprint.get("/predictions/<prediction_id>")
 def answer(prediction_id: str) -> str:
     """Show a stored prediction to whoever holds its address."""
-    row = get_prediction(current_app.extensions["engine"], prediction_id.lower())
+    inference: Inference = current_app.extensions["inference"]
+    row = inference.log.get_prediction(prediction_id.lower())
     explanation = row["explanation"] or []
     return render_template(
         "answer.html",

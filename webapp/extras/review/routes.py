@@ -15,7 +15,6 @@ from webapp.extras.review import queues, samples
 from webapp.extras.review.accuracy import share_right
 from webapp.extras.review.queues import Filters, list_predictions
 from webapp.extras.review.reviews import TRUE_LABELS, give_review, reviews_of, undo
-from webapp.log.queries import get_prediction
 from webapp.log.tables import Row
 from webapp.model.labels import SPAM_OR_HAM
 from webapp.web.check import how_long_ago
@@ -105,7 +104,7 @@ def _list_page() -> str:
 def _render(queue: str, rows: list[Row], opened: str | None, problem: str | None, **more: Any) -> str:
     engine, now = _engine(), dt.datetime.now(dt.UTC)
     if opened and opened not in [row["id"] for row in rows]:
-        rows = [get_prediction(engine, opened), *rows]
+        rows = [current_app.extensions["inference"].log.get_prediction(opened), *rows]
     at = next((at for at, row in enumerate(rows) if row["id"] == opened), None)
     row = None if at is None else rows[at]
     given = reviews_of(engine, opened)
