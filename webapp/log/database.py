@@ -54,7 +54,7 @@ def open_database(url: str | None, instance_folder: Path) -> sa.Engine:
     match place.get_backend_name():
         case "sqlite":
             place = place.set(database=str(ROOT / (place.database or ":memory:")))  # wherever a command is typed
-            _make_private_file(str(place.database))
+            _prepare_file(str(place.database))
             engine = sa.create_engine(place, **options)
             sa.event.listen(engine, "connect", _set_up_sqlite)
             sa.event.listen(engine, "begin", _begin_sqlite)
@@ -95,18 +95,29 @@ def _parse(url: str) -> sa.URL:
         raise LogUnavailable("the URL cannot be read: write it as postgresql://USER:PASSWORD@HOST/NAME") from error
 
 
-def _make_private_file(path: str) -> None:
-    """Make a new log one that its owner alone can read, whatever its folder; SQLite gives its other files that mode.
+def _prepare_file(path: str) -> None:
+    """Refuse a log that has lost something; make a new one that its owner alone can read, whatever its folder.
 
-    It appears when SQLite has written to it: one that is empty was emptied, and is no new one of another process.
+    SQLite gives its other files that mode. The new one appears when SQLite has written to it: so one that is empty was
+    emptied, and is no new one of another process.
     """
     if ":memory:" in path:
         raise LogUnavailable("each process would keep its own log in memory and forget it: name a file")
-    if os.path.exists(f"{path}-wal"):  # which holds the newest rows: it would not be new but lost
-        return
-    if os.path.exists(path):
-        if os.path.getsize(path) == 0:
-            raise LogUnavailable(f"{path} is empty. {PUT_BACK} delete it")
+    has_wal = os.path.exists(f"{path}-wal")  # asked first: another process makes the log before its -wal
+    size = os.path.getsize(path) if os.path.exists(path) else None
+    if has_wal and not size:  # SQLite would delete that, and begin anew
+        raise LogUnavailable(
+            f"{path} is gone or empty, but {path}-wal, which holds its newest rows, is still there. {PUT_BACK} move "
+            "that away"
+        )
+    if size == 0:
+        raise LogUnavailable(f"{path} is empty. {PUT_BACK} delete it")
+    if size and _lost_wal(path):
+        raise LogUnavailable(
+            f"{path}-wal, which holds the newest rows of {path}, was deleted. Stop all of Hamlet; if {path}-shm is "
+            "still there then, put the -wal back, or, to go on without those rows, move the -shm away"
+        )
+    if size:
         return
     cannot_be = (OSError, sqlite3.Error)  # that is for SQLite to say, when it connects
     with suppress(*cannot_be), TemporaryDirectory(dir=os.path.dirname(path)) as folder:
@@ -195,21 +206,10 @@ class FileWatch:
     SQLite does not look: it goes on writing into deleted files, which vanish when the last process closes them, and
     begins an empty log where the old one was. Looking costs 5 microseconds whenever a connection is used. What was
     seen once counts until Hamlet is started again: then all processes have the same files. To refuse is to raise the
-    error that SQLite raises when it cannot write. Raises LogUnavailable when a log or its newest rows are gone.
+    error that SQLite raises when it cannot write.
     """
 
     def __init__(self, engine: sa.Engine, path: str):
-        gone = not os.path.exists(path) or os.path.getsize(path) == 0
-        if gone and os.path.exists(f"{path}-wal"):  # SQLite would delete that, and begin anew
-            raise LogUnavailable(
-                f"{path} is gone or empty, but {path}-wal, which holds its newest rows, is still there. {PUT_BACK} "
-                "move that away"
-            )
-        if not gone and _lost_wal(path):
-            raise LogUnavailable(
-                f"{path}-wal, which holds the newest rows of {path}, was deleted. Stop all of Hamlet; if {path}-shm is "
-                "still there then, put the -wal back, or, to go on without those rows, move the -shm away"
-            )
         self._path = path
         self._file: tuple[int, int] | None = None
         self._wal: tuple[int, int] | None = None  # it stays while this process has any connection
