@@ -3,10 +3,10 @@
 import datetime as dt
 import shutil
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +19,12 @@ from webapp.log.tables import Row, failures, idempotency_keys, new_id, predictio
 from webapp.waiting import WouldWait, is_on_loop
 
 WRITTEN = (predictions, failures, idempotency_keys)
+Values = list[tuple[Any, ...]]  # of rows, as the database's driver takes them
 KEYS_AT_ONCE = 500  # parameters of one statement: databases allow only so many
 
 
 class AlreadyStored(Exception):
     """Another process stored a prediction under one of these keys meanwhile: find_by_key returns it."""
-
-
-@dataclass
-class _Entry:
-    """The rows of one request, waiting to be committed."""
-
-    table: sa.Table
-    values: list[tuple[Any, ...]]
-    tried: bool = False
-    error: BaseException | None = None
 
 
 class LogWriter:
@@ -49,7 +40,7 @@ class LogWriter:
 
     def __init__(self, engine: sa.Engine):
         self.engine = engine
-        self._waiting: deque[_Entry] = deque()
+        self._waiting: deque[tuple[sa.Table, Values, Future[None]]] = deque()
         self._turn = threading.Lock()
         self._connection: Any = None
         self._watch: FileWatch | None = engine.get_execution_options().get("watch")  # of SQLite's files
@@ -82,7 +73,7 @@ class LogWriter:
             finally:
                 self._turn.release()
         else:
-            self._insert_in_group(_Entry(table, values))
+            self._insert_in_group(table, values)
 
     def find_by_key(self, keys: Sequence[str]) -> dict[str, Row]:
         """Return the stored prediction of each key that has one; raises LogUnavailable."""
@@ -123,10 +114,9 @@ class LogWriter:
         with self.engine.begin() as connection:  # SQLite would write nothing if nothing changed between
             connection.execute(sa.update(schema_version).values(version=column + 1))
             connection.execute(sa.update(schema_version).values(version=column - 1))
-            if self.engine.dialect.name == "sqlite":
-                file = connection.execute(sa.text("PRAGMA database_list")).all()[0].file
+            if self._watch:
                 try:
-                    if shutil.disk_usage(Path(file).parent).free < MAX_BODY:
+                    if shutil.disk_usage(Path(str(self.engine.url.database)).parent).free < MAX_BODY:
                         raise OSError("its disk is full")
                 except OSError as error:
                     raise LogUnavailable.because(error) from error
@@ -139,24 +129,26 @@ class LogWriter:
             self._connection = None
             self.engine.dispose()
 
-    def _insert_in_group(self, entry: _Entry) -> None:
-        self._waiting.append(entry)
+    def _insert_in_group(self, table: sa.Table, values: Values) -> None:
+        stored: Future[None] = Future()
+        self._waiting.append((table, values, stored))
         with self._turn:
-            if not entry.tried:
+            if not stored.done():
                 group = [self._waiting.popleft() for _ in range(len(self._waiting))]
-                together: dict[sa.Table, list[tuple[Any, ...]]] = {}
-                for one in group:
-                    one.tried = True
-                    together.setdefault(one.table, []).extend(one.values)
+                together = defaultdict[sa.Table, Values](list)
+                for one_table, its_values, _ in group:
+                    together[one_table] += its_values
                 try:
                     self._insert(together)
                 except BaseException as error:  # whatever it is, none of them is stored
-                    for one in group:
-                        one.error = error
-        if entry.error:
-            raise entry.error
+                    for _, _, one in group:
+                        one.set_exception(error)
+                else:
+                    for _, _, one in group:
+                        one.set_result(None)
+        stored.result()  # raises what went wrong
 
-    def _insert(self, rows: Mapping[sa.Table, Sequence[tuple[Any, ...]]], may_wait: bool = True) -> None:
+    def _insert(self, rows: Mapping[sa.Table, Values], may_wait: bool = True) -> None:
         """Insert the rows of each table in one transaction."""
         driver = self.engine.dialect.loaded_dbapi
         try:
