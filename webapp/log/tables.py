@@ -99,22 +99,26 @@ _index("predictions_sixteenth", _column.id, where=sa.text("substr(id, 36) = '0'"
 _index("predictions_challenged", _column.challenger_version, _column.id, where=_column.challenger_version.is_not(None))
 _index("predictions_contested", _column.id, where=_column.challenger_label != _column.label)
 
-failures = sa.Table(
+
+def _table_with_id(name: str, *columns: sa.Column[Any]) -> sa.Table:
+    """Return a table whose rows have an id by new_id, and the time that it tells."""
+    id_, created_at = (
+        sa.Column("id", sa.String(36), primary_key=True),
+        sa.Column("created_at", UTCDateTime, nullable=False),
+    )
+    return sa.Table(name, metadata, id_, created_at, *columns)
+
+
+failures = _table_with_id(
     "failures",
-    metadata,
-    sa.Column("id", sa.String(36), primary_key=True),
-    sa.Column("created_at", UTCDateTime, nullable=False),
     sa.Column("source", sa.Text, nullable=False),
     sa.Column("status", sa.Integer, nullable=False),
     sa.Column("what", sa.Text, nullable=False),
     sa.Column("request_id", sa.Text),
 )
 
-reviews = sa.Table(
+reviews = _table_with_id(
     "reviews",
-    metadata,
-    sa.Column("id", sa.String(36), primary_key=True),
-    sa.Column("created_at", UTCDateTime, nullable=False),
     sa.Column("prediction_id", sa.String(36), nullable=False),
     sa.Column("reviewer", sa.Text, nullable=False),  # web:SESSION, key:NAME or import
     sa.Column("true_label", sa.Text, nullable=False),  # spam, ham or unsure
@@ -134,11 +138,8 @@ idempotency_keys = sa.Table(
 )
 
 # Which version was served or tried from when on, by whom and why: see extras/lifecycle/switching.py.
-switches = sa.Table(
+switches = _table_with_id(
     "switches",
-    metadata,
-    sa.Column("id", sa.String(36), primary_key=True),
-    sa.Column("created_at", UTCDateTime, nullable=False),
     sa.Column("kind", sa.Text, nullable=False),  # use, rollback or challenge
     sa.Column("from_version", sa.Text),
     sa.Column("to_version", sa.Text),
@@ -154,11 +155,8 @@ fitted_reviews = sa.Table(
     sa.Column("prediction_id", sa.String(36), primary_key=True),
 )
 
-samples = sa.Table(
+samples = _table_with_id(
     "samples",
-    metadata,
-    sa.Column("id", sa.String(36), primary_key=True),
-    sa.Column("created_at", UTCDateTime, nullable=False),
     sa.Column("seed", sa.Integer, nullable=False),
     sa.Column("since", UTCDateTime, nullable=False),
     sa.Column("until", UTCDateTime, nullable=False),
@@ -197,11 +195,8 @@ hourly_requests = sa.Table(  # those of form and API that were answered (status 
 
 rolled_up = sa.Table("rolled_up", metadata, sa.Column("before_id", sa.String(36), nullable=False))
 
-drift_references = sa.Table(
+drift_references = _table_with_id(
     "drift_references",
-    metadata,
-    sa.Column("id", sa.String(36), primary_key=True),
-    sa.Column("created_at", UTCDateTime, nullable=False),
     sa.Column("since", UTCDateTime, nullable=False),
     sa.Column("until", UTCDateTime, nullable=False),
 )
