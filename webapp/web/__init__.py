@@ -1,8 +1,6 @@
 """Step 3, serve: the pages."""
 
-from typing import Any
-
-from flask import Flask, current_app, redirect, url_for
+from flask import Flask, redirect, url_for
 from flask.typing import ResponseReturnValue
 
 from webapp.config import FLASK
@@ -10,17 +8,13 @@ from webapp.web import check, words
 
 
 def register(app: Flask) -> None:
-    """Add the form and the answer page, and the menu, to the app."""
-    app.extensions["menu"] = [*check.MENU, ("docs.page", "API")]  # for everybody
-    app.extensions["private_menu"] = []  # and for those who have signed in: extras add to it
+    """Add the form and the answer page, and what all templates may use, to the app."""
+    menu = [*check.MENU, ("docs.page", "API")]  # for everybody
+    private_menu: list[tuple[str, str]] = []  # and for those who have signed in: extras add to it
+    app.extensions["private_menu"] = private_menu
+    app.jinja_env.globals |= {"menu": menu, "private_menu": private_menu, "flask": FLASK, **words.IN_TEMPLATES}
     app.register_blueprint(check.blueprint)
     app.add_url_rule("/favicon.ico", view_func=favicon)
-    app.context_processor(_menu)
-    app.jinja_env.globals |= {"flask": FLASK, **words.IN_TEMPLATES}
-
-
-def _menu() -> dict[str, Any]:
-    return {name: current_app.extensions[name] for name in ("menu", "private_menu")}
 
 
 def favicon() -> ResponseReturnValue:
