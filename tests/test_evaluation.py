@@ -2,7 +2,7 @@
 
 import pytest
 
-from webapp.model.evaluation import Proportion, expected_calibration_error, measure, proportion
+from webapp.model.evaluation import Proportion, measure, proportion
 
 TRUTH = [True, True, True, True, False, False, False, False, False, False]
 PROBABILITY = [0.9, 0.8, 0.7, 0.2, 0.6, 0.4, 0.3, 0.1, 0.1, 0.0]
@@ -37,9 +37,3 @@ def test_what_is_not_defined_is_none():
     assert metrics.false_positive_rate.value is None
     assert metrics.roc_auc.value is None
     assert measure([], [], 0.5).accuracy.value is None
-
-
-def test_calibration_error():
-    assert expected_calibration_error([True, False, False, False], [0.25] * 4) == 0
-    assert expected_calibration_error([True, False], [1.0, 0.0]) == 0
-    assert expected_calibration_error([True, True], [0.6, 0.6]) == pytest.approx(0.4)

@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, model_validator
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import brier_score_loss, roc_auc_score
 
 Z = 1.959963984540054  # the standard normal's 97.5 % point: two-sided 95 %
 
@@ -63,8 +63,7 @@ class Metrics(BaseModel):
     precision: Proportion = Proportion()  # of what was called spam, how much was spam
     false_positive_rate: Proportion = Proportion()  # of the ham, how much was called spam
     roc_auc: Estimate = Estimate()  # how often a spam message has a higher probability than a ham message
-    brier: Estimate = Estimate()
-    expected_calibration_error: float | None = None
+    brier: Estimate = Estimate()  # mean squared distance of probability and truth: 0 is perfect
     confusion_matrix: dict[str, int] = {}
 
 
@@ -84,8 +83,7 @@ def measure(is_spam: ArrayLike, spam_probability: ArrayLike, threshold: float) -
         precision=_of(truth[verdict]),
         false_positive_rate=_of(verdict[~truth]),
         roc_auc=Estimate(value=_rounded(roc_auc_score(truth, probability))) if both else Estimate(),
-        brier=Estimate(value=_rounded(brier_score(truth, probability))),
-        expected_calibration_error=_rounded(expected_calibration_error(truth, probability)),
+        brier=Estimate(value=_rounded(brier_score_loss(truth, probability))),
         confusion_matrix=confusion_matrix(truth, verdict),
     )
 
@@ -125,12 +123,6 @@ def effective_n(weights: ArrayLike) -> float:
     return float(values.sum() ** 2 / (values**2).sum()) if values.size else 0.0
 
 
-def brier_score(truth: ArrayLike, probability: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """Return the mean squared distance of probability and truth (Brier 1950): 0 is perfect."""
-    squares = (np.asarray(probability, dtype=float) - np.asarray(truth, dtype=float)) ** 2
-    return float(np.average(squares, weights=None if weights is None else np.asarray(weights)))
-
-
 def confusion_matrix(is_spam: ArrayLike, called_spam: ArrayLike) -> dict[str, int]:
     """Return how many messages of each truth got each verdict."""
     truth, verdict = np.asarray(is_spam, dtype=bool), np.asarray(called_spam, dtype=bool)
@@ -140,17 +132,6 @@ def confusion_matrix(is_spam: ArrayLike, called_spam: ArrayLike) -> dict[str, in
         "ham_called_ham": int((~truth & ~verdict).sum()),
         "ham_called_spam": int((~truth & verdict).sum()),
     }
-
-
-def expected_calibration_error(is_spam: ArrayLike, spam_probability: ArrayLike, bins: int = 10) -> float:
-    """Return how far, on average, a spam probability is from the proportion of spam among the messages that got it.
-
-    Equal-width bins, weighted by their number of messages (Naeini, Cooper & Hauskrecht 2015, AAAI, equation 3).
-    """
-    truth, probability = np.asarray(is_spam, dtype=float), np.asarray(spam_probability, dtype=float)
-    bin_of = np.minimum((probability * bins).astype(int), bins - 1)
-    gaps = np.bincount(bin_of, probability - truth, minlength=bins)
-    return float(np.abs(gaps).sum() / len(truth))
 
 
 def _rounded(value: float) -> float:

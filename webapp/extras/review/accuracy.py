@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.metrics import brier_score_loss
 
-from webapp.model.evaluation import Proportion, brier_score, confusion_matrix, proportion
+from webapp.model.evaluation import Proportion, confusion_matrix, proportion
 from webapp.model.labels import UNSURE
 
 BINS = 10  # of the reliability curve
@@ -90,7 +91,7 @@ def accuracy(members: Sequence[ReviewedPrediction], messages: int = 0) -> dict[s
         "false_positive_rate": sample_proportion(called[~truth], weights[~truth]),
         "precision": sample_proportion(truth[called], weights[called]),
         "confusion_matrix": confusion_matrix(truth, called),  # plain counts of reviews
-        "brier": round(brier_score(truth, probability, weights), 4) if known else None,
+        "brier": round(brier_score_loss(truth, probability, sample_weight=weights), 4) if known else None,
         "reliability": _reliability(truth, probability, weights),
     }
 
