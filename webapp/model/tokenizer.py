@@ -5,9 +5,8 @@ What is computed here is part of every saved model: see FEATURES_VERSION in feat
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
-from itertools import pairwise
 
 # --- Plain letters -----------------------------------------------------------------------------------------
 # Spam hides its words from filters: "Ｆree", "frее" with Cyrillic letters, "f<zero width>ree".
@@ -142,16 +141,12 @@ def _read_link(link: str) -> list[str]:
 _GAP_IN_WORD = re.compile(r"(?<=(?<!\S)\S) (?=\S(?!\S))")  # between two single characters
 
 
-def _gaps_in_words(text: str) -> list[int]:
+def _gaps_in_words(text: str) -> set[int]:
     """Return where a message that is "s p e l t   l i k e   t h i s" has blanks inside its words."""
     if 5 * text.count(" ") < 2 * len(text):  # of ordinary text a sixth is blank
-        return []
-    gaps = [match.start() for match in _GAP_IN_WORD.finditer(text)]
-    return gaps if len(gaps) > 3 else []  # "u r ok" is none
-
-
-def _without(text: str, places: list[int]) -> str:
-    return "".join(text[start + 1 : end] for start, end in pairwise([-1, *places, len(text)]))
+        return set()
+    gaps = {match.start() for match in _GAP_IN_WORD.finditer(text)}
+    return gaps if len(gaps) > 3 else set()  # "u r ok" is none
 
 
 # --- Reading -----------------------------------------------------------------------------------------------
@@ -178,8 +173,8 @@ _PART_OF_MORE = frozenset(
 def tokenize(text: str) -> list[str]:
     """Return the tokens of a text, words and placeholders, in order and with repetitions."""
     text = plain(text)
-    if gaps := _gaps_in_words(text):
-        text = _without(text, gaps)
+    if _gaps_in_words(text):
+        text = _GAP_IN_WORD.sub("", text)
     text = _SPACES.sub(" ", text)
     tokens: list[str] = []
     for place, part in enumerate(_WORDS_IN_A_ROW.split(text)):
@@ -203,26 +198,7 @@ def token_spans(text: str) -> Iterator[tuple[int, int, list[str]]]:
     origin = [i for i, length in enumerate(lengths) for _ in range(length)]  # plain position -> original position
     text = plain(text)
     if gaps := _gaps_in_words(text):
-        text = _without(text, gaps)
-        left_out = set(gaps)
-        origin = [place for i, place in enumerate(origin) if i not in left_out]
+        text = _GAP_IN_WORD.sub("", text)
+        origin = [place for i, place in enumerate(origin) if i not in gaps]
     for match in _TOKEN.finditer(text):
         yield origin[match.start()], origin[match.end() - 1] + 1, _read_token(match)
-
-
-# --- Counting ----------------------------------------------------------------------------------------------
-
-
-def counter_of(is_one: Callable[[str], bool]) -> Callable[[str], int]:
-    """Return a function that counts the characters of a text that are one of these, as str.isdigit says of one."""
-    ascii_ones = bytes(code for code in range(128) if is_one(chr(code)))
-
-    def count(text: str) -> int:
-        if text.isascii():  # most are, and to see how much shorter it is without them is ten times as fast
-            return len(text) - len(text.encode().translate(None, ascii_ones))
-        return sum(map(is_one, text))
-
-    return count
-
-
-count_digits, count_letters, count_capitals = map(counter_of, (str.isdigit, str.isalpha, str.isupper))

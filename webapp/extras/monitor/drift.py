@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-from webapp.model.tokenizer import count_capitals, count_digits, counter_of, tokenize
+from webapp.model.tokenizer import tokenize
 
 ALPHA = 0.03  # how often the test may alarm where nothing has changed
 MATTERS_FROM = 0.2  # standard deviations: what Cohen (1988, 2.2) calls small; with thousands a trifle is significant
@@ -42,8 +42,6 @@ QUESTION = "Are the messages of another kind: their form (length, digits, links,
 TINY = 1e-9  # a feature that varies less beside the others follows from them
 READ_UP_TO = 1_000  # characters: more of a long mail says little more, and takes ten times as long
 
-_count_visible, _count_spaces = counter_of(str.isalnum), counter_of(str.isspace)
-
 
 class Features(NamedTuple):
     """What is compared of one message."""
@@ -60,9 +58,9 @@ def extract(text: str) -> Features:
     non_ascii = 0 if start.isascii() else sum(character > "\x7f" for character in start)
     values = (
         len(text),
-        count_digits(start) / length,
-        count_capitals(start) / length,
-        (len(start) - _count_visible(start) - _count_spaces(start)) / length,
+        sum(map(str.isdigit, start)) / length,
+        sum(map(str.isupper, start)) / length,
+        sum(not (letter.isalnum() or letter.isspace()) for letter in start) / length,
         non_ascii / length,
         start.count("\n"),
         tokens.count("[link]"),
