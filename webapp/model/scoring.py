@@ -16,7 +16,6 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import ClassNamePrefixFeaturesOutMixin
 from sklearn.linear_model import LogisticRegression
-from sklearn.naive_bayes import BernoulliNB, ComplementNB
 from sklearn.pipeline import Pipeline
 
 from webapp.config import THREADS
@@ -55,9 +54,10 @@ def make_model(pipeline: Pipeline, version: str, threshold: float, labels: Label
         raise ModelUnusable(f"{type(pipeline[-1]).__name__} gives no probabilities (predict_proba). {advice}")
     if [np.ndim(name) for name in getattr(pipeline, "classes_", ())] != [0, 0]:
         raise ModelUnusable("The Pipeline does not tell two classes apart; Hamlet takes two classes")
-    names, terms = _feature_names(pipeline), linear_terms(pipeline[-1])
+    names = _feature_names(pipeline)
+    terms = None if names is None else linear_terms(pipeline[-1], len(names))
     model = SpamModel(pipeline, version, threshold, labels)
-    if names is not None and terms and terms[0].shape == names.shape:
+    if names is not None and terms:
         is_ours = [type(step) for _, step in pipeline.steps] == [MessageVectorizer, LogisticRegression]
         model = (HamletModel if is_ours else LinearModel)(names, *terms, pipeline, version, threshold, labels)
     try:
@@ -246,22 +246,22 @@ def transform(pipeline: Pipeline, texts: Sequence[str]) -> Any:
     return values
 
 
-def linear_terms(classifier: Any) -> tuple[np.ndarray, float] | None:
-    """Return the weights and the intercept whose sum are the log-odds of a classifier's second class; None without."""
-    if hasattr(classifier, "feature_log_prob_"):
-        terms, constants = classifier.feature_log_prob_, classifier.class_log_prior_
-        if isinstance(classifier, ComplementNB):
-            constants = np.zeros(2)  # of two classes it takes no notice of the prior
-        if isinstance(classifier, BernoulliNB):  # a word that is not there counts too: as if all were not there, first
-            absent = np.log1p(-np.exp(terms))
-            terms, constants = terms - absent, constants + absent.sum(axis=1)
-        weights, intercept = terms[1] - terms[0], constants[1] - constants[0]
-    elif hasattr(classifier, "coef_") and hasattr(classifier, "intercept_"):
-        coefficients, intercept = classifier.coef_, np.ravel(classifier.intercept_)[0]
-        weights = np.ravel(coefficients.toarray() if sparse.issparse(coefficients) else coefficients)
-    else:
+def linear_terms(classifier: Any, features: int) -> tuple[np.ndarray, float] | None:
+    """Return the weights and the intercept whose sum are the log-odds of a classifier's second class; None without.
+
+    They are what the classifier says of each feature alone, and of none.
+    """
+    values = sparse.vstack([sparse.csr_matrix((1, features)), sparse.identity(features)], format="csr")
+    try:
+        if hasattr(classifier, "feature_log_prob_"):  # naive Bayes
+            log_odds = np.diff(classifier.predict_joint_log_proba(values))[:, 0]
+        elif hasattr(classifier, "coef_"):
+            log_odds = classifier.decision_function(values)
+        else:
+            return None
+    except Exception:  # it takes no sparse values, or another number of them, or it is somebody's own code
         return None
-    return weights.astype(float), float(intercept)
+    return log_odds[1:] - log_odds[0], float(log_odds[0])
 
 
 def _feature_names(pipeline: Pipeline) -> np.ndarray | None:

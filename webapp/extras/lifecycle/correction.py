@@ -67,11 +67,11 @@ def fine_tune(
 def _weights(model: SpamModel, values: sparse.csr_matrix, texts: Sequence[str]) -> np.ndarray:
     """Return the weights of a model's terms and its intercept; raises BadData where its log-odds are no such sum."""
     classifier = model.pipeline[-1]
-    linear = linear_terms(classifier)
+    linear = linear_terms(classifier, values.shape[1] - 1)
     if linear is not None:
         weights = np.append(*linear) * (1 if model.spam_index == 1 else -1)
         probability = model.spam_probabilities(texts[:CHECKED])
-        if len(weights) == values.shape[1] and np.allclose(expit(values[:CHECKED] @ weights), probability, atol=1e-6):
+        if np.allclose(expit(values[:CHECKED] @ weights), probability, atol=1e-6):
             return weights
     raise BadData(
         f"A {type(classifier).__name__} is no sum of weights that could be corrected. Train anew with the reviews "
