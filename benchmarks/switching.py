@@ -56,7 +56,7 @@ import datetime as dt, sys
 from pathlib import Path
 from webapp.model import artifact
 models, version = Path(sys.argv[2]), sys.argv[3]
-card, reference = artifact.read_card(models, version), artifact.read_learnt(models, version)
+card, _, reference = artifact.verify(models, version)
 content, now = (models / version / card.model_file.name).read_bytes(), dt.datetime.now(dt.UTC)
 artifact.to_bytes = lambda pipeline, file_format: content
 print("ready", flush=True)
@@ -199,7 +199,6 @@ def faults(models: Path) -> list[str]:
     for version in registry.versions():
         try:
             artifact.verify(models, version)
-            artifact.read_learnt(models, version)
         except artifact.ModelUnusable as error:
             found.append(str(error))
     try:

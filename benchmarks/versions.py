@@ -21,7 +21,7 @@ def make_version(models: Path, factor: float) -> str:
     card = artifact.read_card(models, served)
     pipeline = artifact.load(models, served).pipeline
     pipeline[-1].coef_ = pipeline[-1].coef_ * factor
-    reference = artifact.read_learnt(models, served)
+    reference = artifact.verify(models, served).learnt
     if reference is None:
         raise ValueError(f"{served} has no reference")
     return artifact.save(models, pipeline, card, "joblib", dt.datetime.now(dt.UTC), reference)

@@ -210,7 +210,7 @@ def make_version(models, factor):
     card = artifact.read_card(models, shipped)
     pipeline = artifact.load(models, shipped).pipeline
     pipeline[-1].coef_ = pipeline[-1].coef_ * factor
-    reference = artifact.read_learnt(models, shipped)
+    reference = artifact.verify(models, shipped).learnt
     later = dt.timedelta(seconds=len(list(models.glob("2*"))))  # no two have the same second: names are in order
     return artifact.save(models, pipeline, card, "joblib", dt.datetime.now(dt.UTC) + later, reference)
 

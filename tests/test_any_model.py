@@ -117,7 +117,7 @@ def test_neither_do_pages_about_two_versions_that_differ(signed_in, urgent_app, 
     registry = use_models(urgent_app, tmp_path / "models")
     first = registry.current_version()
     card = artifact.read_card(registry.folder, first).model_copy(update={"threshold": 1.0})  # calls everything normal
-    reference = artifact.read_learnt(registry.folder, first)
+    reference = artifact.verify(registry.folder, first).learnt
     now = dt.datetime(2026, 2, 3, tzinfo=dt.UTC)
     second = artifact.save(registry.folder, registry.current().pipeline, card, "joblib", now, reference)
     slot(registry).write(second)

@@ -260,7 +260,7 @@ def test_a_signature_is_over_the_whole_card(models, key):
         card = path.read_text()
         assert old in card
         path.write_text(card.replace(old, new))
-        for read in (artifact.read_card, artifact.verify, artifact.load, artifact.read_learnt):
+        for read in (artifact.read_card, artifact.verify, artifact.load):
             with pytest.raises(ModelUnusable, match="changed after it was signed"):
                 read(models, SHIPPED)
         path.write_text(card)
@@ -320,7 +320,6 @@ def test_a_damaged_card_is_refused_or_can_be_shown(client, flask, models, monkey
         path.write_bytes(content)
         with contextlib.suppress(ModelUnusable):
             artifact.verify(models, SHIPPED)
-            artifact.read_learnt(models, SHIPPED)
         if number % 50 == 0:
             for words in (["models", "list"], ["models", "show", SHIPPED]):
                 result = flask(*words)

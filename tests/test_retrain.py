@@ -86,7 +86,7 @@ def test_it_corrects_the_weights_of_the_served_version(engine, small, review):
     for text in (SPAM, HAM, *(text for text, _ in odd(20))):  # the app's sum and the Pipeline say the same
         probability = new.pipeline.predict_proba([text])[0][1]
         assert new.score(text).spam_probability == pytest.approx(probability, abs=1e-9)
-    assert artifact.read_learnt(small.folder, result.version) == artifact.read_learnt(small.folder, old.version)
+    assert artifact.verify(small.folder, result.version).learnt == artifact.verify(small.folder, old.version).learnt
 
     # What is kept apart is never fitted on, and the figures are of it alone.
     said = zip(ids, [*odd(80), *known[:100]], strict=True)

@@ -55,12 +55,12 @@ def test_a_version_knows_what_it_has_learnt_and_keeps_no_text(flask, models, lab
     content = (folder / "learnt.txt").read_bytes()
     assert card["learnt"] == {"file": "learnt.txt", "sha256": hashlib.sha256(content).hexdigest()}
     texts = [example.text for example in data.read_labelled(labelled).examples]
-    learnt = data.read_fingerprints(artifact.read_learnt(models, folder.name))
+    learnt = data.read_fingerprints(artifact.verify(models, folder.name).learnt)
     assert all(data.fingerprint(text) in learnt for text in texts)
     assert not any(text.encode() in content for text in texts)
     (folder / "learnt.txt").write_text("")
     with pytest.raises(ModelUnusable, match="SHA-256 differs"):
-        artifact.read_learnt(models, folder.name)
+        artifact.load(models, folder.name)
 
 
 def test_kinds_are_left_out_where_they_are_known(flask, models, tmp_path):

@@ -17,10 +17,8 @@ WHY = click.option("--why", default="", metavar="TEXT", help="The reason, for th
 
 def fault(version: str) -> str:
     """Return why a version cannot be used, "" where it can."""
-    folder = current_inference().registry.folder
     try:
-        artifact.verify(folder, version)
-        artifact.read_learnt(folder, version)
+        artifact.verify(current_inference().registry.folder, version)
     except HamletError as error:
         return f"NOT USABLE: {error}"
     return ""
@@ -56,7 +54,7 @@ def show_model(version: str) -> None:
     for file in card.data:
         click.echo(f"  {file.file}: {file.messages:,} messages, licence {file.licence}")
     for name, metrics in card.metrics.items():
-        print_report(name.replace("_", "-"), metrics, card.words)
+        print_report(name.replace("_", "-"), metrics, card.labels)
     versions = ", ".join(f"{name} {number}" for name, number in card.versions.items())
     click.echo(f"\nThreshold {card.threshold}, {card.model_file.bytes:,} bytes, made with {versions}")
 

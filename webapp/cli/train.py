@@ -175,7 +175,7 @@ def evaluate(read: Callable[..., list[Any]], files: tuple[str, ...]) -> None:
     registry = current_inference().registry
     model = registry.current()
     kept = say_kept(read(files, model.labels), model.labels)
-    learnt = read_fingerprints(artifact.read_learnt(registry.folder, model.version))
+    learnt = read_fingerprints(artifact.verify(registry.folder, model.version).learnt)
     if known := sum(fingerprint(example.text) in learnt for example in kept):
         of_these = f"{known:,} of these {len(kept):,} messages"
         click.echo(f"Notice: {model.version} has learnt {of_these}, so this says little about new ones.", err=True)

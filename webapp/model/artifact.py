@@ -23,7 +23,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import joblib
 import numpy
@@ -153,12 +153,11 @@ def skops_io() -> Any:
 
 def load(models_folder: Path, version: str) -> SpamModel:
     """Check a version and load it; raises ModelUnusable before unpickling if anything is not as its card says."""
-    card = read_card(models_folder, version)
-    content = _checked_content(models_folder, version, card)
+    card, content, _ = verify(models_folder, version)
     # Unpickle the very bytes that were checked: the file could be exchanged in between.
     try:
         pipeline = from_bytes(content, card.model_file.format)
-        return make_model(pipeline, version, card.threshold, card.words)
+        return make_model(pipeline, version, card.threshold, card.labels)
     except Exception as error:  # unpickling may raise anything: a class that was moved or is not installed, say
         reason = str(error) if isinstance(error, ModelUnusable) else f"{type(error).__name__}: {error}"
         is_gone = card.pipeline and isinstance(error, (ImportError, AttributeError))
@@ -184,11 +183,17 @@ def try_load(models_folder: Path, version: str) -> None:
         raise ModelUnusable(last if version in last else f"Model {version} ends the process that loads it ({last}).")
 
 
-def verify(models_folder: Path, version: str) -> Card:
-    """Return the card of a version whose file and versions are as it says; raises ModelUnusable."""
-    card = read_card(models_folder, version)
-    _checked_content(models_folder, version, card)
-    return card
+class Saved(NamedTuple):
+    """The files of a version, as its card says they are."""
+
+    card: Card
+    content: bytes  # of the model file
+    learnt: str  # the fingerprints of what it has learnt, "" where nobody knows
+
+
+def verify(models_folder: Path, version: str) -> Saved:
+    """Return the files of a version, if they and what it was made with are as its card says; raises ModelUnusable."""
+    return _verify(models_folder, version, read_card(models_folder, version))
 
 
 def sign(models_folder: Path, version: str) -> Card:
@@ -200,8 +205,7 @@ def sign(models_folder: Path, version: str) -> Card:
         raise BadData("There is no key to sign with: set HAMLET_MODEL_KEY. docs/model_files.md says how to make one.")
     content = read_file(models_folder, version, CARD)
     card = parse_card(content, version)
-    _checked_content(models_folder, version, card)
-    _checked_learnt(models_folder, version, card)
+    _verify(models_folder, version, card)
     path, new = (models_folder / version / name for name in (SIGNATURE, f".{SIGNATURE}"))
     try:
         new.write_text(signature_of(content, config.MODEL_KEY))  # of the very bytes that were checked
@@ -211,16 +215,7 @@ def sign(models_folder: Path, version: str) -> Card:
     return card
 
 
-def read_learnt(models_folder: Path, version: str) -> str:
-    """Return the fingerprints of what a version has learnt, "" where nobody knows; raises ModelUnusable."""
-    return _checked_learnt(models_folder, version, read_card(models_folder, version))
-
-
-def _checked_learnt(models_folder: Path, version: str, card: Card) -> str:
-    return _read_checked(models_folder, version, LEARNT, card.learnt.get("sha256", "")).decode() if card.learnt else ""
-
-
-def _checked_content(models_folder: Path, version: str, card: Card) -> bytes:
+def _verify(models_folder: Path, version: str, card: Card) -> Saved:
     saved_with = card.versions.get("scikit-learn")
     if saved_with != sklearn.__version__:
         raise ModelUnusable(
@@ -233,7 +228,9 @@ def _checked_content(models_folder: Path, version: str, card: Card) -> bytes:
     file = card.model_file
     if MODEL_FILES.get(file.format) != file.name:
         raise unusable(f"Model {version} has a card that names no model file that Hamlet knows")
-    return _read_checked(models_folder, version, file.name, file.sha256)
+    content = _read_checked(models_folder, version, file.name, file.sha256)
+    learnt = _read_checked(models_folder, version, LEARNT, card.learnt.get("sha256", "")) if card.learnt else b""
+    return Saved(card, content, learnt.decode())
 
 
 def _read_checked(models_folder: Path, version: str, name: str, sha256: str) -> bytes:

@@ -84,7 +84,7 @@ class Card(_Part):
     model_file: ModelFile = ModelFile()
     versions: dict[str, str] = {}  # of Hamlet, Python and the libraries that it was saved with
     features_version: int = 0
-    labels: tuple[str, str]  # the words for ham and spam
+    labels: Labels
     threshold: Annotated[float, Field(ge=0, le=1)]
     weights: dict[str, float]  # how much a message of a source counts, 1 where it is not named
     pipeline: str | None = None  # module:function of the recipe, None for Hamlet's own
@@ -102,11 +102,6 @@ class Card(_Part):
         if self.labels[0] == self.labels[1]:
             raise ValueError("the two labels are the same")
         return self
-
-    @property
-    def words(self) -> Labels:
-        """Return what people call the labels."""
-        return Labels(*self.labels)
 
     @property
     def held_out(self) -> Metrics:

@@ -15,8 +15,8 @@ LONGEST = 30  # characters of a word
 class Labels(NamedTuple):
     """The words for the negative and for the positive class, in small letters."""
 
-    ham: str = "ham"
-    spam: str = "spam"
+    ham: str
+    spam: str
 
     def word(self, label: str) -> str:
         """Return what people call a label."""
@@ -27,7 +27,7 @@ class Labels(NamedTuple):
         return "spam" if word == self.spam else "ham" if word == self.ham else None
 
 
-SPAM_OR_HAM = Labels()
+SPAM_OR_HAM = Labels("ham", "spam")
 
 
 def read_labels(text: str, of_file: bool = True) -> Labels:

@@ -166,7 +166,7 @@ def train(
     progress("fitting on everything")
     final = fit_calibrated([example for example in kept if example.part != APART])
     card = Card(
-        labels=(labels.ham, labels.spam),
+        labels=labels,
         threshold=threshold,
         weights=dict(weights),
         recipe=describe_steps(final),

@@ -187,7 +187,7 @@ def import_model(
     datasets = read_files(data, model.labels)
     metrics = {"held_out": training.report(model, say_kept(datasets, model.labels))} if datasets else {}
     card = Card(
-        labels=(model.labels.ham, model.labels.spam),
+        labels=model.labels,
         threshold=threshold,
         weights={},
         data=[],

@@ -132,7 +132,7 @@ class Learnt:
             self._keys = {key for text in connection.execute(texts).scalars() for key in copy_keys(text)}
         saved = [version for version in versions if version in registry.versions()]
         self._fingerprints = {
-            one for version in saved for one in read_fingerprints(artifact.read_learnt(registry.folder, version))
+            one for version in saved for one in read_fingerprints(artifact.verify(registry.folder, version).learnt)
         }
 
     def __contains__(self, text: str) -> bool:
@@ -144,7 +144,7 @@ def usable_reviews(engine: sa.Engine, registry: ModelRegistry, labels: Labels) -
 
     Those whose text was not stored cannot, nor those of versions with other labels: they answered another question.
     """
-    others = {version for version, card in registry.cards().items() if card.words != labels}
+    others = {version for version, card in registry.cards().items() if card.labels != labels}
     return [one for one in reviewed_messages(engine) if one.text and one.model_version not in others]
 
 
@@ -156,6 +156,6 @@ def sampled_examples(engine: sa.Engine, registry: ModelRegistry, versions: Seque
     """
     learnt = Learnt(engine, registry, versions)
     in_sample = {row.prediction_id for row in reached_members(engine, *EVER)}
-    reviewed = usable_reviews(engine, registry, read_card(registry.folder, versions[0]).words)
+    reviewed = usable_reviews(engine, registry, read_card(registry.folder, versions[0]).labels)
     found = [one for one in reviewed if one.prediction_id in in_sample and (one.text or "") not in learnt]
     return drop_copies(Example(one.text or "", one.true_label == "spam", "reviewed") for one in found)

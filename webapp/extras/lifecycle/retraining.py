@@ -88,7 +88,7 @@ def retrain(engine: sa.Engine, registry: ModelRegistry) -> Retrained:
         new_card,
         card.model_file.format,
         dt.datetime.now(dt.UTC),
-        artifact.read_learnt(registry.folder, served.version),
+        artifact.verify(registry.folder, served.version).learnt,
         announce=lambda version: note_fitted(engine, version, fitted),
     )
     return Retrained(version, _told(len(examples), found, compared))
@@ -104,7 +104,7 @@ def gather(engine: sa.Engine, registry: ModelRegistry, version: str) -> Reviews:
     child = next((name for name in reversed(made) if made[name].parent == version), None)
     retraining = made.get(child or version)
     before, last = fitted_by(engine, child or version), retraining.last_review if retraining else ""
-    found = _divide(engine, registry, read_card(registry.folder, version).words, [version])
+    found = _divide(engine, registry, read_card(registry.folder, version).labels, [version])
     new = [one for one in found.to_learn if one.prediction_id not in before]
     new += [one for one in found.held_out if one.review_id > last]
     return found._replace(new=len(new), child=child)

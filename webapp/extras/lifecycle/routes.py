@@ -90,7 +90,7 @@ def _versions(engine: sa.Engine, registry: ModelRegistry, tried: str | None) -> 
     for name in sorted({*registry.versions(), *filter(None, [tried])}, reverse=True):
         card, fault, predictions = None, "", counts[(name,)]
         try:
-            card = artifact.verify(registry.folder, name)
+            card = artifact.verify(registry.folder, name).card
         except HamletError as error:
             fault = str(error)
         live = live_accuracy(engine, name, predictions) if predictions else None
