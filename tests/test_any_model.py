@@ -45,7 +45,7 @@ RECIPE = re.search(r"```python\n((?!# train).*?)```", (ROOT / "docs" / "own_mode
 def saved(tmp_path_factory):
     """A models folder with naive Bayes that tells urgent from normal."""
     folder = tmp_path_factory.mktemp("urgent")
-    trained = training.train([read_labelled(DATA, labels=("normal", "urgent"))], fit=fit_bayes)
+    trained = training.train([read_labelled(DATA, labels=("normal", "urgent"))], own_fit=fit_bayes)
     now = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
     version = artifact.save(folder, trained.pipeline, trained.card, "joblib", now, trained.learnt)
     (folder / "current").write_text(version)

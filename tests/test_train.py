@@ -10,6 +10,9 @@ import joblib
 import numpy as np
 import pytest
 from conftest import HAM, SPAM, messages
+from scipy.special import logit
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 from webapp.errors import ModelUnusable
 from webapp.model import artifact, data, training
@@ -73,18 +76,14 @@ def test_kinds_are_left_out_where_they_are_known(flask, models, tmp_path):
     assert measured["messages"] == training_part["messages"]
 
 
-def test_no_model_sees_a_kind_that_it_is_measured_on():
+def test_no_model_sees_a_kind_that_it_is_measured_on(monkeypatch):
     examples = [
         data.Example(text, label == "spam", "file", kind=str(i % 10)) for i, (label, text) in enumerate(messages(200))
     ]
-    fitted = []
-
-    def fit(seen, weights):
-        fitted.append(seen)
-        return training.fit(seen, weights)
-
-    known, probability = training.leave_kinds_out(examples, {}, fit)
-    assert (known, len(probability), len(fitted)) == (examples, len(examples), training.KIND_FOLDS)
+    fitted, fit = [], training.fit
+    monkeypatch.setattr(training, "fit", lambda seen, weights: fitted.append(seen) or fit(seen, weights))
+    known, log_odds = training.leave_kinds_out(examples, {})
+    assert (known, len(log_odds), len(fitted)) == (examples, len(examples), training.KIND_FOLDS)
     for seen in fitted:
         left_out = {example.kind for example in examples} - {example.kind for example in seen}
         assert len(left_out) == 2
@@ -94,11 +93,13 @@ def test_no_model_sees_a_kind_that_it_is_measured_on():
 def test_a_calibrated_probability_is_the_share_of_spam():
     random = np.random.default_rng(0)
     honest = random.random(20_000)
+    log_odds = logit(honest)[:, np.newaxis]
     truth = random.random(20_000) < honest
-    odds = honest / (1 - honest)
-    too_sure = (odds**3 * 2) / (1 + odds**3 * 2)
-    fitted = training.Calibration.fit(truth.tolist(), too_sure.tolist())
-    assert fitted.of(too_sure.tolist()) == pytest.approx(honest.tolist(), abs=0.03)
+    fitted = make_pipeline(LogisticRegression().fit(log_odds, truth))
+    fitted[-1].coef_, fitted[-1].intercept_ = np.array([[3.0]]), np.array([0.7])  # too sure
+    line = LogisticRegression(C=np.inf).fit(fitted.decision_function(log_odds)[:, np.newaxis], truth)
+    calibrated = training.calibrate(fitted, line).predict_proba(log_odds)[:, 1]
+    assert calibrated == pytest.approx(honest, abs=0.03)
 
 
 def test_half_of_short_spam_is_learnt_behind_friendly_words_too():

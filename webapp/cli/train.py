@@ -131,7 +131,7 @@ def train(
         named = [licence for start, licence in licences if dataset.name.startswith(start)]
         dataset.licence = named[-1] if named else dataset.licence
     labels = datasets[0].labels
-    fit = fit_with(pipeline) if pipeline else training.fit
+    own_fit = fit_with(pipeline) if pipeline else None
     note_learnt: Callable[[str], None] = lambda version: None  # noqa: E731
     if with_reviews:
         reviews_to_learn = current_app.extensions.get("reviews_to_learn")  # of an extra
@@ -144,7 +144,7 @@ def train(
     if labels != SPAM_OR_HAM:
         click.echo(f"The labels are {labels.ham} and {labels.spam}; {labels.spam} is the one that is looked for.")
     say_kept(datasets, labels)
-    result = training.train(datasets, unseen, by_source, threshold, lambda step: click.echo(f"{step} ..."), fit)
+    result = training.train(datasets, unseen, by_source, threshold, lambda step: click.echo(f"{step} ..."), own_fit)
     card = result.card.model_copy(update={"pipeline": pipeline})
     for name, metrics in card.metrics.items():
         print_report(name.replace("_", "-"), metrics, labels)

@@ -13,10 +13,9 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import expit, logit
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
@@ -38,7 +37,6 @@ THRESHOLD = 0.5  # from here upwards spam is likelier than ham
 SHORT = 400  # characters
 MOST_SOURCES = 20  # that are measured apart: a column named source may hold a sender, another one in each row
 KIND_FOLDS = 5  # fits, in each of which a fifth of the messages, whole kinds, is left out
-LEAST = 1e-12  # a spam probability of exactly 0 has no logarithm
 
 Fit = Callable[[Sequence[Example], Mapping[str, float]], Pipeline]
 
@@ -75,9 +73,6 @@ def fit(
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)  # a fit that did not converge is no fit
         return pipeline.fit(texts, labels, **options)
-
-
-OWN: Fit = fit
 
 
 def hide_in_ham(examples: Sequence[Example]) -> list[Example]:
@@ -119,12 +114,13 @@ def train(
     weights: Mapping[str, float] = MappingProxyType({}),
     threshold: float = THRESHOLD,
     progress: Callable[[str], None] = lambda step: None,
-    fit: Fit = fit,
+    own_fit: Fit | None = None,
 ) -> Training:
     """Train on labelled files and measure on messages that the measured model never saw; raises BadData.
 
     `unseen` are files of other origin, only ever measured on. `weights` says how much a message of a source counts in
-    the fit (1 where it does not say). `progress` is told of each step as it begins. `fit` makes the model.
+    the fit (1 where it does not say). `progress` is told of each step as it begins. `own_fit` makes
+    somebody's own model in place of ours.
     """
     # Copies go first, over all files: one that is in both parts would be measured on after it was learnt.
     progress("dropping copies")
@@ -144,16 +140,16 @@ def train(
 
     metrics = {}
     calibration = None
-    if fit is OWN and len({example.kind for example in training_part if example.kind}) >= KIND_FOLDS:
+    if not own_fit and len({example.kind for example in training_part if example.kind}) >= KIND_FOLDS:
         progress("leaving kinds out")
-        known, probability = leave_kinds_out(training_part, weights, fit)
+        known, log_odds = leave_kinds_out(training_part, weights)
         truth = [example.is_spam for example in known]
-        calibration = Calibration.fit(truth, probability)
-        metrics["kinds left out"] = measure(truth, calibration.of(probability), threshold)
+        calibration = LogisticRegression(C=np.inf).fit(log_odds, truth)
+        metrics["kinds left out"] = measure(truth, calibration.predict_proba(log_odds)[:, 1], threshold)
 
     def fit_calibrated(chosen: Sequence[Example]) -> Pipeline:
-        pipeline = fit(chosen, weights)
-        return calibration.build_into(pipeline) if calibration else pipeline
+        pipeline = (own_fit or fit)(chosen, weights)
+        return calibrate(pipeline, calibration) if calibration else pipeline
 
     # Every figure comes from a model that was fitted on the training part alone.
     progress("fitting on the training part")
@@ -224,44 +220,24 @@ def describe(dataset: Dataset) -> DataFile:
 # --- Probabilities that hold for messages of new kinds: measured with whole kinds left out, and set right by that ---
 
 
-def leave_kinds_out(
-    examples: Sequence[Example], weights: Mapping[str, float], fit: Fit
-) -> tuple[list[Example], list[float]]:
-    """Return the examples of known kind, and the spam probability of each by a model that saw none of its kind."""
+def leave_kinds_out(examples: Sequence[Example], weights: Mapping[str, float]) -> tuple[list[Example], np.ndarray]:
+    """Return the examples of known kind, and the log-odds of spam of each by a model that saw none of its kind."""
     known = [example for example in examples if example.kind]
     others = [example for example in examples if not example.kind]
-    probability = np.zeros(len(known))
+    log_odds = np.zeros((len(known), 1))
     for seen, unseen in GroupKFold(KIND_FOLDS).split(known, groups=[example.kind for example in known]):
-        model = make_model(fit([*others, *(known[i] for i in seen)], weights), "kinds left out", THRESHOLD)
-        probability[unseen] = model.spam_probabilities([known[i].text for i in unseen])
-    return known, probability.tolist()
+        pipeline = fit([*others, *(known[i] for i in seen)], weights)
+        log_odds[unseen, 0] = pipeline.decision_function([known[i].text for i in unseen])
+    return known, log_odds
 
 
-class Calibration(NamedTuple):
-    """What makes log-odds honest: slope x log-odds + shift (Platt 1999, Advances in Large Margin Classifiers)."""
+def calibrate(pipeline: Pipeline, line: LogisticRegression) -> Pipeline:
+    """Return a fitted Pipeline whose log-odds are slope x log-odds + shift: its weights are changed, it stays one sum.
 
-    slope: float
-    shift: float
-
-    @classmethod
-    def fit(cls, truth: Sequence[bool], probability: Sequence[float]) -> Self:
-        """Fit to the spam probabilities of messages that the model never saw."""
-        line = LogisticRegression(C=np.inf).fit(_log_odds(probability)[:, np.newaxis], truth)
-        return cls(float(line.coef_[0, 0]), float(line.intercept_[0]))
-
-    def of(self, probability: Sequence[float]) -> list[float]:
-        """Return honest spam probabilities."""
-        calibrated: list[float] = expit(self.slope * _log_odds(probability) + self.shift).tolist()
-        return calibrated
-
-    def build_into(self, pipeline: Pipeline) -> Pipeline:
-        """Return a fitted Pipeline that ends in a logistic regression, its weights changed: it stays one sum."""
-        classifier = pipeline[-1]
-        classifier.coef_ = self.slope * classifier.coef_
-        classifier.intercept_ = self.slope * classifier.intercept_ + self.shift
-        return pipeline
-
-
-def _log_odds(probability: Sequence[float]) -> np.ndarray:
-    odds: np.ndarray = logit(np.clip(probability, LEAST, 1 - LEAST))
-    return odds
+    Slope and shift are those of a logistic regression of the truth on log-odds (Platt 1999, Advances in Large Margin
+    Classifiers).
+    """
+    classifier, slope = pipeline[-1], line.coef_[0, 0]
+    classifier.coef_ = slope * classifier.coef_
+    classifier.intercept_ = slope * classifier.intercept_ + line.intercept_
+    return pipeline
