@@ -43,6 +43,7 @@ def remove(name):
 OF_A_VERSION = [
     (rewrite("model.joblib", "another"), "SHA-256 differs"),
     (remove("model.joblib"), "has no model.joblib"),
+    (rewrite(artifact.LEARNT, "another"), "SHA-256 differs"),  # nor could what it is measured on be trusted
     (card(versions={"scikit-learn": "0.1"}), "pip install scikit-learn==0.1"),
     (card(features_version=0), "features.py"),
     (rewrite(artifact.CARD, "{"), "not readable"),
