@@ -65,6 +65,7 @@ LINEAR = {
     "tfidf, complement": (TfidfVectorizer(), ComplementNB()),
     "normed complement": (TfidfVectorizer(), ComplementNB(norm=True)),
     "Bernoulli": (TfidfVectorizer(), BernoulliNB(binarize=0.1)),
+    "Bernoulli of twos": (CountVectorizer(), BernoulliNB(binarize=1)),
     "Bernoulli of ones": (CountVectorizer(binary=True), BernoulliNB(binarize=None)),
     "no prior": (CountVectorizer(), MultinomialNB(fit_prior=False)),
     "gradient descent": (TfidfVectorizer(), SGDClassifier(loss="log_loss", random_state=0)),

@@ -251,7 +251,8 @@ def linear_terms(classifier: Any, features: int) -> tuple[np.ndarray, float] | N
 
     They are what the classifier says of each feature alone, and of none.
     """
-    values = sparse.vstack([sparse.csr_matrix((1, features)), sparse.identity(features)], format="csr")
+    there = 1 + (getattr(classifier, "binarize", None) or 0)  # for BernoulliNB a greater value is a word that is there
+    values = sparse.vstack([sparse.csr_matrix((1, features)), there * sparse.identity(features)], format="csr")
     try:
         if hasattr(classifier, "feature_log_prob_"):  # naive Bayes
             log_odds = np.diff(classifier.predict_joint_log_proba(values))[:, 0]
