@@ -123,7 +123,7 @@ def test_what_waits_in_each_queue_and_in_which_order(app, engine, ids, monkeypat
         app.extensions["inference"].log.set_sender_report(id_, report)
     assert [row["id"] for row in upcoming(engine, "reported")] == sorted([drawn[3], drawn[5]], reverse=True)
     monkeypatch.setattr(queues, "COUNT_UP_TO", 5)
-    monkeypatch.setattr(queues, "NEWEST", 8)  # of which two may be reviewed
+    monkeypatch.setattr(queues, "LOOKS_AT", 8)  # of which two may be reviewed
     assert count_waiting(engine)["uncertain"] == 6
     assert {row["id"] for row in upcoming(engine, "uncertain")} <= set(ids[-8:])
 

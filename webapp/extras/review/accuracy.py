@@ -49,11 +49,8 @@ def sample_proportion(right: np.ndarray, weights: np.ndarray) -> Proportion:
     """Return the weighted proportion of those that are True; exact where all messages were reviewed."""
     if not len(right):
         return Proportion()
-    n, value = sample_size(right, weights), float(np.average(right, weights=weights))
-    if math.isinf(n):
-        exact = round(value, 4)
-        return Proportion(value=exact, low=exact, high=exact, n=len(right))
-    return proportion(value * n, n, len(right))
+    n = min(sample_size(right, weights), 1e12)  # instead of infinity: the interval of so many is a point
+    return proportion(float(np.average(right, weights=weights)) * n, n, len(right))
 
 
 def share_right(members: Sequence[ReviewedPrediction], messages: int = 0) -> Proportion:
@@ -81,7 +78,7 @@ def accuracy(members: Sequence[ReviewedPrediction], messages: int = 0) -> dict[s
     truth = np.array([one.true_label == "spam" for one in known], dtype=bool)
     called = np.array([one.label == "spam" for one in known], dtype=bool)
     probability = np.array([one.spam_probability for one in known])
-    right = share_right(members, messages)
+    right = sample_proportion(truth == called, weights)
     return {
         "reviewed": len(known),
         "unsure": len(members) - len(known),  # the reviewer could not say: they are in no figure

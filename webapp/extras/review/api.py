@@ -13,8 +13,8 @@ from webapp.errors import InvalidInput
 from webapp.extras.access.keys import SECURITY, api_key_required
 from webapp.extras.review.queues import Filters, list_predictions
 from webapp.extras.review.reviews import give_review
-from webapp.inference import Inference
-from webapp.model.labels import UNSURE, Labels
+from webapp.model.labels import UNSURE
+from webapp.web.words import labels, word
 
 TRUE_LABEL = f"What the newest review says; null without one, or where that is unsure. {LABEL}"
 LISTED = STORED | {"true_label": "ham"}
@@ -59,12 +59,12 @@ def list_all(query: Filters) -> Response:
     Follow `next` until it is null. A page looks at 20,000 predictions at most, so that each is as fast as the first:
     with a filter that few pass, a page may hold fewer than `limit` predictions, or none, and still have a next one.
     """
-    label = _meant("label", query.label) if query.label is not None else None
-    rows, before = list_predictions(current_app.extensions["engine"], query.model_copy(update={"label": label}))
-    labels = _labels()
+    if query.label is not None:
+        query.label = _meant("label", query.label)
+    rows, before = list_predictions(current_app.extensions["engine"], query)
     listed = [
         {name: row[name] for name in ListedPrediction.model_fields}
-        | {name: row[name] and labels.word(row[name]) for name in ("label", "true_label")}
+        | {name: word(row[name]) for name in ("label", "true_label")}
         | {"created_at": row["created_at"].isoformat()}
         for row in rows
     ]
@@ -86,16 +86,10 @@ def review(path: PredictionPath, body: Review) -> Response:
     return jsonify(true_label=body.true_label)
 
 
-def _labels() -> Labels:
-    inference: Inference = current_app.extensions["inference"]
-    return inference.registry.labels()
-
-
-def _meant(field: str, word: str, *others: str) -> str:
+def _meant(field: str, given: str, *others: str) -> str:
     """Return the label that is meant by a word of the served model, or by one of the others; raises InvalidInput."""
-    labels = _labels()
-    label = word if word in others else labels.label(word)
+    label = given if given in others else labels().label(given)
     if label is None:
-        fault = f"must be one of {', '.join((*labels, *others))}, as the served model calls them"
+        fault = f"must be one of {', '.join((*labels(), *others))}, as the served model calls them"
         raise InvalidInput(f"{field}: {fault}.", [{"field": field, "message": fault}])
     return label

@@ -21,10 +21,9 @@ QUEUES = {  # and what they are called
     "reported": "Reported as wrong",
     "challenger": "Challenger differs",
 }
-NEWEST = 20_000  # predictions among which the most uncertain are looked for
 COUNT_UP_TO = 1_000  # more need not be counted: it is "1,000+"
 AHEAD = 10  # messages that a reviewer sees coming
-LOOKS_AT = 20_000
+LOOKS_AT = 20_000  # predictions at most, for a page of the list and for the most uncertain
 
 
 def _read_day(text: str) -> dt.date:
@@ -38,13 +37,8 @@ Day = Annotated[dt.date, BeforeValidator(_read_day)]
 
 def upcoming(engine: sa.Engine, queue: str, limit: int = AHEAD) -> list[Row]:
     """Return the next messages of a queue that nobody has reviewed yet, in the order in which they are to be."""
-    order: dict[str, sa.ColumnElement[Any]] = {
-        "random": sample_members.c.position.asc(),
-        "uncertain": sa.func.abs(predictions.c.spam_probability - predictions.c.threshold).asc(),
-    }
-    ids = _waiting(queue).order_by(order.get(queue, predictions.c.id.desc())).limit(limit)
     with engine.connect() as connection:  # the ids first: to sort whole rows would take their texts along
-        found = connection.execute(ids).scalars().all()
+        found = connection.execute(_waiting(queue).limit(limit)).scalars().all()
         rows = connection.execute(sa.select(predictions).where(predictions.c.id.in_(found))).mappings()
         by_id = {row["id"]: dict(row) for row in rows}
     return [by_id[id_] for id_ in found if id_ in by_id]
@@ -52,30 +46,30 @@ def upcoming(engine: sa.Engine, queue: str, limit: int = AHEAD) -> list[Row]:
 
 def count_waiting(engine: sa.Engine) -> dict[str, int]:
     """Return how many messages wait in each queue, counted up to COUNT_UP_TO + 1."""
+    in_any_order = [_waiting(queue).order_by(None).limit(COUNT_UP_TO + 1).subquery() for queue in QUEUES]
+    counts = [sa.select(sa.func.count()).select_from(ids).scalar_subquery() for ids in in_any_order]
     with engine.connect() as connection:
-        return {
-            queue: connection.execute(
-                sa.select(sa.func.count()).select_from(_waiting(queue).limit(COUNT_UP_TO + 1).subquery())
-            ).scalar_one()
-            for queue in QUEUES
-        }
+        return dict(zip(QUEUES, connection.execute(sa.select(*counts)).one(), strict=True))
 
 
 def _waiting(queue: str) -> sa.Select[Any]:
-    ids = sa.select(predictions.c.id).where(~is_reviewed(predictions.c.id))
+    """Return, as SQL, the ids of the messages of a queue that nobody has reviewed yet, the next one first."""
+    column = predictions.c
+    ids = sa.select(column.id).where(~is_reviewed(column.id))
     match queue:
         case "random":
             newest = sa.select(sa.func.max(samples.c.id)).scalar_subquery()
-            of_sample = sample_members.c.sample_id == newest
-            return ids.join(sample_members, sample_members.c.prediction_id == predictions.c.id).where(of_sample)
+            ids = ids.join(sample_members, sample_members.c.prediction_id == column.id)
+            return ids.where(sample_members.c.sample_id == newest).order_by(sample_members.c.position)
         case "uncertain":
             # Bounded by an id, as SQLite then needs to read no more of the rows than it has to.
-            last = sa.select(predictions.c.id).order_by(predictions.c.id.desc()).offset(NEWEST - 1).limit(1)
-            return ids.where(predictions.c.id >= sa.func.coalesce(last.scalar_subquery(), ""))
+            last = sa.select(column.id).order_by(column.id.desc()).offset(LOOKS_AT - 1).limit(1).scalar_subquery()
+            ids = ids.where(column.id >= sa.func.coalesce(last, ""))
+            return ids.order_by(sa.func.abs(column.spam_probability - column.threshold))
         case "reported":
-            return ids.where(predictions.c.sender_report == "wrong")
+            return ids.where(column.sender_report == "wrong").order_by(column.id.desc())
         case "challenger":  # where the served version and the one that was tried beside it differ
-            return ids.where(predictions.c.challenger_label != predictions.c.label)
+            return ids.where(column.challenger_label != column.label).order_by(column.id.desc())
     raise ValueError(queue)
 
 

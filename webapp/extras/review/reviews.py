@@ -26,9 +26,9 @@ STORED_AT_ONCE = 2_000  # verdicts; whoever writes waits for so many at most
 _verdicts = reviews.alias("verdicts")  # of its own, so that a query over reviews can ask for the newest of each too
 
 
-def newest_verdict(prediction_id: sa.ColumnElement[str]) -> sa.ScalarSelect[Any]:
+def newest_verdict(prediction_id: sa.ColumnElement[str], column: str = "true_label") -> sa.ScalarSelect[Any]:
     """Return, as SQL, the newest verdict on a prediction, be it "unsure"; NULL where there is none."""
-    of_this = sa.select(_verdicts.c.true_label).where(_verdicts.c.prediction_id == prediction_id)
+    of_this = sa.select(_verdicts.c[column]).where(_verdicts.c.prediction_id == prediction_id)
     return of_this.order_by(_verdicts.c.id.desc()).limit(1).scalar_subquery()
 
 
@@ -61,24 +61,21 @@ def give_reviews(engine: sa.Engine, true_labels: Mapping[str, str], reviewer: st
     Many are stored in small steps, so that nobody who writes meanwhile has to wait; if that is interrupted, say it all
     again. Returns how many verdicts were new, and the ids that no prediction has. Raises LogUnavailable.
     """
-    known: set[str] = set()
-    said: dict[str, tuple[str, str, str]] = {}
+    said: dict[str, list[str | None]] = {}  # by the id of each prediction that there is
     ids = list(true_labels)
+    newest = sa.select(predictions.c.id, reviews.c.reviewer, reviews.c.true_label, reviews.c.queue).select_from(
+        predictions.outerjoin(reviews, reviews.c.id == newest_verdict(predictions.c.id, "id"))
+    )
     with engine.connect() as connection:  # so that only the insert makes others wait
         for start in range(0, len(ids), KEYS_AT_ONCE):
-            some = ids[start : start + KEYS_AT_ONCE]
-            known |= set(connection.execute(sa.select(predictions.c.id).where(predictions.c.id.in_(some))).scalars())
-            # The newest comes last, and stays.
-            verdicts = sa.select(reviews).where(reviews.c.prediction_id.in_(some)).order_by(reviews.c.id)
-            said |= {
-                row.prediction_id: (row.reviewer, row.true_label, row.queue) for row in connection.execute(verdicts)
-            }
+            some = newest.where(predictions.c.id.in_(ids[start : start + KEYS_AT_ONCE]))
+            said |= {id_: verdict for id_, *verdict in connection.execute(some)}
     now = dt.datetime.now(dt.UTC)
     rows = [
         {"id": new_id(), "created_at": now, "prediction_id": id_}
         | {"reviewer": reviewer, "true_label": label, "queue": queue}
         for id_, label in true_labels.items()
-        if id_ in known and said.get(id_) != (reviewer, label, queue)
+        if id_ in said and said[id_] != [reviewer, label, queue]
     ]
     for start in range(0, len(rows), STORED_AT_ONCE):
         started = time.monotonic()
@@ -86,7 +83,7 @@ def give_reviews(engine: sa.Engine, true_labels: Mapping[str, str], reviewer: st
             connection.execute(sa.insert(reviews), rows[start : start + STORED_AT_ONCE])
         if start + STORED_AT_ONCE < len(rows):
             time.sleep(time.monotonic() - started)  # the turn of those who write
-    return len(rows), [id_ for id_ in ids if id_ not in known]
+    return len(rows), [id_ for id_ in ids if id_ not in said]
 
 
 def undo(engine: sa.Engine, reviewer: str) -> str | None:
@@ -121,11 +118,10 @@ class ReviewedMessage(NamedTuple):
 
 def reviewed_messages(engine: sa.Engine) -> list[ReviewedMessage]:
     """Return the messages whose truth is known, whichever queue they came from, the one reviewed last first."""
-    newest = sa.select(sa.func.max(reviews.c.id)).group_by(reviews.c.prediction_id)
     query = (
         sa.select(predictions.c.id, reviews.c.id, predictions.c.text, reviews.c.true_label, predictions.c.model_version)
         .join(reviews, reviews.c.prediction_id == predictions.c.id)
-        .where(reviews.c.id.in_(newest), reviews.c.true_label != "unsure")
+        .where(reviews.c.id == newest_verdict(reviews.c.prediction_id, "id"), reviews.c.true_label != UNSURE)
         .order_by(reviews.c.id.desc())
     )
     with engine.connect() as connection:

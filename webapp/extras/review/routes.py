@@ -15,7 +15,6 @@ from webapp.extras.review import queues, samples
 from webapp.extras.review.accuracy import share_right
 from webapp.extras.review.queues import Filters, list_predictions
 from webapp.extras.review.reviews import TRUE_LABELS, give_review, reviews_of, undo
-from webapp.log.tables import Row
 from webapp.model.labels import SPAM_OR_HAM
 from webapp.web.check import how_long_ago
 from webapp.web.explanation import mark
@@ -34,7 +33,7 @@ def page() -> ResponseReturnValue:
     queue = request.args.get("queue", "random")
     if queue not in LISTS:
         abort(404)
-    return _list_page() if queue == "all" else _queue_page(queue)
+    return _page(queue)
 
 
 @blueprint.post("/review")
@@ -65,7 +64,7 @@ def draw_sample() -> ResponseReturnValue:
             raise InvalidInput("A sample is of the last 1 to 3,650 days.")
         samples.draw(_engine(), until - dt.timedelta(days=days), until, size, secrets.randbelow(2**31))
     except InvalidInput as error:
-        return _queue_page("random", str(error)), error.status
+        return _page("random", str(error)), error.status
     return redirect(url_for(".page", queue="random"), 303)
 
 
@@ -79,36 +78,31 @@ def _kept() -> dict[str, Any]:
     return {name: request.args[name] for name in Filters.model_fields if request.args.get(name)}
 
 
-def _queue_page(queue: str, draw_error: str | None = None) -> str:
-    engine = _engine()
-    rows = queues.upcoming(engine, queue)
-    known = {}
+def _page(queue: str, problem: str | None = None) -> str:
+    """Return the page of a queue or list, with the message open that the address names, in a queue else the first."""
+    engine, opened = _engine(), request.args.get("id")
+    more: dict[str, Any] = {}
+    if queue == "all":
+        try:
+            filters = Filters.model_validate(_kept())
+        except ValidationError:
+            filters, problem = Filters(), "These filters cannot be used. A date is written as 2026-01-31."
+        rows, before = list_predictions(engine, filters)
+        more = {"before": before, "is_cut_short": bool(before) and len(rows) < filters.limit}
+    else:
+        rows = queues.upcoming(engine, queue)
+        opened = opened or (rows[0]["id"] if rows else None)
     if queue == "random" and (found := samples.open_sample(engine)):
         sample, *progress = found
         right = share_right(samples.reached_members(engine, sample.since, sample.until))
-        known = {"sample": sample, "progress": progress, "right": right}
-    return _render(queue, rows, request.args.get("id") or (rows[0]["id"] if rows else None), draw_error, **known)
-
-
-def _list_page() -> str:
-    problem = None
-    try:
-        filters = Filters.model_validate(_kept())
-    except ValidationError:
-        filters, problem = Filters(), "These filters cannot be used. A date is written as 2026-01-31."
-    rows, before = list_predictions(_engine(), filters)
-    is_cut_short = bool(before) and len(rows) < filters.limit
-    return _render("all", rows, request.args.get("id"), problem, before=before, is_cut_short=is_cut_short)
-
-
-def _render(queue: str, rows: list[Row], opened: str | None, problem: str | None, **more: Any) -> str:
-    engine, now = _engine(), dt.datetime.now(dt.UTC)
+        more = {"sample": sample, "progress": progress, "right": right}
     if opened and opened not in [row["id"] for row in rows]:
         rows = [current_app.extensions["inference"].log.get_prediction(opened), *rows]
     at = next((at for at, row in enumerate(rows) if row["id"] == opened), None)
     row = None if at is None else rows[at]
     given = reviews_of(engine, opened)
     own = next((review["true_label"] for review in reversed(given) if review["reviewer"] == reviewer_id()), None)
+    now = dt.datetime.now(dt.UTC)
     return render_template(
         "review/review.html",
         queue=queue,

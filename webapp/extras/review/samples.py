@@ -31,9 +31,7 @@ def draw(engine: sa.Engine, since: dt.datetime, until: dt.datetime, size: int, s
     members = fair_sample(engine, since, until, size, str(seed))
     if not members:
         raise InvalidInput(f"There are no predictions from {since:%d %B %Y %H:%M} to {until:%d %B %Y %H:%M} UTC.")
-    with engine.connect() as connection:
-        count = connection.execute(sa.select(sa.func.count(predictions.c.id)).where(*_between(since, until)))
-        rate = min(len(members) / count.scalar_one(), 1.0)
+    rate = min(len(members) / count_between(engine, since, until), 1.0)
     sample = {"id": new_id(), "created_at": dt.datetime.now(dt.UTC), "seed": seed, "since": since, "until": until}
     with write_transaction(engine) as connection:
         connection.execute(sa.insert(samples), sample | {"rate": rate})
@@ -76,6 +74,13 @@ def fair_sample(
                 ids = part
         found = connection.execute(ids).scalars().all()
     return sorted(found, key=lambda id_: hashlib.sha256(f"{seed}:{id_}".encode()).digest())[:size]
+
+
+def count_between(engine: sa.Engine, since: dt.datetime, until: dt.datetime) -> int:
+    """Return how many predictions of since <= time < until the log holds."""
+    with engine.connect() as connection:
+        counted = sa.select(sa.func.count(predictions.c.id)).where(*_between(since, until))
+        return int(connection.execute(counted).scalar_one())
 
 
 def _between(since: dt.datetime, until: dt.datetime) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
