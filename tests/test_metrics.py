@@ -112,7 +112,7 @@ def test_the_last_review_is_shown_once_there_is_one_and_without_a_model_it_still
 
 
 def test_a_count_that_cannot_be_kept_costs_no_request_and_is_reported_once(client, monkeypatch, caplog):
-    monkeypatch.setattr(counters, "_complained", False)
+    counters._complain.cache_clear()
     monkeypatch.setattr(counters.REQUESTS, "labels", lambda *_: (_ for _ in ()).throw(OSError("no room")))
     assert [client.get("/").status_code for _ in range(2)] == [200, 200]
     assert caplog.text.count("could not be counted") == 1

@@ -8,7 +8,8 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator
-from functools import wraps
+from contextlib import suppress
+from functools import lru_cache, wraps
 from importlib.metadata import version
 from typing import Any
 
@@ -55,22 +56,23 @@ REQUEST_TIME = Histogram("hamlet_request_seconds", "Time to answer.", ["route"],
 PREDICTIONS = Counter("hamlet_predictions_total", "Predictions logged.", ["label", "source", "model_version"])
 SCORING_TIME = Histogram("hamlet_prediction_seconds", "Time to score.", ["source"], buckets=SCORING_SECONDS)
 FAILURES = Counter("hamlet_failures_total", "Requests refused or gone wrong.", ["source", "status"])
-_complained = False
 
 
 def _harmless(count: Callable[..., None]) -> Callable[..., Any]:
     @wraps(count)
     def tried(*arguments: Any) -> Any:
-        global _complained
         try:
             count(*arguments)
         except Exception as error:  # whatever it is, the request itself went well
-            if not _complained:
-                logger.error("Something could not be counted for /metrics (%r); the requests go on.", error)
-            _complained = True
+            _complain(repr(error))
         return arguments[0]  # an answer goes on its way
 
     return tried
+
+
+@lru_cache(maxsize=16)  # each error once
+def _complain(error: str) -> None:
+    logger.error("Something could not be counted for /metrics (%s); the requests go on.", error)
 
 
 @_harmless
@@ -118,17 +120,14 @@ class State(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield one metric after the other."""
         yield InfoMetricFamily("hamlet_build", "The running program.", value=BUILD)
-        try:
+        with suppress(ModelUnusable):  # the registry has said why
             model = current_app.extensions["inference"].registry.current()
             served = {"model_version": model.version, "threshold": str(model.threshold)}
             yield InfoMetricFamily("hamlet_model", "The served model.", value=served)
-        except ModelUnusable:
-            pass  # the registry has said why
         engine = current_app.extensions["engine"]
         try:
-            yield GaugeMetricFamily(
-                "hamlet_log_rows", "Predictions in the log.", value=rollups.count_predictions(engine)
-            )
+            rows = rollups.count_predictions(engine)
+            yield GaugeMetricFamily("hamlet_log_rows", "Predictions in the log.", value=rows)
             newest = sa.select(reviews.c.created_at).order_by(reviews.c.id.desc()).limit(1)  # an id grows with time
             with engine.connect() as connection:
                 last = connection.execute(newest).scalar()
