@@ -16,8 +16,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from webapp.extras.monitor import change  # noqa: E402
-from webapp.extras.monitor.drift import DRIFTED, Window, drift, extract  # noqa: E402
+from webapp.extras.monitor import drift as monitor  # noqa: E402
 from webapp.log.tables import first_id  # noqa: E402
 from webapp.model import training  # noqa: E402
 from webapp.model.data import Example, drop_copies, read_labelled, split  # noqa: E402
@@ -44,13 +43,13 @@ class Messages:
     def pool(self, *sources: str) -> np.ndarray:
         return np.flatnonzero(np.isin(self.source, sources))
 
-    def window(self, places: np.ndarray, at_once: int, personal: bool) -> Window:
-        """Return the window of messages, copies dropped as on the page; a personal one has a name and a link."""
+    def window(self, places: np.ndarray, at_once: int, personal: bool) -> np.ndarray:
+        """Return the features of messages, copies dropped as on the page; a personal one has a name and a link."""
         texts = [f"Hi {name()}, {self.texts[at]} www.{name()}.top" if personal else self.texts[at] for at in places]
-        found = [extract(text) for text in texts]
-        kept = change.drop_copies([one.terms or {text} for one, text in zip(found, texts, strict=True)], at_once)
+        found = [monitor.extract(text) for text in texts]
+        kept = monitor.drop_copies([one.terms or {text} for one, text in zip(found, texts, strict=True)], at_once)
         said = [(self.probability[at], self.probability[at] >= THRESHOLD) for at in places]
-        return Window(np.array([(*said[at], *found[at].values) for at in kept], dtype=float))
+        return np.array([(*said[at], *found[at].values) for at in kept], dtype=float)
 
     def line(self, what: str, n: int, make, personal: bool = False) -> None:
         """Print how many windows alarm; `make` returns (reference, window)."""
@@ -58,7 +57,9 @@ class Messages:
         for _ in range(self.windows):
             sides = make()
             at_once = min(map(len, sides))
-            count += drift(*(self.window(side, at_once, personal) for side in sides))["state"] == DRIFTED
+            count += (
+                monitor.drift(*(self.window(side, at_once, personal) for side in sides))["state"] == monitor.DRIFTED
+            )
         low, high = wilson(count, self.windows)
         print(f"| {what} | {n} | {count / self.windows:.0%} ({100 * low:.0f}-{100 * high:.0f}) |", flush=True)
 
@@ -161,7 +162,9 @@ class Week:
         if is_like:
             ids = [f"{self._id(hour)}{at}" for at, hour in enumerate(reference)]
             places = {id_: at for at, id_ in enumerate(ids)}
-            reference = reference[[places[id_] for id_ in change.like_hours(ids, [self._id(hour) for hour in current])]]
+            reference = reference[
+                [places[id_] for id_ in monitor.like_hours(ids, [self._id(hour) for hour in current])]
+            ]
         reference = reference[: REFERENCE // 2]  # more would hold the few messages of services again and again
         return self._fill(reference, halves[0][0], halves[1][0]), self._fill(current, halves[0][1], halves[1][1])
 

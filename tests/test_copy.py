@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from conftest import HAM, SPAM
 
 from webapp.extras.access import keys
-from webapp.extras.monitor.change import declare_reference
+from webapp.extras.monitor.drift import declare_reference
 from webapp.extras.review.reviews import give_review
 from webapp.extras.review.samples import draw
 from webapp.extras.tools import copy

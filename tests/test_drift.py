@@ -12,18 +12,18 @@ from statsmodels.multivariate.manova import MANOVA
 from statsmodels.stats.proportion import proportions_ztest
 
 from webapp.config import ROOT
-from webapp.extras.monitor.change import drop_copies, like_hours
 from webapp.extras.monitor.drift import (
     BY_MODEL,
     DRIFTED,
     FEATURES,
     NOT_SEEN,
     TOO_FEW,
-    Window,
     changed_terms,
     changes,
     drift,
+    drop_copies,
     extract,
+    like_hours,
     rank_test,
 )
 from webapp.log.tables import first_id
@@ -63,8 +63,8 @@ def test_the_rank_test_finds_what_is_there_and_seldom_what_is_not():
 
 
 def made(random, count, shift=0.0):
-    """Return a window of made-up features, moved by so many standard deviations."""
-    return Window(random.normal(shift, size=(count, len(FEATURES))))
+    """Return made-up features, moved by so many standard deviations."""
+    return random.normal(shift, size=(count, len(FEATURES)))
 
 
 def test_drift_no_drift_and_too_few_messages():
@@ -88,14 +88,13 @@ def test_a_trifle_in_many_messages_is_significant_but_no_alarm():
 def test_without_stored_texts_only_what_the_model_said_is_compared():
     random = np.random.default_rng(10)
     current = made(random, 200)
-    current.values[:, len(BY_MODEL) :] = np.nan
+    current[:, len(BY_MODEL) :] = np.nan
     assert drift(made(random, 1000), current)["state"] == NOT_SEEN
-    current.values[:, 0] += 1
+    current[:, 0] += 1
     test = drift(made(random, 1000), current)
     assert (test["state"], test["n_current"]) == (DRIFTED, 200)
-    assert changed_terms(current, current) == []
     json.dumps(changes(made(random, 1000), current), allow_nan=False)
-    current.values[:] = np.nan  # another version said it: not known of the served one
+    current[:] = np.nan  # another version said it: not known of the served one
     assert drift(made(random, 1000), current)["state"] == TOO_FEW
 
 
@@ -133,10 +132,10 @@ def test_like_hours_are_compared_with_like():
 
 def test_each_change_is_a_sentence_and_a_picture():
     random = np.random.default_rng(5)
-    then, now = made(random, 500).values, made(random, 300).values
+    then, now = made(random, 500), made(random, 300)
     then[:, 2], now[:, 2] = random.normal(68, 1, 500), random.normal(112, 1, 300)
     then[:, 8], now[:, 8] = random.random(500) < 0.04, random.random(300) < 0.31
-    told = changes(Window(abs(then)), Window(abs(now)))
+    told = changes(abs(then), abs(now))
     assert told[0]["sentence"].startswith("Median length: 68 → 112 characters")
     assert any(one["sentence"].startswith("With links: ") for one in told)
     for one in told:
@@ -144,23 +143,18 @@ def test_each_change_is_a_sentence_and_a_picture():
             assert sum(side) == pytest.approx(1, abs=0.01)
 
 
-def holding(*term_sets):
-    """Return a window of messages that hold these terms."""
-    return Window(np.zeros((len(term_sets), len(FEATURES))), [frozenset(terms) for terms in term_sets])
-
-
 def test_terms_are_ordered_by_the_z_of_their_share_and_rare_ones_and_signs_are_left_out():
-    then = holding(*[{"hello", "alpha"}] * 300, *[{"hello", "beta"}] * 700)
-    new = [{"hello", "rarely"}, *[{"hello", "prize", "?"}] * 10]
-    now = holding(*new, *[{"hello", "alpha"}] * 119, *[{"hello", "beta"}] * 70)
+    then = ["hello alpha"] * 300 + ["hello beta"] * 700
+    now = ["hello rarely"] + ["hello prize?"] * 10 + ["alpha, hello"] * 119 + ["hello beta"] * 70
     changed = changed_terms(then, now)
     assert [term["term"] for term in changed] == ["beta", "alpha", "prize"]
     assert changed[1]["z"] == pytest.approx(proportions_ztest([119, 300], [200, 1000])[0], abs=0.01)
-    assert (changed[1]["share_then"], changed[1]["share_now"], changed[1]["example"]) == (0.3, 0.595, 11)
+    assert (changed[1]["share_then"], changed[1]["share_now"], changed[1]["example"]) == (0.3, 0.595, "alpha, hello")
     random = np.random.default_rng(11)
     words = [f"word{chr(97 + i // 26)}{chr(97 + i % 26)}" for i in range(500)]
-    drawn = [set(random.choice(words, 12)) for _ in range(1200)]
-    assert changed_terms(holding(*drawn[:1000]), holding(*drawn[1000:])) == []  # by chance alone
+    drawn = [" ".join(random.choice(words, 12)) for _ in range(1200)]
+    assert changed_terms(drawn[:1000], drawn[1000:]) == []  # by chance alone
+    assert changed_terms([], []) == []
 
 
 # --- The project's messages ---
@@ -171,22 +165,17 @@ def model():
     return ModelRegistry(ROOT / "saved_models").current()
 
 
-def window(model, texts):
-    found, probability = [extract(text) for text in texts], np.array(model.spam_probabilities(texts))
-    values = np.column_stack([probability, probability >= model.threshold, [one.values for one in found]])
-    return Window(values, [one.terms for one in found])
+def features(model, texts):
+    probability = np.array(model.spam_probabilities(texts))
+    return np.column_stack([probability, probability >= model.threshold, [extract(text).values for text in texts]])
 
 
 @pytest.fixture(scope="module")
 def messages(model):
-    """A third of the project's messages as rows and as a window."""
+    """A third of the project's messages as rows and their features."""
     with (ROOT / "webapp" / "model" / "messages.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))[::3]
-    return rows, window(model, [row["text"] for row in rows])
-
-
-def part(whole, places):
-    return Window(whole.values[places], [whole.terms[place] for place in places])
+    return rows, features(model, [row["text"] for row in rows])
 
 
 def alarms(whole, draw, repetitions):
@@ -194,10 +183,10 @@ def alarms(whole, draw, repetitions):
     random = np.random.default_rng(12)
     count = 0
     for _ in range(repetitions):
-        order = random.permutation(len(whole.values))
+        order = random.permutation(len(whole))
         chosen = draw(order)
         rest = random.choice(np.setdiff1d(order, chosen), 1000, replace=False)
-        count += drift(part(whole, rest), part(whole, chosen))["state"] == DRIFTED
+        count += drift(whole[rest], whole[chosen])["state"] == DRIFTED
     return count / repetitions
 
 
@@ -207,7 +196,7 @@ def test_windows_of_the_same_messages_seldom_alarm_and_those_of_others_do(messag
     for fits in (
         [row["label"] == "spam" for row in rows],
         [len(row["text"]) < 100 for row in rows],
-        ["[link]" in terms for terms in whole.terms],
+        ["[link]" in extract(row["text"]).terms for row in rows],
     ):
         fitting = np.flatnonzero(fits)
         assert alarms(whole, lambda order, fitting=fitting: order[np.isin(order, fitting)][:200], 10) == 1
@@ -219,13 +208,11 @@ def test_bursts_of_copies_seldom_alarm(messages):
     random = np.random.default_rng(13)
 
     def stream(length):
-        heads = random.choice(len(whole.values), length)
+        heads = random.choice(len(whole), length)
         return np.repeat(heads, np.where(random.random(length) < 0.1 / 20 / (0.1 / 20 + 0.9), 20, 1))[:length]
 
     found = [
-        drift(*(part(whole, np.unique(places)) for places in (random.permutation(stream(4000))[:1000], stream(200))))[
-            "state"
-        ]
+        drift(*(whole[np.unique(places)] for places in (random.permutation(stream(4000))[:1000], stream(200))))["state"]
         for _ in range(60)
     ]
     assert found.count(DRIFTED) <= 6  # 8 % would be five
@@ -233,7 +220,7 @@ def test_bursts_of_copies_seldom_alarm(messages):
 
 def test_messages_that_are_all_alike_give_figures_too(model):
     for texts in (["ok"] * 200, [HAM, SPAM] * 100, [".", "\n"] * 100):
-        one = window(model, texts)
+        one = features(model, texts)
         test = drift(one, one)
         assert test["state"] == NOT_SEEN
-        json.dumps([test, changes(one, one), changed_terms(one, one)], allow_nan=False)
+        json.dumps([test, changes(one, one), changed_terms(texts, texts)], allow_nan=False)

@@ -15,10 +15,10 @@ from webapp.config import PROJECT_SET
 from webapp.errors import InvalidInput
 from webapp.extras.access import keys as api_keys
 from webapp.extras.monitor.api import EXAMPLE, Monitoring
-from webapp.extras.monitor.change import declare_reference
 from webapp.extras.monitor.charts import Series, chart, figure, time_label, top_of_scale
+from webapp.extras.monitor.drift import declare_reference
 from webapp.extras.monitor.report import report, verdict
-from webapp.extras.monitor.service import span
+from webapp.extras.monitor.rollups import span
 from webapp.extras.review.queues import upcoming
 from webapp.extras.review.reviews import give_review
 from webapp.extras.review.samples import draw
@@ -418,15 +418,15 @@ def test_no_model_has_learnt_a_message_of_the_demo_and_the_new_kinds_are_hard(ap
 def test_charts_are_laid_out_within_their_frame():
     points = [{"label": str(i), "a": value, "low": value, "high": value} for i, value in enumerate([1, None, 3, 4])]
     laid = chart("Title", points, help="", lines=[Series("a", "A", "accent")], band=("low", "high"))
-    assert [len(piece.split()) for _, piece in laid.lines] == [1, 2]  # a gap where nothing is known
-    assert len(laid.bands) == 3
-    assert all(56 <= x <= 474 and 24 <= y <= 160 for _, x, y in laid.dots)
-    assert laid.rows[1] == ["1", "–", "–"]
-    assert chart("Empty", [], help="", bars=[Series("a", "A", "ham")]).rows == []
+    assert [len(piece.split()) for _, piece in laid["lines"]] == [1, 2]  # a gap where nothing is known
+    assert len(laid["bands"]) == 3
+    assert all(56 <= x <= 474 and 24 <= y <= 160 for _, x, y in laid["dots"])
+    assert laid["rows"][1] == ["1", "–", "–"]
+    assert chart("Empty", [], help="", bars=[Series("a", "A", "ham")])["rows"] == []
     two = [Series("a", "A", "ham"), Series("b", "B", "spam")]
     laid = chart("Title", [{"label": "x", "a": 30, "b": 20}], help="", bars=two)
-    assert laid.legend == [("ham", "A"), ("spam", "B")]
-    (_, _, y_a, _, height_a), (_, _, y_b, _, height_b) = laid.bars
+    assert laid["legend"] == [("ham", "A"), ("spam", "B")]
+    (_, _, y_a, _, height_a), (_, _, y_b, _, height_b) = laid["bars"]
     assert y_a + height_a == pytest.approx(160)
     assert y_b + height_b == pytest.approx(y_a, abs=0.11)  # stacked
     assert height_a / height_b == pytest.approx(1.5, rel=0.01)

@@ -11,8 +11,17 @@ import sqlalchemy as sa
 
 from webapp.errors import InvalidInput
 from webapp.extras.monitor import rollups
-from webapp.extras.monitor.rollups import LATENCY_BUCKET, PREDICTIONS, REQUESTS, bucket_ms, count, refresh_rollups
-from webapp.extras.monitor.service import errors, quantiles, span, traffic_and_latency
+from webapp.extras.monitor.report import errors, quantiles, traffic_and_latency
+from webapp.extras.monitor.rollups import (
+    LATENCY_BUCKET,
+    PREDICTIONS,
+    REQUESTS,
+    Span,
+    bucket_ms,
+    count,
+    refresh_rollups,
+    span,
+)
 from webapp.extras.review.samples import fair_sample
 from webapp.log.tables import failures, first_id, hourly_predictions, moment_of, new_id, predictions
 
@@ -82,8 +91,9 @@ def test_counts_are_those_of_the_log_before_and_after_the_sums_are_made(engine, 
     assert summed(engine) == count(engine, PREDICTIONS)[()] == 500
     since = NOW.replace(minute=0, second=0) - dt.timedelta(hours=5)
     chosen = [row for row in rows if since <= row["created_at"] and row["model_version"] == "v2"]
-    assert count(engine, PREDICTIONS, since=since, model_version="v2")[()] == len(chosen)
-    assert count(engine, PREDICTIONS, until=since)[()] == sum(row["created_at"] < since for row in rows)
+    assert count(engine, PREDICTIONS, span=Span("", since, now + rollups.HOUR, "v2"))[()] == len(chosen)
+    before = Span("", dt.datetime(2020, 1, 1, tzinfo=dt.UTC), since)
+    assert count(engine, PREDICTIONS, span=before)[()] == sum(row["created_at"] < since for row in rows)
 
 
 def test_rows_that_come_late_are_seen_once_the_log_is_recounted(engine, log, flask):

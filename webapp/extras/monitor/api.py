@@ -10,7 +10,7 @@ from webapp.api.docs import WITH_ADDRESS, responses
 from webapp.api.schemas import Word, with_example
 from webapp.extras.access.keys import SECURITY, api_key_required
 from webapp.extras.monitor.report import report
-from webapp.extras.monitor.service import span
+from webapp.extras.monitor.rollups import span
 from webapp.inference import Inference
 from webapp.model.evaluation import Proportion
 

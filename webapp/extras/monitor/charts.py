@@ -3,6 +3,7 @@
 import datetime as dt
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 LEFT, RIGHT, TOP, BOTTOM = 56, 474, 24, 160  # of the plot within a drawing of 480 by 190
@@ -17,24 +18,6 @@ class Series(NamedTuple):
     colour: str
 
 
-class Chart(NamedTuple):
-    """A chart laid out: coordinates are in units of a drawing of 480 by 190."""
-
-    title: str
-    help: str
-    summary: str  # for those who cannot see it
-    ticks: list[tuple[float, str]]  # y, label
-    ends: tuple[str, str]  # labels of the first and the last point
-    bands: list[tuple[float, float, float, float]]  # x, y, width, height of each interval
-    bars: list[tuple[str, float, float, float, float]]  # colour, x, y, width, height
-    lines: list[tuple[str, str]]  # colour, "x,y x,y ..." of an unbroken piece
-    dots: list[tuple[str, float, float]]  # colour, x, y
-    legend: list[tuple[str, str]]  # colour, name; empty where there is one series alone
-    hits: list[tuple[float, float, str]]  # x, width, what to show on hover
-    head: list[str]  # of the table
-    rows: list[list[str]]
-
-
 def chart(
     title: str,
     points: Sequence[Mapping[str, Any]],
@@ -47,10 +30,11 @@ def chart(
     unit: str = "",
     lowest: float = 0,
     highest: float | None = None,
-) -> Chart:
+) -> dict[str, Any]:
     """Lay out points {label, key: value or None, ...}: bars stacked, lines over them, `band` the keys of an interval.
 
     All points are equally far apart; `along` names what their labels are. With the unit "%" values are shares, 0 to 1.
+    Coordinates are in units of a drawing of 480 by 190.
     """
     stacks = [sum(point[one.key] or 0 for one in bars) for point in points]
     top = highest or top_of_scale([*stacks, *(point[one.key] for point in points for one in lines)], least=1e-3)
@@ -83,31 +67,31 @@ def chart(
         told = ", ".join(f"{name} {cell}" for name, cell in zip(head[1:], cells[1:], strict=True))
         hits.append((x(place), round(wide, 1), f"{cells[0]}: {told}"))
 
-    pieces: list[tuple[str, list[tuple[float, float]]]] = []
-    for one in lines:
-        is_broken = True  # where a value is not known
-        for place, point in enumerate(points):
-            if point[one.key] is not None:
-                if is_broken:
-                    pieces.append((one.colour, []))
-                pieces[-1][1].append((x(place + 0.5), y(point[one.key])))
-            is_broken = point[one.key] is None
+    pieces = [  # a line is broken where a value is not known
+        (one.colour, [(x(place + 0.5), y(value)) for place, value in piece])
+        for one in lines
+        for piece in _known_pieces([point[one.key] for point in points])
+    ]
     dots = [(colour, *place) for colour, places in pieces for place in places if len(points) <= DOTS_UP_TO]
-    return Chart(
-        title=f"{title}, {unit}" if unit not in ("", "%") else title,
-        help=help,
-        summary=f"{title}. {hits[-1][2] if hits else 'No data.'}",
-        ticks=[(y(value), _tick(value, unit)) for value in (lowest, (lowest + top) / 2, top)],
-        ends=(points[0]["label"], points[-1]["label"] if len(points) > 1 else "") if points else ("", ""),
-        bands=bands,
-        bars=laid_bars,
-        lines=[(colour, " ".join(f"{left},{height}" for left, height in places)) for colour, places in pieces],
-        dots=dots,
-        legend=[(one.colour, one.name) for one in series] if len(series) > 1 else [],
-        hits=hits,
-        head=head,
-        rows=rows,
-    )
+    return {
+        "title": f"{title}, {unit}" if unit not in ("", "%") else title,
+        "help": help,
+        "ticks": [(y(value), _tick(value, unit)) for value in (lowest, (lowest + top) / 2, top)],  # y, label
+        "bands": bands,  # x, y, width, height of each interval
+        "bars": laid_bars,  # colour, x, y, width, height
+        "lines": [(colour, " ".join(f"{left},{height}" for left, height in places)) for colour, places in pieces],
+        "dots": dots,  # colour, x, y
+        "legend": [(one.colour, one.name) for one in series] if len(series) > 1 else [],
+        "hits": hits,  # x, width, what to show on hover
+        "head": head,  # of the table
+        "rows": rows,
+    }
+
+
+def _known_pieces(values: Iterable[float | None]) -> list[list[tuple[int, Any]]]:
+    """Return each run of values that are known, with their places."""
+    runs = groupby(enumerate(values), lambda pair: pair[1] is not None)
+    return [list(run) for is_known, run in runs if is_known]
 
 
 def top_of_scale(values: Iterable[float | None], least: float) -> float:

@@ -7,7 +7,7 @@ from pydantic_core import to_json
 
 from webapp.cli.command import Clear, current_inference
 from webapp.cli.report import metric_names
-from webapp.extras.monitor.service import RANGES, span
+from webapp.extras.monitor.rollups import RANGES, span
 
 
 @click.command(cls=Clear)
@@ -18,7 +18,7 @@ from webapp.extras.monitor.service import RANGES, span
 @with_appcontext
 def monitor(name: str, model_version: str | None, file_format: str, declare_normal: bool) -> None:
     """Print how accurate, steady, fast and faultless the model was; exit with 1 when something needs attention."""
-    from webapp.extras.monitor.change import declare_reference
+    from webapp.extras.monitor.drift import declare_reference
     from webapp.extras.monitor.report import cards, report
 
     engine, registry = current_app.extensions["engine"], current_inference().registry
@@ -32,7 +32,7 @@ def monitor(name: str, model_version: str | None, file_format: str, declare_norm
     else:
         labels, traffic = registry.labels(), figures["traffic"]
         told, words = figures["verdict"], metric_names(labels)
-        lines = {card.about: f"{card.value}, {card.detail}" for card in cards(figures)}
+        lines = {card["about"]: f"{card['value']}, {card['detail']}" for card in cards(figures)}
         metrics = ("recall", "false_positive_rate", "precision")
         lines |= {words[metric]: f"{figures['accuracy'][metric]:%}" for metric in metrics}
         lines["traffic"] = f"{traffic['predictions']:,} predictions, {traffic['called_spam']:,} called {labels.spam}"

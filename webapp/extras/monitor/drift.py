@@ -1,18 +1,47 @@
-"""Has the traffic changed? One test of a window of messages against a reference, and what differs most between them.
+"""Has the traffic changed? A test of a span of the log against the range that somebody declared normal.
 
-Pure functions; nothing here knows the database.
+First what of the log is compared, then the formulas, which know nothing of it.
 """
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+import sqlalchemy as sa
 from scipy import stats
-from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, CountVectorizer
 
+from webapp.errors import InvalidInput
+from webapp.extras.monitor.rollups import Span, count_predictions
+from webapp.extras.review.samples import count_between, fair_sample
+from webapp.log.database import write_transaction
+from webapp.log.tables import drift_references, moment_of, new_id, predictions
+from webapp.model.scoring import SpamModel
 from webapp.model.tokenizer import tokenize
+
+FEWEST_NORMAL = 100  # messages to be declared normal; fewer would make a poor yardstick
+MESSAGES = 1_000  # of each side: enough to see what matters (docs/monitoring.md), and read in a moment
+PROPOSED_FROM = 500  # messages in the log from which on it is proposed to declare them normal
+MOST = 0.9  # of the messages: where fewer have others of their hours to be compared with, the page says so
+ALIKE = 0.7  # of the terms of two messages, from which on they are copies
+EXAMPLE_LENGTH = 160  # characters
+
+NONE_DECLARED = (
+    "Drift is measured against a range of your own messages that looks right to you. None is declared normal yet."
+)
+COMPARED = (
+    "Compared with the messages from {0.since:%d %B %Y %H:%M} to {0.until:%d %B %Y %H:%M} UTC, which somebody declared "
+    "normal."
+)
+LIKE_HOURS = " Of these, with those of the same hours of the day and of the same part of the week as this range has."
+OTHER_HOURS = (
+    " Of the hours of the day, or the part of the week, that this range has, they hold too few: if day and night, or "
+    "weekdays and weekends, differ at yours, that alone can be the difference. Declare a whole week normal to be sure."
+)
 
 ALPHA = 0.03  # how often the test may alarm where nothing has changed
 MATTERS_FROM = 0.2  # standard deviations: what Cohen (1988, 2.2) calls small; with thousands a trifle is significant
@@ -43,25 +72,152 @@ TINY = 1e-9  # a feature that varies less beside the others follows from them
 READ_UP_TO = 1_000  # characters: more of a long mail says little more, and takes ten times as long
 
 
+# --- What of the log is compared ---
+
+
+def declare_reference(engine: sa.Engine, since: dt.datetime, until: dt.datetime) -> int:
+    """Declare a range, or what there is of it up to now, normal and return how many predictions it has.
+
+    Raises InvalidInput where it has too few, and LogUnavailable.
+    """
+    now = dt.datetime.now(dt.UTC)
+    until = min(until, now)
+    messages = count_between(engine, since, until)
+    if messages < FEWEST_NORMAL:
+        raise InvalidInput(
+            f"This range has {messages} predictions: too few to compare others with. Choose one with at least "
+            f"{FEWEST_NORMAL}."
+        )
+    with write_transaction(engine) as connection:
+        row = {"id": new_id(), "created_at": now, "since": since, "until": until}
+        connection.execute(sa.insert(drift_references), row)
+    return messages
+
+
+def drift_report(engine: sa.Engine, model: SpamModel | None, span: Span) -> dict[str, Any]:
+    """Return the drift test of a span, and what changed: only messages after the declared range are compared with it.
+
+    All messages count as the served model scores them, so that a change of the model is not taken for one of the
+    traffic. Copies count once on each side: a campaign of one template is one new message.
+    """
+    report: dict[str, Any] = {"messages": 0, "proposed": None, "tests": [], "changes": [], "changed_terms": []}
+    if model is None:
+        return report | {"state": "not known", "note": "Without a model nothing can be compared."}
+    with engine.connect() as connection:
+        newest = sa.select(drift_references).order_by(drift_references.c.id.desc()).limit(1)
+        declared = connection.execute(newest).first()
+    if declared is None:
+        messages = count_predictions(engine)
+        proposed = messages if messages >= PROPOSED_FROM else None
+        return report | {"state": "no range declared normal", "note": NONE_DECLARED, "proposed": proposed}
+    note = COMPARED.format(declared)
+    ids = fair_sample(engine, max(span.since, declared.until), span.until, MESSAGES, model_version=span.model_version)
+    ids_then = fair_sample(engine, declared.since, declared.until, 2 * MESSAGES)
+    like = like_hours(ids_then, ids)
+    has_like = len(like) >= min(FEWEST_NORMAL, len(ids_then))
+    if not has_like or len(like_hours(ids, ids_then)) < MOST * len(ids):
+        note += OTHER_HOURS if ids else ""
+    elif len(like) < len(ids_then):
+        note += LIKE_HOURS
+    ids_then = (like if has_like else ids_then)[:MESSAGES]
+    at_once = max(min(len(ids), len(ids_then)), FEWEST)
+    rows, rows_then = (_messages(engine, side, at_once) for side in (ids, ids_then))
+    is_known = all(row.text is None or row.model_version == model.version for row in [*rows_then, *rows])
+    then, now = (_features(model, side, is_known) for side in (rows_then, rows))
+    test = drift(then, now)
+    return report | {
+        "state": test["state"],
+        "note": note,
+        "messages": len(rows),
+        "tests": [test],
+        "changes": changes(then, now, model.labels.spam) if test["state"] == DRIFTED else [],
+        "changed_terms": changed_terms(*([row.text for row in side if row.text] for side in (rows_then, rows))),
+    }
+
+
+def like_hours(reference: Sequence[str], current: Sequence[str]) -> list[str]:
+    """Return the ids of the reference that are of an hour of the day and part of the week of the current ones."""
+    hours = {_part_of_week(id_) for id_ in current}
+    return [id_ for id_ in reference if _part_of_week(id_) in hours]
+
+
+def _part_of_week(prediction_id: str) -> tuple[bool, int]:
+    """Return whether a prediction is of a weekend, and its hour of the day (UTC)."""
+    at = moment_of(prediction_id)
+    return at.weekday() >= 5, at.hour
+
+
+def _messages(engine: sa.Engine, ids: Sequence[str], at_once: int) -> list[Any]:
+    """Return the predictions with these ids, oldest first, of each so many in a row the first of its copies."""
+    shown = predictions.c
+    query = sa.select(shown.text, shown.text_hash, shown.spam_probability, shown.model_version)
+    with engine.connect() as connection:
+        rows = connection.execute(query.where(shown.id.in_(ids)).order_by(shown.id)).all()
+    terms = [extract(row.text).terms or {row.text or str(row.text_hash)} for row in rows]
+    return [rows[place] for place in drop_copies(terms, at_once)]
+
+
+def drop_copies(terms: Sequence[AbstractSet[str]], at_once: int) -> list[int]:
+    """Return the places of the first of each message and its copies, which are given as their terms.
+
+    A copy has ALIKE of its terms in common with an earlier message (Jaccard 1912, New Phytologist 11): templates come
+    with another name, link or code each time. It is looked for among `at_once` messages in a row, as many on both
+    sides: of a template that comes again and again a thousand messages would else hold no more than a hundred do.
+    """
+    kept: list[int] = []
+    for start in range(0, len(terms), at_once):
+        held = CountVectorizer(analyzer=iter).fit_transform(terms[start : start + at_once])
+        shared, sizes = (held @ held.T).toarray(), held.sum(axis=1)
+        is_copy = np.tril(shared >= ALIKE * (sizes + sizes.T - shared), -1).any(axis=1)
+        kept += (start + np.flatnonzero(~np.asarray(is_copy).ravel())).tolist()
+    return kept
+
+
+def _features(model: SpamModel, rows: Sequence[Any], is_known: bool) -> np.ndarray:
+    """Return the FEATURES of messages; where what the served model says of some is not known, all are scored anew.
+
+    The shape is (messages, features). What is not known is NaN.
+    """
+    values = []
+    for row in rows:
+        probability = row.spam_probability
+        if row.text is None:
+            probability = probability if row.model_version == model.version else np.nan
+        elif not is_known:
+            probability = _scored(model, row.text[:READ_UP_TO])
+        is_spam = np.nan if np.isnan(probability) else probability >= model.threshold
+        values.append((probability, is_spam, *extract(row.text).values))
+    return np.array(values, dtype=float).reshape(-1, len(FEATURES))
+
+
+@lru_cache(maxsize=2 * MESSAGES)
+def _scored(model: SpamModel, start: str) -> float:
+    return model.spam_probabilities([start])[0]
+
+
+# --- The features of a message ---
+
+
 class Features(NamedTuple):
     """What is compared of one message."""
 
-    values: tuple[float, ...]  # in the order of FEATURES
+    values: Sequence[float]  # in the order of FEATURES, but for those BY_MODEL
     terms: frozenset[str]  # its words and placeholders
 
 
 @lru_cache(maxsize=4_000)  # the same messages are looked at again and again; enough for both sides of a comparison
-def extract(text: str) -> Features:
-    """Return the features of a message."""
+def extract(text: str | None) -> Features:
+    """Return the features of a message; of one that was not stored none is known."""
+    if text is None:
+        return Features([np.nan] * (len(FEATURES) - len(BY_MODEL)), frozenset())
     start = text[:READ_UP_TO]
     tokens, length = tokenize(start), max(len(start), 1)
-    non_ascii = 0 if start.isascii() else sum(character > "\x7f" for character in start)
     values = (
         len(text),
         sum(map(str.isdigit, start)) / length,
         sum(map(str.isupper, start)) / length,
         sum(not (letter.isalnum() or letter.isspace()) for letter in start) / length,
-        non_ascii / length,
+        (len(start) - len(start.encode("ascii", "ignore"))) / length,
         start.count("\n"),
         tokens.count("[link]"),
         tokens.count("[phone number]"),
@@ -70,11 +226,7 @@ def extract(text: str) -> Features:
     return Features(values, frozenset(tokens))
 
 
-class Window(NamedTuple):
-    """Messages that are compared with others."""
-
-    values: np.ndarray  # shape (messages, FEATURES): what BY_MODEL names, then as `extract` gives it; NaN: not known
-    terms: Sequence[frozenset[str] | None] = ()  # of each message, None where it is not known
+# --- The test, and what explains an alarm ---
 
 
 def rank_test(reference: np.ndarray, current: np.ndarray) -> tuple[float, float]:
@@ -101,10 +253,10 @@ def rank_test(reference: np.ndarray, current: np.ndarray) -> tuple[float, float]
     return float(p_value), max(squared - k * both / (n * m), 0.0) ** 0.5
 
 
-def drift(reference: Window, current: Window) -> dict[str, Any]:
+def drift(reference: np.ndarray, current: np.ndarray) -> dict[str, Any]:
     """Return what comes of the test. Where too few texts are known, only what the model said of them is compared."""
     for columns in (slice(None), slice(len(BY_MODEL))):
-        then, now = (_known(window.values[:, columns]) for window in (reference, current))
+        then, now = (_known(values[:, columns]) for values in (reference, current))
         if min(len(then), len(now)) >= FEWEST:
             break
     test = {"name": "form", "explanation": QUESTION, "n_reference": len(then), "n_current": len(now)}
@@ -121,14 +273,14 @@ def _known(values: np.ndarray) -> np.ndarray:
     return known
 
 
-def changes(reference: Window, current: Window, positive: str = "spam") -> list[dict[str, Any]]:
-    """Return what differs most between two windows, the largest distance of ranks first: it explains an alarm.
+def changes(reference: np.ndarray, current: np.ndarray, positive: str = "spam") -> list[dict[str, Any]]:
+    """Return which features differ most, the largest distance of ranks first: it explains an alarm.
 
     Each is a sentence and, for a small picture, the shares of the messages of both from low values to high.
     """
     told = []
     for column, (name, unit) in enumerate(FEATURES.items()):
-        then, now = (_known(window.values[:, column]) for window in (reference, current))
+        then, now = (_known(values[:, column]) for values in (reference, current))
         if not len(then) or not len(now):
             continue
         _, distance = rank_test(then[:, None], now[:, None])
@@ -152,14 +304,14 @@ def _bins(then: np.ndarray, now: np.ndarray) -> list[tuple[float, float]]:
     return [(round(float(a), 4), round(float(b), 4)) for a, b in zip(*counted, strict=True)]
 
 
-def changed_terms(reference: Window, current: Window) -> list[dict[str, Any]]:
-    """Return the terms whose share of messages moved most, strongest first, with the place of an example in `current`.
+def changed_terms(reference: Sequence[str], current: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the terms whose share of the messages moved most, strongest first, each with an example of now.
 
     Ordered by z, the change of the share over its standard error if nothing had changed (whose square is Pearson's
     chi-squared): a rare term has a large error and does not lead. Left out is what comes up by chance when so many
     terms are looked at: at most 5 % of those shown are expected to (Benjamini & Hochberg 1995, JRSS B 57).
     """
-    then, now = ([held for held in window.terms if held is not None] for window in (reference, current))
+    then, now = ([extract(text).terms for text in texts] for texts in (reference, current))
     if min(len(then), len(now)) < FEWEST:
         return []
     counts_then, counts_now = (Counter(term for held in side for term in held) for side in (then, now))
@@ -182,7 +334,7 @@ def changed_terms(reference: Window, current: Window) -> list[dict[str, Any]]:
             "share_then": round(counts_then[terms[i]] / len(then), 4),
             "share_now": round(counts_now[terms[i]] / len(now), 4),
             "z": round(float(z[i]), 2),
-            "example": next((at for at, held in enumerate(current.terms) if held and terms[i] in held), None),
+            "example": next((text[:EXAMPLE_LENGTH] for text in current if terms[i] in extract(text).terms), ""),
         }
         for i in np.argsort(-abs(z), kind="stable")[:TERMS]
         if is_sure[i]

@@ -1,24 +1,21 @@
 """All figures of a span of time, what they add up to in words, and the four cards of the page and the command."""
 
 import datetime as dt
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 from scipy.stats import fisher_exact
 
 from webapp.errors import HamletError
-from webapp.extras.monitor import service
-from webapp.extras.monitor.change import drift_report
 from webapp.extras.monitor.charts import figure
-from webapp.extras.monitor.drift import DRIFTED, NOT_SEEN
-from webapp.extras.monitor.rollups import PREDICTIONS, count
-from webapp.extras.monitor.service import Span, span
+from webapp.extras.monitor.drift import DRIFTED, NOT_SEEN, drift_report
+from webapp.extras.monitor.rollups import ANSWERED, PREDICTIONS, REQUESTS, Span, bucket_ms, count, span
 from webapp.extras.review.accuracy import ReviewedPrediction, accuracy, share_right
 from webapp.extras.review.samples import reached_members
-from webapp.model.card import Card as ModelCard
-from webapp.model.card import read_card
+from webapp.log.tables import stream_consumers
+from webapp.model.card import Card, read_card
 from webapp.model.evaluation import Metrics, Proportion, effective_n
 from webapp.model.registry import ModelRegistry
 
@@ -28,17 +25,11 @@ FEWEST_REVIEWS = 30  # below, the interval is too wide to say anything reassurin
 SLOW_MS = 50.0  # p99; a person notices nothing below, and scoring takes well under one
 FEWEST_TO_BE_SLOW = 500  # predictions: of fewer, p99 is the first ones after a start
 FAILED_SHARE = 0.01
+QUANTILES = {"p50": (0.5, 1), "p95": (0.95, 20), "p99": (0.99, 100)}  # share; of fewer it would be the slowest alone
+SILENT_AFTER = dt.timedelta(seconds=30)  # a consumer of a stream reports every 5 s
+FORGOTTEN_AFTER = dt.timedelta(days=1)
 
 Report = Mapping[str, Any]
-
-
-class Card(NamedTuple):
-    """A big number, and what to know about it."""
-
-    about: str
-    help: str
-    value: str
-    detail: str
 
 
 def report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict[str, Any]:
@@ -52,7 +43,7 @@ def report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict[str, 
         card = read_card(registry.folder, span.model_version or registry.current_version())
     except HamletError as error:
         problem = str(error)
-    traffic, latency = service.traffic_and_latency(engine, span)
+    traffic, latency = traffic_and_latency(engine, span)
     figures = {
         "range": {"name": span.name, "since": span.since.isoformat(), "until": span.until.isoformat()},
         "model_version": span.model_version,
@@ -60,9 +51,9 @@ def report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict[str, 
         "accuracy": _accuracy(engine, registry, span, card, traffic),
         "drift": drift_report(engine, model, span),
         "latency": latency,
-        "errors": service.errors(engine, span),
+        "errors": errors(engine, span),
         "traffic": traffic,
-        "stream": service.consumers(engine, dt.datetime.now(dt.UTC)),
+        "stream": consumers(engine),
     }
     return {"verdict": verdict(figures), **figures}
 
@@ -74,7 +65,7 @@ def live_accuracy(engine: sa.Engine, model_version: str, messages: int) -> Propo
 
 
 def _accuracy(
-    engine: sa.Engine, registry: ModelRegistry, span: Span, card: ModelCard | None, traffic: Mapping[str, Any]
+    engine: sa.Engine, registry: ModelRegistry, span: Span, card: Card | None, traffic: Mapping[str, Any]
 ) -> dict[str, Any]:
     members = reached_members(engine, span.since, span.until, span.model_version)
     others = {version for version, other in registry.cards().items() if card and other.labels != card.labels}
@@ -86,7 +77,7 @@ def _accuracy(
     for member in members:
         steps[span.step_of(member.created_at).isoformat()].append(member)
     messages = {step["at"]: step["spam"] + step["ham"] for step in traffic["over_time"]}
-    served = count(engine, PREDICTIONS, (), span.since, span.until, current)[()] if of_current else 0
+    served = count(engine, PREDICTIONS, span=span._replace(model_version=current))[()] if of_current else 0
     return {
         **accuracy(members, traffic["predictions"]),
         "over_time": [{"at": at, **share_right(steps[at], messages[at]).model_dump()} for at in sorted(steps)],
@@ -112,6 +103,94 @@ def is_worse(right: int, n: int, right_then: int, n_then: int) -> bool:
     """
     table = [[right, n - right], [right_then, n_then - right_then]]
     return bool(fisher_exact(table, alternative="less").pvalue < SURE)
+
+
+def traffic_and_latency(engine: sa.Engine, span: Span) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return how many predictions there were and how many milliseconds checking and scoring took.
+
+    Latencies are kept to two digits, so the figures are right to 5 %.
+    """
+    labels: Counter[Any] = Counter()  # of each label, and of each step and label
+    buckets: defaultdict[Any, Counter[int]] = defaultdict(Counter)  # of all, of each source, of each step
+    # Counted once for all figures: in a log of millions this is what takes time.
+    counted = count(engine, PREDICTIONS, (span.step, "label", "source", "latency_bucket"), span)
+    for (step, label, source, bucket), number in counted.items():
+        labels[label] += number
+        labels[step, label] += number
+        for part in ("all", source, step):
+            buckets[part][bucket] += number
+    traffic = {
+        "predictions": counted.total(),
+        "called_spam": labels["spam"],
+        "called_ham": labels["ham"],
+        "over_time": _over_time(span, labels, ("spam", "ham")),
+    }
+    sources = sorted({source for _, _, source, _ in counted})
+    latency = {
+        "unit": "ms",
+        "n": counted.total(),
+        **quantiles(buckets["all"]),
+        "by_source": {source: {"n": buckets[source].total(), **quantiles(buckets[source])} for source in sources},
+        "over_time": [{"at": step.isoformat(), **quantiles(buckets[step])} for step in span.steps()],
+    }
+    return traffic, latency
+
+
+def _over_time(span: Span, counted: Counter[Any], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return a point of each hour or day, with what was counted under (hour or day, name)."""
+    return [{"at": step.isoformat(), **{name: counted[step, name] for name in names}} for step in span.steps()]
+
+
+def quantiles(buckets: Counter[int]) -> dict[str, float | None]:
+    """Return p50, p95 and p99 in milliseconds: the smallest latency that so great a share does not exceed."""
+    found: dict[str, float | None] = dict.fromkeys(QUANTILES)
+    so_far = 0
+    for bucket, number in sorted(buckets.items()):
+        so_far += number
+        for name, (share, fewest) in QUANTILES.items():
+            if found[name] is None and so_far >= share * buckets.total() >= share * fewest:
+                found[name] = bucket_ms(bucket)
+    return found
+
+
+def errors(engine: sa.Engine, span: Span) -> dict[str, Any]:
+    """Return how many requests of form and API were refused (4xx) or failed (5xx), and each kind.
+
+    Rows of files and streams are no requests. Failures belong to no model version. Those that the database itself
+    caused are not in it: see the server's output.
+    """
+    kinds: Counter[tuple[str, int, str]] = Counter()
+    outcomes: Counter[Any] = Counter()
+    counts = count(engine, REQUESTS, (span.step, "source", "status", "what"), span._replace(model_version=None))
+    for (step, source, status, what), number in counts.items():
+        if status != ANSWERED:
+            outcome = "failed" if status >= 500 else "refused"
+            kinds[source, status, what] += number
+            outcomes[outcome] += number
+            outcomes[step, outcome] += number
+    requests = counts.total()
+    return {
+        "requests": requests,
+        "refused": outcomes["refused"],
+        "failed": outcomes["failed"],
+        "share_failed": round(outcomes["failed"] / requests, 4) if requests else None,
+        "by_kind": [
+            {"source": source, "status": status, "what": what, "count": number}
+            for (source, status, what), number in kinds.most_common(20)
+        ],
+        "over_time": _over_time(span, outcomes, ("refused", "failed")),
+    }
+
+
+def consumers(engine: sa.Engine) -> list[dict[str, Any]]:
+    """Return the consumers of streams that were seen within a day, by name, each with whether it has fallen silent."""
+    now, seen_at = dt.datetime.now(dt.UTC), stream_consumers.c.seen_at
+    query = sa.select(stream_consumers).where(seen_at >= now - FORGOTTEN_AFTER).order_by(stream_consumers.c.name)
+    with engine.connect() as connection:
+        rows = connection.execute(query).mappings().all()
+    return [
+        {**row, "seen_at": row["seen_at"].isoformat(), "silent": now - row["seen_at"] > SILENT_AFTER} for row in rows
+    ]
 
 
 def verdict(report: Report) -> dict[str, Any]:
@@ -176,38 +255,39 @@ def _findings(report: Report) -> Iterator[tuple[str, str, str]]:
         )
 
 
-def cards(report: Report) -> list[Card]:
-    """Return the four cards."""
+def cards(report: Report) -> list[dict[str, str]]:
+    """Return the four cards: a big number each, and what to know about it."""
     accuracy, drift, latency, errors = (report[name] for name in ("accuracy", "drift", "latency", "errors"))
     right, then = accuracy["accuracy"], accuracy["at_training"]["accuracy"]
     bounds = [figure(bound, "%") for bound in accuracy["if_unsure"] or ()]
     slowest = [f"{name} {figure(latency[name], 'ms')}" for name in ("p95", "p99") if latency[name] is not None]
     return [
-        Card(
-            "accuracy",
-            "Of a random sample of the messages, reviewed by people: the share that the model called right.",
-            figure(right.value, "%") if right.n else "Not known",
-            (f"95 % interval {right.interval}, {right.n:,} reviews" if right.n else "no reviews yet")
+        {
+            "about": "accuracy",
+            "help": "Of a random sample of the messages, reviewed by people: the share that the model called right.",
+            "value": figure(right.value, "%") if right.n else "Not known",
+            "detail": (f"95 % interval {right.interval}, {right.n:,} reviews" if right.n else "no reviews yet")
             + (f", {figure(then.value, '%')} at training" if then.n else "")
             + ("; {} to {} whatever the unsure ones are".format(*bounds) if bounds else ""),
-        ),
-        Card(
-            "drift",
-            "Whether the messages are of another kind than those that were declared normal. "
+        },
+        {
+            "about": "drift",
+            "help": "Whether the messages are of another kind than those that were declared normal. "
             "A drifted model is not a wrong one, but its old figures may no longer hold.",
-            {DRIFTED: "Drifted", NOT_SEEN: "None seen"}.get(drift["state"], "Not known"),
-            f"{drift['messages']:,} messages compared" if drift["tests"] else drift["state"],
-        ),
-        Card(
-            "latency",
-            "How long it takes to check and score one message: half take no longer. p99: 99 of 100 take no longer.",
-            figure(latency["p50"], "ms"),
-            ", ".join(["half take that or less", *slowest]) if latency["n"] else "no predictions yet",
-        ),
-        Card(
-            "errors",
-            "Failed: Hamlet's own fault (status 500 and above). Refused: a request that could not be used.",
-            f"{errors['failed']:,} failed",
-            f"{errors['refused']:,} refused, of {errors['requests']:,} requests",
-        ),
+            "value": {DRIFTED: "Drifted", NOT_SEEN: "None seen"}.get(drift["state"], "Not known"),
+            "detail": f"{drift['messages']:,} messages compared" if drift["tests"] else drift["state"],
+        },
+        {
+            "about": "latency",
+            "help": "How long it takes to check and score one message: half take no longer. p99: 99 of 100 take no "
+            "longer.",
+            "value": figure(latency["p50"], "ms"),
+            "detail": ", ".join(["half take that or less", *slowest]) if latency["n"] else "no predictions yet",
+        },
+        {
+            "about": "errors",
+            "help": "Failed: Hamlet's own fault (status 500 and above). Refused: a request that could not be used.",
+            "value": f"{errors['failed']:,} failed",
+            "detail": f"{errors['refused']:,} refused, of {errors['requests']:,} requests",
+        },
     ]

@@ -1,4 +1,4 @@
-"""Sums by the hour, kept beside the log, so that figures over millions of rows take no time.
+"""Spans of the log, and its sums by the hour, kept beside it so that figures over millions of rows take no time.
 
 They can be made anew from the log at any moment (`flask log recount`), and nothing else is in them. Whoever asks for
 counts brings the sums up to date first: rows of the last minute, some of which may not be committed yet, are counted
@@ -9,29 +9,93 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from webapp.errors import InvalidInput
 from webapp.log.database import snapshot, write_transaction
-from webapp.log.tables import failures, first_id, hourly_predictions, hourly_requests, moment_of, predictions, rolled_up
+from webapp.log.tables import (
+    UTCDateTime,
+    failures,
+    first_id,
+    hourly_predictions,
+    hourly_requests,
+    moment_of,
+    predictions,
+    rolled_up,
+)
 
+RANGES = {"24h": dt.timedelta(hours=24), "7d": dt.timedelta(days=7), "30d": dt.timedelta(days=30), "all": None}
 HOUR = dt.timedelta(hours=1)
 HOURS_AT_ONCE = 24  # in one transaction
 # Longer than a row can wait for its commit after it got its id. The clocks of several hosts must not differ by more.
 SETTLED = dt.timedelta(minutes=1)
 ANSWERED = 200  # the status of requests that were answered with predictions
+Hour = sa.Label[dt.datetime]  # as a column of a query
 DECADES = range(-3, 5)  # of latencies in milliseconds: from .01 ms to 1,000 s
 
 
-def _latency_bucket(ms: sa.ColumnElement[float]) -> sa.Case[int]:
-    """Return, as SQL, a latency to two digits as 100 * decade + digits: -60 is 4.0 ms, 40 is 40 ms, 110 is 100 ms."""
-    whens = [(ms < 99.5 * 10.0**d, 100 * d + sa.cast(sa.func.round(ms / 10.0**d), sa.Integer)) for d in DECADES]
-    return sa.case(*whens, else_=100 * DECADES[-1] + 99)
+class Span(NamedTuple):
+    """Whole hours of UTC, since <= time < until, of one model version or of all."""
+
+    name: str
+    since: dt.datetime
+    until: dt.datetime
+    model_version: str | None = None
+
+    @property
+    def step(self) -> str:
+        """What one point of a chart is: "hour", or "day" where hours would be too many."""
+        return "hour" if self.until - self.since <= dt.timedelta(days=3) else "day"
+
+    def step_of(self, moment: dt.datetime) -> dt.datetime:
+        """Return the beginning of the hour or day that a time is in."""
+        return _hour_of(moment) if self.step == "hour" else _hour_of(moment).replace(hour=0)
+
+    def steps(self) -> list[dt.datetime]:
+        """Return the beginnings of all hours or days of the span."""
+        first, length = self.step_of(self.since), HOUR if self.step == "hour" else dt.timedelta(days=1)
+        return [first + i * length for i in range(-((first - self.until) // length))]
 
 
-LATENCY_BUCKET = _latency_bucket(predictions.c.latency_ms)
+def span(engine: sa.Engine, name: str, model_version: str | None = None, now: dt.datetime | None = None) -> Span:
+    """Return the span with a name of RANGES that ends with the current hour; raises InvalidInput.
+
+    It does not begin before the log: a chart of seven days of which six are empty would look broken.
+    """
+    if name not in RANGES:
+        message = f"must be one of {', '.join(RANGES)}"
+        raise InvalidInput(f"range {message}.", [{"field": "range", "message": message}])
+    until = _hour_of(now or dt.datetime.now(dt.UTC)) + HOUR
+    with engine.connect() as connection:
+        first = _first_from(connection, "")
+    begin = _hour_of(moment_of(first)) if first else until - HOUR
+    length = RANGES[name]
+    since = begin if length is None else max(begin, until - length)
+    return Span(name, min(since, until - HOUR), until, model_version)
+
+
+def _hour_of(moment: dt.datetime) -> dt.datetime:
+    return moment.replace(minute=0, second=0, microsecond=0)
+
+
+def _first_from(connection: sa.Connection, start: str) -> str | None:
+    """Return the first id from `start` on, of a prediction or a failure."""
+    firsts = [
+        connection.execute(sa.select(sa.func.min(table.c.id)).where(table.c.id >= start)).scalar()
+        for table in (predictions, failures)
+    ]
+    return min(filter(None, firsts), default=None)
+
+
+# As SQL, a latency to two digits as 100 * decade + digits: -60 is 4.0 ms, 40 is 40 ms, 110 is 100 ms.
+_ms = predictions.c.latency_ms
+LATENCY_BUCKET = sa.case(
+    *((_ms < 99.5 * 10.0**d, 100 * d + sa.cast(sa.func.round(_ms / 10.0**d), sa.Integer)) for d in DECADES),
+    else_=100 * DECADES[-1] + 99,
+)
 
 
 def bucket_ms(bucket: int) -> float:
@@ -40,67 +104,61 @@ def bucket_ms(bucket: int) -> float:
     return round(digits * 10.0**decade, 4)
 
 
-def _sum_predictions(start: str, end: str) -> sa.Select[Any]:
+def _sum_predictions(hour: Hour, start: str, end: str) -> sa.Select[Any]:
     columns = predictions.c
     by = [columns.source, columns.model_version, columns.label, LATENCY_BUCKET.label("latency_bucket")]
     within = columns.id >= start, columns.id < end
     names = [column.name for column in by]  # by their names: PostgreSQL does not take two CASEs for one
-    return sa.select(*by, sa.func.count().label("count")).where(*within).group_by(*names)
+    return sa.select(hour, *by, sa.func.count().label("count")).where(*within).group_by(*names)
 
 
-def _sum_requests(start: str, end: str) -> sa.CompoundSelect[Any]:
+def _sum_requests(hour: Hour, start: str, end: str) -> sa.Select[Any]:
     """Count those that failed, and those of form and API that were answered: one of these may hold many texts.
 
     Its rows have its id and nearly one time, to a quarter of a second here: some clients give all requests one id.
     """
     by = [failures.c.source, failures.c.status, failures.c.what]
-    failed = sa.select(*by, sa.func.count().label("count")).where(failures.c.id >= start, failures.c.id < end)
+    failed = sa.select(hour, *by, sa.func.count().label("count")).where(failures.c.id >= start, failures.c.id < end)
     columns = predictions.c
     request = sa.func.coalesce(columns.request_id + sa.func.substr(columns.id, 1, 11), columns.id)
     requests = sa.func.count(sa.distinct(request))
-    answered = sa.select(columns.source, sa.literal(ANSWERED), sa.literal(""), requests).where(
+    answered = sa.select(hour, columns.source, sa.literal(ANSWERED), sa.literal(""), requests).where(
         columns.id >= start, columns.id < end, columns.source.in_(("form", "api"))
     )
-    return sa.union_all(failed.group_by(*by), answered.group_by(columns.source))
+    return sa.select(sa.union_all(failed.group_by(*by), answered.group_by(columns.source)).subquery())
 
 
 PREDICTIONS, REQUESTS = hourly_predictions, hourly_requests
-SUMS: dict[sa.Table, Callable[[str, str], sa.Executable]] = {PREDICTIONS: _sum_predictions, REQUESTS: _sum_requests}
+SUMS: dict[sa.Table, Callable[[Hour, str, str], sa.Select[Any]]] = {
+    PREDICTIONS: _sum_predictions,
+    REQUESTS: _sum_requests,
+}
 
 
 def count(
-    engine: sa.Engine,
-    sums: sa.Table,
-    by: Sequence[str] = (),
-    since: dt.datetime | None = None,
-    until: dt.datetime | None = None,
-    model_version: str | None = None,
+    engine: sa.Engine, sums: sa.Table, by: Sequence[str] = (), span: Span | None = None
 ) -> Counter[tuple[Any, ...]]:
-    """Return what a table of sums holds from since <= hour < until, by the given columns.
+    """Return what a table of sums holds of a span, or of the whole log, by the given columns.
 
     These are those of the table, "hour" and "day"; both come as the time at which they begin.
     """
     refresh_rollups(engine)
-    totals: Counter[tuple[Any, ...]] = Counter()
-    within = [sums.c.hour >= since] if since else []
-    within += [sums.c.hour < until] if until else []
-    within += [sums.c.model_version == model_version] if model_version else []
-    chosen = [sa.func.date(sums.c.hour) if name == "day" else sums.c[name] for name in by]
     with snapshot(engine) as connection:  # so that no row moves from the tail into the sums meanwhile
         before = connection.execute(sa.select(rolled_up.c.before_id)).scalar_one()
-        summed = sa.select(*chosen, sa.func.sum(sums.c.count)).where(*within).group_by(*chosen)
-        for *key, number in connection.execute(summed):
-            totals[tuple(_midnight(part) if name == "day" else part for name, part in zip(by, key, strict=True))] += (
-                number or 0
-            )
-        for hour, start, end in _hours(connection, before, None):
-            if (since and hour < since) or (until and hour >= until):
-                continue
-            for row in connection.execute(SUMS[sums](start, end)).mappings():
-                if model_version in (None, row.get("model_version")):
-                    values = {**row, "hour": hour, "day": hour.replace(hour=0)}
-                    totals[tuple(values[name] for name in by)] += row["count"]
-    return +totals
+        tail = [SUMS[sums](*hour) for hour in _hours(connection, before, None)]
+        rows = sa.union_all(sa.select(sums), *tail).subquery()
+        chosen = [sa.func.date(rows.c.hour) if name == "day" else rows.c[name] for name in by]
+        total = sa.cast(sa.func.coalesce(sa.func.sum(rows.c.count), 0), sa.BigInteger)  # PostgreSQL makes it a Decimal
+        query = sa.select(*chosen, total).group_by(*chosen)
+        if span:
+            query = query.where(rows.c.hour >= span.since, rows.c.hour < span.until)
+        if span and span.model_version:
+            query = query.where(rows.c.model_version == span.model_version)
+        found = connection.execute(query).all()
+    totals: Counter[tuple[Any, ...]] = Counter()
+    for *key, number in found:
+        totals[tuple(_midnight(part) if name == "day" else part for name, part in zip(by, key, strict=True))] = number
+    return totals
 
 
 def _midnight(day: object) -> dt.datetime:
@@ -126,7 +184,7 @@ def refresh_rollups(engine: sa.Engine, now: dt.datetime | None = None) -> None:
             new: dict[sa.Table, list[dict[str, Any]]] = {sums: [] for sums in SUMS}
             for hour, start, end in islice(_hours(connection, before, settled), HOURS_AT_ONCE):
                 for sums, select in SUMS.items():
-                    new[sums] += [{**row, "hour": hour} for row in connection.execute(select(start, end)).mappings()]
+                    new[sums] += map(dict, connection.execute(select(hour, start, end)).mappings())
         if end == before:
             return
         with write_transaction(engine) as connection:
@@ -150,7 +208,7 @@ def _reset_after_clock_change(engine: sa.Engine, now: dt.datetime) -> None:
     with engine.connect() as connection:
         if connection.execute(sa.select(rolled_up.c.before_id)).scalar_one() <= first_id(now):
             return
-    hour = (now - SETTLED).replace(minute=0, second=0, microsecond=0)
+    hour = _hour_of(now - SETTLED)
     with write_transaction(engine) as connection:
         for sums in SUMS:
             connection.execute(sa.delete(sums).where(sums.c.hour >= hour))
@@ -171,16 +229,9 @@ def recount(engine: sa.Engine) -> None:
     refresh_rollups(engine)
 
 
-def _hours(connection: sa.Connection, start: str, end: str | None) -> Iterator[tuple[dt.datetime, str, str]]:
+def _hours(connection: sa.Connection, start: str, end: str | None) -> Iterator[tuple[Hour, str, str]]:
     """Yield (hour, first id, end id) of each hour in which there are predictions or failures with start <= id < end."""
-    while True:
-        firsts = [
-            connection.execute(sa.select(sa.func.min(table.c.id)).where(table.c.id >= start)).scalar()
-            for table in (predictions, failures)
-        ]
-        first = min((one for one in firsts if one is not None), default=None)
-        if first is None or (end is not None and first >= end):
-            return
-        hour = moment_of(first).replace(minute=0, second=0, microsecond=0)
+    while (first := _first_from(connection, start)) and (end is None or first < end):
+        hour = _hour_of(moment_of(first))
         start = first_id(hour + HOUR)
-        yield hour, first, min(start, end) if end else start
+        yield sa.literal(hour, UTCDateTime()).label("hour"), first, min(start, end) if end else start

@@ -1,16 +1,16 @@
 """The monitor page: one sentence, four cards, and the charts behind them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Blueprint, current_app, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from webapp.extras.access.routes import signed_in_only
-from webapp.extras.monitor.change import declare_reference
-from webapp.extras.monitor.charts import Chart, Series, chart, figure, time_label
+from webapp.extras.monitor.charts import Series, chart, figure, time_label
+from webapp.extras.monitor.drift import declare_reference
 from webapp.extras.monitor.report import Report, cards, report
-from webapp.extras.monitor.service import RANGES, Span, span
+from webapp.extras.monitor.rollups import RANGES, Span, span
 from webapp.inference import Inference
 from webapp.web.words import labels, word
 
@@ -51,11 +51,12 @@ def _chosen(values: Mapping[str, str]) -> Span:
     return span(engine, values.get("range", "7d"), values.get("model_version") or None)
 
 
-def _charts(report: Report, step: str) -> dict[str, Chart]:
-    accuracy, latency, errors, traffic = (report[name] for name in ("accuracy", "latency", "errors", "traffic"))
+def _charts(report: Report, step: str) -> dict[str, Any]:
+    accuracy = report["accuracy"]
 
-    def over_time(points: Sequence[Report]) -> list[dict[str, Any]]:
-        return [{**point, "label": time_label(point["at"], step)} for point in points]
+    def over_time(about: str, title: str, **options: Any) -> dict[str, Any]:
+        points = [{**point, "label": time_label(point["at"], step)} for point in report[about]["over_time"]]
+        return chart(title, points, **options)
 
     reliability = [
         {"label": f"{100 * one['lower']:.0f} to {100 * one['upper']:.0f} %", "said": one["mean_probability"]}
@@ -63,9 +64,9 @@ def _charts(report: Report, step: str) -> dict[str, Chart]:
         for one in accuracy["reliability"]
     ]
     return {
-        "accuracy": chart(
+        "accuracy": over_time(
+            "accuracy",
             "Accuracy over time",
-            over_time(accuracy["over_time"]),
             lines=[Series("value", "right", "accent")],
             band=("low", "high"),
             unit="%",
@@ -84,22 +85,22 @@ def _charts(report: Report, step: str) -> dict[str, Chart]:
             help=f"Of the reviewed messages that got a {labels().spam} probability of 80 % or so, as many should be "
             f"{labels().spam}: the nearer the lines, the better.",
         ),
-        "traffic": chart(
+        "traffic": over_time(
+            "traffic",
             "Predictions by label",
-            over_time(traffic["over_time"]),
             bars=[Series(label, word(label), label) for label in ("ham", "spam")],
             help=f"How many messages were called {labels().ham} and {labels().spam}.",
         ),
-        "latency": chart(
+        "latency": over_time(
+            "latency",
             "Latency over time",
-            over_time(latency["over_time"]),
             lines=[Series("p50", "p50", "muted"), Series("p99", "p99", "accent")],
             unit="ms",
             help="The time to check and score one message: half take p50 or less, 99 of 100 p99.",
         ),
-        "errors": chart(
+        "errors": over_time(
+            "errors",
             "Errors over time",
-            over_time(errors["over_time"]),
             bars=[Series("refused", "refused", "muted"), Series("failed", "failed", "warn")],
             help="Refused: a request that could not be used. Failed: Hamlet's own fault.",
         ),

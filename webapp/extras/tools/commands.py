@@ -14,7 +14,7 @@ from flask.cli import with_appcontext
 from webapp.cli.command import Clear
 from webapp.config import ADDRESS, FLASK
 from webapp.errors import BadData
-from webapp.extras.monitor.change import declare_reference
+from webapp.extras.monitor.drift import declare_reference
 from webapp.extras.tools import copy
 from webapp.log.database import open_database
 from webapp.model.data import read_labelled
