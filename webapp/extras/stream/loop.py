@@ -100,6 +100,7 @@ class Stream:
         self.status = Status(inference.log.engine, self._topic_in, settings["group.id"])
         self._stopping = threading.Event()
         self._said: set[str] = set()  # what was said since it worked last
+        self._down: KafkaError | None = None  # that no broker can be reached
 
     def stop(self) -> None:
         """Finish the batch at hand, commit it, and leave the group."""
@@ -111,7 +112,10 @@ class Stream:
             try:
                 with self._connected() as (consumer, producer, cluster):
                     while not self._stopping.is_set():
-                        if records := _take(consumer):
+                        records = _take(consumer)
+                        if self._down:
+                            raise KafkaException(self._down)
+                        if records:
                             self._process(records, consumer, producer, cluster)
                         self.status.report(_lag(consumer))
             except (NotReady, KafkaException) as error:
@@ -125,18 +129,25 @@ class Stream:
         soon: Properties = {"topic.metadata.refresh.interval.ms": 10_000}  # a new topic is noticed
         # Upon these rests that no record is lost, so they are set last.
         safe = {"enable.auto.commit": False, "enable.auto.offset.store": True, "auto.offset.reset": "earliest"}
-        own = {"client.id": self.status.name, "error_cb": _raise_if_down}
+        own = {"client.id": self.status.name, "error_cb": self._note_if_down}
         consumer: Consumer = _make(Consumer, {**COMMON, **soon, **self._settings, **safe, **own})
         producer = make_producer(self._settings)
         try:
             found = consumer.list_topics(self._topic_in, timeout=METADATA_S)
             if error := found.topics[self._topic_in].error:
                 raise NotReady(f"The topic {self._topic_in} cannot be read: {error.str()}.")
+            consumer.poll(0)  # what was wrong until just now is not to be heard of later
+            self._down = None
             consumer.subscribe([self._topic_in])
             yield consumer, producer, found.cluster_id or ""
         finally:
             producer.purge()
             consumer.close()
+
+    def _note_if_down(self, error: KafkaError) -> None:
+        """Note what the client would wait for in silence; were it raised here, it could break off `close`, too."""
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self._down = error
 
     def _process(self, records: list[Record], consumer: Consumer, producer: Producer, cluster: str) -> None:
         """Score and log the records, send what becomes of them, and commit how far it came."""
@@ -165,12 +176,6 @@ class Stream:
             self._say(f"{what.rstrip('.')}. Waiting, then connecting again; no record is skipped.")
             self._said.add(what)
             self.status.row["troubles"] += 1
-
-
-def _raise_if_down(error: KafkaError) -> None:
-    """End the client's silent wait for its brokers; raises KafkaException, through the call that the client is in."""
-    if error.code() == KafkaError._ALL_BROKERS_DOWN:
-        raise KafkaException(error)
 
 
 def _take(consumer: Consumer) -> list[Record]:
