@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,10 @@ from clients import wait_until
 from conftest import HAM, PASSWORD, SPAM, messages, need_module
 
 from webapp.config import ROOT
-from webapp.extras.batch import run
+from webapp.errors import BadData
+from webapp.extras.batch import output, run
 from webapp.log.tables import idempotency_keys, predictions
+from webapp.model.files import open_table
 from webapp.model.labels import Labels
 
 ADDED = ["label", "spam_probability", "model_version", "prediction_id", "error"]
@@ -89,6 +92,7 @@ def test_the_format_is_told_from_the_content_and_kept(score, flask, tmp_path):
     quoted = f'1\t"{SPAM}\n\t"'  # as in CSV, where all names have marks
     content = score(f'"id"\t"text"\n{quoted}\n', "--overwrite", name="data", out="out")[1]
     assert f"{quoted}\tspam\t" in content.decode()
+    assert content.startswith(b'"id"\t"text"\t"label"\t')  # or its marks would be text when it is read again
     packed = gzip.compress(json.dumps({"sms": SPAM}).encode(), mtime=0)
     assert json.loads(score(packed, "--overwrite", name="data", out="out")[1])["label"] == "spam"
     assert "is not the name of CSV" in score(f"text\n{SPAM}\n", out="out.jsonl")[2]
@@ -261,6 +265,22 @@ def test_a_full_disk_gives_one_clear_line_and_leaves_a_resumable_run(command, fl
     assert flask("batch", long_csv, target, "--no-log", "--resume").exit_code == 1
     assert flask("batch", long_csv, whole, "--no-log").exit_code == 1
     assert target.read_bytes() == whole.read_bytes()
+
+
+def test_a_run_that_waited_for_another_to_end_leaves_its_result_alone(app, tmp_path, monkeypatch):
+    (tmp_path / "in.csv").write_text("text\nhello\n")
+    target = tmp_path / "out.csv"
+
+    def take_lock_when_the_other_has_ended(file):
+        output.partial(target).replace(target)
+        return True
+
+    monkeypatch.setattr(output, "take_lock", take_lock_when_the_other_has_ended)
+    with closing(open_table(tmp_path / "in.csv")) as lines:
+        output.partial(target).write_text("all of it")
+        with pytest.raises(BadData, match="Another run"), output.open_output(target, lines, 3):
+            pass
+    assert target.read_text() == "all of it"
 
 
 def test_ctrl_c_ends_it_and_nobody_else_may_write_meanwhile(command, flask, long_csv, tmp_path):

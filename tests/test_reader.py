@@ -181,6 +181,11 @@ def test_a_mark_that_swallows_rows_is_found_by_labels_and_by_numbers(write):
         assert " ".join(found).endswith(expected), content
 
 
+def test_a_label_that_comes_late_in_a_sorted_file_tells_swallowed_rows_too(write):
+    content = "label,text\n" + 1_100 * "Legit,a\n" + 'Phish,"m\nPhish,x\nPhish,m 5"\n'
+    assert "swallows" in texts(write(content))[1_100]
+
+
 def test_a_number_of_thousands_of_digits_is_no_index(write):
     cell = f"a\n{'9' * 5_000},b"
     assert texts(write(f'id,text\n{"8" * 5_000},"{cell}"\n')) == [cell]

@@ -136,7 +136,7 @@ class CsvTable(Table):
         """Return whether a cell is what rows have in its column, a usual value or the next number; None if any may."""
         value, usual = normalise(cell), self._usual[at]
         if usual:
-            return value in usual
+            return value in usual or value == normalise(before)  # in a file that is sorted by it, one may come late
         if before.isdecimal() and max(len(before), len(value)) <= LONGEST_NUMBER:
             return value.isdecimal() and int(value) == int(before) + after
         return None

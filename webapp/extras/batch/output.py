@@ -63,6 +63,10 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     new.replace(path)
 
 
+def _is_at(path: Path, file: BinaryIO) -> bool:
+    return path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
+
+
 def partial(target: Path) -> Path:
     """Return where the output grows."""
     return target.with_name(target.name + ".partial")
@@ -90,7 +94,10 @@ def _csv(table: CsvTable) -> tuple[str, Render]:
         text: str = writer.writerow(cells)  # it quotes cells with what its own line end, \r\n, is made of
         return text[:-2] + table.line_end
 
-    header = line([*table.columns, *free_names(table.columns)])
+    names = [*table.columns, *free_names(table.columns)]
+    header = line(names)
+    if table.has_marks and table.delimiter == "\t":  # in TSV marks are text, unless the first row has them everywhere
+        header = "\t".join(f'"{name}"' for name in names) + table.line_end
     return ("\ufeff" if table.has_mark else "") + header, lambda row, answer: line([*row.raw, *answer])
 
 
@@ -165,7 +172,7 @@ def open_output(target: Path | BinaryIO, table: Table, size: int) -> Iterator[Wr
     try:
         with partial(target).open("ab") if isinstance(target, Path) else nullcontext(target) as file:
             if path:
-                if not take_lock(file):
+                if not take_lock(file) or not _is_at(partial(path), file):  # it is OUT now, if that run has just ended
                     raise BadData(f"Another run is writing {path} just now.")
                 if os.fstat(file.fileno()).st_size < size:
                     raise BadData(f"{partial(path)} is shorter than it was. Start anew with --overwrite.")

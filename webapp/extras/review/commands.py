@@ -12,7 +12,7 @@ from webapp.cli.command import ClearGroup, current_inference
 from webapp.errors import BadData
 from webapp.extras.review.reviews import give_reviews
 from webapp.model.data import read_meanings
-from webapp.model.files import normalise, open_table
+from webapp.model.files import as_text, normalise, open_table
 from webapp.model.labels import UNSURE, Labels
 
 SHOWN_UNKNOWN = 5
@@ -47,7 +47,7 @@ def _read(source: Path | BinaryIO, labels: Labels) -> dict[str, str]:
         if len(positions) < 2:
             raise BadData(f"{table.name}, line 1: the file must begin with the names of its columns: id,true_label")
         for line, values, error, *_ in table.read(positions):
-            prediction_id, word = (str(value or "").strip() for value in values or ("", ""))
+            prediction_id, word = (as_text(value).strip() for value in values or ("", ""))
             label = words.get(normalise(word))
             if not error and (not prediction_id or not label):
                 error = f"each row is an id and {labels.spam}, {labels.ham} or {UNSURE}."
