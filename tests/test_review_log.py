@@ -92,6 +92,9 @@ def test_members_count_up_to_the_furthest_reviewed_in_order_and_nothing_after_a_
     assert [row.prediction_id for row in reached] == drawn[:6]
     assert reached[0].weight == pytest.approx(40 / 6)
     assert open_sample(engine)[1:] == (6, 10)
+    for prediction_id in drawn[6:]:
+        give_review(engine, prediction_id, "import", "ham", "import")
+    assert len(reached_members(engine, EARLIER, LATER)) == 10  # all are known, however they came to be
 
 
 def test_figures_are_of_a_range_and_of_a_model_version_and_a_member_of_two_samples_counts_once(engine, ids):

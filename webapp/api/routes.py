@@ -83,11 +83,16 @@ def _read_again(shape: type[BaseModel], content: bytes) -> BaseModel:
 def refuse(error: ValidationError) -> NoReturn:
     """Turn pydantic's findings into ours."""
     errors = [
-        {"field": _path(item["loc"])[:100], "message": item["msg"].partition(", not ")[0]}  # of how many, are endless
+        {"field": _path(item["loc"])[:100], "message": _message(item["msg"])}
         for item in error.errors(include_url=False, include_input=False)
     ]
     shown = "; ".join(f"{item['field']}: {item['message']}" for item in errors[:3])
     raise InvalidInput(f"{shown}{'; and more' if len(errors) > 3 else ''}.", errors[:100])
+
+
+def _message(words: str) -> str:
+    """Return pydantic's words without what is its own, and without a count: of how many, are endless."""
+    return words.removeprefix("Value error, ").partition(", not ")[0]
 
 
 def _path(location: tuple[int | str, ...]) -> str:

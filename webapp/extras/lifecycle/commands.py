@@ -125,12 +125,12 @@ def compare_models(read: Callable[..., list[Any]], first: str, second: str, file
     else:
         click.echo("On the reviewed messages of random samples that neither has learnt:")
         examples = sampled_examples(engine, registry, (first, second))
+    found = compare(first_model, second_model, examples)
     if not examples:
         raise BadData(
             "No message is left that neither has learnt. Review a random sample on /review, or give other labelled "
             "messages: --data FILE"
         )
-    found = compare(first_model, second_model, examples)
     click.echo(f"{first} was right on {found.first_accuracy} of {found.messages:,} messages")
     click.echo(f"{second} was right on {found.second_accuracy}")
     click.echo(f"both {found.both_right:,}, neither {found.neither_right:,}", nl=False)

@@ -15,7 +15,7 @@ from webapp.extras.monitor.rollups import ANSWERED, PREDICTIONS, REQUESTS, Span,
 from webapp.extras.review.accuracy import ReviewedPrediction, accuracy, share_right
 from webapp.extras.review.samples import reached_members
 from webapp.log.tables import stream_consumers
-from webapp.model.card import Card, read_card
+from webapp.model.card import Card
 from webapp.model.evaluation import Metrics, Proportion, effective_n
 from webapp.model.registry import ModelRegistry
 
@@ -40,7 +40,7 @@ def report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict[str, 
     problem, model, card = "", None, None
     try:
         model = registry.current()
-        card = read_card(registry.folder, span.model_version or registry.current_version())
+        card = registry.cards().get(span.model_version or model.version)
     except HamletError as error:
         problem = str(error)
     traffic, latency = traffic_and_latency(engine, span)

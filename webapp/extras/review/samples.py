@@ -106,8 +106,9 @@ def reached_members(
 
     Of each sample those count that were reached in its order: from the first up to the furthest one reviewed through
     the queue "random", unless a message before it was skipped. So neither a member that somebody came across in
-    another queue, nor leaving out the difficult ones, can bias the figure. Those that a reviewer was unsure of are
-    among them. What a version was fitted on is not.
+    another queue, nor leaving out the difficult ones, can bias the figure. Once all members are reviewed, all count,
+    however their labels came: by an import, say. Those that a reviewer was unsure of are among them. What a version
+    was fitted on is not.
 
     A member stands for 1 / p messages, where p is the probability that any of the samples reached it: 1 minus the
     product of 1 - rate over the samples of its time (Horvitz & Thompson 1952, JASA 47). The rate of a sample is that
@@ -142,7 +143,7 @@ def reached_members(
         for _, rows in groupby(connection.execute(query), key=lambda row: row.sample_id):
             members = list(rows)
             reached = list(takewhile(lambda row: row.true_label, members))
-            while reached and not reached[-1].in_order:
+            while reached and len(reached) < len(members) and not reached[-1].in_order:
                 reached.pop()
             sample = members[0]
             rates.append((first_id(sample.since), first_id(sample.until), sample.rate * len(reached) / len(members)))
