@@ -4,6 +4,7 @@ import contextlib
 import datetime as dt
 import os
 import re
+import signal
 import socket
 import sys
 import time
@@ -20,7 +21,7 @@ from webapp.config import MAX_BODY
 from webapp.log.database import open_database
 from webapp.log.export import purge
 from webapp.log.tables import first_id, predictions
-from webapp.worker import BODY_S
+from webapp.worker import BODY_S, FIRST_S
 
 
 def test_the_access_log_has_id_and_time_but_no_text_and_nobody_can_write_a_line_of_their_own(shared_server):
@@ -192,3 +193,16 @@ def test_a_connection_is_kept_for_longer_than_proxies_keep_theirs(server):
         proxy.request("GET", "/healthz")
         assert proxy.getresponse().status == 200
         assert proxy.sock is kept
+
+
+def test_a_server_that_was_held_up_answers_those_who_asked_in_time(server):
+    """As by a slow disk: what they sent is read before it counts how long they were silent."""
+    with ExitStack() as clients:
+        asking = [clients.enter_context(slow_client(server, b"")) for _ in range(8)]
+        wait_until(lambda: server.call("/healthz")[0] == 200)
+        os.killpg(server.process.pid, signal.SIGSTOP)
+        for client in asking:
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        time.sleep(FIRST_S)
+        os.killpg(server.process.pid, signal.SIGCONT)
+        assert [client.recv(12) for client in asking] == [b"HTTP/1.1 200"] * 8

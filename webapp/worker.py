@@ -50,6 +50,9 @@ class _Connection(ASGIProtocol):  # type: ignore[misc]
         # gunicorn stops this timer when a request begins, and starts it anew when it waits for the next one.
         self._keepalive_handle = self.worker.loop.call_later(FIRST_S, self._keepalive_timeout)
 
+    def _keepalive_timeout(self) -> None:
+        self.worker.loop.call_later(0, self.close_if_idle)  # once what came while the loop was held up is read
+
     def connection_lost(self, exc: Exception | None) -> None:
         self.worker.connections.discard(self)
         super().connection_lost(exc)
@@ -81,7 +84,7 @@ class _Connection(ASGIProtocol):  # type: ignore[misc]
 
     def close_if_idle(self) -> None:
         if self._awaiting_request and not self._request_ready.is_set():
-            self._keepalive_timeout()
+            super()._keepalive_timeout()
 
 
 gasgi.ASGIProtocol = _Connection

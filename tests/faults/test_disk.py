@@ -89,7 +89,7 @@ def test_a_full_disk(server, disk):
             wait_until(lambda: well_again(server))
             assert [server.call(address)[0] for address in answered] == [200] * len(answered)
             load.wait_for(20)
-    assert load.cut_off == []
+    assert load.cut_off == [], server.output()[-3000:]
     assert set(load.refused) == {503}
     assert_answered_means_stored(server, load)
     assert " 500 " not in server.output()
