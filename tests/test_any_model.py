@@ -151,7 +151,7 @@ def test_a_running_server_speaks_the_words_of_what_is_served_now(saved, models, 
         assert not INNER_WORDS.search(words_of(page).replace("No spam", ""))
 
 
-def test_the_api_answers_and_takes_the_words(urgent_app, client, key):
+def test_the_api_answers_and_takes_the_words(urgent_app, client, key, flask):
     first = client.post("/api/v1/predict", json={"text": URGENT}).json
     assert first["label"] == "urgent"
     assert first["spam_probability"] >= first["threshold"]
@@ -175,6 +175,9 @@ def test_the_api_answers_and_takes_the_words(urgent_app, client, key):
     document = client.get("/api/openapi.json").json
     validate(document)
     assert "normal or urgent" in document["info"]["description"]
+    for schema in document["components"]["schemas"].values():  # a field keeps its name, such as spam
+        assert set(schema.get("required", ())) <= set(schema["properties"])
+    assert json.loads(flask("openapi").output) == document
 
 
 def test_monitoring_counts_the_words_as_its_two_classes(urgent_app, client, signed_in, key):

@@ -357,8 +357,9 @@ def test_the_api_gives_the_figures_of_a_range_and_a_version(app, client, signed_
         assert Monitoring.model_validate(answer.json).model_dump(mode="json") == answer.json  # as documented
         assert answer.json["traffic"]["predictions"] == number
     Monitoring.model_validate(EXAMPLE)
-    refused = client.get("/api/v1/monitoring?range=yesterday", headers=key)
-    assert (refused.status_code, refused.json["errors"][0]["field"]) == (422, "range")
+    for query, field in (("range=yesterday", "range"), ("since=2026-01-01", "since")):  # not ignored
+        refused = client.get(f"/api/v1/monitoring?{query}", headers=key)
+        assert (refused.status_code, refused.json["errors"][0]["field"]) == (422, field)
     assert signed_in.get("/monitor?range=yesterday").status_code == 422
 
 

@@ -6,11 +6,11 @@ from importlib import import_module
 from pathlib import Path
 
 from flask_bootstrap import Bootstrap5
-from flask_openapi3 import OpenAPI
 from flask_wtf import CSRFProtect
 from sqlalchemy.exc import SQLAlchemyError
 
 from webapp import api, cli, config, http, web
+from webapp.api.docs import DocumentedApp
 from webapp.clients import TrustedProxies
 from webapp.errors import LogUnavailable
 from webapp.inference import Inference
@@ -26,9 +26,9 @@ EXTRAS = ("access", "batch", "review", "monitor", "lifecycle", "prometheus", "st
 
 def create_app(
     instance_folder: Path = config.INSTANCE_FOLDER, extras: Sequence[str] = EXTRAS, **settings: object
-) -> OpenAPI:
+) -> DocumentedApp:
     """Return the app; `settings` override the HAMLET_ environment variables (for tests)."""
-    app = OpenAPI(
+    app = DocumentedApp(
         __name__,
         instance_path=str(instance_folder),
         template_folder=config.ROOT / "templates",

@@ -6,7 +6,8 @@ The page is our own because Swagger UI, Redoc and Scalar fail accessibility chec
 from http import HTTPStatus
 from typing import Any
 
-from flask import Blueprint, Response, current_app, jsonify, render_template, request
+from flask import Blueprint, Response, current_app, has_request_context, jsonify, render_template, request
+from flask_openapi3 import OpenAPI
 from pydantic import BaseModel
 
 from webapp.errors import TITLES
@@ -45,36 +46,43 @@ def _problem(status: int) -> dict[str, Any]:
 @blueprint.get("/openapi.json")
 def openapi() -> Response:
     """Return the OpenAPI 3.1 document."""
-    return jsonify(_document())
+    return jsonify(current_app.api_doc)  # type: ignore[attr-defined]
 
 
 @blueprint.get("/docs")
 def page() -> str:
     """Show the document so that people can read it and try each route."""
-    return render_template("docs.html", document=_document())
+    return render_template("docs.html", document=current_app.api_doc)  # type: ignore[attr-defined]
 
 
-def _document() -> dict[str, Any]:
-    inference: Inference = current_app.extensions["inference"]
-    labels = inference.registry.labels()
-    description = f"Is a message {labels.ham} or {labels.spam}? These are the labels of the served model. {DESCRIPTION}"
-    document: dict[str, Any] = _in_words(current_app.api_doc, labels)  # type: ignore[attr-defined]
-    for methods in document["paths"].values():
-        for operation in methods.values():
-            if not current_app.config["PUBLIC"] and operation["tags"] == ["predictions"]:
-                operation["security"] = [{"api_key": []}]
-                operation["responses"]["401"] = _problem(401)
-            operation.setdefault("security", [])  # it says that it is open
-            if "application/json" in operation["responses"]["422"]["content"]:  # flask-openapi3 adds it everywhere
-                del operation["responses"]["422"]
-    servers = [{"url": request.root_path or "/", "description": "This Hamlet"}]
-    return document | {"info": document["info"] | {"description": description}, "servers": servers}
+class DocumentedApp(OpenAPI):
+    """The app, whose document, also as the command `flask openapi` prints it, is in the served model's words."""
+
+    @property
+    def api_doc(self) -> dict[str, Any]:
+        """Return the OpenAPI 3.1 document."""
+        inference: Inference = self.extensions["inference"]
+        labels = inference.registry.labels()
+        about = f"Is a message {labels.ham} or {labels.spam}? These are the labels of the served model. {DESCRIPTION}"
+        document: dict[str, Any] = _in_words(super().api_doc, labels)
+        for methods in document["paths"].values():
+            for operation in methods.values():
+                if not self.config["PUBLIC"] and operation["tags"] == ["predictions"]:
+                    operation["security"] = [{"api_key": []}]
+                    operation["responses"]["401"] = _problem(401)
+                operation.setdefault("security", [])  # it says that it is open
+                if "application/json" in operation["responses"]["422"]["content"]:  # flask-openapi3 adds it everywhere
+                    del operation["responses"]["422"]
+        below = request.root_path if has_request_context() else ""
+        servers = [{"url": below or "/", "description": "This Hamlet"}]
+        return document | {"info": document["info"] | {"description": about}, "servers": servers}
 
 
 def _in_words(part: Any, labels: Labels) -> Any:
     """Return a part of the document with the labels in examples and enumerations as the served model calls them."""
     if isinstance(part, dict):
-        return {name: _in_words(value, labels) for name, value in part.items()}
+        # What is required are names of fields, which stay.
+        return {name: value if name == "required" else _in_words(value, labels) for name, value in part.items()}
     if isinstance(part, list):
         return [_in_words(value, labels) for value in part]
     return labels.word(part) if isinstance(part, str) else part

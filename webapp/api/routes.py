@@ -45,7 +45,7 @@ def reads(shape: type[BaseModel]) -> Callable[[View], View]:
 
         @wraps(view)
         def reading(**path: str) -> Response:
-            if request.content_encoding not in (None, "", "identity"):
+            if (request.content_encoding or "identity").lower() != "identity":
                 raise UnsupportedMediaType("Send the body as it is: no Content-Encoding, such as gzip, is understood.")
             if not request.is_json:
                 raise UnsupportedMediaType("Send JSON, with the header Content-Type: application/json.")
@@ -65,7 +65,7 @@ def reads(shape: type[BaseModel]) -> Callable[[View], View]:
 
 
 def _read_again(shape: type[BaseModel], content: bytes) -> BaseModel:
-    """Read by Python's own reader, which takes more, such as half a surrogate pair: that has its own refusal."""
+    """Read by Python's own reader, which takes more, such as half a surrogate pair: its refusal says what is wrong."""
     try:
         body = json.loads(content, parse_int=float)  # of 5,000 digits Python makes no int
     except ValueError as error:  # which names the place, and quotes at most a byte
@@ -92,6 +92,7 @@ def refuse(error: ValidationError) -> NoReturn:
 
 def _message(words: str) -> str:
     """Return pydantic's words without what is its own, and without a count: of how many, are endless."""
+    words = words.replace("unable to parse raw data as a unicode string", "without half of a surrogate pair")
     return words.removeprefix("Value error, ").partition(", not ")[0]
 
 

@@ -1,10 +1,10 @@
 """GET /monitoring: the figures of the monitor page, for programs."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from flask import Response, current_app, jsonify
 from flask_openapi3 import APIBlueprint, Tag
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from webapp.api.docs import WITH_ADDRESS, responses
 from webapp.api.schemas import Word, with_example
@@ -24,6 +24,7 @@ blueprint = APIBlueprint(
 blueprint.before_request(api_key_required)
 
 Cells = dict[str, str | float | None]  # one row of a table
+Pair = Annotated[list[float], Field(min_length=2, max_length=2)]
 RIGHT = {"value": 0.98, "low": 0.95, "high": 0.99, "n": 212}
 EXAMPLE = {
     "verdict": {"state": "healthy", "sentence": "Healthy: 98.0 % (95 % interval 95.0 to 99.0 %) ...", "findings": []},
@@ -44,6 +45,8 @@ EXAMPLE = {
 
 
 class MonitoringQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
     range: Literal["24h", "7d", "30d", "all"] = "7d"
     model_version: Word | None = Field(default=None, description="Only the predictions of this version.")
 
@@ -64,7 +67,7 @@ class ReliabilityBin(BaseModel):
 class Accuracy(BaseModel):
     reviewed: int
     unsure: int = Field(description="The reviewer could not say: they are in no figure.")
-    if_unsure: tuple[float, float] | None = Field(description="Accuracy if these were all wrong, and all right.")
+    if_unsure: Pair | None = Field(description="Accuracy if these were all wrong, and all right.")
     accuracy: Proportion
     recall: Proportion
     false_positive_rate: Proportion
@@ -84,7 +87,7 @@ class Drift(BaseModel):
     messages: int = Field(description="That were compared; copies count once.")
     proposed: int | None = Field(description="How many could be declared normal, where none are yet.")
     tests: list[Cells]
-    changes: list[dict[str, str | list[tuple[float, float]]]]
+    changes: list[dict[str, str | list[Pair]]]
     changed_terms: list[Cells]
 
 
