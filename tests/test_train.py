@@ -110,6 +110,12 @@ def test_half_of_short_spam_is_learnt_behind_friendly_words_too():
     assert all(example.text.count("shall we take") == 3 for example in hidden)
 
 
+def test_the_first_version_is_served_without_a_word_that_there_was_none(flask, models, labelled, caplog):
+    (models / "current").unlink()
+    assert "It is served now." in flask("train", labelled).output
+    assert caplog.text == ""
+
+
 def test_a_version_of_either_format_is_served_when_asked(flask, models, labelled):
     served = (models / "current").read_text()
     assert "models use" in flask("train", labelled).output
@@ -161,6 +167,7 @@ def test_sources_can_be_weighted_and_the_threshold_chosen(flask, models, labelle
     assert (card["weights"], card["threshold"]) == ({"labelled": 0.25}, 0.9)
     assert flask("predict", SPAM).exit_code == 0
     for options, reason in (
+        (["--threshold", "nan"], "nan is no number"),
         (["--weight", "labelled", "much"], "'much' is not a valid float"),
         (["--weight", "labeled", "0.5"], "the sources are labelled"),
         (["--weight", "labelled", "0"], "must be a number above 0"),

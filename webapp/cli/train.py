@@ -45,6 +45,24 @@ def data_options(command: Callable[..., None]) -> Callable[..., None]:
     return with_read
 
 
+class Threshold(click.FloatRange):
+    """A range without NaN, which click takes: it is not below the one end, and not above the other."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        return number if number == number else self.fail(f"{value} is no number.", param, ctx)
+
+
+threshold_option = click.option(
+    "--threshold",
+    type=Threshold(0.01, 0.99),
+    default=0.5,
+    show_default=True,
+    help="From which probability a message is called spam (or what your second label is): higher blocks less ham, "
+    "lower catches more spam.",
+)
+
+
 def read_files(
     files: Iterable[str], labels: Labels, text_column: str | None = None, label_column: str | None = None
 ) -> list[Any]:
@@ -83,14 +101,7 @@ def read_files(
     help="Your own recipe: an unfitted scikit-learn Pipeline or GridSearchCV, or a function that returns one. See "
     "docs/own_model.md.",
 )
-@click.option(
-    "--threshold",
-    type=click.FloatRange(0.01, 0.99),
-    default=0.5,
-    show_default=True,
-    help="From which probability a message is called spam (or what your second label is): higher blocks less ham, "
-    "lower catches more spam.",
-)
+@threshold_option
 @click.option(
     "--with-reviews",
     is_flag=True,
@@ -152,11 +163,11 @@ def train(
     now = dt.datetime.now(dt.UTC)
     version = artifact.save(registry.folder, result.pipeline, card, file_format, now, result.learnt, note_learnt)
     click.echo(f"\nSaved {registry.folder / version}")
+    is_first = not (registry.folder / "current").exists()
     with suppress(HamletError):  # there need not be a version that can be served
-        served = registry.current()
-        if served.labels == labels:
+        if not is_first and (served := registry.current()).labels == labels:
             _warn_if_opposite(training.report(served, result.held_out))
-    if use_now or not (registry.folder / "current").exists():
+    if use_now or is_first:
         registry.use(version, who(), "train --use" if use_now else "")
         click.echo("It is served now.")
     else:

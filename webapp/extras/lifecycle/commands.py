@@ -12,7 +12,7 @@ from flask.cli import with_appcontext
 from webapp.cli.command import Clear, current_inference
 from webapp.cli.models import WHY, models, who
 from webapp.cli.report import print_report
-from webapp.cli.train import data_options, read_files, say_kept
+from webapp.cli.train import data_options, read_files, say_kept, threshold_option
 from webapp.config import FLASK
 from webapp.errors import BadData
 from webapp.extras.batch.run import Report
@@ -163,7 +163,7 @@ def sign_model(version: str) -> None:
     help="What people call its two classes, the one that is looked for last. By default 0 is ham and 1 is spam.",
 )
 @click.option("--measure", "data", multiple=True, help="A labelled file that it has not learnt, for the figures.")
-@click.option("--threshold", type=click.FloatRange(0.01, 0.99), default=0.5, show_default=True)
+@threshold_option
 @click.option("--yes", is_flag=True, help="I know where the files come from: run the code in them.")
 def import_model(
     file: Path, vectorizer: Path | None, words: str | None, data: tuple[str, ...], threshold: float, yes: bool
