@@ -55,6 +55,7 @@ OF_WHAT_IS_CHOSEN = [
     (remove(artifact.CARD), "has no model_card.json"),
     (lambda models, version: (models / "current").write_bytes(b"\xff\xfe"), "cannot be read"),
     (lambda models, version: (models / "current").unlink(), "models use"),
+    (lambda models, version: (models / "current").write_text("\n"), "models use"),
 ]
 
 
@@ -89,6 +90,8 @@ def test_a_damaged_version_is_refused_and_the_old_one_stays(client, flask, model
         assert (result.exit_code, reason in result.output) == (2, True), result.output
         (models / "current").write_text(second)  # even if somebody switches by hand
         assert served(client) == first
+    (models / "current").write_text("")  # by a full disk, say
+    assert served(client) == first
 
 
 def test_an_empty_folder_has_no_versions(tmp_path):

@@ -47,14 +47,16 @@ class Slot:
 
     def read(self) -> str | None:
         """Return the name in the file, None if there is none and need not be; raises ModelUnusable."""
+        version = ""
         try:
-            return self.file.read_text().strip()
+            version = self.file.read_text().strip()
         except (PermissionError, ValueError) as error:
             raise ModelUnusable(f"{self.file} cannot be read ({error}).") from error
-        except OSError as error:
-            if self._if_missing:
-                raise ModelUnusable(self._if_missing) from error
-            return None
+        except OSError:  # it is not there, which is the same as empty
+            pass
+        if not version and self._if_missing:
+            raise ModelUnusable(self._if_missing)
+        return version or None
 
     def write(self, version: str | None) -> None:
         """Write another version into the file, or remove it; raises ModelUnusable when the disk is full, say."""
