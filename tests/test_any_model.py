@@ -344,6 +344,7 @@ HEAD = """
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import VotingClassifier
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import MultinomialNB
@@ -367,7 +368,7 @@ LAMBDA = "make_pipeline = pipe(CountVectorizer(tokenizer=lambda s: s.split()), M
 RECIPES = [
     ("make_pipeline = 7", "TypeError"),
     ("def make_pipeline(): return 7", "gives no sklearn.pipeline.Pipeline, but a int"),
-    ("def make_pipeline(): return MultinomialNB()", "It takes the vectoriser and the classifier"),
+    ("def make_pipeline(): return MultinomialNB()", "a Pipeline takes the vectoriser and the classifier"),
     ("def make_pipeline(): 1 / 0", "ZeroDivisionError"),
     ("import nowhere_to_be_found", "No module named 'nowhere_to_be_found'"),
     ("something = 1", "has no attribute 'make_pipeline'"),
@@ -413,6 +414,7 @@ def test_a_recipe_may_be_a_pipeline_or_a_search(recipe):
         'make_pipeline = GridSearchCV(pipe(TfidfVectorizer(), MultinomialNB()), {"multinomialnb__alpha": [1]}, cv=2, '
         'scoring=["accuracy", "roc_auc"], refit="accuracy")',
         'def make_pipeline(): return pipe(TfidfVectorizer(), GridSearchCV(MultinomialNB(), {"alpha": [1, 2]}, cv=2))',
+        'make_pipeline = VotingClassifier([("one", pipe(TfidfVectorizer(), MultinomialNB()))], voting="soft")',
     ):
         fit = fit_with(recipe(HEAD + code))
         pipeline = fit(examples, {})

@@ -234,7 +234,7 @@ CHOICES = [
     ("-1", "1", "--labels=-1,1"),
     ("0.00", "1.00", "--labels=0.00,1.00"),
     ("no", "yes", "--labels=no,yes or --labels=yes,no"),
-    ("Safe Email", "Phishing Email", "--labels=phishing email,safe email or --labels=safe email,phishing email"),
+    ("Safe Email", "Phishing Email", "--labels='phishing email,safe email' or --labels='safe email,phishing email'"),
     ("1", "2", "--labels="),
 ]
 

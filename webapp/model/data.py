@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from webapp.config import MAX_TEXT_LENGTH
 from webapp.errors import BadData
 from webapp.model.files import LABEL_WORDS, ZERO_AND_ONE, Table, as_text, normalise, open_table
-from webapp.model.labels import SPAM_OR_HAM, Labels
+from webapp.model.labels import SPAM_OR_HAM, Labels, labels_option
 from webapp.model.lines import shown
 
 PARTS = {"train": "train", "test": "test", "validation": "test", "": ""}  # what a column "split" may say
@@ -132,7 +132,7 @@ def _advice(found: Mapping[str, Sequence[int]], labels: Sequence[str]) -> str:
         return f"{words}; the words to use are {labels[0]} and {labels[1]}"
     if len(found) == 2:
         one, other = sorted(found, key=lambda label: (LABEL_WORDS.get(label, False), label))
-        choice = f"--labels={one},{other}" + ("" if "spam" in found else f" or --labels={other},{one}")
+        choice = labels_option(one, other) + ("" if "spam" in found else f" or {labels_option(other, one)}")
         return f"{words}. Say which is looked for, the second one here: {choice}"
     return f"{words}. Two are needed: mend the others, or say which with --labels NEGATIVE,POSITIVE"
 

@@ -4,6 +4,7 @@ Inside means: in the code, the log, a model's own y, and for Prometheus. At each
 `word`, what comes in by `label`. "unsure", which reviewers may say too, is the same everywhere.
 """
 
+import shlex
 from typing import NamedTuple
 
 from webapp.errors import BadData
@@ -28,6 +29,11 @@ class Labels(NamedTuple):
 
 
 SPAM_OR_HAM = Labels("ham", "spam")
+
+
+def labels_option(*words: str) -> str:
+    """Return the option --labels as it can be pasted into a shell."""
+    return f"--labels={shlex.quote(','.join(words))}"
 
 
 def read_labels(text: str, of_file: bool = True) -> Labels:

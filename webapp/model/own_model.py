@@ -19,7 +19,10 @@ from webapp.model.scoring import make_model
 
 SEARCHES = (GridSearchCV, RandomizedSearchCV)  # for the best parameters
 ABOUT_Y = "y holds the words 'ham' and 'spam', whatever your file calls them."
-ABOUT_X = "X is a list of str, one for each message."
+ABOUT_X = (
+    "X is a list of str, one for each message: a Pipeline takes the vectoriser and the classifier, as "
+    "make_pipeline(TfidfVectorizer(), MultinomialNB()) does."
+)
 HINTS = {  # what to say where one of these words is in an error
     ABOUT_Y: ("'ham'", "'spam'", "pos_label", "classes", "scores are NaN"),
     ABOUT_X: ("'list' object", "dataframe", "DataFrame", "2D array", "list indices"),
@@ -86,12 +89,8 @@ def load_recipe(name: str) -> Callable[[], Any]:
     except Exception as error:  # it is somebody's own code
         where = f" {artifact.WHERE.capitalize()}" if isinstance(error, ImportError) else ""
         raise BadData(f"--pipeline {name} cannot be used ({type(error).__name__}: {error}).{where}") from error
-    inner = estimator.estimator if isinstance(estimator, SEARCHES) else estimator
-    if not isinstance(inner, Pipeline):
-        raise BadData(
-            f"--pipeline {name} gives no sklearn.pipeline.Pipeline, but a {type(estimator).__name__}. It takes the "
-            "vectoriser and the classifier, as make_pipeline(TfidfVectorizer(), MultinomialNB()) does."
-        )
+    if not isinstance(estimator, BaseEstimator):
+        raise BadData(f"--pipeline {name} gives no sklearn.pipeline.Pipeline, but a {type(estimator).__name__}.")
     try:
         artifact.to_bytes(estimator, "pickle")
     except Exception as error:  # now, and not after the fit
@@ -99,4 +98,7 @@ def load_recipe(name: str) -> Callable[[], Any]:
             f"--pipeline {name} cannot be saved ({error}). Write a lambda or a function in a function as a function of "
             "its own in your module."
         ) from error
-    return (lambda: clone(found)) if isinstance(found, BaseEstimator) else found
+    make = (lambda: clone(found)) if isinstance(found, BaseEstimator) else found
+    inner = estimator.estimator if isinstance(estimator, SEARCHES) else estimator
+    # A vote of several Pipelines, say, takes texts, too.
+    return make if isinstance(inner, Pipeline) else lambda: Pipeline([("model", make())])

@@ -22,7 +22,7 @@ from webapp.config import THREADS
 from webapp.errors import ModelUnusable
 from webapp.model.features import LONGEST_WORD, NGRAM_VALUE, MessageVectorizer, char_ngrams, pairs, token_value
 from webapp.model.files import LABEL_WORDS, normalise
-from webapp.model.labels import SPAM_OR_HAM, Labels
+from webapp.model.labels import SPAM_OR_HAM, Labels, labels_option
 from webapp.model.tokenizer import token_spans, tokenize
 from webapp.waiting import before_waiting
 
@@ -288,7 +288,7 @@ def _index_of_spam(classes: Sequence[object], labels: Labels) -> int:
     one, other = (str(name).lower() for name in classes)
     raise ModelUnusable(
         f"The Pipeline's classes are {one} and {other}, the labels {labels.ham} and {labels.spam}. Say which of the "
-        f"classes is looked for, the second one here: --labels {one},{other} or --labels {other},{one}"
+        f"classes is looked for, the second one here: {labels_option(one, other)} or {labels_option(other, one)}"
     )
 
 
