@@ -157,6 +157,17 @@ def test_terms_are_ordered_by_the_z_of_their_share_and_rare_ones_and_signs_are_l
     assert changed_terms([], []) == []
 
 
+def test_where_nothing_has_changed_a_few_messages_with_many_rare_words_show_none():
+    random = np.random.default_rng(12)
+    words = np.array(["".join(chr(97 + int(digit)) for digit in f"{i:05d}") for i in range(5000)])
+    shares = 1 / np.arange(1, 5001)  # as in languages (Zipf 1935)
+    shown = 0
+    for _ in range(8):
+        texts = list(map(" ".join, random.choice(words, (450, 12), p=shares / shares.sum())))
+        shown += bool(changed_terms(texts[:400], texts[400:]))
+    assert shown <= 2  # in 5 % of such windows
+
+
 # --- The project's messages ---
 
 

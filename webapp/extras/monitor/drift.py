@@ -51,7 +51,7 @@ CHANGES, TERMS = 4, 6  # that are shown
 SHORTEST = 3  # letters of a word that is shown; placeholders such as [link] are shown too
 WORTH_TELLING = 0.2  # of the larger of two medians or shares
 BINS = 8  # of the small picture of a change
-RAREST = 0.02  # terms in fewer messages than this share, in both, are left out: they say little of the traffic
+RAREST = 0.02  # terms in fewer messages than this share of the smaller side are left out: they say little
 SURE = 0.05  # the share of the shown terms that may be there by chance
 
 OF_CHARACTERS, OF_MESSAGES = "% of the characters", "% of the messages"
@@ -309,7 +309,8 @@ def changed_terms(reference: Sequence[str], current: Sequence[str]) -> list[dict
 
     Ordered by z, the change of the share over its standard error if nothing had changed (whose square is Pearson's
     chi-squared): a rare term has a large error and does not lead. Left out is what comes up by chance when so many
-    terms are looked at: at most 5 % of those shown are expected to (Benjamini & Hochberg 1995, JRSS B 57).
+    terms are looked at: at most 5 % of those shown are expected to (Benjamini & Hochberg 1995, JRSS B 57), by Fisher's
+    exact test, as z is not normal where a term is in a few messages.
     """
     then, now = ([extract(text).terms for text in texts] for texts in (reference, current))
     if min(len(then), len(now)) < FEWEST:
@@ -319,15 +320,18 @@ def changed_terms(reference: Sequence[str], current: Sequence[str]) -> list[dict
         term
         for term in {*counts_then, *counts_now} - ENGLISH_STOP_WORDS
         if (term.isalpha() and len(term) >= SHORTEST or term.startswith("["))
-        and (counts_then[term] >= RAREST * len(then) or counts_now[term] >= RAREST * len(now))
+        and counts_then[term] + counts_now[term] >= RAREST * min(len(then), len(now))
     )
     if not terms:
         return []
     held_then, held_now = (np.array([counts[term] for term in terms]) for counts in (counts_then, counts_now))
-    pooled = (held_then + held_now) / (len(then) + len(now))
+    both = len(then) + len(now)
+    pooled = (held_then + held_now) / both
     error = np.sqrt(np.maximum(pooled * (1 - pooled), 1e-12) * (1 / len(then) + 1 / len(now)))
     z = (held_now / len(now) - held_then / len(then)) / error
-    is_sure = stats.false_discovery_control(2 * stats.norm.sf(abs(z))) < SURE
+    chance = stats.hypergeom(both, held_then + held_now, len(now))
+    p_values = np.minimum(2 * np.minimum(chance.cdf(held_now), chance.sf(held_now - 1)), 1)
+    is_sure = stats.false_discovery_control(p_values) < SURE
     return [
         {
             "term": terms[i],
