@@ -101,6 +101,16 @@ def test_a_sample_is_drawn_and_each_verdict_leads_to_the_next_message_until_it_i
     assert {row["queue"] for row in stored(app)} == {"random"}
 
 
+@on_both
+def test_a_sample_of_which_all_was_purged_is_none(app, reviewer, ids, flask):
+    draw(reviewer)
+    flask("log", "purge", "--older-than", "0d")
+    app.extensions["inference"].predict([SPAM], "api")
+    page = look(reviewer).text
+    assert "Draw a random sample" in page
+    assert "in this sample" not in page
+
+
 def test_a_sample_that_cannot_be_drawn_says_why_also_where_one_is_open(reviewer, ids):
     for _ in range(2):
         for size, days, reason in ((0, 7, "1 to 10,000"), (5, 0, "1 to 3,650 days"), ("x", 7, "1 to 10,000")):

@@ -83,6 +83,7 @@ def test_members_count_up_to_the_furthest_reviewed_in_order_and_nothing_after_a_
     give_review(engine, drawn[1], "anna", "spam", "uncertain")  # came up elsewhere, before its turn
     give_review(engine, drawn[3], "anna", "spam", "uncertain")
     assert reached_members(engine, EARLIER, LATER) == []
+    assert open_sample(engine)[1:] == (0, 10)  # what does not count is no progress
     for position in (0, 2, 5):
         give_review(engine, drawn[position], "anna", "ham", "random")
     assert [row.prediction_id for row in reached_members(engine, EARLIER, LATER)] == drawn[:3]

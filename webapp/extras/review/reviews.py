@@ -4,7 +4,7 @@ Earlier verdicts stay as rows, so that taking the newest back returns to the one
 no label.
 
 A reviewed message that a version was fitted on says nothing about how good that version is. So it is noted here, for
-that version and all that descend from it, and left out wherever their accuracy is computed.
+that version and all that descend from it, and left out wherever these are compared.
 """
 
 import datetime as dt

@@ -6,6 +6,7 @@ random sample too, only a smaller one. Samples may overlap: see `reached_members
 
 import datetime as dt
 import hashlib
+from collections.abc import Sequence
 from itertools import groupby, takewhile
 from typing import Any
 
@@ -15,10 +16,31 @@ from webapp.errors import InvalidInput
 from webapp.extras.review.accuracy import ReviewedPrediction
 from webapp.extras.review.reviews import newest_verdict
 from webapp.log.database import write_transaction
-from webapp.log.tables import first_id, fitted_reviews, new_id, predictions, reviews, sample_members, samples
+from webapp.log.tables import first_id, new_id, predictions, reviews, sample_members, samples
 
 MANY = 100_000  # rows in a range from which on only a part of it is read
 LARGEST = 10_000  # members; that many reviews give the accuracy to within one point, whatever it is
+
+_member = sample_members.c.prediction_id
+MEMBERS = (
+    sa.select(
+        predictions.c.id,
+        predictions.c.created_at,
+        predictions.c.label,
+        predictions.c.spam_probability,
+        predictions.c.model_version,
+        newest_verdict(_member).label("true_label"),
+        sample_members.c.sample_id,
+        sa.exists().where(reviews.c.prediction_id == _member, reviews.c.queue == "random").label("in_order"),
+        samples.c.since,
+        samples.c.until,
+        samples.c.rate,
+        samples.c.seed,
+    )
+    .join(sample_members, _member == predictions.c.id)
+    .join(samples, samples.c.id == sample_members.c.sample_id)
+    .order_by(sample_members.c.sample_id.desc(), sample_members.c.position)
+)
 
 
 def draw(engine: sa.Engine, since: dt.datetime, until: dt.datetime, size: int, seed: int) -> str:
@@ -88,15 +110,14 @@ def _between(since: dt.datetime, until: dt.datetime) -> tuple[sa.ColumnElement[b
 
 
 def open_sample(engine: sa.Engine) -> tuple[sa.Row[Any], int, int] | None:
-    """Return the sample that was drawn last, how many of its members are reviewed, and how many it has."""
-    verdict = newest_verdict(sample_members.c.prediction_id)
-    counts = sa.select(sa.func.count(verdict), sa.func.count())
+    """Return the sample that was drawn last, how many of its members count already, and how many it has.
+
+    None where there is none, or all of its messages were purged.
+    """
+    newest = sa.select(sa.func.max(samples.c.id)).scalar_subquery()
     with engine.connect() as connection:
-        sample = connection.execute(sa.select(samples).order_by(samples.c.id.desc()).limit(1)).first()
-        if sample is None:
-            return None
-        reviewed, members = connection.execute(counts.where(sample_members.c.sample_id == sample.id)).one()
-    return sample, reviewed, members
+        members = connection.execute(MEMBERS.where(samples.c.id == newest)).all()
+    return (members[0], len(_reached(members)), len(members)) if members else None
 
 
 def reached_members(
@@ -104,48 +125,17 @@ def reached_members(
 ) -> list[ReviewedPrediction]:
     """Return the members of random samples in a range that the accuracy figure may be computed from, each one once.
 
-    Of each sample those count that were reached in its order: from the first up to the furthest one reviewed through
-    the queue "random", unless a message before it was skipped. So neither a member that somebody came across in
-    another queue, nor leaving out the difficult ones, can bias the figure. Once all members are reviewed, all count,
-    however their labels came: by an import, say. Those that a reviewer was unsure of are among them. What a version
-    was fitted on is not.
-
     A member stands for 1 / p messages, where p is the probability that any of the samples reached it: 1 minus the
     product of 1 - rate over the samples of its time (Horvitz & Thompson 1952, JASA 47). The rate of a sample is that
     of all its members that were reached, whatever range is asked for and whichever of them count.
     """
-    member, shown = sample_members.c.prediction_id, predictions.c
-    query = (
-        sa.select(
-            shown.id,
-            shown.created_at,
-            shown.label,
-            shown.spam_probability,
-            shown.model_version,
-            newest_verdict(member).label("true_label"),
-            sample_members.c.sample_id,
-            sa.exists().where(reviews.c.prediction_id == member, reviews.c.queue == "random").label("in_order"),
-            sa.exists()
-            .where(fitted_reviews.c.prediction_id == member, fitted_reviews.c.model_version == shown.model_version)
-            .label("is_fitted"),
-            samples.c.since,
-            samples.c.until,
-            samples.c.rate,
-        )
-        .join(sample_members, member == shown.id)
-        .join(samples, samples.c.id == sample_members.c.sample_id)
-        .where(samples.c.since < until, samples.c.until > since)
-        .order_by(sample_members.c.sample_id.desc(), sample_members.c.position)
-    )
     found: dict[str, sa.Row[Any]] = {}
     rates: list[tuple[str, str, float]] = []  # first id, end id and rate of each sample
     with engine.connect() as connection:
-        for _, rows in groupby(connection.execute(query), key=lambda row: row.sample_id):
-            members = list(rows)
-            reached = list(takewhile(lambda row: row.true_label, members))
-            while reached and len(reached) < len(members) and not reached[-1].in_order:
-                reached.pop()
-            sample = members[0]
+        rows = connection.execute(MEMBERS.where(samples.c.since < until, samples.c.until > since))
+        for _, of_sample in groupby(rows, key=lambda row: row.sample_id):
+            members = list(of_sample)
+            sample, reached = members[0], _reached(members)
             rates.append((first_id(sample.since), first_id(sample.until), sample.rate * len(reached) / len(members)))
             found |= {row.id: row for row in reached}
 
@@ -159,5 +149,19 @@ def reached_members(
     return [
         ReviewedPrediction._make((*row[:6], weight(row.id)))
         for row in found.values()
-        if since <= row.created_at < until and not row.is_fitted and model_version in (None, row.model_version)
+        if since <= row.created_at < until and model_version in (None, row.model_version)
     ]
+
+
+def _reached(members: Sequence[sa.Row[Any]]) -> list[sa.Row[Any]]:
+    """Return the members of a sample that were reached in its order: from the first up to the furthest that count.
+
+    That is the furthest one reviewed through the queue "random", unless a message before it was skipped. So neither a
+    member that somebody came across in another queue, nor leaving out the difficult ones, can bias the figure. Once
+    all members are reviewed, all count, however their labels came: by an import, say. Those that a reviewer was unsure
+    of are among them.
+    """
+    reached = list(takewhile(lambda row: row.true_label, members))
+    while reached and len(reached) < len(members) and not reached[-1].in_order:
+        reached.pop()
+    return reached
