@@ -7,7 +7,7 @@ import time
 
 import pytest
 import sqlalchemy as sa
-from conftest import PASSWORD
+from conftest import HAM, PASSWORD
 from pydantic_core import to_json
 
 from webapp.app import create_app
@@ -96,14 +96,20 @@ def test_only_a_reviewed_random_sample_gives_the_accuracy(app, engine):
     assert accuracy["at_training"]["accuracy"]["value"] > 0.9
 
 
-def test_answers_to_another_question_are_not_this_model_s_accuracy(app, models, engine):
-    review_sample(engine, send(app, 40))
+def test_answers_to_another_question_are_not_this_model_s_accuracy(app, models, engine, signed_in):
+    review_sample(engine, before := send(app, 40))
     assert figures(app)["accuracy"]["reviewed"] == 40
     registry = app.extensions["inference"].registry
     served = registry.current()
     card = artifact.read_card(models, served.version).model_copy(update={"labels": ("normal", "urgent")})
     registry.use(artifact.save(models, served.pipeline, card, "joblib", dt.datetime.now(dt.UTC), None))
     assert figures(app)["accuracy"]["reviewed"] == 0
+    review_sample(engine, send(app, 30) | before, wrong=3)
+    exact = {"value": 0.9, "low": 0.9, "high": 0.9, "n": 30}  # all messages of this question were reviewed
+    shown = figures(app)["accuracy"]
+    assert shown["accuracy"] == shown["of_current"] == exact
+    assert {name: shown["over_time"][0][name] for name in exact} == exact
+    assert "known to ± 0 points" in signed_in.get("/review").text
 
 
 def test_samples_of_different_times_count_by_their_traffic(app, engine):
@@ -196,6 +202,16 @@ def test_without_a_declared_range_drift_never_alarms_and_from_500_messages_on_it
         declare_reference(engine, dt.datetime(2020, 1, 1, tzinfo=dt.UTC), dt.datetime(2020, 1, 2, tzinfo=dt.UTC))
 
 
+def test_where_either_side_has_too_few_messages_it_says_how_many_it_takes(app, signed_in):
+    declare(app, ORDINARY[:20] + [HAM] * 80)
+    log(app, ORDINARY[21:101])
+    page = signed_in.get("/monitor?range=24h").text
+    assert (
+        "80 different messages since then, 22 declared normal: too few messages to say" in page
+    )  # HAM of each 80 once
+    assert "messages compared" not in page
+
+
 @on_both
 def test_later_messages_are_compared_with_the_declared_range_and_copies_count_once(app):
     assert declare(app, ORDINARY[::2]) == 168
@@ -249,7 +265,8 @@ def test_where_texts_are_not_stored_a_switch_of_the_model_is_no_drift(tmp_path):
     assert figures(app)["drift"]["state"] == "drifted"
     with engine.begin() as connection:
         connection.execute(sa.update(predictions).where(predictions.c.id.in_(ids)).values(model_version="other"))
-    assert figures(app)["drift"]["state"] == "no drift seen"
+    shown = figures(app)["drift"]
+    assert (shown["state"], shown["messages"]) == ("no drift seen", 168)  # the served version's alone
     engine.dispose()
 
 

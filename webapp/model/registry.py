@@ -143,6 +143,10 @@ class ModelRegistry:
                 cards[version] = read_card(self.folder, version)
         return cards
 
+    def with_other_labels(self, labels: Labels) -> set[str]:
+        """Return the versions that have other labels: they answer another question."""
+        return {version for version, card in self.cards().items() if card.labels != labels}
+
     def current_version(self) -> str:
         """Return the name in `current`; raises ModelUnusable."""
         return self._current.read() or ""

@@ -142,9 +142,9 @@ class Learnt:
 def usable_reviews(engine: sa.Engine, registry: ModelRegistry, labels: Labels) -> list[ReviewedMessage]:
     """Return the reviewed messages that can teach or judge a model with these labels, the one reviewed last first.
 
-    Those whose text was not stored cannot, nor those of versions with other labels: they answered another question.
+    Those whose text was not stored cannot, nor those of versions with other labels.
     """
-    others = {version for version, card in registry.cards().items() if card.labels != labels}
+    others = registry.with_other_labels(labels)
     return [one for one in reviewed_messages(engine) if one.text and one.model_version not in others]
 
 

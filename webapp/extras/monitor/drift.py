@@ -128,7 +128,7 @@ def drift_report(engine: sa.Engine, model: SpamModel | None, span: Span) -> dict
     return report | {
         "state": test["state"],
         "note": note,
-        "messages": len(rows),
+        "messages": test["n_current"],
         "tests": [test],
         "changes": changes(then, now, model.labels.spam) if test["state"] == DRIFTED else [],
         "changed_terms": changed_terms(*([row.text for row in side if row.text] for side in (rows_then, rows))),

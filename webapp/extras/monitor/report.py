@@ -48,7 +48,7 @@ def report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict[str, 
         "range": {"name": span.name, "since": span.since.isoformat(), "until": span.until.isoformat()},
         "model_version": span.model_version,
         "model_problem": problem,
-        "accuracy": _accuracy(engine, registry, span, card, traffic),
+        "accuracy": _accuracy(engine, registry, span, card),
         "drift": drift_report(engine, model, span),
         "latency": latency,
         "errors": errors(engine, span),
@@ -64,24 +64,27 @@ def live_accuracy(engine: sa.Engine, model_version: str, messages: int) -> Propo
     return share_right(reached_members(engine, chosen.since, chosen.until, model_version), messages)
 
 
-def _accuracy(
-    engine: sa.Engine, registry: ModelRegistry, span: Span, card: Card | None, traffic: Mapping[str, Any]
-) -> dict[str, Any]:
+def _accuracy(engine: sa.Engine, registry: ModelRegistry, span: Span, card: Card | None) -> dict[str, Any]:
+    others = registry.with_other_labels(card.labels) if card else set()
     members = reached_members(engine, span.since, span.until, span.model_version)
-    others = {version for version, other in registry.cards().items() if card and other.labels != card.labels}
-    members = [one for one in members if one.model_version not in others]  # they answered another question
+    members = [one for one in members if one.model_version not in others]
     current = card.model_version if card else ""
     of_current = [one for one in members if one.model_version == current]
     at_training = card.held_out if card else Metrics()
-    steps: defaultdict[str, list[ReviewedPrediction]] = defaultdict(list)
+    steps: defaultdict[dt.datetime, list[ReviewedPrediction]] = defaultdict(list)
     for member in members:
-        steps[span.step_of(member.created_at).isoformat()].append(member)
-    messages = {step["at"]: step["spam"] + step["ham"] for step in traffic["over_time"]}
-    served = count(engine, PREDICTIONS, span=span._replace(model_version=current))[()] if of_current else 0
+        steps[span.step_of(member.created_at)].append(member)
+    messages: Counter[Any] = Counter()  # that these stand for: of all, of each step, of each version
+    counted = count(engine, PREDICTIONS, (span.step, "model_version"), span) if members else Counter()
+    for (step, version), number in counted.items():
+        if version not in others:
+            messages.update({"all": number, step: number, version: number})
     return {
-        **accuracy(members, traffic["predictions"]),
-        "over_time": [{"at": at, **share_right(steps[at], messages[at]).model_dump()} for at in sorted(steps)],
-        "of_current": share_right(of_current, served),
+        **accuracy(members, messages["all"]),
+        "over_time": [
+            {"at": step.isoformat(), **share_right(steps[step], messages[step]).model_dump()} for step in sorted(steps)
+        ],
+        "of_current": share_right(of_current, messages[current]),
         "at_training": {name: getattr(at_training, name) for name in COMPARED},
         "worse_than_at_training": _is_worse_than_at_training(of_current, at_training),
     }
@@ -260,6 +263,7 @@ def cards(report: Report) -> list[dict[str, str]]:
     accuracy, drift, latency, errors = (report[name] for name in ("accuracy", "drift", "latency", "errors"))
     right, then = accuracy["accuracy"], accuracy["at_training"]["accuracy"]
     bounds = [figure(bound, "%") for bound in accuracy["if_unsure"] or ()]
+    answer = {DRIFTED: "Drifted", NOT_SEEN: "None seen"}.get(drift["state"])
     slowest = [f"{name} {figure(latency[name], 'ms')}" for name in ("p95", "p99") if latency[name] is not None]
     return [
         {
@@ -274,8 +278,8 @@ def cards(report: Report) -> list[dict[str, str]]:
             "about": "drift",
             "help": "Whether the messages are of another kind than those that were declared normal. "
             "A drifted model is not a wrong one, but its old figures may no longer hold.",
-            "value": {DRIFTED: "Drifted", NOT_SEEN: "None seen"}.get(drift["state"], "Not known"),
-            "detail": f"{drift['messages']:,} messages compared" if drift["tests"] else drift["state"],
+            "value": answer or "Not known",
+            "detail": f"{drift['messages']:,} messages compared" if answer else drift["state"],
         },
         {
             "about": "latency",

@@ -94,7 +94,9 @@ def _page(queue: str, problem: str | None = None) -> str:
         opened = opened or (rows[0]["id"] if rows else None)
     if queue == "random" and (found := samples.open_sample(engine)):
         sample, *progress = found
-        right = share_right(samples.reached_members(engine, sample.since, sample.until))
+        others = current_app.extensions["inference"].registry.with_other_labels(labels())
+        reached = samples.reached_members(engine, sample.since, sample.until)
+        right = share_right([one for one in reached if one.model_version not in others])
         more = {"sample": sample, "progress": progress, "right": right}
     if opened and opened not in [row["id"] for row in rows]:
         rows = [current_app.extensions["inference"].log.get_prediction(opened), *rows]
