@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,14 +16,13 @@ from webapp.extras.batch.commands import current_runner
 from webapp.extras.batch.routes import shown_ago
 from webapp.extras.lifecycle import retraining, switching
 from webapp.extras.lifecycle.challenger import shadow_report
-from webapp.extras.lifecycle.comparison import Comparison, Differing, compare, sampled_examples
+from webapp.extras.lifecycle.comparison import Differing, compare, sampled_examples
 from webapp.extras.lifecycle.retraining import Reviews
 from webapp.extras.monitor.report import live_accuracy
 from webapp.extras.monitor.rollups import PREDICTIONS, count
 from webapp.extras.review.reviews import give_reviews
 from webapp.inference import explain
 from webapp.model import artifact
-from webapp.model.data import Example
 from webapp.model.registry import ModelRegistry
 from webapp.model.scoring import SpamModel
 from webapp.web.explanation import mark
@@ -33,7 +31,6 @@ blueprint = Blueprint("models", __name__, url_prefix="/models")
 blueprint.before_request(signed_in_only)
 
 EVENTS = 50  # of the history that are shown
-KEPT = 8  # comparisons that a worker remembers: loading two versions and scoring with them takes seconds
 
 
 @blueprint.get("")
@@ -163,22 +160,12 @@ def compare_page() -> ResponseReturnValue:
     numbers = _numbers(names, switching.history(engine))
     shown: dict[str, Any] = {"versions": names, "first": first, "second": second, "numbers": numbers}
     try:
-        for name in (first, second):
-            artifact.verify(registry.folder, name)  # now, whatever is remembered
-        examples = sampled_examples(engine, registry, (first, second))
-        found, differing = _compared(registry, first, second, tuple(examples))
+        models = [artifact.load(registry.folder, name) for name in (first, second)]
+        found = compare(models[0], models[1], sampled_examples(engine, registry, (first, second)))
     except HamletError as error:
         return render_template("lifecycle/compare.html", **shown, error=str(error)), error.status
+    differing = [_sides(one, models) for one in found.differing]
     return render_template("lifecycle/compare.html", **shown, found=found, differing=differing)
-
-
-@lru_cache(maxsize=KEPT)
-def _compared(
-    registry: ModelRegistry, first: str, second: str, examples: tuple[Example, ...]
-) -> tuple[Comparison, list[dict[str, Any]]]:
-    models = [artifact.load(registry.folder, name) for name in (first, second)]
-    found = compare(models[0], models[1], examples)
-    return found, [_sides(one, models) for one in found.differing]
 
 
 def _sides(one: Differing, models: Sequence[SpamModel]) -> dict[str, Any]:

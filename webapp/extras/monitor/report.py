@@ -17,6 +17,7 @@ from webapp.extras.review.samples import reached_members
 from webapp.log.tables import stream_consumers
 from webapp.model.card import Card
 from webapp.model.evaluation import Metrics, Proportion, effective_n
+from webapp.model.labels import UNSURE
 from webapp.model.registry import ModelRegistry
 
 SURE = 0.025  # one-sided: how often a model that is as good as at training may be called worse
@@ -94,7 +95,7 @@ def _is_worse_than_at_training(members: Sequence[ReviewedPrediction], at_trainin
     now, then = share_right(members), at_training.accuracy
     if now.value is None or then.value is None:
         return False
-    n = round(effective_n([one.weight for one in members if one.true_label != "unsure"]))  # unequal weights say less
+    n = round(effective_n([one.weight for one in members if one.true_label != UNSURE]))  # unequal weights say less
     return is_worse(round(now.value * n), n, round(then.value * then.n), then.n)
 
 

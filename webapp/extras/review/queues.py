@@ -39,9 +39,8 @@ def upcoming(engine: sa.Engine, queue: str, limit: int = AHEAD) -> list[Row]:
     """Return the next messages of a queue that nobody has reviewed yet, in the order in which they are to be."""
     with engine.connect() as connection:  # the ids first: to sort whole rows would take their texts along
         found = connection.execute(_waiting(queue).limit(limit)).scalars().all()
-        rows = connection.execute(sa.select(predictions).where(predictions.c.id.in_(found))).mappings()
-        by_id = {row["id"]: dict(row) for row in rows}
-    return [by_id[id_] for id_ in found if id_ in by_id]
+        rows = connection.execute(sa.select(predictions).where(predictions.c.id.in_(found))).mappings().all()
+    return [dict(row) for row in sorted(rows, key=lambda row: found.index(row["id"]))]
 
 
 def count_waiting(engine: sa.Engine) -> dict[str, int]:
