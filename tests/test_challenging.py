@@ -144,11 +144,18 @@ def test_only_fair_reviews_count_copies_once_and_what_one_has_learnt_not_at_all(
     assert shadow_report(engine, registry, CHALLENGER, SERVED).duel == (0, 3)
 
 
-def test_the_queue_offers_what_they_differ_on_newest_first_until_it_is_reviewed(engine, log):
+def test_the_queue_offers_what_the_two_differ_on_newest_first_until_it_is_reviewed(engine, log):
+    def waiting(trial=(CHALLENGER, SERVED)):
+        return [row["id"] for row in upcoming(engine, "challenger", trial=trial)]
+
     log("ham", "ham", 3)
     ids = log("spam", "ham", 3) + log("ham", "spam", 2)
-    assert [row["id"] for row in upcoming(engine, "challenger")] == ids[::-1]
+    (other,) = log("spam", "ham", version="another")
+    log("spam", "ham", served="another")
+    assert waiting() == ids[::-1]
+    assert waiting(("another", SERVED)) == [other]
+    assert waiting(("", SERVED)) == []
     review(engine, ids[-1:], "ham")
     review(engine, ids[:1], "ham", "random")
-    assert [row["id"] for row in upcoming(engine, "challenger")] == ids[-2:0:-1]
-    assert count_waiting(engine)["challenger"] == 3
+    assert waiting() == ids[-2:0:-1]
+    assert count_waiting(engine, (CHALLENGER, SERVED))["challenger"] == 3

@@ -153,6 +153,9 @@ def test_the_record_of_a_challenger_grows_with_reviews(app, signed_in, engine, r
     queue = signed_in.get("/review?queue=challenger")
     assert re.search(r"Challenger differs\s*<span class=\"count\">20<", queue.text)
     assert "Which of the two says what?" in queue.text
+    switching.challenge(engine, registry, versions[2], "web:ann")  # of another one these say nothing
+    assert "Nothing waits here" in look(signed_in, "/review?queue=challenger")
+    switching.challenge(engine, registry, versions[1], "web:ann")
     for truth, said in (("spam", "worse: stop the test."), ("ham", "better: serve it.")):
         for row in rows:
             give_review(engine, row["id"], "web:ann", truth, "challenger")

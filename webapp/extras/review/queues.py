@@ -24,6 +24,8 @@ QUEUES = {  # and what they are called
 COUNT_UP_TO = 1_000  # more need not be counted: it is "1,000+"
 AHEAD = 10  # messages that a reviewer sees coming
 LOOKS_AT = 20_000  # predictions at most, for a page of the list and for the most uncertain
+Trial = tuple[str, str]  # the version that is tried, and the served one
+NO_TRIAL = ("", "")
 
 
 def _read_day(text: str) -> dt.date:
@@ -35,23 +37,23 @@ def _read_day(text: str) -> dt.date:
 Day = Annotated[dt.date, BeforeValidator(_read_day)]
 
 
-def upcoming(engine: sa.Engine, queue: str, limit: int = AHEAD) -> list[Row]:
+def upcoming(engine: sa.Engine, queue: str, limit: int = AHEAD, trial: Trial = NO_TRIAL) -> list[Row]:
     """Return the next messages of a queue that nobody has reviewed yet, in the order in which they are to be."""
     with engine.connect() as connection:  # the ids first: to sort whole rows would take their texts along
-        found = connection.execute(_waiting(queue).limit(limit)).scalars().all()
+        found = connection.execute(_waiting(queue, trial).limit(limit)).scalars().all()
         rows = connection.execute(sa.select(predictions).where(predictions.c.id.in_(found))).mappings().all()
     return [dict(row) for row in sorted(rows, key=lambda row: found.index(row["id"]))]
 
 
-def count_waiting(engine: sa.Engine) -> dict[str, int]:
+def count_waiting(engine: sa.Engine, trial: Trial = NO_TRIAL) -> dict[str, int]:
     """Return how many messages wait in each queue, counted up to COUNT_UP_TO + 1."""
-    in_any_order = [_waiting(queue).order_by(None).limit(COUNT_UP_TO + 1).subquery() for queue in QUEUES]
+    in_any_order = [_waiting(queue, trial).order_by(None).limit(COUNT_UP_TO + 1).subquery() for queue in QUEUES]
     counts = [sa.select(sa.func.count()).select_from(ids).scalar_subquery() for ids in in_any_order]
     with engine.connect() as connection:
         return dict(zip(QUEUES, connection.execute(sa.select(*counts)).one(), strict=True))
 
 
-def _waiting(queue: str) -> sa.Select[Any]:
+def _waiting(queue: str, trial: Trial) -> sa.Select[Any]:
     """Return, as SQL, the ids of the messages of a queue that nobody has reviewed yet, the next one first."""
     column = predictions.c
     ids = sa.select(column.id).where(~is_reviewed(column.id))
@@ -67,8 +69,10 @@ def _waiting(queue: str) -> sa.Select[Any]:
             return ids.order_by(sa.func.abs(column.spam_probability - column.threshold))
         case "reported":
             return ids.where(column.sender_report == "wrong").order_by(column.id.desc())
-        case "challenger":  # where the served version and the one that was tried beside it differ
-            return ids.where(column.challenger_label != column.label).order_by(column.id.desc())
+        case "challenger":  # what earlier trials differed on says nothing of this one
+            # Both in one, as by its column SQLite would walk over all that the challenger ever scored.
+            of_trial = column.challenger_version + column.model_version == "".join(trial)
+            return ids.where(column.challenger_label != column.label, of_trial).order_by(column.id.desc())
     raise ValueError(queue)
 
 

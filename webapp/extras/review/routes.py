@@ -2,6 +2,7 @@
 
 import datetime as dt
 import secrets
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,7 +10,7 @@ from flask import Blueprint, abort, current_app, redirect, render_template, requ
 from flask.typing import ResponseReturnValue
 from pydantic import ValidationError
 
-from webapp.errors import InvalidInput
+from webapp.errors import InvalidInput, ModelUnusable
 from webapp.extras.access.routes import reviewer_id, signed_in_only
 from webapp.extras.review import queues, samples
 from webapp.extras.review.accuracy import share_right
@@ -80,7 +81,7 @@ def _kept() -> dict[str, Any]:
 
 def _page(queue: str, problem: str | None = None) -> str:
     """Return the page of a queue or list, with the message open that the address names, in a queue else the first."""
-    engine, opened = _engine(), request.args.get("id")
+    engine, opened, trial = _engine(), request.args.get("id"), _trial()
     more: dict[str, Any] = {}
     if queue == "all":
         try:
@@ -90,7 +91,7 @@ def _page(queue: str, problem: str | None = None) -> str:
         rows, before = list_predictions(engine, filters)
         more = {"before": before, "is_cut_short": bool(before) and len(rows) < filters.limit}
     else:
-        rows = queues.upcoming(engine, queue)
+        rows = queues.upcoming(engine, queue, trial=trial)
         opened = opened or (rows[0]["id"] if rows else None)
     if queue == "random" and (found := samples.open_sample(engine)):
         sample, *progress = found
@@ -110,8 +111,8 @@ def _page(queue: str, problem: str | None = None) -> str:
         queue=queue,
         queue_names=LISTS,
         blind_queues=BLIND,
-        has_challenger=current_app.extensions["inference"].registry.named("challenger"),
-        waiting=queues.count_waiting(engine),
+        has_challenger=trial[0],
+        waiting=queues.count_waiting(engine, trial),
         count_up_to=queues.COUNT_UP_TO,
         looks_at=queues.LOOKS_AT,
         rows=rows,
@@ -132,6 +133,13 @@ def _page(queue: str, problem: str | None = None) -> str:
         stores_texts=current_app.config["STORE_TEXT"],
         **more,
     )
+
+
+def _trial() -> queues.Trial:
+    registry = current_app.extensions["inference"].registry
+    with suppress(ModelUnusable):
+        return registry.named("challenger") or "", registry.current_version()
+    return queues.NO_TRIAL
 
 
 def _engine() -> sa.Engine:
