@@ -17,14 +17,13 @@ import sqlalchemy as sa
 from scipy.special import betaln
 
 from webapp.errors import BadData
-from webapp.extras.review.reviews import ReviewedMessage, reviewed_messages
+from webapp.extras.review.reviews import reviewed_messages
 from webapp.extras.review.samples import reached_members
 from webapp.log.tables import fitted_reviews, predictions
 from webapp.model import artifact
 from webapp.model.card import read_card
 from webapp.model.data import Example, copy_keys, drop_copies, fingerprint, read_fingerprints
 from webapp.model.evaluation import Proportion, proportion
-from webapp.model.labels import Labels
 from webapp.model.registry import ModelRegistry
 from webapp.model.scoring import SpamModel
 
@@ -139,15 +138,6 @@ class Learnt:
         return fingerprint(text) in self._fingerprints or bool(copy_keys(text) & self._keys)
 
 
-def usable_reviews(engine: sa.Engine, registry: ModelRegistry, labels: Labels) -> list[ReviewedMessage]:
-    """Return the reviewed messages that can teach or judge a model with these labels, the one reviewed last first.
-
-    Those whose text was not stored cannot, nor those of versions with other labels.
-    """
-    others = registry.with_other_labels(labels)
-    return [one for one in reviewed_messages(engine) if one.text and one.model_version not in others]
-
-
 def sampled_examples(engine: sa.Engine, registry: ModelRegistry, versions: Sequence[str]) -> list[Example]:
     """Return the reviewed members of random samples that none of the versions has learnt, copies dropped.
 
@@ -156,6 +146,7 @@ def sampled_examples(engine: sa.Engine, registry: ModelRegistry, versions: Seque
     """
     learnt = Learnt(engine, registry, versions)
     in_sample = {row.prediction_id for row in reached_members(engine, *EVER)}
-    reviewed = usable_reviews(engine, registry, read_card(registry.folder, versions[0]).labels)
-    found = [one for one in reviewed if one.prediction_id in in_sample and (one.text or "") not in learnt]
-    return drop_copies(Example(one.text or "", one.true_label == "spam", "reviewed") for one in found)
+    others = registry.with_other_labels(read_card(registry.folder, versions[0]).labels)
+    reviewed = reviewed_messages(engine, others)
+    found = [one for one in reviewed if one.prediction_id in in_sample and one.text not in learnt]
+    return drop_copies(Example(one.text, one.true_label == "spam", "reviewed") for one in found)

@@ -12,9 +12,9 @@ import sqlalchemy as sa
 
 from webapp.config import PROJECT_SET
 from webapp.errors import BadData
-from webapp.extras.lifecycle.comparison import Comparison, Learnt, compare, sampled_examples, usable_reviews
+from webapp.extras.lifecycle.comparison import Comparison, Learnt, compare, sampled_examples
 from webapp.extras.lifecycle.correction import fine_tune
-from webapp.extras.review.reviews import ReviewedMessage, fitted_by, note_fitted
+from webapp.extras.review.reviews import ReviewedMessage, fitted_by, note_fitted, reviewed_messages
 from webapp.log.tables import predictions, reviews
 from webapp.model import artifact, training
 from webapp.model.card import Card, Retraining, read_card
@@ -127,10 +127,9 @@ def _divide(engine: sa.Engine, registry: ModelRegistry, labels: Labels, versions
     """Divide the reviews that may teach a model with these labels; what the versions have learnt is not kept apart."""
     learnt, unconfirmed = Learnt(engine, registry, versions), _unconfirmed(engine)
     to_learn, held_out, waiting = [], [], []
-    found = usable_reviews(engine, registry, labels)
+    found = reviewed_messages(engine, registry.with_other_labels(labels))
     for one in found:
-        text = one.text or ""
-        if bucket(text) in HOLDOUT_BUCKETS and text not in learnt:
+        if bucket(one.text) in HOLDOUT_BUCKETS and one.text not in learnt:
             held_out.append(one)
         elif (one.prediction_id, one.true_label) in unconfirmed:
             waiting.append(one)
@@ -140,7 +139,7 @@ def _divide(engine: sa.Engine, registry: ModelRegistry, labels: Labels, versions
 
 
 def _examples(reviewed: Iterable[ReviewedMessage], part: str = "") -> list[Example]:
-    return [Example(one.text or "", one.true_label == "spam", REVIEWS, part) for one in reviewed]
+    return [Example(one.text, one.true_label == "spam", REVIEWS, part) for one in reviewed]
 
 
 def _unconfirmed(engine: sa.Engine) -> set[tuple[str, str]]:

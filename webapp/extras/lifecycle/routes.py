@@ -16,11 +16,12 @@ from webapp.extras.batch.commands import current_runner
 from webapp.extras.batch.routes import shown_ago
 from webapp.extras.lifecycle import retraining, switching
 from webapp.extras.lifecycle.challenger import shadow_report
-from webapp.extras.lifecycle.comparison import Differing, compare, sampled_examples
+from webapp.extras.lifecycle.comparison import EVER, Differing, compare, sampled_examples
 from webapp.extras.lifecycle.retraining import Reviews
-from webapp.extras.monitor.report import live_accuracy
 from webapp.extras.monitor.rollups import PREDICTIONS, count
+from webapp.extras.review.accuracy import share_right
 from webapp.extras.review.reviews import give_reviews
+from webapp.extras.review.samples import reached_members
 from webapp.inference import explain
 from webapp.model import artifact
 from webapp.model.registry import ModelRegistry
@@ -83,14 +84,14 @@ def _versions(engine: sa.Engine, registry: ModelRegistry, tried: str | None) -> 
 
     The one that is tried is among them, even if its folder is gone.
     """
-    counts, found = count(engine, PREDICTIONS, ("model_version",)), []
+    counts, members, found = count(engine, PREDICTIONS, ("model_version",)), reached_members(engine, *EVER), []
     for name in sorted({*registry.versions(), *filter(None, [tried])}, reverse=True):
         card, fault, predictions = None, "", counts[(name,)]
         try:
             card = artifact.verify(registry.folder, name).card
         except HamletError as error:
             fault = str(error)
-        live = live_accuracy(engine, name, predictions) if predictions else None
+        live = share_right([one for one in members if one.model_version == name], predictions)
         found.append({"name": name, "card": card, "fault": fault, "predictions": predictions, "live": live})
     return found
 

@@ -11,12 +11,12 @@ from scipy.stats import fisher_exact
 from webapp.errors import HamletError
 from webapp.extras.monitor.charts import figure
 from webapp.extras.monitor.drift import DRIFTED, NOT_SEEN, drift_report
-from webapp.extras.monitor.rollups import ANSWERED, PREDICTIONS, REQUESTS, Span, bucket_ms, count, span
+from webapp.extras.monitor.rollups import ANSWERED, PREDICTIONS, REQUESTS, Span, bucket_ms, count
 from webapp.extras.review.accuracy import ReviewedPrediction, accuracy, share_right
 from webapp.extras.review.samples import reached_members
 from webapp.log.tables import stream_consumers
 from webapp.model.card import Card
-from webapp.model.evaluation import Metrics, Proportion, effective_n
+from webapp.model.evaluation import Metrics, effective_n
 from webapp.model.labels import UNSURE
 from webapp.model.registry import ModelRegistry
 
@@ -57,12 +57,6 @@ def report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict[str, 
         "stream": consumers(engine),
     }
     return {"verdict": verdict(figures), **figures}
-
-
-def live_accuracy(engine: sa.Engine, model_version: str, messages: int) -> Proportion:
-    """Return how often a version was right on all `messages` that it ever served, by the random samples of these."""
-    chosen = span(engine, "all", model_version)
-    return share_right(reached_members(engine, chosen.since, chosen.until, model_version), messages)
 
 
 def _accuracy(engine: sa.Engine, registry: ModelRegistry, span: Span, card: Card | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ that version and all that descend from it, and left out wherever these are compa
 
 import datetime as dt
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -107,21 +107,24 @@ def reviews_of(engine: sa.Engine, prediction_id: str | None) -> list[Row]:
 
 
 class ReviewedMessage(NamedTuple):
-    """A message of the log whose truth is known."""
+    """A message of the log whose text is kept and whose truth is known."""
 
     prediction_id: str
     review_id: str  # of the newest review: it grows with time
-    text: str | None  # None where the log was told to keep no texts
+    text: str
     true_label: str
-    model_version: str  # that judged it
 
 
-def reviewed_messages(engine: sa.Engine) -> list[ReviewedMessage]:
-    """Return the messages whose truth is known, whichever queue they came from, the one reviewed last first."""
+def reviewed_messages(engine: sa.Engine, other_versions: Collection[str] = ()) -> list[ReviewedMessage]:
+    """Return the messages that can teach or judge a model, whichever queue they came from, the one reviewed last first.
+
+    Those of other versions cannot: these have other labels, so the reviews answer another question.
+    """
     query = (
-        sa.select(predictions.c.id, reviews.c.id, predictions.c.text, reviews.c.true_label, predictions.c.model_version)
+        sa.select(predictions.c.id, reviews.c.id, predictions.c.text, reviews.c.true_label)
         .join(reviews, reviews.c.prediction_id == predictions.c.id)
         .where(reviews.c.id == newest_verdict(reviews.c.prediction_id, "id"), reviews.c.true_label != UNSURE)
+        .where(predictions.c.text.is_not(None), predictions.c.model_version.not_in(other_versions))
         .order_by(reviews.c.id.desc())
     )
     with engine.connect() as connection:
