@@ -164,6 +164,20 @@ def test_too_few_new_reviews_are_refused(engine, small, review, flask):
     )  # it descends
 
 
+def test_a_copy_of_what_it_learns_does_not_judge_it(engine, small, review):
+    """A copy that differs in its signs may be in a bucket that is kept apart."""
+    learnt = [row for row in odd(120) if bucket(row[0]) not in retraining.HOLDOUT_BUCKETS]
+    copies = [(f"{text}{signs}", spam) for text, spam in learnt for signs in (" :)", "...", " -")]
+    copies = [row for row in copies if bucket(row[0]) in retraining.HOLDOUT_BUCKETS]
+    assert min(len(learnt), len(copies)) > 50
+    review([*learnt, *copies])
+    now = dt.datetime.now(dt.UTC)
+    draw(engine, now - YEAR, now + YEAR, 500, seed=1)
+    result = retraining.retrain(engine, small)
+    assert "No reviewed message was kept apart" in result.told
+    assert artifact.read_card(small.folder, result.version).held_out.messages == 0
+
+
 def test_reviews_without_text_teach_nothing(app, small, review, flask):
     app.extensions["inference"]._store_text = False
     review(odd(60))

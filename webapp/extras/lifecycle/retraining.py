@@ -18,7 +18,7 @@ from webapp.extras.review.reviews import ReviewedMessage, fitted_by, note_fitted
 from webapp.log.tables import predictions, reviews
 from webapp.model import artifact, training
 from webapp.model.card import Card, Retraining, read_card
-from webapp.model.data import APART, Dataset, Example, bucket, drop_copies, read_labelled
+from webapp.model.data import APART, Dataset, Example, bucket, copy_keys, drop_copies, read_labelled
 from webapp.model.labels import Labels
 from webapp.model.registry import ModelRegistry
 from webapp.model.scoring import make_model
@@ -71,13 +71,16 @@ def retrain(engine: sa.Engine, registry: ModelRegistry) -> Retrained:
         )
     if not found.to_learn:
         raise BadData("All new reviews are of messages that are kept apart to measure on, so none is left to learn.")
-    examples, held_out = (drop_copies(_examples(part)) for part in (found.to_learn, found.held_out))
+    examples = drop_copies(_examples(found.to_learn))
+    learnt = {key for one in examples for key in copy_keys(one.text)}
+    held_out, sample = (  # a copy that differs in its signs alone may be of another bucket
+        [one for one in drop_copies(part) if bucket(one.text) in HOLDOUT_BUCKETS and not copy_keys(one.text) & learnt]
+        for part in (_examples(found.held_out), sampled_examples(engine, registry, [served.version]))
+    )
     pipeline = fine_tune(served, examples, _anchors(engine, card))
 
     new = make_model(pipeline, "the new version", served.threshold, served.labels)
     compared = compare(served, new, held_out)
-    sampled = sampled_examples(engine, registry, [served.version])
-    sample = [one for one in sampled if bucket(one.text) in HOLDOUT_BUCKETS]
     metrics = {"held_out": training.report(new, sample)} if sample else {}
     origin = Retraining(parent=served.version, reviews=len(examples), held_out=len(held_out), last_review=found.last)
     new_card = card.model_copy(update={"metrics": metrics, "retraining": origin})

@@ -6,6 +6,7 @@ random sample too, only a smaller one. Samples may overlap: see `reached_members
 
 import datetime as dt
 import hashlib
+import math
 from collections.abc import Sequence
 from itertools import groupby, takewhile
 from typing import Any
@@ -140,11 +141,7 @@ def reached_members(
             found |= {row.id: row for row in reached}
 
     def weight(prediction_id: str) -> float:
-        missed = 1.0
-        for first, end, rate in rates:
-            if first <= prediction_id < end:
-                missed *= 1 - rate
-        return 1 / (1 - missed)
+        return 1 / (1 - math.prod(1 - rate for first, end, rate in rates if first <= prediction_id < end))
 
     return [
         ReviewedPrediction._make((*row[:6], weight(row.id)))
