@@ -170,6 +170,14 @@ def test_bad_json_lines(score):
     assert found[1]["line"] == "{nonsense"
 
 
+def test_half_a_surrogate_pair_in_utf16_is_one_bad_row(score):
+    code, content, _ = score(f"text\tn\n{HAM}\t1\nx\ud83d\t2\n".encode("utf-16", "surrogatepass"))
+    rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig")), delimiter="\t"))
+    assert code == 1
+    assert [(row["label"], row["n"]) for row in rows] == [("ham", "1"), ("", "2")]
+    assert "surrogate" in rows[1]["error"]
+
+
 def test_no_file_is_overwritten_unasked_and_never_the_input(score, tmp_path, flask):
     source = f"text\n{SPAM}\n"
     (tmp_path / "folder").mkdir()
@@ -353,4 +361,8 @@ def test_pipes(command, flask, app, tmp_path, monkeypatch):
     with Path("/dev/full").open("wb") as full:
         code, said = end(command(target, "-", "--no-log", stdout=full))
     assert (code, said) == (2, "Error: The output cannot be written (No space left on device).\n")
+    reading, writing = os.pipe()
+    os.close(reading)
+    assert end(command(target, "-", stdout=writing)) == (2, "Error: The output cannot be written (Broken pipe).\n")
+    os.close(writing)
     assert "--resume needs files" in flask("batch", "-", target, "--resume", input="text\n").output

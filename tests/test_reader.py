@@ -110,6 +110,7 @@ FORMS = {
     ),
     "False and True": with_labels("False", "True"),
     "capitals and blanks": with_labels(" HAM ", "Spam\u00a0"),
+    "marks of direction": with_labels("\u200fham", "spam\u200e").replace("label,text", "\u200flabel,\u2068text\u2069"),
 }
 
 
@@ -163,6 +164,20 @@ def test_quotation_marks_in_a_tsv_are_text(read):
     assert [text for text, _ in found] == [text for _, text in rows[1:]]
 
 
+def test_quotation_marks_that_excel_and_pandas_put_into_a_tsv_enclose_cells(read, write):
+    lines = [*ROWS, ("ham", "first, then\nsecond"), ("spam", "WIN a\tcar\r\n\r\nnow")]
+    quotes = [*ROWS, ("ham", 'She said "six, or seven"'), ("spam", '"FREE" today')]
+    for rows in (lines, quotes, lines + quotes, lines[:1] + quotes * 300):
+        expected = [(text, label == "spam") for label, text in rows]
+        for header in (("label", "text"), None):
+            content = table(rows, header=header, delimiter="\t")
+            assert read(content)[0] == expected
+            assert read(content.encode("utf-16"))[0] == expected
+            assert texts(write(content)) == [text for _, text in rows]
+    by_excel = "".join(f'{label}\t"{text}"\r\n' if "," in text else f"{label}\t{text}\r\n" for label, text in ROWS)
+    assert read("label\ttext\r\n" + by_excel)[0] == LABELLED
+
+
 SWALLOWED = {
     table() + 'ham,"Could you come?\nspam,win\nham,ok\n': "bad win ok",  # never closed
     table() + 'ham,"Could you come?\nspam,win\nham,ok\nspam,call now"\nham,bye\n': 'bad win ok call now" bye',
@@ -211,6 +226,22 @@ def test_long_mails_in_quotation_marks_stay_whole(write):
         assert texts(write(table(rows, header=header))) == mails
 
 
+def test_a_mail_with_one_line_that_could_be_a_row_is_no_rows(write):
+    mails = [
+        "Hi Jo ,\nall is well , 1\n1 , 2 and 3\nhow are you ?\nbye",
+        "hey ,\nhow are you ?\nbye",
+        "well\n\nit is dry , 0\nhere",
+        "short",
+    ]
+    for rows in (
+        [(mail, number % 2) for number, mail in enumerate(mails)],
+        [(number % 2, mail) for number, mail in enumerate(mails)],
+        [(number % 2, mail, "x" * (number % 2)) for number, mail in enumerate(mails * 9)],
+    ):
+        header = ["text" if value == mails[0] else "label" if at < 2 else "" for at, value in enumerate(rows[0])]
+        assert texts(write(table(rows, header=header))) == [row[header.index("text")] for row in rows]
+
+
 def test_a_line_of_a_mail_that_ends_as_rows_do_is_no_row(read):
     mail = 'Stories:\n"Fritz, after the machine made a mistake",mails\nFritz,again,mails\nBye'
     rows = [*(("ham", f"see you at {number}") for number in range(30)), ("ham", mail)]
@@ -235,6 +266,7 @@ CHOICES = [
     ("0.00", "1.00", "--labels=0.00,1.00"),
     ("no", "yes", "--labels=no,yes or --labels=yes,no"),
     ("Safe Email", "Phishing Email", "--labels='phishing email,safe email' or --labels='safe email,phishing email'"),
+    ("\u0434\u0430", '"no"', """--labels='"no",\u0434\u0430' or"""),
     ("1", "2", "--labels="),
 ]
 
@@ -270,6 +302,8 @@ UNUSABLE = [
         r"line 9: label 'sapm' is unknown. The labels are ham 4, spam 3, sapm 1",
     ),
     (table([*ROWS, ("\x1b[31mspam", "y")]), "line 8: label '.\\[31mspam' is unknown"),
+    (with_labels("a\x07", "b\ud83d").encode("utf-16", "surrogatepass"), "--labels='a.,b.' or --labels='b.,a.'"),
+    ("label,text\nham,x,\n", "line 2: The row has 3 fields where the header has 2.$"),
     (table(header=("\x1b[31m", "t")), "no column text"),
     (table(header=("a\x07", "A\x07")), "names the column a. twice"),
     (table([(f"Email {n}", n % 3, n % 2) for n in range(9)], ("No.", "text", "label")), 'column "text" holds numbers'),
@@ -297,6 +331,10 @@ UNUSABLE = [
     (table().encode("utf-32"), "is UTF-32: save it as UTF-8"),
     (b"%PDF-1.4\n%\xe2\xe3", "is a PDF"),
     ("\n<!DOCTYPE html>\n<html>", "is a web page or XML"),
+    ('<table border="1"><tr><td>text</td></tr></table>', "is a web page or XML"),
+    ("From jo@example.org Mon Jul 29 11:28:02 2002\nSubject: hi\n\nhello\n", "is a mail: write mails as rows of CSV"),
+    ("Return-Path: <jo@example.org>\nSubject: hi\n\nhello\n", "is a mail"),
+    (TSV.encode("utf-16")[:-1], "is not complete"),
     (b"\x89PNG\r\n\x1a\n" + bytes(range(1, 256)) * 9, "is no text file"),
     ("label^text\nham^x\n", "the first line, label.text, is one column; divide it by"),
     ('"label,text"\n"ham,""x, y"""\n', "the first line, label,text, is one column"),
@@ -362,6 +400,19 @@ def test_a_split_of_ones_own(write):
     rows = [(*row, part) for row, part in zip(ROWS, ["train", "test", "Validation", "", "train", "test"], strict=True)]
     found = read_labelled(write(table(rows, header=("label", "text", "split")))).examples
     assert [one.part for one in found] == ["train", "test", "test", "", "train", "test"]
+
+
+def test_half_a_surrogate_pair_is_said_also_in_utf16(read, write):
+    content = (TSV + "ham\tx\ud83d\nham\t\udc80y\n").encode("utf-16", "surrogatepass")
+    found, said = read(content)
+    assert found == LABELLED
+    assert "2 rows have half a surrogate pair, left out (first in line 7)" in said
+    assert "Windows-1252" not in said
+    assert texts(write(content))[-2:] == ["x\ud83d", "\udc80y"]
+
+
+def test_a_row_of_a_file_with_one_column_may_be_empty(write):
+    assert texts(write('text\na\n""\n\n" "\n,\nb\n')) == ["a", "", " ", "b"]
 
 
 # --- Parquet ---

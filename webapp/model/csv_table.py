@@ -12,6 +12,7 @@ from webapp.model.lines import Lines, shown
 FEW_VALUES = 20  # of a column, in the first lines: by these a row is known that a mark swallowed
 LONGEST_NUMBER = 20  # digits of an index; Python makes no number of thousands
 SEP = re.compile(r'"?sep=([^\w\s"]|\t|\\t)"?\s*', re.IGNORECASE)  # a first line as Excel understands it
+ENCLOSED = re.compile(r'(?<![^\t\r\n])"((?:[^"]|"")*+)(?:"(?![^\t\r\n])|\Z)')  # a cell of TSV; the last may be cut off
 BLANK_BEFORE_MARK = re.compile(r'([,;|\t]) +"(?!")')
 BAD_MARK = "The row has a quotation mark that is not closed, has text behind it, or swallows the rows behind it."
 
@@ -76,7 +77,7 @@ class CsvTable(Table):
                 continue
             elif error is None:
                 error = f"The row has {len(cells)} fields where the header has {width}."
-            if surplus := cells[width:]:
+            if any(surplus := cells[width:]):
                 error += f" What is too much: {self.delimiter.join(surplus)}"
             cells = (cells + [""] * width)[:width]
             yield Row(line, (), error, cells, sum(map(len, cells)) + width + len(error))
@@ -90,7 +91,8 @@ class CsvTable(Table):
                 cells, error = [], limits.TOO_LONG
             elif self.has_marks and ('"' in line or self._dialect.skipinitialspace):
                 cells, error = self._read_quoted(line, cells)
-            if error or any(map(str.strip, cells)):
+            # In a file with one column, "" is a row.
+            if error or any(map(str.strip, cells)) or (len(cells) == len(self.columns) == 1 and line.strip()):
                 yield number, cells, error
 
     def _read_quoted(self, line: str, as_text: list[str]) -> tuple[list[str], str | None]:
@@ -118,23 +120,27 @@ class CsvTable(Table):
             yield line
 
     def _swallows(self, cells: Sequence[str], taken: Sequence[str]) -> bool:
-        """Return whether a record of several lines is no cell with line breaks, but rows between stray marks."""
+        """Return whether most lines of a record are rows between stray marks, and no line breaks in a cell."""
+        rows = others = 0
         for after, line in enumerate(taken):
             row = line.rstrip("\r\n").split(self.delimiter)
-            if len(row) != len(self._usual):
+            if len(row) != len(self._usual):  # with more, it may be a row whose text has delimiters
+                others += bool(line.strip()) and len(row) < len(self._usual)
                 continue
             marks = [at for at, cell in enumerate(row) if '"' in cell]
             # Of the first and the last line only what is outside the record's own marks can be another row's.
             start = marks[-1] + 1 if after == 0 else 0
             end = marks[0] if after == len(taken) - 1 else len(row)
             told = [self._is_usual(at, row[at], cells[at], after) for at in range(start, min(end, len(cells)))]
-            if True in told and False not in told:
-                return True
-        return False
+            rows += True in told and False not in told
+            others += False in told and True not in told
+        return rows > others
 
     def _is_usual(self, at: int, cell: str, before: str, after: int) -> bool | None:
         """Return whether a cell is what rows have in its column, a usual value or the next number; None if any may."""
         value, usual = normalise(cell), self._usual[at]
+        if not value:
+            return None
         if usual:
             return value in usual or value == normalise(before)  # in a file that is sorted by it, one may come late
         if before.isdecimal() and max(len(before), len(value)) <= LONGEST_NUMBER:
@@ -166,10 +172,24 @@ def _find_delimiter(head: Sequence[str], usual: Collection[str], is_tsv: bool) -
 def _split(head: Sequence[str], delimiter: str) -> tuple[bool, list[list[str]]]:
     """Return whether quotation marks enclose cells, and the cells of the first lines."""
     cells = head[0].strip("\r\n").split(delimiter)
-    # In TSV they are text, unless the first row has them everywhere.
-    has_marks = delimiter != "\t" or all(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in cells)
+    # In TSV they are text, unless the first row has them everywhere or all are where Excel and pandas put them.
+    is_marked = all(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in cells)
+    has_marks = delimiter != "\t" or is_marked or _are_marked_as_needed(head)
     rows = csv.reader(head, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if has_marks else csv.QUOTE_NONE)
     return has_marks, [row for row in rows if row] or [[""]]
+
+
+def _are_marked_as_needed(head: Sequence[str]) -> bool:
+    """Return whether the cells of TSV that have quotation marks are those that a program must enclose."""
+    text = "".join(head)
+    enclosed, others = ENCLOSED.findall(text), ENCLOSED.sub("", text)
+    if not enclosed or '"' in others:
+        return False
+    widths, true_widths = (
+        {line.count("\t") for line in lines} for lines in (head, re.split("[\r\n]+", others.strip("\r\n")))
+    )
+    by_excel = "," not in others and all(re.fullmatch(r"[^\r\n]*,[^\r\n]*", cell) for cell in enclosed)
+    return any('""' in cell for cell in enclosed) or len(true_widths) == 1 < len(widths) or by_excel
 
 
 def _by_content(rows: Sequence[Sequence[str]], words: Collection[str]) -> dict[str, int]:

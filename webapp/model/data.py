@@ -59,7 +59,7 @@ def read_labelled(
     meanings = read_meanings(labels)
     with closing(open_table(path, text_column, meanings)) as table, path.open("rb") as file:
         words = SPAM_OR_HAM if set(labels) == set(SPAM_OR_HAM) else Labels(*labels)
-        dataset = Dataset(path.name, hashlib.file_digest(file, "sha256").hexdigest(), [], labels=words)
+        dataset = Dataset(shown(path.name, 255), hashlib.file_digest(file, "sha256").hexdigest(), [], labels=words)
         columns = [table.find_column(text_column), table.find_column(label_column, "label")]
         column = shown(table.columns[columns[0]])
         if columns[0] == columns[1]:
@@ -109,7 +109,7 @@ def _read_examples(
         text = text.strip()
         if len(text) > MAX_TEXT_LENGTH:
             noted[f"more than {MAX_TEXT_LENGTH:,} characters, cut there"].append(line)
-        source, kind = more.get("source", dataset.name.split(".")[0]), more.get("kind", "")
+        source, kind = shown(more.get("source", dataset.name.split(".")[0]), 200), more.get("kind", "")
         dataset.examples.append(Example(text[:MAX_TEXT_LENGTH], meanings.get(label, False), source, PARTS[part], kind))
     return found, noted
 
@@ -131,7 +131,7 @@ def _advice(found: Mapping[str, Sequence[int]], labels: Sequence[str]) -> str:
     if set(labels) != set(SPAM_OR_HAM):
         return f"{words}; the words to use are {labels[0]} and {labels[1]}"
     if len(found) == 2:
-        one, other = sorted(found, key=lambda label: (LABEL_WORDS.get(label, False), label))
+        one, other = sorted(map(shown, found), key=lambda label: (LABEL_WORDS.get(label, False), label))
         choice = labels_option(one, other) + ("" if "spam" in found else f" or {labels_option(other, one)}")
         return f"{words}. Say which is looked for, the second one here: {choice}"
     return f"{words}. Two are needed: mend the others, or say which with --labels NEGATIVE,POSITIVE"

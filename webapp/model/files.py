@@ -105,7 +105,8 @@ class Table:
 
 def normalise(word: object) -> str:
     """Return a label or a column's name without regard to case, blanks and dashes: what counts as the same word."""
-    text = unicodedata.normalize("NFKC", as_text(word)).strip(INVISIBLE).lower()
+    letters = unicodedata.normalize("NFKC", as_text(word)).lower()
+    text = "".join(letter for letter in letters if unicodedata.category(letter) != "Cf")  # such as marks of direction
     return " ".join(text.replace("_", " ").replace("not-", "not ").split())
 
 

@@ -17,21 +17,22 @@ LONGEST_ROW = 1024 * 1024  # characters; far above any message, and it bounds th
 TOO_LONG = f"The row has more than {LONGEST_ROW:,} characters and was left out."
 SNIFFED_LINES, SNIFFED_SIZE = 1_000, 256 * 1024  # at the beginning, which tell delimiter, header and usual values
 NAMED_LINES = 5  # of those that are no UTF-8
-GZIP, ZIP, PARQUET = b"\x1f\x8b", b"PK\x03\x04", b"PAR1"
+GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 CONTROLS = bytes({*range(32)} - set(b"\t\n\f\r\x1b"))  # a tenth of what is compressed, next to nothing of any text
 FOREIGN = {
-    ZIP: "a ZIP archive: unpack it first",
-    b"\xd0\xcf\x11\xe0": "an Excel file: save it as CSV",
-    b"%PDF": "a PDF: save its table as CSV",
-    codecs.BOM_UTF32_LE: "UTF-32: save it as UTF-8",
-    **{bytes([0x80, protocol]): "a Python pickle, which may run code: save it as CSV" for protocol in range(2, 6)},
-    **dict.fromkeys((b"<!DOCTYPE", b"<!doctype", b"<html", b"<?xml"), "a web page or XML: export its table as CSV"),
-    **dict.fromkeys((b"BZh", b"\xfd7zXZ", b"(\xb5/\xfd", GZIP), "compressed, but not once by gzip: unpack it first"),
-    PARQUET: "Parquet packed by gzip: unpack it first",
+    rb"PK\x03\x04.*(\[Content_Types\]|mimetype)|\xd0\xcf\x11\xe0": "an Excel file: save it as CSV",
+    rb"PK\x03\x04": "a ZIP archive: unpack it first",
+    rb"%PDF": "a PDF: save its table as CSV",
+    rb"\xff\xfe\0\0": "UTF-32: save it as UTF-8",
+    rb"\x80[\2-\5]": "a Python pickle, which may run code: save it as CSV",
+    rb"(?i)<(!doctype|html|table|\?xml)": "a web page or XML: export its table as CSV",
+    rb"From \S+@|(Return-Path|Received|Delivered-To):": "a mail: write mails as rows of CSV",
+    rb"BZh|\xfd7zXZ|\(\xb5/\xfd|\x1f\x8b": "compressed, but not once by gzip: unpack it first",
+    rb"PAR1": "Parquet packed by gzip: unpack it first",
 }
 _NO_UTF8 = re.compile("[\udc80-\udcff]+")  # what surrogateescape makes of it
-BROKEN: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error)  # what reading may raise
+BROKEN: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error, UnicodeError)  # what reading may raise
 
 
 def shown(text: object, most: int = 50) -> str:
@@ -67,6 +68,7 @@ class Lines:
                 self._size = self.path.stat().st_size if self.path else 0
                 self._stream: Any = gzip.GzipFile(fileobj=self._raw) if self._raw.peek(2)[:2] == GZIP else self._raw
                 head: bytes = self._stream.peek(4096)[:4096]
+            self._is_utf16 = head.startswith(UTF16)
             self.has_mark = head.startswith((codecs.BOM_UTF8, *UTF16))
             self.is_parquet = head.startswith(PARQUET) and self._stream is self._raw
             if not self.is_parquet:
@@ -74,18 +76,17 @@ class Lines:
         except BadData:
             self.close()
             raise
-        encoding, errors = ("utf-16", "replace") if head.startswith(UTF16) else ("utf-8-sig", "surrogateescape")
+        encoding, errors = ("utf-16", "surrogatepass") if self._is_utf16 else ("utf-8-sig", "surrogateescape")
         self._text = io.TextIOWrapper(self._stream, encoding, errors, newline="")  # all line ends, as they are
         self._unread = self._read()
 
     def _refuse_foreign(self, head: bytes) -> None:
-        for mark, words in FOREIGN.items():
-            if head.lstrip().startswith(mark):
-                office = mark == ZIP and (b"[Content_Types]" in head or b"mimetype" in head)
-                raise BadData(f"{self.name} is {'an Excel file: save it as CSV' if office else words}")
+        for pattern, words in FOREIGN.items():
+            if re.match(pattern, head.lstrip(), re.DOTALL):
+                raise BadData(f"{self.name} is {words}")
         text, controls = head.decode("utf-8", "surrogateescape")[:-3], len(head) - len(head.translate(None, CONTROLS))
         is_binary = b"\0" in head.partition(b"\n")[0] or (controls > 16 + len(head) / 20 and _NO_UTF8.search(text))
-        if is_binary and not head.startswith(UTF16):
+        if is_binary and not self._is_utf16:
             raise BadData(f"{self.name} is no text file; if it is UTF-16, save it as UTF-8")
 
     def next(self) -> str:
@@ -122,7 +123,7 @@ class Lines:
 
     def recode(self, text: str, number: int) -> str:
         """Return a text of a line with the bytes that were no UTF-8 read as Windows-1252, and note where they were."""
-        if text.isascii() or not _NO_UTF8.search(text):
+        if text.isascii() or self._is_utf16 or not _NO_UTF8.search(text):
             return text
         self._recoded_count += 1
         if len(self._recoded) < NAMED_LINES:

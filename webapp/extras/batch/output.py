@@ -118,7 +118,7 @@ def _text_writer(table: Table, file: BinaryIO, is_zipped: bool, is_new: bool) ->
     header, render = _csv(table) if isinstance(table, CsvTable) else _json(table)
 
     def add(text: str) -> None:
-        content = text.encode()
+        content = text.encode(errors="replace")  # UTF-16 may hold half a surrogate pair
         # A gzip file may have many members, so one that was cut off behind a member can be added to.
         file.write(gzip.compress(content, 6, mtime=0) if is_zipped and content else content)
 
@@ -184,8 +184,6 @@ def open_output(target: Path | BinaryIO, table: Table, size: int) -> Iterator[Wr
             sync()
             if path:
                 partial(path).replace(path)
-    except BrokenPipeError:
-        raise  # whoever closed the pipe knows why
     except OSError as error:
         advice = " What was done is kept: go on with --resume." if path and partial(path).exists() else ""
         raise NotReady(f"{path or 'The output'} cannot be written ({error.strerror or error}).{advice}") from error
