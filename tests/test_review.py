@@ -328,6 +328,7 @@ def test_a_bad_row_is_named_and_nothing_of_the_file_is_stored(app, flask, ids):
     for content, reason in (
         (as_csv(first, (ids[1], "eggs")), "line 3"),
         (as_csv(first, ("", "ham")), "line 3"),
+        ('{"id": "x\\ud83d", "true_label": "ham"}', "line 1"),
         (as_csv(first, (ids[1],)), "line 3"),
         (as_csv(first, (ids[0], "spam")), "line 3: the same id has ham in a row before"),
         ("", "is empty"),

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import os
 import pickle
 import re
 
@@ -187,6 +188,18 @@ def test_figures_are_also_given_by_source_and_for_files_never_trained_on(flask, 
     assert set(card["metrics"]) == {"held_out", "labelled", "other", "unseen: strange.csv"}
     assert card["metrics"]["unseen: strange.csv"]["false_positive_rate"]["value"] is None  # there is no ham in it
     assert [item["licence"] for item in card["data"]] == ["not stated", "CC0"]
+
+
+def test_names_that_are_no_text_are_shown(flask, models, tmp_path):
+    path, test = (tmp_path / os.fsdecode(name) for name in (b"caf\xe9.csv", b"caf\xe9"))
+    rows = [{"label": label, "text": text, "source": "\ud83d"} for label, text in messages(200)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    test.write_text("label,text\nham,see you at nine\n")
+    result = flask("train", path, "--test", test)
+    assert result.exit_code == 0, result.output
+    card = trained(models)[0]
+    assert card["data"][0]["file"] == "caf\N{REPLACEMENT CHARACTER}.csv"
+    assert set(card["metrics"]) == {"held_out", "unseen: caf\N{REPLACEMENT CHARACTER}"}
 
 
 def test_a_sender_in_each_row_is_no_source_to_be_measured_apart(flask, models, tmp_path):

@@ -14,6 +14,7 @@ from webapp.extras.review.reviews import give_reviews
 from webapp.model.data import read_meanings
 from webapp.model.files import as_text, normalise, open_table
 from webapp.model.labels import UNSURE, Labels
+from webapp.model.lines import shown
 
 SHOWN_UNKNOWN = 5
 
@@ -32,7 +33,7 @@ def import_file(file: Path) -> None:
     click.echo(f"{new:,} new, {len(given) - new - len(unknown):,} as before, {len(unknown):,} unknown.")
     if unknown:
         more = ", ..." if len(unknown) > SHOWN_UNKNOWN else ""
-        click.echo(f"No predictions have these ids: {', '.join(unknown[:SHOWN_UNKNOWN])}{more}", err=True)
+        click.echo(f"No predictions have these ids: {', '.join(map(shown, unknown[:SHOWN_UNKNOWN]))}{more}", err=True)
         if len(unknown) == len(given):
             click.get_current_context().exit(1)
 
@@ -49,7 +50,7 @@ def _read(source: Path | BinaryIO, labels: Labels) -> dict[str, str]:
         for line, values, error, *_ in table.read(positions):
             prediction_id, word = (as_text(value).strip() for value in values or ("", ""))
             label = words.get(normalise(word))
-            if not error and (not prediction_id or not label):
+            if not error and not (prediction_id and prediction_id.isprintable() and label):
                 error = f"each row is an id and {labels.spam}, {labels.ham} or {UNSURE}."
             if not error and given.setdefault(prediction_id, str(label)) != label:
                 error = f"the same id has {labels.word(given[prediction_id])} in a row before."
