@@ -411,8 +411,15 @@ def test_half_a_surrogate_pair_is_said_also_in_utf16(read, write):
     assert texts(write(content))[-2:] == ["x\ud83d", "\udc80y"]
 
 
+def test_a_list_of_messages_needs_no_quotation_marks(write):
+    for messages in (["hi", "you, too; and | him"], ['"OFFER" ends', '5" x 3", ok', '"', "she said", '"no, I"'] * 400):
+        assert texts(write("\n".join(["Message", *messages]), "in.txt")) == messages
+    assert texts(write('Message\n"you, too"\nhi\n"a\nb"\n')) == ["you, too", "hi", "a\nb"]
+    assert "2 fields" in texts(write("Hello\nyou, too\n"))[0]  # what the columns are is not said
+
+
 def test_a_row_of_a_file_with_one_column_may_be_empty(write):
-    assert texts(write('text\na\n""\n\n" "\n,\nb\n')) == ["a", "", " ", "b"]
+    assert texts(write('text\na\n""\n\n" "\nb\n')) == ["a", "", " ", "b"]
 
 
 # --- Parquet ---

@@ -63,6 +63,9 @@ class CsvTable(Table):
                     raise BadData(f"{self.name}: the first line, {shown(self.columns[0])}, is one column; {divide}")
                 self.by_content = {"text": 0}
                 self.note = "; if that is a message, write a first line with text in it"
+            elif len(self.columns) == 1:  # a list of messages: commas are text, and marks that enclose no line
+                self.has_marks = '"' not in ENCLOSED.sub("", "".join(head))
+                self._dialect = csv.reader([], delimiter="\x1f", strict=True).dialect
         parsed = csv.reader(head, self._dialect, strict=False)
         even = [row for row in parsed if len(row) == len(self.columns) and row != self._header]
         self._usual = [_usual_values([row[at] for row in even], words) for at in range(len(self.columns))]
@@ -86,7 +89,7 @@ class CsvTable(Table):
         """Yield the line of each record that is not empty, its cells, and what is wrong with it."""
         while line := self._lines.next():
             number, error = self._lines.number, None
-            cells = line.rstrip("\r\n").split(self.delimiter)
+            cells = line.rstrip("\r\n").split(self._dialect.delimiter)
             if len(line) > limits.LONGEST_ROW:
                 cells, error = [], limits.TOO_LONG
             elif self.has_marks and ('"' in line or self._dialect.skipinitialspace):

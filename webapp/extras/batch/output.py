@@ -85,7 +85,7 @@ def free_names(taken: Iterable[str]) -> list[str]:
 def _csv(table: CsvTable) -> tuple[str, Render]:
     """Return the header, and how a row is written: cells keep their values, not their quotation marks; UTF-8."""
     style: Any = {}
-    if not table.has_marks:  # nor line breaks or tabs in cells
+    if table.delimiter == "\t" and not table.has_marks:  # nor line breaks or tabs in cells
         style = {"quoting": csv.QUOTE_NONE, "quotechar": None}
     echo: Any = SimpleNamespace(write=str)  # a writer gives back what its file's `write` does: here, the line
     writer = csv.writer(echo, delimiter=table.delimiter, **style)
