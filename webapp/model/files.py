@@ -105,8 +105,9 @@ class Table:
 
 def normalise(word: object) -> str:
     """Return a label or a column's name without regard to case, blanks and dashes: what counts as the same word."""
-    letters = unicodedata.normalize("NFKC", as_text(word)).lower()
-    text = "".join(letter for letter in letters if unicodedata.category(letter) != "Cf")  # such as marks of direction
+    text = unicodedata.normalize("NFKC", as_text(word)).lower()
+    if not text.isascii():  # marks of direction, say, are none
+        text = "".join(letter for letter in text if unicodedata.category(letter) != "Cf")
     return " ".join(text.replace("_", " ").replace("not-", "not ").split())
 
 
