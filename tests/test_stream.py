@@ -42,6 +42,7 @@ UNUSABLE = {
     b"\xff\xfe": "not UTF-8",
     b'{"text": "hel': "not valid JSON",
     b"{see you at 8}": "not valid JSON",
+    b'{"text": "win", "text": "hi"}': "names a member twice",
     b'{"a":' * 5_000: "not valid JSON",
     **dict.fromkeys([b'{"body": "hello"}', b'{"text": 7}', b"null", b" 42 ", b'["hello"]'], "neither a string nor"),
     b'{"text": "  "}': "is empty",

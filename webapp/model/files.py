@@ -182,13 +182,14 @@ class JsonTable(Table):
 def _json_object(line: str) -> tuple[dict[str, Any] | None, str | None]:
     """Return the JSON object in a line, or what is wrong with it."""
     try:
-        value = json.loads(line, object_pairs_hook=_members)
+        value = json.loads(line, object_pairs_hook=unique_members)
     except (ValueError, RecursionError) as error:
         return None, f"The row is not valid JSON ({error})."
     return (value, None) if isinstance(value, dict) else (None, "The row is not a JSON object.")
 
 
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the members of a JSON object; raises ValueError where two have one name."""
     members = dict(pairs)
     if len(members) < len(pairs):
         raise ValueError("it names a member twice")

@@ -14,6 +14,7 @@ from pydantic_core import to_json
 from webapp.errors import InvalidInput
 from webapp.inference import check_text, to_response
 from webapp.log.tables import Row
+from webapp.model.files import unique_members
 from webapp.model.labels import Labels
 
 SHORTENED = 1_000  # bytes that are left of a dead letter's value where the broker refuses the whole
@@ -83,10 +84,10 @@ def read_text(value: bytes | None) -> str:
     except UnicodeDecodeError as error:
         raise InvalidInput("The value is not UTF-8.") from error
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=unique_members)
     except (ValueError, RecursionError) as error:
         if text.lstrip().startswith("{"):
-            raise InvalidInput("The value begins with a brace, but is not valid JSON.") from error
+            raise InvalidInput(f"The value begins with a brace, but is not valid JSON ({error}).") from error
         content = text
     if isinstance(content, dict):
         content = content.get("text")
