@@ -224,6 +224,9 @@ def test_long_mails_in_quotation_marks_stay_whole(write):
     for header in [("label", "text", "source"), ("text", "label", "source"), ("id", "text", "label")]:
         rows = [[columns.get(name, str(at)) or mail for name in header] for at, mail in enumerate(mails)]
         assert texts(write(table(rows, header=header))) == mails
+    rows = [(mail, ("ham", "spam")[at % 2]) for at, mail in enumerate(mails)]
+    for delimiter in "\t,;|":
+        assert texts(write(table(rows, header=None, delimiter=delimiter))) == mails
 
 
 def test_a_mail_with_one_line_that_could_be_a_row_is_no_rows(write):

@@ -169,7 +169,7 @@ def _find_delimiter(head: Sequence[str], usual: Collection[str], is_tsv: bool) -
         even = sum(len(row) == len(rows[0]) for row in rows) / len(rows)
         return len(rows[0]) > 1 and is_known, is_tsv and delimiter == "\t", even, len(rows[0])
 
-    return max((delimiter for delimiter in "\t,;|" if delimiter in head[0]), key=fitness, default=",")
+    return max((each for each in "\t,;|" if len(_split(head, each)[1][0]) > 1), key=fitness, default=",")
 
 
 def _split(head: Sequence[str], delimiter: str) -> tuple[bool, list[list[str]]]:
