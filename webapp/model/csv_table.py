@@ -55,7 +55,9 @@ class CsvTable(Table):
             line, self._header, error = next(self._records(), (1, [], "There is no header."))
             if error:
                 raise BadData(f"{self.name}, line {line}: {error}")
-            self._name_columns(self._header)
+            surplus = [row[len(rows[0]) :] for row in rows[1:]]
+            all_empty = surplus and all(cells and not any(cells) for cells in surplus)  # a delimiter ends each row
+            self._name_columns(self._header + (surplus[0] if all_empty else []))
             if len(self.columns) == 1 and usual.isdisjoint(map(normalise, self.columns)):
                 names = {normalise(name) for name in re.split(r"[^\w\s/]|\s\s+", self.columns[0])}
                 if names.intersection(TEXT_COLUMNS) and names.intersection(LABEL_COLUMNS):
