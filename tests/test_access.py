@@ -275,7 +275,7 @@ def test_behind_a_proxy_each_address_is_throttled_whatever_its_port(make_app):
 
 
 def test_each_address_may_send_so_many_requests_a_minute(make_app, monkeypatch):
-    monkeypatch.setattr("webapp.clients.time.time", lambda: 90.0)
+    monkeypatch.setattr("webapp.http.time.time", lambda: 90.0)
     app, _ = make_app(ADMIN_PASSWORD=PASSWORD, MAX_REQUESTS_PER_MINUTE=3)
     client = app.test_client()
     assert [client.post("/api/v1/predict", json={"text": "hi"}).status_code for _ in range(3)] == [200] * 3
@@ -285,7 +285,7 @@ def test_each_address_may_send_so_many_requests_a_minute(make_app, monkeypatch):
     assert recorded(app) == []  # else whoever is refused would fill the disk with that
     assert client.get("/").status_code == 200
     assert client.post("/api/v1/predict", json={}, environ_base={"REMOTE_ADDR": "192.0.2.1"}).status_code == 422
-    monkeypatch.setattr("webapp.clients.time.time", lambda: 120.0)
+    monkeypatch.setattr("webapp.http.time.time", lambda: 120.0)
     large = {"texts": ["a" * 9_000] * 7}  # counts as several, but is let through where anything is
     assert [client.post("/api/v1/predict/batch", json=large).status_code for _ in range(2)] == [200, 429]
 

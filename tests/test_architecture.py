@@ -13,7 +13,7 @@ from webapp.config import ROOT
 # From the ground up: each part of the core imports only those of rows above it. The extras stand on all of the core.
 CORE = (
     ("errors", "config", "waiting"),
-    ("model", "log", "instance", "clients", "worker"),
+    ("model", "log", "instance", "worker"),
     ("inference",),
     ("http", "web", "api", "cli"),
 )
@@ -28,7 +28,7 @@ EXTRAS = {  # and which other extras each may import
     "tools": {"monitor"},
 }
 STARTS = ("app", "__main__")  # they put the rest together, and nothing imports them
-WITHOUT_FLASK = {"errors", "config", "waiting", "model", "log", "instance", "clients", "worker", "inference"}
+WITHOUT_FLASK = {"errors", "config", "waiting", "model", "log", "instance", "worker", "inference"}
 INTERFACE = re.compile(r"__init__|keys|(\w+_)?(routes|api|commands)")  # the modules of an extra that may know Flask
 
 

@@ -11,7 +11,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from webapp import api, cli, config, http, web
 from webapp.api.docs import DocumentedApp
-from webapp.clients import TrustedProxies
 from webapp.errors import LogUnavailable
 from webapp.inference import Inference
 from webapp.instance import refuse_exposed, secret_key
@@ -63,6 +62,4 @@ def create_app(
         import_module(f"webapp.extras.{name}").init_app(app)
     if not app.config["PUBLIC"] and "access" not in extras:
         sys.exit("HAMLET_PUBLIC=false needs the extra `access`, which asks for the sign-in and the API key")
-    if proxies := app.config["TRUSTED_PROXIES"]:
-        app.wsgi_app = TrustedProxies(app.wsgi_app, proxies)  # type: ignore[method-assign]
     return app

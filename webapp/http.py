@@ -1,13 +1,15 @@
-"""What every answer has in common: a request id, security headers, which sites may read it, errors in one shape.
+"""What every request and answer have in common: who sent it, also behind proxies; a request id; security headers; which
+sites may read it; how many each client may send; errors in one shape.
 
 Errors are `application/problem+json` (RFC 9457) under /api/ and for the health checks, and a page elsewhere.
 """
 
+import ipaddress
 import random
 import re
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import Any
 
 from flask import Flask, Request, Response, current_app, jsonify, render_template, request
@@ -16,7 +18,6 @@ from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, Se
 from pydantic_core import to_json
 from werkzeug.exceptions import BadHost, HTTPException, TooManyRequests
 
-from webapp.clients import RequestLimit
 from webapp.errors import TITLES, HamletError, LogUnavailable, NotReady
 from webapp.inference import Inference
 
@@ -50,7 +51,9 @@ PREFLIGHT = Response(  # to what a browser asks first, without the key that it w
         "Access-Control-Max-Age": "600",  # seconds for which browsers need not ask again
     },
 )
-
+PREFIX = re.compile(r"(/[\w.~-]+)+", re.ASCII)  # a path of this site alone, into which nothing can be smuggled
+PORT = re.compile(r"(?:\[(.+)\]|([\d.]+))(?::\d+)?")  # [2001:db8::1]:443 and 192.0.2.1:443, as Azure and IIS write
+COUNTED_BYTES = 16 * 1024  # a larger request counts as several: it is rows that fill the disk
 DETAILS = {
     404: "There is nothing at this address.",
     413: "The request is larger than 1 MiB. Send less text at a time.",
@@ -95,11 +98,12 @@ class _Envelope:
     the API, with no cookies. As a layer of WSGI this costs a tenth of what it would among Flask's hooks.
     """
 
-    def __init__(self, app: Callable[..., Iterable[bytes]], origins: Sequence[str]):
-        self._app = app
-        self._origins = origins
+    def __init__(self, app: Callable[..., Iterable[bytes]], origins: Sequence[str], proxies: int):
+        self._app, self._origins, self._proxies = app, origins, proxies
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if self._proxies:
+            _trust_proxies(environ, self._proxies)
         request_id = environ.get("HTTP_X_REQUEST_ID", "")
         if not SENSIBLE_ID.fullmatch(request_id):
             request_id = environ["HTTP_X_REQUEST_ID"] = f"{random.getrandbits(128):032x}"
@@ -128,24 +132,84 @@ class _Envelope:
         return app(environ, start)
 
 
+def _trust_proxies(environ: dict[str, Any], count: int) -> None:
+    """Let the last `count` proxies say where a request came from (X-Forwarded-*).
+
+    Each proxy adds its word to those of the ones before. Not all add one to every header (behind Cloudflare, nginx
+    sees two addresses and one protocol): where there are fewer words than proxies, the last one counts. Werkzeug's
+    ProxyFix counts none then.
+    """
+
+    def word(header: str) -> str:
+        words = [word.strip() for word in environ.get(f"HTTP_X_FORWARDED_{header}", "").split(",") if word.strip()]
+        return words[-min(count, len(words))] if words else ""
+
+    if address := word("FOR"):
+        environ["REMOTE_ADDR"] = address
+    if (scheme := word("PROTO").lower()) in ("http", "https"):
+        environ["wsgi.url_scheme"] = scheme
+    if host := word("HOST"):
+        environ["HTTP_HOST"] = host
+    if PREFIX.fullmatch(prefix := word("PREFIX").rstrip("/")):
+        environ["SCRIPT_NAME"] = prefix
+
+
+def sender(address: str | None) -> str:
+    """Return what stands for whoever has this address: of IPv6 its /64 network, as one sender has all of it.
+
+    What is no address (a UNIX socket's, or what a proxy made up) counts together: else each would be somebody new.
+    """
+    try:
+        with_port = PORT.fullmatch(address or "")
+        ip = ipaddress.ip_address(with_port[1] or with_port[2] if with_port else address or "")
+    except ValueError:
+        return "unknown"
+    if ip.version == 6:
+        return str(ip.ipv4_mapped or ipaddress.ip_network((ip, 64), strict=False))
+    return str(ip)
+
+
+class _RequestLimit:
+    """Refuses whoever sends more than HAMLET_MAX_REQUESTS_PER_MINUTE of what leaves a row in the log.
+
+    It counts in this process alone: with two workers it lets through up to twice. That is enough against whoever would
+    fill the disk; nginx (docs/deploy.md) counts over all workers.
+    """
+
+    def __init__(self, most: int):
+        self._most = most
+        self._lock = threading.Lock()
+        self._minute = 0
+        self._counts: dict[str, int] = {}
+
+    def __call__(self) -> None:
+        if request.method in READING or request.environ.get("hamlet.again"):  # it was let through, and then had to wait
+            return
+        minute, second = divmod(time.time(), 60)
+        who, size = sender(request.remote_addr), request.content_length or 0
+        with self._lock:
+            if minute != self._minute:
+                self._minute, self._counts = int(minute), {}
+            count = self._counts.get(who, 0)
+            if count < self._most:
+                self._counts[who] = count + 1 + size // COUNTED_BYTES
+                return
+        seconds = 60 - int(second)
+        raise TooManyRequests(f"Wait {seconds} seconds, then send the rest more slowly.", retry_after=seconds)
+
+
 def register(app: Flask) -> None:
     """Set up request ids, headers and error handling for the whole app."""
     app.session_interface = _Sessions()
     app.json = _Json(app)
     app.url_map.strict_slashes = False  # /api/v1/predict/ is /api/v1/predict
-    app.wsgi_app = _Envelope(app.wsgi_app, app.config["CORS_ORIGINS"].split())  # type: ignore[method-assign]
+    app.wsgi_app = _Envelope(  # type: ignore[method-assign]
+        app.wsgi_app, app.config["CORS_ORIGINS"].split(), app.config["TRUSTED_PROXIES"]
+    )
     if most := app.config["MAX_REQUESTS_PER_MINUTE"]:
-        app.before_request(partial(_limit_requests, RequestLimit(most)))
+        app.before_request(_RequestLimit(most))
     app.register_error_handler(HamletError, _answer_hamlet_error)
     app.register_error_handler(HTTPException, _answer_http_error)
-
-
-def _limit_requests(limit: RequestLimit) -> None:
-    """Refuse whoever sends more than HAMLET_MAX_REQUESTS_PER_MINUTE: each such request leaves a row in the log."""
-    if request.method in READING or request.environ.get("hamlet.again"):  # it was let through, and then had to wait
-        return
-    if seconds := limit.seconds_to_wait(request.remote_addr, request.content_length or 0):
-        raise TooManyRequests(f"Wait {seconds} seconds, then send the rest more slowly.", retry_after=seconds)
 
 
 def _answer_hamlet_error(error: HamletError) -> Response:

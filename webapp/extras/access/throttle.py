@@ -5,7 +5,7 @@ import math
 
 import sqlalchemy as sa
 
-from webapp.clients import sender
+from webapp.http import sender
 from webapp.log.database import write_transaction
 from webapp.log.tables import failed_sign_ins
 
