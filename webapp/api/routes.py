@@ -126,7 +126,8 @@ def predict_batch(body: BatchRequest) -> Response:
     inference: Inference = current_app.extensions["inference"]
     rows = inference.predict(body.texts, "api", field="texts[{}]", request_id=request.headers["X-Request-ID"])
     labels = inference.registry.labels(rows[0]["model_version"])
-    return jsonify(predictions=[to_response(row, labels) for row in rows])
+    answer = {"predictions": [to_response(row, labels) for row in rows]}
+    return Response(to_json(answer), mimetype="application/json")  # several times as fast as jsonify
 
 
 @blueprint.get(

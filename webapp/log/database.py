@@ -50,7 +50,8 @@ def open_database(url: str | None, instance_folder: Path) -> sa.Engine:
     """Return the engine for a SQLAlchemy URL, by default for log.db in the instance folder; raises LogUnavailable."""
     place = _parse(url) if url is not None else sa.URL.create("sqlite", database=str(instance_folder / "log.db"))
     # An error's words must not quote a message, and no thread waits for another's connection.
-    options: dict[str, Any] = {"hide_parameters": True, "max_overflow": -1, "json_serializer": _to_json}
+    options: dict[str, Any] = {"hide_parameters": True, "max_overflow": -1}
+    options["json_serializer"] = lambda value: to_json(value).decode()
     match place.get_backend_name():
         case "sqlite":
             place = place.set(database=str(ROOT / (place.database or ":memory:")))  # wherever a command is typed
@@ -76,10 +77,6 @@ def open_database(url: str | None, instance_folder: Path) -> sa.Engine:
         sa.event.listen(engine, event, lambda *_: before_waiting())
     sa.event.listen(engine, "handle_error", _translate)
     return engine
-
-
-def _to_json(value: Any) -> str:
-    return to_json(value).decode()
 
 
 def _parse(url: str) -> sa.URL:
