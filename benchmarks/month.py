@@ -84,7 +84,7 @@ def month(folder: Path, seed: int, way: str) -> tuple[np.ndarray, int]:
     registry.use(artifact.save(registry.folder, first.pipeline, first.card, "joblib", now, first.learnt))
     engine = open_database(None, folder)
     create_tables(engine)
-    inference = Inference(registry, LogWriter(engine), store_text=True, hash_key="")
+    inference = Inference(registry, LogWriter(engine))
     shares, refused = [], 0
     for day, messages in enumerate(days, start=1):
         rows = inference.score([one.text for one in messages], "api")

@@ -58,7 +58,8 @@ def test_whatever_breaks_a_shared_commit_none_of_them_is_answered(app, monkeypat
 def test_what_cannot_be_stored_is_not_answered(app, client, monkeypatch):
     address = client.post("/", data={"text": HAM}).location
     report = {"report": "right", "shown_for": hidden(client.get(address).text, "shown_for")}
-    monkeypatch.setattr("webapp.log.database.BUSY_TIMEOUT_S", 0.1)
+    for module in ("database", "writer"):
+        monkeypatch.setattr(f"webapp.log.{module}.BUSY_TIMEOUT_S", 0.1)
     app.extensions["engine"].dispose()  # its open connections still have the long timeout
     with closing(sqlite3.connect(app.extensions["engine"].url.database, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")

@@ -18,6 +18,7 @@ from webapp.extras.lifecycle.correction import fine_tune
 from webapp.extras.review.reviews import fitted_by, give_review, reviewed_messages
 from webapp.extras.review.samples import draw
 from webapp.log.export import purge
+from webapp.log.writer import LogWriter
 from webapp.model import artifact, training
 from webapp.model.data import APART, Example, bucket, read_labelled
 from webapp.model.registry import ModelRegistry
@@ -179,7 +180,7 @@ def test_a_copy_of_what_it_learns_does_not_judge_it(engine, small, review):
 
 
 def test_reviews_without_text_teach_nothing(app, small, review, flask):
-    app.extensions["inference"]._store_text = False
+    app.extensions["inference"].log = LogWriter(app.extensions["engine"], hash_key=b"secret")
     review(odd(60))
     refused = flask("retrain").stderr
     assert "0 reviews are new" in refused

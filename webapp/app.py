@@ -44,12 +44,8 @@ def create_app(
     except (OSError, SQLAlchemyError, LogUnavailable) as error:
         config.cannot_start(f"the log or its folder {instance_folder} cannot be used", error)
     engine.dispose()  # gunicorn forks its workers from this process, and a connection must not be shared
-    inference = Inference(
-        ModelRegistry(config.ROOT / app.config["MODELS_FOLDER"]),
-        LogWriter(engine),
-        store_text=app.config["STORE_TEXT"],
-        hash_key=app.secret_key,
-    )
+    log = LogWriter(engine, hash_key=None if app.config["STORE_TEXT"] else app.secret_key.encode())
+    inference = Inference(ModelRegistry(config.ROOT / app.config["MODELS_FOLDER"]), log)
     app.extensions |= {"engine": engine, "inference": inference}
 
     http.register(app)  # before CSRF protection: what that refuses gets a request id and a page too

@@ -1,7 +1,5 @@
 """The one way through: every interface sends its texts here to be checked, scored and logged."""
 
-import hashlib
-import hmac
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +17,6 @@ from webapp.waiting import before_waiting
 EXPLAINED_TERMS = 10  # more would not explain more
 AT_ONCE = 20  # texts are scored while others wait
 ANSWERED = ("id", "label", "spam_probability", "threshold", "model_version", "explanation", "latency_ms")
-PUBLIC_COLUMNS = [column.name for column in predictions.columns if column.info.get("public")]
 
 logger = logging.getLogger(__name__)
 
@@ -31,14 +28,12 @@ class Inference:
     once they are in the log; `failed` with source and status of each request that was refused or went wrong.
     """
 
-    def __init__(self, registry: ModelRegistry, log: LogWriter, *, store_text: bool, hash_key: str):
+    def __init__(self, registry: ModelRegistry, log: LogWriter):
         self.registry = registry
         self.log = log
         self.before_store: list[Callable[[Sequence[str], Sequence[Row]], None]] = []
         self.after_store: list[Callable[[Sequence[Row]], None]] = []
         self.failed: list[Callable[[str, int], None]] = []
-        self._store_text = store_text
-        self._hash_key = hash_key.encode()
 
     def predict(
         self,
@@ -60,14 +55,11 @@ class Inference:
         new = [number for number in range(len(texts)) if not keys or keys[number] not in known]
         rows = self.score([texts[number] for number in new], source, field=field, request_id=request_id, model=model)
         try:
-            stored = rows if self._store_text else [self._without_text(row) for row in rows]
-            self.log.add(predictions, stored, keys and [keys[number] for number in new])
+            self.log.add(predictions, rows, keys and [keys[number] for number in new])
         except AlreadyStored:  # by another process, after we had looked
             return self.predict(texts, source, keys, field=field, request_id=request_id, model=model)
         for hook in self.after_store:
-            hook(stored)
-        for row, kept in zip(rows, stored, strict=True):
-            row["id"], row["created_at"] = kept["id"], kept["created_at"]
+            hook(rows)
         if not keys:
             return rows
         scored = dict(zip(new, rows, strict=True))
@@ -119,11 +111,6 @@ class Inference:
             logger.warning("not in the failures table: %s %s %s", source, status, what)
         for hook in self.failed:
             hook(source, status)
-
-    def _without_text(self, row: Row) -> Row:
-        """Return the row as the log keeps it with HAMLET_STORE_TEXT=false: without anything of the message itself."""
-        digest = hmac.new(self._hash_key, row["text"].encode(), hashlib.sha256).hexdigest()
-        return {name: row.get(name) for name in PUBLIC_COLUMNS} | {"text_hash": digest}
 
 
 def to_response(row: Row, labels: Labels) -> dict[str, Any]:

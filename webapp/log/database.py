@@ -3,7 +3,6 @@
 import os
 import re
 import sqlite3
-import time
 from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,10 +13,9 @@ from pydantic_core import to_json
 
 from webapp.config import ROOT, THREADS, pip_install
 from webapp.errors import InvalidInput, LogUnavailable
-from webapp.waiting import WouldWait, before_waiting
+from webapp.waiting import before_waiting
 
 BUSY_TIMEOUT_S = 5  # how long a writer waits for another before it gives up
-LOOP_TIMEOUT_S = 0.002  # and the event loop: no longer than another worker's commit takes
 STATEMENT_TIMEOUT_S = 20  # on PostgreSQL, of one statement; rollups.py counts on it that no row waits for a minute
 ENCODED = "@ as %40, : as %3A, / as %2F, # as %23, % as %25"
 TIMEOUTS = f"SET LOCAL lock_timeout = '{BUSY_TIMEOUT_S}s'; SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_S}s'"
@@ -180,21 +178,6 @@ def write_transaction(engine: sa.Engine, no_timeout: bool = False) -> AbstractCo
 def snapshot(engine: sa.Engine) -> sa.Connection:
     """Connect to read the log as it is at one moment, whatever is written meanwhile."""
     return engine.execution_options(transaction="snapshot").connect()
-
-
-def begin_insert(cursor: Any, may_wait: bool) -> None:
-    """Begin a transaction on a cursor of SQLite's once no other process writes; raises sqlite3's error, WouldWait."""
-    end = time.monotonic() + (BUSY_TIMEOUT_S if may_wait else LOOP_TIMEOUT_S)
-    while True:
-        try:
-            cursor.execute("BEGIN IMMEDIATE")
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
-                if may_wait:
-                    raise
-                raise WouldWait from error
-        time.sleep(0.001 if may_wait else 0.00005)
 
 
 class FileWatch:

@@ -1,8 +1,11 @@
 """The log: answered means stored, many requests share one commit, and a repeated record is stored once."""
 
 import datetime as dt
+import hmac
 import shutil
+import sqlite3
 import threading
+import time
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -14,12 +17,13 @@ import sqlalchemy as sa
 
 from webapp.config import MAX_BODY
 from webapp.errors import LogUnavailable, NotFound
-from webapp.log.database import TIMEOUTS, FileWatch, begin_insert
+from webapp.log.database import BUSY_TIMEOUT_S, TIMEOUTS, FileWatch
 from webapp.log.tables import Row, failures, idempotency_keys, new_id, predictions, schema_version
-from webapp.waiting import WouldWait, is_on_loop
+from webapp.waiting import WouldWait, before_waiting
 
 WRITTEN = (predictions, failures, idempotency_keys)
 Values = list[tuple[Any, ...]]  # of rows, as the database's driver takes them
+LOOP_TIMEOUT_S = 0.002  # of the event loop: no longer than another worker's commit takes
 KEYS_AT_ONCE = 500  # parameters of one statement: databases allow only so many
 
 
@@ -36,20 +40,26 @@ class LogWriter:
 
     It inserts by plain SQL on a connection of the database's driver (PEP 249), which it keeps with SQLite: every
     request waits for this insert, and SQLAlchemy's own work would be the greater part of it.
+
+    With a hash_key (HAMLET_STORE_TEXT=false) it writes a keyed hash of each text, and nothing else of the message.
     """
 
-    def __init__(self, engine: sa.Engine):
+    def __init__(self, engine: sa.Engine, hash_key: bytes | None = None):
         self.engine = engine
+        self._hash_key = hash_key
         self._waiting: deque[tuple[sa.Table, Values, Future[None]]] = deque()
         self._turn = threading.Lock()
         self._connection: Any = None
         self._watch: FileWatch | None = engine.get_execution_options().get("watch")  # of SQLite's files
-        dialect = engine.dialect
-        self._sql = {table: str(sa.insert(table).compile(dialect=dialect)) for table in WRITTEN}
-        self._columns = {  # each with the function that turns its values into the driver's, where they need one
-            table: [(column.name, column.type.dialect_impl(dialect).bind_processor(dialect)) for column in table.c]
-            for table in WRITTEN
-        }
+        self._sql: dict[sa.Table, str] = {}
+        self._columns: dict[sa.Table, list[tuple[str, Any]]] = {}  # each with what turns its values into the driver's
+        for table in WRITTEN:
+            columns = [one for one in table.c if hash_key is None or table is not predictions or "public" in one.info]
+            names = [column.name for column in columns]
+            self._sql[table] = str(sa.insert(table).compile(dialect=engine.dialect, column_keys=names))
+            types = [column.type.dialect_impl(engine.dialect) for column in columns]
+            processors = [type_.bind_processor(engine.dialect) for type_ in types]
+            self._columns[table] = list(zip(names, processors, strict=True))
 
     def add(self, table: sa.Table, rows: Sequence[Row], keys: Sequence[str] | None = None) -> None:
         """Give each row its id and time, and store all in one transaction; return once they are committed.
@@ -58,6 +68,8 @@ class LogWriter:
         """
         for row in rows:
             row["id"], row["created_at"] = new_id(), dt.datetime.now(dt.UTC)
+            if self._hash_key and table is predictions:
+                row["text_hash"] = hmac.digest(self._hash_key, row["text"].encode(), "sha256").hex()
         values = [
             tuple(to(row.get(name)) if to else row.get(name) for name, to in self._columns[table]) for row in rows
         ]
@@ -65,14 +77,13 @@ class LogWriter:
             pairs = [(key, row["id"]) for key, row in zip(keys, rows, strict=True)]
             with self._turn:
                 self._insert({idempotency_keys: pairs, table: values})
-        elif is_on_loop():  # alone, and only if nobody else is writing
-            if not self._turn.acquire(blocking=False):
-                raise WouldWait
+        elif not self._waiting and self._turn.acquire(blocking=False):  # nobody else is writing
             try:
-                self._insert({table: values}, may_wait=False)
+                self._insert({table: values})
             finally:
                 self._turn.release()
         else:
+            before_waiting()
             self._insert_in_group(table, values)
 
     def find_by_key(self, keys: Sequence[str]) -> dict[str, Row]:
@@ -148,18 +159,18 @@ class LogWriter:
                         one.set_result(None)
         stored.result()  # raises what went wrong
 
-    def _insert(self, rows: Mapping[sa.Table, Values], may_wait: bool = True) -> None:
+    def _insert(self, rows: Mapping[sa.Table, Values]) -> None:
         """Insert the rows of each table in one transaction."""
         driver = self.engine.dialect.loaded_dbapi
         try:
             if self._connection is None:
                 self._connection = self.engine.raw_connection()
                 if self._watch:
-                    self._connection.cursor().execute("PRAGMA busy_timeout = 0")  # it is begin_insert that waits
+                    self._connection.cursor().execute("PRAGMA busy_timeout = 0")  # it is _begin that waits
             cursor = self._connection.cursor()
             if self._watch:
                 self._watch.check()
-                begin_insert(cursor, may_wait)
+                _begin(cursor)
             else:
                 cursor.execute(TIMEOUTS)  # PostgreSQL's driver begins by itself
             for table, values in rows.items():
@@ -176,8 +187,24 @@ class LogWriter:
             if isinstance(error, driver.IntegrityError):
                 raise AlreadyStored from error
             if isinstance(error, (driver.Error, sa.exc.SQLAlchemyError)):
-                raise (LogUnavailable.because(error) if may_wait else WouldWait) from error  # a thread tries again
+                raise LogUnavailable.because(error) from error
             raise
         if not self._watch:
             self._connection.close()  # gives it back to the pool
             self._connection = None
+
+
+def _begin(cursor: Any) -> None:
+    """Begin a transaction on a cursor of SQLite's once no other process writes; raises sqlite3's error, WouldWait."""
+    start = time.monotonic()
+    while True:
+        try:
+            cursor.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as error:
+            waited = time.monotonic() - start
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or waited > BUSY_TIMEOUT_S:
+                raise
+        if waited > LOOP_TIMEOUT_S:
+            before_waiting()
+        time.sleep(0.00005 if waited < LOOP_TIMEOUT_S else 0.001)
