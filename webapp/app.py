@@ -10,7 +10,7 @@ from flask_wtf import CSRFProtect
 from sqlalchemy.exc import SQLAlchemyError
 
 from webapp import api, cli, config, http, web
-from webapp.api.docs import DocumentedApp
+from webapp.api.routes import DocumentedApp
 from webapp.errors import LogUnavailable
 from webapp.inference import Inference
 from webapp.instance import refuse_exposed, secret_key

@@ -4,7 +4,7 @@ from typing import Any
 
 from flask_openapi3 import APIBlueprint, Contact, Info, License, OpenAPI
 
-from webapp.api import docs, routes
+from webapp.api import routes
 from webapp.api.schemas import Problem
 from webapp.config import VERSION
 
@@ -12,11 +12,11 @@ DOCUMENT: dict[str, Any] = {  # what the OpenAPI app needs to know to document t
     "info": Info(
         title="Hamlet",
         version=VERSION,
-        description=docs.DESCRIPTION,
+        description=routes.DESCRIPTION,
         contact=Contact(name="Whoever runs this Hamlet"),
         license=License(name="MIT", identifier="MIT"),
     ),
-    "doc_ui": False,  # the page is ours: docs.py
+    "doc_ui": False,  # the page is ours: routes.py
     "validation_error_model": Problem,
     "validation_error_callback": routes.refuse,
 }
@@ -26,7 +26,7 @@ def register(app: OpenAPI) -> None:
     """Add the API to the app."""
     register_json(app, routes.blueprint)
     app.register_api(routes.health)
-    app.register_blueprint(docs.blueprint)
+    app.register_blueprint(routes.docs)
 
 
 def register_json(app: OpenAPI, blueprint: APIBlueprint) -> None:

@@ -1,18 +1,23 @@
-"""POST /predict, POST /predict/batch, GET /predictions/{id}; and /healthz and /readyz, for load balancers."""
+"""The API's routes: to predict, to read a prediction; for load balancers, /healthz and /readyz; and the documentation.
+
+It is /api/openapi.json, made from the code, and /api/docs, a page to try it, offline. The page is our own because
+Swagger UI, Redoc and Scalar fail accessibility checks or load parts from elsewhere.
+"""
 
 import json
 from collections.abc import Callable
 from functools import wraps
-from typing import NoReturn, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
 
-from flask import Response, current_app, jsonify, request
-from flask_openapi3 import APIBlueprint, Tag
+from flask import Blueprint, Response, current_app, has_request_context, jsonify, render_template, request
+from flask_openapi3 import APIBlueprint, OpenAPI, Tag
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
-from webapp.api.docs import WITH_ADDRESS, WITH_BODY, responses
 from webapp.api.schemas import (
+    WITH_ADDRESS,
+    WITH_BODY,
     BatchRequest,
     Health,
     Prediction,
@@ -20,10 +25,19 @@ from webapp.api.schemas import (
     PredictionPath,
     PredictRequest,
     StoredPrediction,
+    problem,
+    responses,
 )
 from webapp.config import MAX_BODY
 from webapp.errors import InvalidInput
 from webapp.inference import Inference, to_response
+from webapp.model.labels import Labels
+
+DESCRIPTION = (
+    "Every prediction is stored in the log before it is answered. "
+    "Errors have one shape, application/problem+json (RFC 9457), also where there is nothing at an address (404) or it "
+    "does not know the method (405)."
+)
 
 blueprint = APIBlueprint(
     "api",
@@ -33,12 +47,13 @@ blueprint = APIBlueprint(
 )
 HEALTH = Tag(name="health", description="For load balancers and monitoring.")
 health = APIBlueprint("health", __name__, abp_tags=[HEALTH])
+docs = Blueprint("docs", __name__, url_prefix="/api")
 
 View = TypeVar("View", bound=Callable[..., Response])
 
 
 def reads(shape: type[BaseModel]) -> Callable[[View], View]:
-    """Give a route's function its body, read and checked in one step; flask-openapi3 documents it."""
+    """Give a route's function its body, read and checked; flask-openapi3 documents it."""
 
     def decorate(view: View) -> View:
         path_shape = view.__annotations__.get("path")
@@ -49,13 +64,21 @@ def reads(shape: type[BaseModel]) -> Callable[[View], View]:
                 raise UnsupportedMediaType("Send the body as it is: no Content-Encoding, such as gzip, is understood.")
             if not request.is_json:
                 raise UnsupportedMediaType("Send JSON, with the header Content-Type: application/json.")
-            content = request.get_data(cache=False)
-            if len(content) == MAX_BODY:  # where a body in chunks would be cut off
+            sent = request.get_data(cache=False)
+            if len(sent) == MAX_BODY:  # where a body in chunks would be cut off
                 request.stream.read(1)  # raises 413 if there is more
             try:
-                body = shape.model_validate_json(content)
-            except ValidationError:
-                body = _read_again(shape, content)
+                content = json.loads(sent, parse_int=float)  # of 5,000 digits there is no int
+            except ValueError as error:  # which names the place, and quotes at most a byte
+                raise BadRequest(f"The body is not JSON in UTF-8: {error}.") from error
+            except RecursionError as error:
+                raise BadRequest("The JSON is nested too deeply.") from error
+            if not isinstance(content, dict):
+                raise InvalidInput("The body must be a JSON object, in braces.")
+            try:
+                body = shape.model_validate(content)
+            except ValidationError as error:
+                refuse(error)
             return view(body=body, **({"path": path_shape(**path)} if path_shape else {}))
 
         reading.__delay_validate_request__ = True  # type: ignore[attr-defined]  # so its own reading is left out
@@ -64,41 +87,16 @@ def reads(shape: type[BaseModel]) -> Callable[[View], View]:
     return decorate
 
 
-def _read_again(shape: type[BaseModel], content: bytes) -> BaseModel:
-    """Read by Python's own reader, which takes more, such as half a surrogate pair: its refusal says what is wrong."""
-    try:
-        body = json.loads(content, parse_int=float)  # of 5,000 digits Python makes no int
-    except ValueError as error:  # which names the place, and quotes at most a byte
-        raise BadRequest(f"The body is not JSON in UTF-8: {error}.") from error
-    except RecursionError as error:
-        raise BadRequest("The JSON is nested too deeply.") from error
-    if not isinstance(body, dict):
-        raise InvalidInput("The body must be a JSON object, in braces.")
-    try:
-        return shape.model_validate(body)
-    except ValidationError as error:
-        refuse(error)
-
-
 def refuse(error: ValidationError) -> NoReturn:
-    """Turn pydantic's findings into ours."""
-    errors = [
-        {"field": _path(item["loc"])[:100], "message": _message(item["msg"])}
-        for item in error.errors(include_url=False, include_input=False)
-    ]
+    """Turn pydantic's findings into ours, without what is its own, and without a count: of how many, are endless."""
+    errors = []
+    for item in error.errors(include_url=False, include_input=False):
+        field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"]).lstrip(".")
+        words = item["msg"].replace("unable to parse raw data as a unicode string", "without half of a surrogate pair")
+        message = words.removeprefix("Value error, ").partition(", not ")[0]
+        errors.append({"field": field[:100], "message": message})
     shown = "; ".join(f"{item['field']}: {item['message']}" for item in errors[:3])
     raise InvalidInput(f"{shown}{'; and more' if len(errors) > 3 else ''}.", errors[:100])
-
-
-def _message(words: str) -> str:
-    """Return pydantic's words without what is its own, and without a count: of how many, are endless."""
-    words = words.replace("unable to parse raw data as a unicode string", "without half of a surrogate pair")
-    return words.removeprefix("Value error, ").partition(", not ")[0]
-
-
-def _path(location: tuple[int | str, ...]) -> str:
-    """Return ("texts", 3) as texts[3]."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
 
 
 @blueprint.post(
@@ -157,3 +155,48 @@ def readyz() -> Response:
     inference.log.check()
     inference.registry.check()
     return jsonify(status="ok")
+
+
+@docs.get("/openapi.json")
+def openapi() -> Response:
+    """Return the OpenAPI 3.1 document."""
+    return jsonify(current_app.api_doc)  # type: ignore[attr-defined]
+
+
+@docs.get("/docs")
+def page() -> str:
+    """Show the document so that people can read it and try each route."""
+    return render_template("docs.html", document=current_app.api_doc)  # type: ignore[attr-defined]
+
+
+class DocumentedApp(OpenAPI):
+    """The app, whose document, also as the command `flask openapi` prints it, is in the served model's words."""
+
+    @property
+    def api_doc(self) -> dict[str, Any]:
+        """Return the OpenAPI 3.1 document."""
+        inference: Inference = self.extensions["inference"]
+        labels = inference.registry.labels()
+        about = f"Is a message {labels.ham} or {labels.spam}? These are the labels of the served model. {DESCRIPTION}"
+        document: dict[str, Any] = _in_words(super().api_doc, labels)
+        for methods in document["paths"].values():
+            for operation in methods.values():
+                if not self.config["PUBLIC"] and operation["tags"] == ["predictions"]:
+                    operation["security"] = [{"api_key": []}]
+                    operation["responses"]["401"] = problem(401)
+                operation.setdefault("security", [])  # it says that it is open
+                if "application/json" in operation["responses"]["422"]["content"]:  # flask-openapi3 adds it everywhere
+                    del operation["responses"]["422"]
+        below = request.root_path if has_request_context() else ""
+        servers = [{"url": below or "/", "description": "This Hamlet"}]
+        return document | {"info": document["info"] | {"description": about}, "servers": servers}
+
+
+def _in_words(part: Any, labels: Labels) -> Any:
+    """Return a part of the document with the labels in examples and enumerations as the served model calls them."""
+    if isinstance(part, dict):
+        # What is required are names of fields, which stay.
+        return {name: value if name == "required" else _in_words(value, labels) for name, value in part.items()}
+    if isinstance(part, list):
+        return [_in_words(value, labels) for value in part]
+    return labels.word(part) if isinstance(part, str) else part

@@ -1,15 +1,17 @@
 """The shapes of the API's JSON. Requests are checked against them, and the documentation is made from them."""
 
 import datetime as dt
+from http import HTTPStatus
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from webapp.config import MAX_BATCH, MAX_TEXT_LENGTH
+from webapp.errors import TITLES
 
 LABEL = "One of the served model's two labels: ham or spam, unless its model card has other words for them."
 Label = Annotated[str, Field(description=LABEL)]
-GivenLabel = Annotated[str, Field(json_schema_extra={"enum": ["ham", "spam"]})]  # docs.py: as the model calls them
+GivenLabel = Annotated[str, Field(json_schema_extra={"enum": ["ham", "spam"]})]  # routes.py: as the model calls them
 # What inference.check_text asks for, for the documentation: no NUL, and something besides what str.isspace calls blank.
 _BLANK = r"\u0009-\u000d\u001c-\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 TEXT_PATTERN = rf"^[{_BLANK}]*[^\u0000{_BLANK}][^\u0000]*$"
@@ -123,3 +125,26 @@ class Problem(BaseModel):
     detail: str = Field(description="What is wrong and what to do.")
     request_id: str = Field(description="Name it when you ask for help; it is in the server's log too.")
     errors: list[FieldError] | None = Field(default=None, description="Each field at fault; only with status 422.")
+
+
+# --- What a route may answer, for the document ---
+
+WITH_BODY = (400, 413, 415, 422, 429)  # what may be wrong with a request that brings JSON
+WITH_ADDRESS = (422,)  # and with one whose address holds what somebody typed
+ALWAYS = (414, 500, 503)
+
+
+def responses(answer: type[BaseModel] | dict[str, Any], *errors: int) -> dict[str | int | HTTPStatus, Any]:
+    """Return the documentation of a route's answer, of the errors that it may give, and of those that each may give."""
+    documented: dict[str | int | HTTPStatus, Any] = {200: answer}
+    for status in sorted({*errors, *ALWAYS}):
+        documented[status] = problem(status)
+    documented[414] = {"description": "The server says so on a page of HTML, before the app sees the address."}
+    return documented
+
+
+def problem(status: int) -> dict[str, Any]:
+    """Return the documentation of an error."""
+    example = {"type": "about:blank", "title": TITLES[status], "status": status, "detail": "What to do."}
+    content = {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example | {"request_id": "7f3a"}}
+    return {"description": TITLES[status], "content": {"application/problem+json": content}}

@@ -6,8 +6,7 @@ from flask import Response, current_app, jsonify
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, ConfigDict, Field
 
-from webapp.api.docs import WITH_ADDRESS, responses
-from webapp.api.schemas import Word, with_example
+from webapp.api.schemas import WITH_ADDRESS, Word, responses, with_example
 from webapp.extras.access.keys import SECURITY, api_key_required
 from webapp.extras.monitor.report import report
 from webapp.extras.monitor.rollups import span

@@ -30,8 +30,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from webapp.api.docs import responses
 from webapp.api.routes import HEALTH
+from webapp.api.schemas import responses
 from webapp.config import VERSION
 from webapp.errors import LogUnavailable, ModelUnusable, NotReady
 from webapp.extras.monitor import rollups

@@ -6,9 +6,17 @@ from flask import Response, current_app, g, jsonify, request, url_for
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, Field
 
-from webapp.api.docs import WITH_ADDRESS, WITH_BODY, responses
 from webapp.api.routes import reads
-from webapp.api.schemas import LABEL, STORED, PredictionPath, StoredPrediction, with_example
+from webapp.api.schemas import (
+    LABEL,
+    STORED,
+    WITH_ADDRESS,
+    WITH_BODY,
+    PredictionPath,
+    StoredPrediction,
+    responses,
+    with_example,
+)
 from webapp.errors import InvalidInput
 from webapp.extras.access.keys import SECURITY, api_key_required
 from webapp.extras.review.queues import Filters, list_predictions
