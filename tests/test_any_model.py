@@ -32,7 +32,7 @@ from webapp.model.features import MessageVectorizer
 from webapp.model.labels import Labels, read_labels
 from webapp.model.own_model import fit_with, load_recipe
 from webapp.model.scoring import MOST_CHARACTERS, MOST_TERMS, make_model
-from webapp.web.explanation import mark
+from webapp.web.words import mark
 
 DATA = ROOT / "docs" / "examples" / "urgent.csv"
 URGENT = "Water is dripping onto the fuse box right now, please send someone immediately, come at once"

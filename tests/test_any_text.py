@@ -26,7 +26,7 @@ from webapp.inference import check_text
 from webapp.log.tables import predictions
 from webapp.model.features import term_values
 from webapp.model.tokenizer import token_spans
-from webapp.web.explanation import mark
+from webapp.web.words import mark
 
 TEXTS = int(os.environ.get("HAMLET_FUZZ_TEXTS", "30"))
 

@@ -19,10 +19,10 @@ import atheris
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-with atheris.instrument_imports(include=["webapp.model", "webapp.web.explanation"]):
+with atheris.instrument_imports(include=["webapp.model", "webapp.web.words"]):
     from webapp.model.features import term_values
     from webapp.model.tokenizer import token_spans, tokenize
-    from webapp.web.explanation import mark
+    from webapp.web.words import mark
 
 
 def check(text):

@@ -1,7 +1,6 @@
 """Step 3, serve: the pages."""
 
 from flask import Flask, redirect, url_for
-from flask.typing import ResponseReturnValue
 
 from webapp.config import FLASK
 from webapp.web import check, words
@@ -12,11 +11,9 @@ def register(app: Flask) -> None:
     menu = [*check.MENU, ("docs.page", "API")]  # for everybody
     private_menu: list[tuple[str, str]] = []  # and for those who have signed in: extras add to it
     app.extensions["private_menu"] = private_menu
-    app.jinja_env.globals |= {"menu": menu, "private_menu": private_menu, "flask": FLASK, **words.IN_TEMPLATES}
+    app.jinja_env.globals |= {"menu": menu, "private_menu": private_menu, "flask": FLASK}
+    app.jinja_env.globals |= {"word": words.word, "looks": words.looks, "readable": words.readable}
+    app.context_processor(lambda: {"negative": words.word("ham"), "positive": words.word("spam")})
     app.register_blueprint(check.blueprint)
-    app.add_url_rule("/favicon.ico", view_func=favicon)
-
-
-def favicon() -> ResponseReturnValue:
-    """Lead browsers that ask for an icon by its old name to it."""
-    return redirect(url_for("static", filename="favicon.svg"), 308)
+    # Some browsers ask for an icon by its old name.
+    app.add_url_rule("/favicon.ico", "favicon", lambda: redirect(url_for("static", filename="favicon.svg"), 308))

@@ -11,8 +11,7 @@ from webapp.errors import InvalidInput, ModelUnusable
 from webapp.inference import Inference
 from webapp.model.card import Card, read_card
 from webapp.model.labels import SPAM_OR_HAM
-from webapp.web.explanation import mark, shares
-from webapp.web.words import labels
+from webapp.web.words import labels, mark
 
 blueprint = Blueprint("check", __name__)
 
@@ -77,7 +76,7 @@ def answer(prediction_id: str) -> str:
         row=row,
         ago=how_long_ago(dt.datetime.now(dt.UTC) - row["created_at"]),
         marked=mark(row["text"] or "", explanation),
-        shares=shares(explanation),
+        explanation=explanation,
         reports=REPORTS,
         shown_for=_shown_for(row["id"]),
     )

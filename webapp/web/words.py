@@ -1,13 +1,20 @@
-"""What the pages call spam and ham: as the served model does. Its words are those of all predictions in the log."""
+"""What pages say of a verdict: what spam and ham are called, as by the served model, and which words counted."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from flask import current_app, g
 
 from webapp.inference import Inference
+from webapp.log.tables import TermContribution
 from webapp.model.labels import SPAM_OR_HAM, Labels
+from webapp.model.tokenizer import token_spans
+
+MARKED = 0.08  # of what all shown terms weigh together: lighter pieces are not worth a mark
 
 
 def labels() -> Labels:
-    """Return the words of the served model, the same for the whole page."""
+    """Return the words of the served model, the same for the whole page, also for older predictions in the log."""
     if "labels" not in g:
         inference: Inference = current_app.extensions["inference"]
         g.labels = inference.registry.labels()
@@ -27,15 +34,35 @@ def looks(label: str) -> str:
     return f"Likely {word(label)}"
 
 
-class _Word:
-    """A word that is looked up whenever a template writes it."""
-
-    def __init__(self, label: str):
-        self._label = label
-
-    def __str__(self) -> str:
-        return word(self._label)
+def readable(term: str) -> str:
+    """Return a term of an explanation as people read it."""
+    if term[:1] == "@" and term[1:].isalpha():  # a part of a host; "@" alone is a sign
+        return f"{term[1:]} (in a link)"
+    return term.strip("[]")
 
 
-# What templates may use, imported macros too. No filters: of a constant Jinja would compute them once, for all pages.
-IN_TEMPLATES = {"word": word, "looks": looks, "positive": _Word("spam"), "negative": _Word("ham")}
+class Piece(NamedTuple):
+    """A piece of the message; `towards` is spam, ham or "" (unmarked), `strength` 1 to 3."""
+
+    text: str
+    towards: str
+    strength: int
+
+
+def mark(text: str, explanation: Sequence[TermContribution]) -> list[Piece]:
+    """Cut a message into pieces, those that counted marked by which way they pushed and how much."""
+    contributions = {item["term"]: item["contribution"] for item in explanation}
+    spans = []
+    for start, end, tokens in token_spans(text):
+        if weight := sum(contributions.get(token, 0.0) for token in tokens):
+            spans.append((start, end, weight))
+    heaviest = max((abs(weight) for _, _, weight in spans), default=0.0)
+    total, pieces, at = sum(map(abs, contributions.values())), [], 0
+    for start, end, weight in spans:
+        # One character may be read as several tokens: ½ is a 1 and a 2.
+        if start >= at and abs(weight) >= MARKED * total:
+            towards = "spam" if weight > 0 else "ham"
+            strength = 1 + round(2 * abs(weight) / heaviest)
+            pieces += [Piece(text[at:start], "", 0), Piece(text[start:end], towards, strength)]
+            at = end
+    return [piece for piece in [*pieces, Piece(text[at:], "", 0)] if piece.text]

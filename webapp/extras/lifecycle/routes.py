@@ -26,7 +26,7 @@ from webapp.inference import explain
 from webapp.model import artifact
 from webapp.model.registry import ModelRegistry
 from webapp.model.scoring import SpamModel
-from webapp.web.explanation import mark
+from webapp.web.words import mark
 
 blueprint = Blueprint("models", __name__, url_prefix="/models")
 blueprint.before_request(signed_in_only)

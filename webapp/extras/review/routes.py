@@ -18,8 +18,7 @@ from webapp.extras.review.queues import Filters, list_predictions
 from webapp.extras.review.reviews import TRUE_LABELS, give_review, reviews_of, undo
 from webapp.model.labels import SPAM_OR_HAM
 from webapp.web.check import how_long_ago
-from webapp.web.explanation import mark
-from webapp.web.words import labels, word
+from webapp.web.words import labels, mark, word
 
 blueprint = Blueprint("review", __name__)
 blueprint.before_request(signed_in_only)
