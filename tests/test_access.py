@@ -102,7 +102,7 @@ def test_a_password_of_the_environment_is_taken_as_it_is_written(make_app, tmp_p
         monkeypatch.setenv("HAMLET_ADMIN_PASSWORD", password)
         with pytest.raises(SystemExit) as refusal:
             make_app()
-        assert refusal.value.code == "HAMLET_ADMIN_PASSWORD: must have at least 8 characters"
+        assert refusal.value.code == "HAMLET_ADMIN_PASSWORD: String should have at least 8 characters"
 
 
 def test_set_password_asks_twice_or_reads_standard_input_and_signs_everybody_out(make_app, flask):

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from conftest import HAM, PASSWORD, SPAM, hidden, make_job, messages
 
 from webapp.app import create_app
-from webapp.config import MAX_BODY, ROOT, SETTINGS
+from webapp.config import MAX_BODY, ROOT, Settings
 from webapp.extras.review import samples
 from webapp.extras.review.reviews import give_review
 
@@ -292,8 +292,8 @@ FRIEND = "https://www.example.org"
 def shared(tmp_path_factory):
     """An app that the pages of some other sites may ask."""
     folder = tmp_path_factory.mktemp("shared") / "instance"
-    origins = SETTINGS["CORS_ORIGINS"].parse("https://WWW.example.org:443 http://127.0.0.1:3000 capacitor://localhost")
-    app = create_app(folder, ADMIN_PASSWORD=PASSWORD, CORS_ORIGINS=origins)
+    settings = Settings(CORS_ORIGINS="https://WWW.example.org:443 http://127.0.0.1:3000 capacitor://localhost")
+    app = create_app(folder, ADMIN_PASSWORD=PASSWORD, CORS_ORIGINS=settings.CORS_ORIGINS)
     yield app.test_client()
     app.extensions["engine"].dispose()
 

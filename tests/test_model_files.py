@@ -286,7 +286,7 @@ def test_a_key_that_is_too_short_gets_one_clear_line(tmp_path):
     settings = {**os.environ, "HAMLET_MODEL_KEY": "x" * 31, "HAMLET_INSTANCE_FOLDER": str(tmp_path)}
     done = subprocess.run([sys.executable, "-m", "webapp"], cwd=ROOT, env=settings, capture_output=True, text=True)
     assert done.returncode != 0
-    assert done.stderr.strip() == "HAMLET_MODEL_KEY: must have at least 32 characters"
+    assert done.stderr.strip() == "HAMLET_MODEL_KEY: String should have at least 32 characters"
 
 
 # --- Damage ----------------------------------------------------------------------------------------------------------

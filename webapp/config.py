@@ -2,8 +2,8 @@
 
 Set one by an environment variable: HAMLET_STORE_TEXT=false, say; HOST and PORT have no prefix, as on every platform.
 Platforms give two more by names of their own: DATABASE_URL and WEB_CONCURRENCY count where ours are not set.
-docs/reference.md holds the same list for users; a test compares the two. To add a setting, add a line to SETTINGS and
-use current_app.config["ITS_NAME"], or read("ITS_NAME") where there is no app yet.
+docs/reference.md holds the same list for users; a test compares the two. To add a setting, add a line to Settings and
+use current_app.config["ITS_NAME"].
 """
 
 import os
@@ -12,10 +12,12 @@ import shlex
 import shutil
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Annotated, Any, NoReturn
+
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 VERSION = "0.1.0"
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,78 +38,50 @@ MIN_KEY_LENGTH = 32  # characters; it is guessed without asking the server, so a
 ORIGIN = re.compile(r"[a-z][\w+.-]*://(\[[0-9a-f:]+\]|[\w.-]+)(:\d+)?", re.ASCII)
 
 
-class Setting(NamedTuple):
-    """What a setting is by default, how its text becomes a value (or an error), and what it must be, in words."""
-
-    default: Any
-    parse: Callable[[str], Any]
-    must: str
-    is_secret: bool = False  # its value is never shown
-
-
-def _whole_number(default: int, lowest: int, highest: int) -> Setting:
-    def parse(text: str) -> int:
-        if not (text.isdecimal() and lowest <= int(text) <= highest):
-            raise ValueError
-        return int(text)
-
-    return Setting(default, parse, f"be a whole number from {lowest} to {highest}")
-
-
-def _true_or_false(default: bool) -> Setting:
-    # "False", which other programs take, could mean either to people.
-    return Setting(default, {"true": True, "false": False}.__getitem__, "be true or false")
-
-
-def _text(default: str | None, must: str, length: int = 1, is_secret: bool = False) -> Setting:
-    def parse(text: str) -> str:
-        if len(text) < length:
-            raise ValueError
-        return text
-
-    return Setting(default, parse, must, is_secret)
-
-
-def _secret(length: int) -> Setting:
-    return _text(None, f"have at least {length} characters", length, is_secret=True)
-
-
-def _parse_host(text: str) -> str:
+def _check_host(text: str) -> str:
     host = text.removeprefix("[").removesuffix("]")
-    socket.getaddrinfo(host, None)
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError as error:
+        other = "conda's compilers set it to something else: unset it then"
+        raise ValueError(f"must be an address, such as 127.0.0.1, 0.0.0.0 or ::; {other}") from error
     return host
 
 
-def _parse_origins(text: str) -> str:
+def _check_origins(text: str) -> str:
     origins = text.lower().split()
     if not all(ORIGIN.fullmatch(origin) for origin in origins):
-        raise ValueError
+        raise ValueError("must be origins such as https://www.example.org, without a path, separated by blanks")
     # As browsers write them: in small letters, and without the port that is the usual one.
     return " ".join(origin.removesuffix(":443" if origin.startswith("https:") else ":80") for origin in origins)
 
 
-MUST_HOST = "be an address, such as 127.0.0.1, 0.0.0.0 or ::; conda's compilers set it to something else: unset it then"
-MUST_ORIGINS = "be origins such as https://www.example.org, without a path, separated by blanks"
-SETTINGS = {
-    "HOST": Setting("127.0.0.1", _parse_host, MUST_HOST),  # this machine only; a proxy or 0.0.0.0 opens it to others
-    "PORT": _whole_number(8000, 1, 65_535),
+class Settings(BaseModel):
+    """What may be set, each with its default. Of one that has no repr the value is never shown."""
+
+    HOST: Annotated[str, AfterValidator(_check_host)] = "127.0.0.1"  # this machine only; 0.0.0.0 opens it to others
+    PORT: int = Field(8000, ge=1, le=65_535)
     # Two workers use a second core and survive the loss of one; more than four gain nothing on one SQLite file.
-    "WORKERS": _whole_number(min(4, max(2, os.cpu_count() or 1)), 1, 1_000),
-    "THREADS": _whole_number(8, 1, 1_000),  # of each worker, for what waits; who waits for the log shares one commit
-    "INSTANCE_FOLDER": _text("instance", "be a folder"),  # the log and the secret key; a relative one is in the project
-    "MODELS_FOLDER": _text("saved_models", "be a folder"),  # shared hosts may mount it elsewhere
-    "DATABASE_URL": _text(None, "be a URL such as sqlite:////var/lib/log.db"),  # unset: log.db in the instance folder
-    "ADMIN_PASSWORD": _secret(MIN_PASSWORD_LENGTH),  # opens the pages that show what people sent; unset: made once
-    "SECRET_KEY": _secret(MIN_KEY_LENGTH),  # signs cookies; unset: made at first start, kept in the instance folder
-    "MODEL_KEY": _secret(MIN_KEY_LENGTH),  # signs models; unset: unsigned ones are loaded too
-    "STORE_TEXT": _true_or_false(True),  # false: the log keeps a keyed hash of each message instead of its text
+    WORKERS: int = Field(min(4, max(2, os.cpu_count() or 1)), ge=1, le=1_000)
+    THREADS: int = Field(8, ge=1, le=1_000)  # of each worker, for what waits; who waits for the log shares one commit
+    INSTANCE_FOLDER: str = Field("instance", min_length=1)  # the log, the secret key; a relative one is in the project
+    MODELS_FOLDER: str = Field("saved_models", min_length=1)  # shared hosts may mount it elsewhere
+    DATABASE_URL: str | None = Field(None, min_length=1)  # unset: log.db in the instance folder
+    # Opens the pages that show what people sent; unset: made once.
+    ADMIN_PASSWORD: str | None = Field(None, min_length=MIN_PASSWORD_LENGTH, repr=False)
+    # Signs cookies; unset: made at first start, kept in the instance folder.
+    SECRET_KEY: str | None = Field(None, min_length=MIN_KEY_LENGTH, repr=False)
+    MODEL_KEY: str | None = Field(None, min_length=MIN_KEY_LENGTH, repr=False)  # signs models; unset: any may be loaded
+    STORE_TEXT: bool = True  # false: the log keeps a keyed hash of each message instead of its text
     # How many proxies in front may set X-Forwarded-*: trusting more than there are is trusting what senders claim.
-    "TRUSTED_PROXIES": _whole_number(0, 0, 10),
-    "PUBLIC": _true_or_false(True),  # false: the form asks for the sign-in, the API for a key
-    "CORS_ORIGINS": Setting("", _parse_origins, MUST_ORIGINS),  # sites whose pages may call the API; none: only ours
+    TRUSTED_PROXIES: int = Field(0, ge=0, le=10)
+    PUBLIC: bool = True  # false: the form asks for the sign-in, the API for a key
+    CORS_ORIGINS: Annotated[str, AfterValidator(_check_origins)] = ""  # sites whose pages may call the API
     # Of one address, in each worker, of what leaves something in the log; 0 is no limit.
-    "MAX_REQUESTS_PER_MINUTE": _whole_number(0, 0, 1_000_000),
-}
+    MAX_REQUESTS_PER_MINUTE: int = Field(0, ge=0, le=1_000_000)
+
+
+SETTINGS = Settings.model_fields
 WITHOUT_PREFIX = ("HOST", "PORT")
 OF_PLATFORMS = {"DATABASE_URL": "DATABASE_URL", "WORKERS": "WEB_CONCURRENCY"}  # what Heroku, Render and others set
 
@@ -118,39 +92,31 @@ def variable(name: str) -> str:
     return platform if platform and os.environ.get(platform) and ours not in os.environ else ours
 
 
-def read(name: str) -> Any:
-    """Return a setting's value in this environment, or its default; exit with one clear line if it cannot be used."""
-    setting, text = SETTINGS[name], os.environ.get(variable(name))
-    if text is None or (text == "" and name in WITHOUT_PREFIX):
-        return setting.default
-    try:
-        return setting.parse(text)
-    except (ValueError, KeyError, OSError):
-        shown = variable(name) + (":" if setting.is_secret else f"={text}:")
-        sys.exit(f"{shown} must {setting.must}")
-
-
 def read_all() -> dict[str, Any]:
     """Return all settings; exit with one clear line where one cannot be used or a name is misspelt.
 
     Names that are like none of ours are left alone: Flask's own settings, such as DEBUG, are not for the environment to
     change, and Kubernetes sets HAMLET_PORT and the like for a service that is called hamlet.
     """
-    for given in os.environ:
-        name = given.removeprefix("HAMLET_")
-        if name != given and name not in SETTINGS:
+    for found in os.environ:
+        name = found.removeprefix("HAMLET_")
+        if name != found and name not in SETTINGS:
             ours = [known for known in SETTINGS if known not in WITHOUT_PREFIX]
             if close := get_close_matches(name.upper(), ours, 1, cutoff=0.7):
-                sys.exit(f"{given}: there is no such setting, did you mean HAMLET_{close[0]}?")
-    return {name: read(name) for name in SETTINGS}
+                sys.exit(f"{found}: there is no such setting, did you mean HAMLET_{close[0]}?")
+    texts = {name: os.environ[variable(name)] for name in SETTINGS if variable(name) in os.environ}
+    given = {name: text for name, text in texts.items() if text or name not in WITHOUT_PREFIX}
+    try:
+        return Settings.model_validate(given).model_dump()
+    except ValidationError as error:
+        name, fault = str(error.errors()[0]["loc"][0]), error.errors()[0]["msg"].removeprefix("Value error, ")
+        sys.exit(f"{variable(name)}{f'={given[name]}' if SETTINGS[name].repr else ''}: {fault}")
 
 
 def environment(settings: Mapping[str, Any], instance_folder: Path) -> dict[str, str]:
     """Return the environment variables that give another process the settings of this app."""
-    values = {name: settings[name] for name in SETTINGS if settings[name] is not None}
-    values["INSTANCE_FOLDER"] = instance_folder
-    texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in values.items()}
-    return {variable(name): text for name, text in texts.items()}
+    values = {name: settings[name] for name in SETTINGS} | {"INSTANCE_FOLDER": instance_folder}
+    return {variable(name): str(value) for name, value in values.items() if value is not None}
 
 
 # What users of the app rely on, whatever its settings.
@@ -166,10 +132,11 @@ FIXED = {
 
 # Those that are needed before the app exists: where its folder is, how gunicorn starts, and the key that no part of
 # the process can forget to ask for.
-HOST, PORT, WORKERS, THREADS = (read(name) for name in ("HOST", "PORT", "WORKERS", "THREADS"))
+_settings = read_all()
+HOST, PORT, WORKERS, THREADS = (_settings[name] for name in ("HOST", "PORT", "WORKERS", "THREADS"))
 ADDRESS = f"[{HOST}]:{PORT}" if ":" in HOST else f"{HOST}:{PORT}"
-INSTANCE_FOLDER = ROOT / read("INSTANCE_FOLDER")
-MODEL_KEY: str | None = read("MODEL_KEY")
+INSTANCE_FOLDER = ROOT / _settings["INSTANCE_FOLDER"]
+MODEL_KEY: str | None = _settings["MODEL_KEY"]
 
 
 # --- Commands as messages and pages show them, to be pasted where this process was started ---

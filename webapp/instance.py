@@ -8,7 +8,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from webapp.config import MIN_KEY_LENGTH, ROOT, read, variable
+from webapp.config import MIN_KEY_LENGTH, ROOT, read_all, variable
 
 PRIVATE = ("secret_key", "admin_password", "log.db")
 MOUNTS = Path("/proc/self/mountinfo")
@@ -69,7 +69,7 @@ def refuse_exposed(folder: Path) -> None:
 
 def surprises(folder: Path) -> list[str]:
     """Return what whoever starts a server should know of where its log is, a sentence each."""
-    url = read("DATABASE_URL") or ""
+    url = read_all()["DATABASE_URL"] or ""
     found = []
     if url and variable("DATABASE_URL") == "DATABASE_URL":
         found.append("The log is where DATABASE_URL says, as HAMLET_DATABASE_URL is not set.")
