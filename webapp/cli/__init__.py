@@ -1,6 +1,6 @@
 """The command line: one command per verb; each only reads, calls and prints.
 
-The server imports this package too, so what only training or exporting needs (pandas, the metrics) is imported inside
+The server imports this package too, so what only training or exporting needs (the metrics, say) is imported inside
 the commands.
 """
 

@@ -6,18 +6,14 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import Final, TextIO
+from typing import TextIO
 
-import pandas as pd
 import sqlalchemy as sa
 
 from webapp.errors import LogUnavailable
 from webapp.log.database import BUSY_TIMEOUT_S, write_transaction
 from webapp.log.tables import failures, first_id, metadata, predictions
 
-COLUMNS = [column.name for column in predictions.columns]
-TEXTS = [column.name for column in predictions.columns if isinstance(column.type, sa.String)]
-QUOTING: Final = csv.QUOTE_NONNUMERIC  # every text: else a carriage return in one would end its row
 FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # what begins with one of these is a formula to a spreadsheet
 PurgeHook = Callable[[sa.Connection, dt.datetime], None]
 PURGED_AT_ONCE = 500  # predictions; whoever writes waits for so many at most
@@ -43,21 +39,19 @@ def export(
     query = sa.select(predictions).order_by(predictions.c.id)
     if since:
         query = query.where(predictions.c.id >= first_id(since))
+    table = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")  # each text: it may hold a line's end
     if file_format == "csv":
         file.write("\ufeff" if bom else "")
-        pd.DataFrame(columns=COLUMNS).to_csv(file, index=False, quoting=QUOTING)
+        table.writerow(predictions.c.keys())
     with engine.connect() as connection:
-        result = connection.execute(query, execution_options={"stream_results": True})
-        for rows in result.partitions(CHUNK_ROWS):
-            frame = pd.DataFrame(rows, columns=COLUMNS, dtype=object)  # None stays None
-            frame = frame.replace({"label": words, "challenger_label": words})
+        for found in connection.execute(query, execution_options={"yield_per": CHUNK_ROWS}).mappings():
+            row = dict(found)
+            for name in ("label", "challenger_label"):
+                row[name] = words.get(row[name], row[name])
             if file_format == "csv":
-                frame["explanation"] = frame["explanation"].map(json.dumps, na_action="ignore")
-                for column in TEXTS:
-                    frame[column] = frame[column].map(_no_formula, na_action="ignore")
-                frame.to_csv(file, index=False, header=False, quoting=QUOTING)
-                continue
-            for row in frame.to_dict("records"):  # pandas would round numbers to ten digits, and times to milliseconds
+                row["explanation"] = row["explanation"] and json.dumps(row["explanation"])
+                table.writerow(_no_formula(value) if isinstance(value, str) else value for value in row.values())
+            else:
                 file.write(json.dumps(row, default=dt.datetime.isoformat, ensure_ascii=False) + "\n")
 
 
