@@ -73,43 +73,36 @@ def save(
     """
     content = to_bytes(pipeline, file_format)
     digest = hashlib.sha256(content).hexdigest()
+    while (models_folder / (version := f"{now:%Y%m%d-%H%M%S}-{digest[:7]}")).exists():  # saved in this second already
+        now += dt.timedelta(seconds=1)
     unfinished = models_folder / f".{secrets.token_hex(8)}.unfinished"
     try:
         unfinished.mkdir(parents=True)
         (unfinished / MODEL_FILES[file_format]).write_bytes(content)
         if learnt:
             (unfinished / LEARNT).write_text(learnt)
-        while True:
-            version = f"{now:%Y%m%d-%H%M%S}-{digest[:7]}"
-            if (models_folder / version).exists():  # another process has saved the same model in the same second
-                now += dt.timedelta(seconds=1)
-                continue
-            about = {
-                "model_version": version,
-                "created_at": now.replace(microsecond=0),
-                "model_file": ModelFile(
-                    name=MODEL_FILES[file_format], format=file_format, sha256=digest, bytes=len(content)
-                ),
-                "versions": {
-                    "hamlet": config.VERSION,
-                    "python": platform.python_version(),
-                    "scikit-learn": sklearn.__version__,
-                    "numpy": numpy.__version__,
-                },
-                "features_version": FEATURES_VERSION,
-                "learnt": learnt and {"file": LEARNT, "sha256": hashlib.sha256(learnt.encode()).hexdigest()},
-            }
-            card_content = card.model_copy(update=about).to_json()
-            (unfinished / CARD).write_bytes(card_content)
-            if config.MODEL_KEY:
-                (unfinished / SIGNATURE).write_text(signature_of(card_content, config.MODEL_KEY))
-            announce(version)
-            try:
-                unfinished.rename(models_folder / version)
-                return version
-            except OSError:
-                if not (models_folder / version).exists():
-                    raise
+        about = {
+            "model_version": version,
+            "created_at": now.replace(microsecond=0),
+            "model_file": ModelFile(
+                name=MODEL_FILES[file_format], format=file_format, sha256=digest, bytes=len(content)
+            ),
+            "versions": {
+                "hamlet": config.VERSION,
+                "python": platform.python_version(),
+                "scikit-learn": sklearn.__version__,
+                "numpy": numpy.__version__,
+            },
+            "features_version": FEATURES_VERSION,
+            "learnt": learnt and {"file": LEARNT, "sha256": hashlib.sha256(learnt.encode()).hexdigest()},
+        }
+        card_content = card.model_copy(update=about).to_json()
+        (unfinished / CARD).write_bytes(card_content)
+        if config.MODEL_KEY:
+            (unfinished / SIGNATURE).write_text(signature_of(card_content, config.MODEL_KEY))
+        announce(version)
+        unfinished.rename(models_folder / version)
+        return version
     except OSError as error:
         raise NotReady(f"{models_folder}: the version cannot be saved ({error.strerror or error}).") from error
     finally:
