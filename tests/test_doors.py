@@ -254,32 +254,3 @@ def test_signing_out_ends_copies_of_the_cookie_and_nobody_elses_session(app):
         assert ended.get("/review").status_code == 303
         assert "Sign out" not in ended.get("/").text
     assert other.get("/review").status_code == 200
-
-
-# --- Was this right? ---
-
-
-def test_was_this_right_works_only_for_the_prediction_it_was_shown_for(app):
-    client = app.test_client()
-    pages = []
-    for text in ("the first message", "the second message"):
-        token = hidden(client.get("/").text, "csrf_token")
-        pages.append(client.post("/", data={"text": text, "csrf_token": token}).location)
-    first, second = (hidden(client.get(page).text, "shown_for") for page in pages)
-    assert first != second
-
-    def send(page, shown_for, browser=client):
-        token = hidden(browser.get("/").text, "csrf_token")
-        form = {"report": "wrong", "shown_for": shown_for, "csrf_token": token}
-        return browser.post(f"{page}/report", data=form).status_code
-
-    before = stored(app)
-    for shown_for in (first, "", "é", "0" * 64):
-        assert send(pages[1], shown_for) == 422
-    assert send("/predictions/019ab0f2-5b7e-7c3a-9d21-0f6c1f2e3a4b", first) == 422
-    assert stored(app) == before
-    assert send(pages[1], second) == 303
-    with app.extensions["engine"].connect() as connection:
-        said = dict(connection.execute(sa.select(predictions.c.text, predictions.c.sender_report)).all())
-    assert (said["the first message"], said["the second message"]) == (None, "wrong")
-    assert [report for report in said.values() if report] == ["wrong"]

@@ -196,32 +196,23 @@ def register(app: Flask) -> None:
     )
     if most := app.config["MAX_REQUESTS_PER_MINUTE"]:
         app.before_request(_RequestLimit(most))
-    app.register_error_handler(HamletError, _answer_hamlet_error)
-    app.register_error_handler(HTTPException, _answer_http_error)
+    app.register_error_handler(HamletError, _answer)
+    app.register_error_handler(HTTPException, _answer)
 
 
-def _answer_hamlet_error(error: HamletError) -> Response:
-    if error.reason:
-        current_app.logger.error("%s: %s", error.title, error.reason)
-    response = _answer(error, error.status, error.title, str(error), error.errors)
-    if isinstance(error, NotReady):
-        response.headers["Retry-After"] = RETRY_AFTER_S
-    return response
-
-
-def _answer_http_error(error: HTTPException) -> Response:
-    status = error.code or 500
-    detail = DETAILS.get(status) or error.description or ""
-    response = _answer(error, status, TITLES.get(status, error.name), detail)
-    for name, value in error.get_headers():  # Allow for 405, Retry-After, ...
-        if name != "Content-Type":
-            response.headers[name] = value
-    return response
-
-
-def _answer(
-    error: Exception, status: int, title: str, detail: str, errors: list[dict[str, str]] | None = None
-) -> Response:
+def _answer(error: HamletError | HTTPException) -> Response:
+    """Answer an error in the shape of its interface, and write down that there was one."""
+    headers: list[tuple[str, str]] = []
+    if isinstance(error, HamletError):
+        status, title, detail, errors = error.status, error.title, str(error), error.errors
+        if error.reason:
+            current_app.logger.error("%s: %s", title, error.reason)
+        if isinstance(error, NotReady):
+            headers = [("Retry-After", RETRY_AFTER_S)]
+    else:
+        status, errors = error.code or 500, []
+        title, detail = TITLES.get(status, error.name), DETAILS.get(status) or error.description or ""
+        headers = [header for header in error.get_headers() if header[0] != "Content-Type"]  # Allow for 405, say
     of_health, request_id = request.path.startswith(HEALTH_PATHS), request.headers["X-Request-ID"]
     as_json = of_health or f"{request.path}/".startswith("/api/")
     if status not in NOT_A_FAILURE and not of_health:
@@ -231,18 +222,13 @@ def _answer(
         what = f"{title}: {errors[0]['message']}" if errors else title
         inference.record_failure(source, status, what, request_id, stored=not isinstance(error, LogUnavailable))
     if as_json:
-        problem = {
-            "type": "about:blank",
-            "title": title,
-            "status": status,
-            "detail": detail,
-            "request_id": request_id,
-        }
-        response = jsonify(problem | ({"errors": errors} if errors else {}))
+        problem: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+        response = jsonify(problem | {"request_id": request_id} | ({"errors": errors} if errors else {}))
         response.content_type = "application/problem+json"
     elif isinstance(error, BadHost):  # without a host, a page of ours could have no links
         response = Response(error.get_body())
     else:
         response = current_app.make_response(render_template("error.html", status=status, title=title, detail=detail))
     response.status_code = status
+    response.headers.update(headers)
     return response

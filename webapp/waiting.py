@@ -13,12 +13,7 @@ class WouldWait(BaseException):
     """Not an Exception: nothing on its way may take it for an error of the request."""
 
 
-def is_on_loop() -> bool:
-    """Return whether this thread is the one that serves everybody."""
-    return threading.get_ident() == loop_thread
-
-
 def before_waiting() -> None:
     """Raise WouldWait on the event loop."""
-    if is_on_loop():
+    if threading.get_ident() == loop_thread:
         raise WouldWait

@@ -183,7 +183,7 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
             length = len(body.content) + (0 if body.is_whole else 1 if body.is_broken else MAX_UPLOAD)
             scope["headers"] = [header for header in scope["headers"] if header[0] != b"transfer-encoding"]
             scope["headers"].append((b"content-length", b"%d" % length))
-        is_quick = body.is_whole and len(body.content) <= SMALL and waiting.is_on_loop()
+        is_quick = body.is_whole and len(body.content) <= SMALL and waiting.loop_thread is not None
         if is_quick:
             try:
                 start, pieces = self._call(scope, io.BytesIO(body.content), False)
