@@ -1,7 +1,6 @@
 """The command line: one command per verb; each only reads, calls and prints.
 
-The server imports this package too, so what only training or exporting needs (the metrics, say) is imported inside
-the commands.
+The server imports this package too, so what only training needs is imported inside the commands.
 """
 
 import sys

@@ -9,6 +9,7 @@ from flask import current_app
 
 from webapp.cli.command import ClearGroup, current_inference
 from webapp.errors import BadData
+from webapp.log.export import export, purge
 
 log = ClearGroup("log", help="Take predictions out of the log, or away.")
 
@@ -24,8 +25,6 @@ def export_log(since: dt.datetime | None, file_format: str, bom: bool) -> None:
 
     In CSV a text that a spreadsheet would run as a formula has a ' before it; jsonl holds each value as it is stored.
     """
-    from webapp.log.export import export
-
     since = since and since.replace(tzinfo=dt.UTC)
     words = current_inference().registry.labels()._asdict()
     export(current_app.extensions["engine"], sys.stdout, file_format, since, words, bom)
@@ -35,8 +34,6 @@ def export_log(since: dt.datetime | None, file_format: str, bom: bool) -> None:
 @click.option("--older-than", required=True, metavar="DAYSd", help="An age such as 90d.")
 def purge_log(older_than: str) -> None:
     """Delete old predictions for good, and all that belongs to them: people's messages are personal data."""
-    from webapp.log.export import purge
-
     age = re.fullmatch(r"(\d{1,5})d", older_than)
     if not age:
         raise BadData(f"--older-than {older_than}: write the age in days, such as 90d")

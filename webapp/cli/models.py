@@ -5,8 +5,7 @@ import os
 
 import click
 
-from webapp.cli.command import ClearGroup, current_inference
-from webapp.cli.report import print_report
+from webapp.cli.command import ClearGroup, current_inference, print_report
 from webapp.errors import HamletError
 from webapp.model import artifact
 from webapp.model.card import read_card

@@ -11,9 +11,8 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from webapp.cli.command import Clear, check_folder, current_inference
+from webapp.cli.command import Clear, check_folder, current_inference, print_report
 from webapp.cli.models import who
-from webapp.cli.report import print_report
 from webapp.config import FLASK
 from webapp.errors import BadData, HamletError
 from webapp.model import artifact

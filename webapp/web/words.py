@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from flask import current_app, g
+from flask import current_app
 
 from webapp.inference import Inference
 from webapp.log.tables import TermContribution
@@ -14,12 +14,9 @@ MARKED = 0.08  # of what all shown terms weigh together: lighter pieces are not 
 
 
 def labels() -> Labels:
-    """Return the words of the served model, the same for the whole page, also for older predictions in the log."""
-    if "labels" not in g:
-        inference: Inference = current_app.extensions["inference"]
-        g.labels = inference.registry.labels()
-    found: Labels = g.labels
-    return found
+    """Return the words of the served model: they are used for older predictions in the log too."""
+    inference: Inference = current_app.extensions["inference"]
+    return inference.registry.labels()
 
 
 def word(label: str) -> str:

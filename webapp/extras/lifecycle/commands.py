@@ -9,9 +9,8 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from webapp.cli.command import Clear, current_inference
+from webapp.cli.command import Clear, current_inference, print_report
 from webapp.cli.models import WHY, models, who
-from webapp.cli.report import print_report
 from webapp.cli.train import data_options, read_files, say_kept, threshold_option
 from webapp.config import FLASK
 from webapp.errors import BadData

@@ -5,8 +5,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 from pydantic_core import to_json
 
-from webapp.cli.command import Clear, current_inference
-from webapp.cli.report import metric_names
+from webapp.cli.command import Clear, current_inference, metric_names
 from webapp.extras.monitor.rollups import RANGES, span
 
 
