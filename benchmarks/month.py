@@ -87,7 +87,7 @@ def month(folder: Path, seed: int, way: str) -> tuple[np.ndarray, int]:
     inference = Inference(registry, LogWriter(engine))
     shares, refused = [], 0
     for day, messages in enumerate(days, start=1):
-        rows = inference.score([one.text for one in messages], "api")
+        rows = inference.score([one.text for one in messages], "api", registry.current())
         shares.append(
             np.mean([(row["label"] == "spam") == one.is_spam for row, one in zip(rows, messages, strict=True)])
         )

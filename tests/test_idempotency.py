@@ -62,7 +62,7 @@ def test_what_another_process_logs_meanwhile_counts(app, inference, monkeypatch)
 
 
 def test_rows_get_their_ids_when_they_are_stored(inference):
-    rows = inference.score([SPAM], "batch")
+    rows = inference.score([SPAM], "batch", inference.registry.current())
     assert "id" not in rows[0]
     before = new_id()
     inference.log.add(predictions, rows)

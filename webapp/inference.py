@@ -51,9 +51,13 @@ class Inference:
         place of the current one. Raises InvalidInput, which names the text as `field` (texts[{}] for a list),
         ModelUnusable, LogUnavailable.
         """
+        if len(texts) > AT_ONCE:
+            before_waiting()
+        for number, text in enumerate(texts):
+            check_text(text, field.format(number))
         known = self.log.find_by_key(keys) if keys else {}
         new = [number for number in range(len(texts)) if not keys or keys[number] not in known]
-        rows = self.score([texts[number] for number in new], source, field=field, request_id=request_id, model=model)
+        rows = self.score([texts[number] for number in new], source, model or self.registry.current(), request_id)
         try:
             self.log.add(predictions, rows, keys and [keys[number] for number in new])
         except AlreadyStored:  # by another process, after we had looked
@@ -65,21 +69,8 @@ class Inference:
         scored = dict(zip(new, rows, strict=True))
         return [scored.get(number) or known[key] for number, key in enumerate(keys)]
 
-    def score(
-        self,
-        texts: Sequence[str],
-        source: str,
-        *,
-        field: str = "text",
-        request_id: str | None = None,
-        model: SpamModel | None = None,
-    ) -> list[Row]:
-        """Return a row for each text that is not logged: it has no id and no time yet. Raises as `predict`."""
-        if len(texts) > AT_ONCE:
-            before_waiting()
-        for number, text in enumerate(texts):
-            check_text(text, field.format(number))
-        model = model or self.registry.current()  # one version for all of them
+    def score(self, texts: Sequence[str], source: str, model: SpamModel, request_id: str | None = None) -> list[Row]:
+        """Return what a model says of each text as a row that is not logged: it has no id and no time yet."""
         rows = []
         for text in texts:
             started = time.perf_counter()

@@ -185,7 +185,7 @@ class Scorer(NamedTuple):
         usable = [number for number, (_, fault) in enumerate(texts) if not fault]
         good = [texts[number][0] for number in usable]
         if self.run is None:
-            rows = self.inference.score(good, "batch", model=self.model)
+            rows = self.inference.score(good, "batch", self.model)
         else:
             keys = [f"batch {self.run}/{first + number}" for number in usable]
             rows = self.inference.predict(good, "batch", keys, model=self.model)
