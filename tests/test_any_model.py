@@ -24,7 +24,6 @@ from webapp.errors import BadData, ModelUnusable
 from webapp.extras.lifecycle.challenger import slot
 from webapp.extras.review.samples import draw
 from webapp.extras.stream.handler import Record, prediction
-from webapp.inference import to_response
 from webapp.model import artifact, training
 from webapp.model import registry as registry_module
 from webapp.model.data import Example, read_labelled
@@ -226,18 +225,21 @@ def test_commands_files_and_streams_use_the_words(urgent_app, flask, tmp_path):
     inference = urgent_app.extensions["inference"]
     row = inference.predict([URGENT], "stream")[0]
     record = Record("messages", 0, 0, 0, None, URGENT.encode(), [])
-    sent = prediction(record, row, inference.registry.labels(row["model_version"]), "predictions")
+    sent = prediction(record, row, inference.registry.labels(), "predictions")
     assert json.loads(sent.value)["label"] == "urgent"
 
 
-def test_an_answer_is_in_the_words_of_the_version_that_gave_it_even_if_another_took_over(saved, models, app):
-    inference = app.extensions["inference"]
-    row = inference.predict([URGENT], "api")[0]
-    urgent = (saved / "current").read_text()
+def test_an_answer_is_in_the_words_of_the_version_that_gave_it_even_if_another_takes_over(saved, models, app, client):
+    registry = app.extensions["inference"].registry
+    first, urgent = registry.current_version(), (saved / "current").read_text().strip()
     shutil.copytree(saved / urgent, models / urgent)
-    inference.registry.use(urgent)
-    assert inference.registry.labels() == Labels("normal", "urgent")
-    assert to_response(row, inference.registry.labels(row["model_version"]))["label"] in ("spam", "ham")
+    app.extensions["inference"].before_store.append(lambda *_: registry.use(urgent))
+    for path, sent in (("predict", {"text": URGENT}), ("predict/batch", {"texts": [URGENT]})):
+        answer = client.post(f"/api/v1/{path}", json=sent).json
+        row = answer if path == "predict" else answer["predictions"][0]
+        assert (row["model_version"], row["label"] in ("spam", "ham")) == (first, True)
+        assert registry.labels() == Labels("normal", "urgent")
+        registry.use(first)
 
 
 # --- Which label is looked for ---

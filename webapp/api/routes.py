@@ -108,9 +108,9 @@ def refuse(error: ValidationError) -> NoReturn:
 def predict(body: PredictRequest) -> Response:
     """Score one message. The answer leaves only after it is stored in the log."""
     inference: Inference = current_app.extensions["inference"]
-    row = inference.predict([body.text], "api", request_id=request.headers["X-Request-ID"])[0]
-    answer = to_response(row, inference.registry.labels(row["model_version"]))
-    return Response(to_json(answer), mimetype="application/json")
+    model = inference.registry.current()
+    row = inference.predict([body.text], "api", model=model, request_id=request.headers["X-Request-ID"])[0]
+    return Response(to_json(to_response(row, model.labels)), mimetype="application/json")
 
 
 @blueprint.post(
@@ -122,9 +122,9 @@ def predict(body: PredictRequest) -> Response:
 def predict_batch(body: BatchRequest) -> Response:
     """Score many messages, in order. All of them are stored, in one transaction, or none."""
     inference: Inference = current_app.extensions["inference"]
-    rows = inference.predict(body.texts, "api", field="texts[{}]", request_id=request.headers["X-Request-ID"])
-    labels = inference.registry.labels(rows[0]["model_version"])
-    answer = {"predictions": [to_response(row, labels) for row in rows]}
+    model, request_id = inference.registry.current(), request.headers["X-Request-ID"]
+    rows = inference.predict(body.texts, "api", field="texts[{}]", model=model, request_id=request_id)
+    answer = {"predictions": [to_response(row, model.labels) for row in rows]}
     return Response(to_json(answer), mimetype="application/json")  # several times as fast as jsonify
 
 

@@ -223,7 +223,7 @@ def _warn_if_opposite(report: Metrics) -> None:
 def predict(text: str) -> None:
     """Say whether TEXT is spam, and log it; for many messages there is `batch`."""
     inference = current_inference()
-    row = inference.predict([text], "cli")[0]
-    label = inference.registry.labels(row["model_version"]).word(row["label"])
+    model = inference.registry.current()
+    row = inference.predict([text], "cli", model=model)[0]
     terms = ", ".join(f"{item['term']} {item['contribution']:+.2f}" for item in (row["explanation"] or [])[:5])
-    click.echo(f"{label}  {row['spam_probability']:.4f}  {terms}")
+    click.echo(f"{model.labels.word(row['label'])}  {row['spam_probability']:.4f}  {terms}")

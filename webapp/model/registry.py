@@ -40,7 +40,6 @@ class Slot:
         self.file, self.mark, self._load, self._if_missing = file, mark, load, if_missing
         self.model: SpamModel | None = None
         self.error: ModelUnusable | None = None
-        self.labels: dict[str, Labels] = {}  # of each version that was ever loaded
         self._seen: str | None = None  # what the file said when it was read last
         self._refresh_at = 0.0
         self._refreshing = threading.Lock()
@@ -92,8 +91,6 @@ class Slot:
                 return
             before_waiting()
             self.model = self._load(version) if version else None
-            if self.model:
-                self.labels[self.model.version] = self.model.labels
             self._seen, self.error = version, None
         except ModelUnusable as error:
             if str(error) != str(self.error):
@@ -175,13 +172,8 @@ class ModelRegistry:
             raise slot.error or ModelUnusable("The model is being loaded. Please try again in a moment.")
         return slot.model
 
-    def labels(self, version: str = "") -> Labels:
-        """Return the served model's words for the labels; ham and spam where none can be served.
-
-        Where a version is given that was served a moment ago, its words: an answer and its label belong together.
-        """
-        if version in self._current.labels:
-            return self._current.labels[version]
+    def labels(self) -> Labels:
+        """Return the served model's words for the labels; ham and spam where none can be served."""
         try:
             return self.current().labels
         except ModelUnusable:

@@ -152,10 +152,10 @@ class Stream:
     def _process(self, records: list[Record], consumer: Consumer, producer: Producer, cluster: str) -> None:
         """Score and log the records, send what becomes of them, and commit how far it came."""
         texts, usable, outgoing = read(records, cluster, self._dead_letter)
-        rows = self._inference.predict(list(texts.values()), "stream", list(texts)) if texts else []
-        words = self._inference.registry.labels
+        model = self._inference.registry.current()
+        rows = self._inference.predict(list(texts.values()), "stream", list(texts), model=model) if texts else []
         outgoing += [
-            prediction(record, row, words(row["model_version"]), self._topic_out, self._dead_letter)
+            prediction(record, row, model.labels, self._topic_out, self._dead_letter)
             for record, row in zip(usable.values(), rows, strict=True)
         ]
         deliver(producer, outgoing)
