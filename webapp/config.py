@@ -9,7 +9,6 @@ use current_app.config["ITS_NAME"].
 import os
 import re
 import shlex
-import shutil
 import socket
 import sys
 from collections.abc import Mapping
@@ -140,34 +139,23 @@ MODEL_KEY: str | None = _settings["MODEL_KEY"]
 
 
 # --- Commands as messages and pages show them, to be pasted where this process was started ---
-def shown(program: str, python: str, folder: str) -> str:
-    """Return how to start a program beside a Python from a folder: `.venv/bin/flask` in the project."""
-    beside = Path(python).parent
-    if not beside.is_relative_to(ROOT):
-        beside = beside.resolve()
-    found = shutil.which(program, path=str(beside))
-    if not found:
-        return f"{shlex.quote(python)} -m {program}"
-    if os.path.samefile(folder, ROOT) and Path(found).is_relative_to(ROOT):
-        return str(Path(found).relative_to(ROOT))
-    on_path = shutil.which(program)
-    return program if on_path and os.path.samefile(on_path, found) else shlex.quote(found)
+IN_PROJECT = Path.cwd() == ROOT
 
 
-def shown_flask(python: str, folder: str) -> str:
-    """Return how to start Flask with this app, which it finds by itself in the project's folder alone."""
-    flask = shown("flask", python, folder)
-    return flask if os.path.samefile(folder, ROOT) else f"{flask} --app {shlex.quote(str(ROOT / 'wsgi'))}"
+def _shown(program: str) -> str:
+    """Return how to start a program of this environment: `.venv/bin/flask` in the project."""
+    path = Path(sys.executable).with_name(program)
+    return str(path.relative_to(ROOT)) if IN_PROJECT and path.is_relative_to(ROOT) else shlex.quote(str(path))
 
 
-FLASK = shown_flask(sys.executable, os.curdir)
-PIP_INSTALL = f"{shown('pip', sys.executable, os.curdir)} install"
+# Flask finds the app by itself in the project's folder alone.
+FLASK = _shown("flask") if IN_PROJECT else f"{_shown('flask')} --app {shlex.quote(str(ROOT / 'wsgi'))}"
+PIP_INSTALL = f"{_shown('pip')} install"
 
 
 def pip_install(requirements: str) -> str:
     """Return how to install what one of the project's files lists."""
-    file = requirements if os.path.samefile(os.curdir, ROOT) else shlex.quote(str(ROOT / requirements))
-    return f"{PIP_INSTALL} -r {file}"
+    return f"{PIP_INSTALL} -r {requirements if IN_PROJECT else shlex.quote(str(ROOT / requirements))}"
 
 
 def cannot_start(why: str, error: Exception) -> NoReturn:

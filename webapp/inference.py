@@ -7,7 +7,7 @@ from typing import Any
 
 from webapp.config import MAX_TEXT_LENGTH
 from webapp.errors import InvalidInput, LogUnavailable
-from webapp.log.tables import Row, TermContribution, failures, predictions
+from webapp.log.tables import Row, failures, predictions
 from webapp.log.writer import AlreadyStored, LogWriter
 from webapp.model.labels import Labels
 from webapp.model.registry import ModelRegistry
@@ -127,8 +127,8 @@ def check_text(text: str, field: str = "text") -> None:
         raise InvalidInput(f"The {field} {fault}.", [{"field": field, "message": fault}])
 
 
-def explain(score: Score) -> list[TermContribution]:
-    """Return the terms that weighed most, in either direction, heaviest first."""
+def explain(score: Score) -> list[dict[str, Any]]:
+    """Return the terms that weighed most, in either direction, heaviest first, and what each adds to the log-odds."""
     heaviest = sorted(score.contributions.items(), key=lambda item: -abs(item[1]))[:EXPLAINED_TERMS]
     rounded = ((term, round(share, 4)) for term, share in heaviest)
     return [{"term": term, "contribution": share} for term, share in rounded if share]

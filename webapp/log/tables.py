@@ -6,7 +6,7 @@ Ids tell their time: a range of time is a range of ids.
 import datetime as dt
 import os
 import time
-from typing import Any, TypedDict
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -14,13 +14,6 @@ from webapp.errors import LogUnavailable
 from webapp.log.database import write_transaction
 
 Row = dict[str, Any]  # a row of any table, by the names of its columns
-
-
-class TermContribution(TypedDict):
-    """One line of an explanation: a term and what it adds to the log-odds of spam."""
-
-    term: str
-    contribution: float
 
 
 def first_id(moment: dt.datetime) -> str:
@@ -77,7 +70,7 @@ predictions = sa.Table(
     sa.Column("spam_probability", sa.Double, nullable=False, info=PUBLIC),
     sa.Column("threshold", sa.Double, nullable=False, info=PUBLIC),
     sa.Column("model_version", sa.Text, nullable=False, info=PUBLIC),
-    sa.Column("explanation", sa.JSON(none_as_null=True)),  # a list of TermContribution
+    sa.Column("explanation", sa.JSON(none_as_null=True)),  # [{"term": ..., "contribution": ...}]
     sa.Column("latency_ms", sa.Double, nullable=False, info=PUBLIC),
     sa.Column("request_id", sa.Text, info=PUBLIC),
     sa.Column("sender_report", sa.Text, info=PUBLIC),  # right, wrong or unsure: what the sender said; not the truth

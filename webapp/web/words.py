@@ -1,12 +1,11 @@
 """What pages say of a verdict: what spam and ham are called, as by the served model, and which words counted."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from flask import current_app
 
 from webapp.inference import Inference
-from webapp.log.tables import TermContribution
 from webapp.model.labels import SPAM_OR_HAM, Labels
 from webapp.model.tokenizer import token_spans
 
@@ -46,7 +45,7 @@ class Piece(NamedTuple):
     strength: int
 
 
-def mark(text: str, explanation: Sequence[TermContribution]) -> list[Piece]:
+def mark(text: str, explanation: Sequence[Mapping[str, Any]]) -> list[Piece]:
     """Cut a message into pieces, those that counted marked by which way they pushed and how much."""
     contributions = {item["term"]: item["contribution"] for item in explanation}
     spans = []
