@@ -11,27 +11,15 @@ import hmac
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AwareDatetime, Field, ValidationError, model_validator
 
 from webapp import config
 from webapp.errors import ModelUnusable
-from webapp.model.evaluation import Metrics
+from webapp.model.evaluation import Counts, Metrics, Part
 from webapp.model.labels import Labels
 
 CARD = "model_card.json"
 SIGNATURE = "model_card.sig"
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(strict=True, frozen=True)
-
-
-class Counts(_Part):
-    """How many messages there are, and of which label."""
-
-    messages: int = 0
-    spam: int = 0
-    ham: int = 0
 
 
 class Kept(Counts):
@@ -48,7 +36,7 @@ class DataFile(Counts):
     licence: str
 
 
-class ModelFile(_Part):
+class ModelFile(Part):
     """The file with the pickled Pipeline."""
 
     name: str = ""
@@ -57,7 +45,7 @@ class ModelFile(_Part):
     bytes: int = 0
 
 
-class Retraining(_Part):
+class Retraining(Part):
     """Which version it was made from, with which reviews, and how the two compare."""
 
     parent: str = ""
@@ -66,7 +54,7 @@ class Retraining(_Part):
     last_review: str = ""  # id of the newest
 
 
-class Imported(_Part):
+class Imported(Part):
     """The files that a version was made from, where somebody brought it; of its training nothing is known."""
 
     file: str
@@ -76,7 +64,7 @@ class Imported(_Part):
     measured_on: list[DataFile] = []  # whether it has learnt these is not known either
 
 
-class Card(_Part):
+class Card(Part):
     """What is known of a version. Training knows all but the first five and `learnt`, which `save` adds."""
 
     model_version: str = ""

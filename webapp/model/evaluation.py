@@ -11,10 +11,14 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 Z = 1.959963984540054  # the standard normal's 97.5 % point: two-sided 95 %
 
 
-class Estimate(BaseModel):
-    """A measured value, None where it is not defined (no ham, say), and its 95 % interval where that is known."""
+class Part(BaseModel):
+    """A part of a version's card (card.py)."""
 
     model_config = ConfigDict(strict=True, frozen=True)
+
+
+class Estimate(Part):
+    """A measured value, None where it is not defined (no ham, say), and its 95 % interval where that is known."""
 
     value: float | None = None
     low: float | None = None
@@ -50,14 +54,17 @@ class Proportion(Estimate):
         return self
 
 
-class Metrics(BaseModel):
-    """What is measured of a model on labelled messages."""
-
-    model_config = ConfigDict(strict=True, frozen=True)
+class Counts(Part):
+    """How many messages there are, and of which label."""
 
     messages: int = 0
     spam: int = 0
     ham: int = 0
+
+
+class Metrics(Counts):
+    """What is measured of a model on labelled messages."""
+
     accuracy: Proportion = Proportion()
     recall: Proportion = Proportion()  # of the spam, how much was called spam
     precision: Proportion = Proportion()  # of what was called spam, how much was spam
