@@ -79,7 +79,7 @@ class _Sessions(SecureCookieSessionInterface):
 
 
 class _Envelope:
-    """Around the app: every request gets an id, and every answer the headers that all have in common.
+    """Around the app: every request gets its client's address and an id, every answer the headers that all have.
 
     The id is then in the request's header X-Request-ID, whether the client sent one or not. Pages of `origins` may ask
     the API, with no cookies. As a layer of WSGI this costs a tenth of what it would among Flask's hooks.
