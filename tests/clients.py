@@ -9,9 +9,10 @@ import uuid
 from collections import Counter
 
 import sqlalchemy as sa
-from conftest import SPAM
+from conftest import JSON, SPAM
+from faults.repetitions import LONG
 
-JSON = {"Content-Type": "application/json"}
+PAUSE_S = 0 if LONG else 0.005  # of each client after each answer, so that the ordinary run leaves others some time
 
 
 class Load:
@@ -67,6 +68,7 @@ class Load:
             if not self.keep_alive:
                 connection.close()
                 connection = None
+            time.sleep(PAUSE_S)
         if connection:
             connection.close()
 

@@ -24,10 +24,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from postgres import HOW_TO_GET, Postgres, find_programs
+from werkzeug.datastructures import FileStorage
+from werkzeug.test import encode_multipart
 
 from webapp import config
 from webapp.app import create_app
 from webapp.config import ROOT
+from webapp.extras.access import keys as api_keys
 from webapp.log.database import open_database, write_transaction
 from webapp.log.tables import create_tables, metadata, new_id, rolled_up, schema_version
 from webapp.model import artifact
@@ -36,6 +39,7 @@ from webapp.model.registry import ModelRegistry
 
 SPAM = "URGENT! You have won a £1000 prize. Claim now: http://prize-claim.top or call 09061701461"
 PASSWORD = "let the right one in"
+JSON, FORM = ({"Content-Type": f"application/{kind}"} for kind in ("json", "x-www-form-urlencoded"))
 HAM = "Are we still on for lunch tomorrow? I can be there at half past twelve."
 
 
@@ -131,27 +135,33 @@ def load_shipped_once(folder, version):
 def _spare_what_is_tested_once(request, monkeypatch):
     """Do quickly what most tests only pass by; those that are about it are marked `real_load` or set it themselves.
 
-    A version that is to be served is loaded in this process, as one apart takes 2 s.
+    A version that is to be served is loaded in this process, as one apart takes 2 s. A switch shows at once.
     """
     monkeypatch.setattr(artifact, "load", load_shipped_once)
+    monkeypatch.setattr(registry_module, "REFRESH_S", 0)
     if "real_load" not in request.keywords:
         monkeypatch.setattr(registry_module, "try_load", artifact.load)
 
 
 @pytest.fixture
-def app(request, tmp_path, database_url):
+def make_app(tmp_path):
+    """Make an app on a folder of its own: make_app(STORE_TEXT=False); or on another one's: make_app("instance")."""
+    usual, apps = {"TESTING": True, "WTF_CSRF_ENABLED": False, "ADMIN_PASSWORD": PASSWORD}, []
+
+    def make(folder="own", **settings):
+        apps.append(create_app(tmp_path / folder, **usual | settings))
+        return apps[-1]
+
+    yield make
+    for app in apps:
+        app.extensions["engine"].dispose()
+
+
+@pytest.fixture
+def app(request, make_app, database_url):
     """The app with the shipped model, or the test's own folder of models, and an empty log."""
-    own_models = "models" in request.fixturenames
-    app = create_app(
-        tmp_path / "instance",
-        TESTING=True,
-        WTF_CSRF_ENABLED=False,
-        ADMIN_PASSWORD=PASSWORD,
-        DATABASE_URL=database_url,
-        MODELS_FOLDER=str(request.getfixturevalue("models") if own_models else ROOT / "saved_models"),
-    )
-    yield app
-    app.extensions["engine"].dispose()
+    models = request.getfixturevalue("models") if "models" in request.fixturenames else ROOT / "saved_models"
+    return make_app("instance", DATABASE_URL=database_url, MODELS_FOLDER=str(models))
 
 
 @pytest.fixture
@@ -170,6 +180,26 @@ def signed_in(client):
     return client
 
 
+@pytest.fixture
+def key(engine):
+    """The header with an API key."""
+    return {"Authorization": f"Bearer {api_keys.create(engine, 'test')}"}
+
+
+def execute(engine, statement, rows=None):
+    """Run a statement and commit; return the rows that it gives, of a single column its values."""
+    with engine.begin() as connection:
+        result = connection.execute(statement, rows)
+        if result.returns_rows:
+            return result.scalars().all() if len(result.keys()) == 1 else result.all()
+    return None
+
+
+def served(client):
+    """Return the version that answers."""
+    return client.post("/api/v1/predict", json={"text": HAM}).json["model_version"]
+
+
 def hidden(page, name):
     """Return the value of a hidden field of a page."""
     return re.search(rf'name="{name}" value="(.+?)"', page)[1]
@@ -183,6 +213,18 @@ def flask(app):
         return app.test_cli_runner().invoke(args=[str(word) for word in words], **options)
 
     return run
+
+
+@pytest.fixture
+def start_flask(tmp_path):
+    """Start a command of the app as a process of its own: start_flask("batch", "in.csv", stderr=subprocess.PIPE)."""
+    settings = {"HAMLET_INSTANCE_FOLDER": str(tmp_path / "instance"), "HAMLET_ADMIN_PASSWORD": PASSWORD}
+
+    def start(*words, **options):
+        command = [sys.executable, "-m", "flask", *map(str, words)]
+        return subprocess.Popen(command, cwd=ROOT, env={**os.environ, **settings}, **options)
+
+    return start
 
 
 @pytest.fixture
@@ -254,6 +296,34 @@ def labelled(tmp_path):
     return path
 
 
+class Browser:
+    """Somebody with a browser, as far as tests need one: it keeps cookies, and may be signed in."""
+
+    def __init__(self, url, password=None):
+        self._url = url
+        self._open = urllib.request.build_opener(urllib.request.HTTPCookieProcessor()).open
+        if password:
+            self.send("/login", password=password)
+
+    def ask(self, path, body=None, headers=None, timeout=60):
+        """Return (status, text) of a GET, or of a POST where there is a body; `at` is then where that led."""
+        try:
+            answer = self._open(urllib.request.Request(self._url + path, body, headers or {}), timeout=timeout)
+        except urllib.error.HTTPError as error:
+            answer = error
+        with answer:
+            self.at = answer.url.removeprefix(self._url)
+            return answer.status, answer.read().decode(errors="replace")
+
+    def send(self, path, page=None, **fields):
+        """Send a form from a page, with the token that is there, as text or, with a file in it, in parts."""
+        fields["csrf_token"] = hidden(self.ask(page or path)[1], "csrf_token")
+        if not any(isinstance(value, FileStorage) for value in fields.values()):
+            return self.ask(path, urllib.parse.urlencode(fields).encode(), FORM)
+        boundary, body = encode_multipart(fields)
+        return self.ask(path, body, {"Content-Type": f"multipart/form-data; boundary={boundary}"})
+
+
 class Server:
     """A real gunicorn, started by `python -m webapp` or another command; a setting that is None is left unset."""
 
@@ -266,28 +336,16 @@ class Server:
         self.url = f"http://127.0.0.1:{self.port}"
         self.instance_folder = instance_folder
         self.database_url = environment.get("HAMLET_DATABASE_URL")
-        settings = {
-            **os.environ,
-            "PORT": str(self.port),
-            "HAMLET_INSTANCE_FOLDER": str(instance_folder),
-            "HAMLET_ADMIN_PASSWORD": PASSWORD,
-            "PYTHONPATH": str(ROOT),
-            **environment,
-        }
+        settings = {"PORT": str(self.port), "HAMLET_INSTANCE_FOLDER": str(instance_folder), "PYTHONPATH": str(ROOT)}
+        settings = os.environ | settings | {"HAMLET_ADMIN_PASSWORD": PASSWORD} | environment
         self._environment = {name: value for name, value in settings.items() if value is not None}
         self._output = instance_folder.with_suffix(".output")
 
     def spawn(self):
         """Start it, and do not wait until it serves."""
         with self._output.open("ab") as output:
-            self.process = subprocess.Popen(
-                self._command,
-                cwd=self._folder,
-                env=self._environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            options = {"cwd": self._folder, "env": self._environment, "start_new_session": True}
+            self.process = subprocess.Popen(self._command, stdout=output, stderr=subprocess.STDOUT, **options)
         return self
 
     def start(self):
@@ -310,16 +368,16 @@ class Server:
                 os.killpg(self.process.pid, how)
         self.process.wait(30)
 
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        self.stop(signal.SIGKILL)
+
     def call(self, path, body=None, timeout=20):
         """Return (status, parsed JSON or text) of a GET, or of a POST where there is a body."""
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"} if data else {})
-        try:
-            with urllib.request.urlopen(request, timeout=timeout) as answer:
-                status, content = answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                status, content = error.code, error.read().decode()
+        status, content = Browser(self.url).ask(path, data, JSON if data else {}, timeout)
         return status, json.loads(content) if content.startswith("{") else content
 
     def send_form(self, text):
@@ -327,36 +385,22 @@ class Server:
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as browser:
             browser.request("GET", "/")
             page = browser.getresponse()
-            token = re.search(r'name="csrf_token" value="(.+?)"', page.read().decode())[1]
-            headers = {"Content-Type": "application/x-www-form-urlencoded"}
-            headers["Cookie"] = page.headers["Set-Cookie"].split(";")[0]
-            browser.request("POST", "/", urllib.parse.urlencode({"csrf_token": token, "text": text}), headers)
+            form = {"csrf_token": hidden(page.read().decode(), "csrf_token"), "text": text}
+            headers = FORM | {"Cookie": page.headers["Set-Cookie"].split(";")[0]}
+            browser.request("POST", "/", urllib.parse.urlencode(form), headers)
             answer = browser.getresponse()
             return answer.status, answer.headers, answer.read().decode()
 
-    def sign_in(self, password=PASSWORD, then=None):
-        """Send the password as a browser would; return (status, whether it is signed in now).
-
-        With the paths of pages in `then`, return their statuses instead, as who signed in sees them.
-        """
-        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
-        page = browser.open(f"{self.url}/login", timeout=20).read().decode()
-        form = {"password": password, "csrf_token": hidden(page, "csrf_token")}
-        try:
-            with browser.open(f"{self.url}/login", urllib.parse.urlencode(form).encode(), timeout=20) as answer:
-                signed_in = answer.status, "Sign out" in answer.read().decode()
-            return [browser.open(self.url + path, timeout=60).status for path in then] if then else signed_in
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, False
+    def sign_in(self, password=PASSWORD):
+        """Send the password as a browser would; return (status, whether it is signed in now)."""
+        status, page = Browser(self.url).send("/login", password=password)
+        return status, "Sign out" in page
 
     def execute(self, statement):
-        """Run a statement in its log and commit; return the first column."""
+        """Do the same in its log."""
         engine = open_database(self.database_url, self.instance_folder)
         try:
-            with engine.begin() as connection:
-                result = connection.execute(statement)
-                return list(result.scalars()) if result.returns_rows else []
+            return execute(engine, statement)
         finally:
             engine.dispose()
 
@@ -389,16 +433,14 @@ class Server:
 @pytest.fixture
 def server(tmp_path, database_url):
     """A running gunicorn with the shipped model and an empty log, for a test that does something to it."""
-    server = Server(tmp_path / "instance", HAMLET_DATABASE_URL=database_url).start()
-    yield server
-    server.stop(signal.SIGKILL)
+    with Server(tmp_path / "instance", HAMLET_DATABASE_URL=database_url) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
 def _long_running(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("shared") / "instance").start()
-    yield server
-    server.stop(signal.SIGKILL)
+    with Server(tmp_path_factory.mktemp("shared") / "instance") as server:
+        yield server
 
 
 @pytest.fixture

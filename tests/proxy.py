@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import resource
 import socket
 import subprocess
 
@@ -27,9 +26,8 @@ def nginx(folder, hamlet_port):
         site = SITE if scheme == "http" else SITE[SITE.index("server {") :]  # zones are named once
         site = site.replace("listen [::]:80;", "").replace("listen 80;", f"listen 127.0.0.1:{port};")
         config += site.replace("127.0.0.1:8000", f"127.0.0.1:{hamlet_port}").replace("$scheme", scheme)
-    config = config.replace("rate=10r/s", "rate=100000r/s").replace(
-        "hamlet_open 50", "hamlet_open 20000"
-    )  # all one sender
+    for few, many in {"rate=10r/s": "rate=100000r/s", "hamlet_open 50": "hamlet_open 20000"}.items():
+        config = config.replace(few, many)  # as all is one sender's
     (folder / "conf").write_text(config + "}")
     with (folder / "output").open("w") as output:
         process = subprocess.Popen([program, "-p", folder, "-e", "stderr", "-c", folder / "conf"], stderr=output)
@@ -42,10 +40,3 @@ def nginx(folder, hamlet_port):
     finally:
         process.terminate()
         process.wait(30)
-
-
-def raise_open_files():
-    """Let this process, and nginx after it, have as many connections open as the system allows; return how many."""
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return most

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
-from conftest import PASSWORD, Server
+from conftest import PASSWORD, Server, execute
 from openapi_spec_validator import validate
 
 from webapp.app import create_app
@@ -26,16 +26,14 @@ def sign_in(client, password=PASSWORD, target="", **options):
 
 
 def recorded(app):
-    with app.extensions["engine"].connect() as connection:
-        return connection.execute(sa.select(failures.c.status, failures.c.what)).all()
+    return execute(app.extensions["engine"], sa.select(failures.c.status, failures.c.what))
 
 
 def let_pass(app, seconds):
     """Let time go by for the throttle."""
-    column = failed_sign_ins.c.last_at
-    with app.extensions["engine"].begin() as connection:
-        for last_at in connection.execute(sa.select(column)).scalars().all():
-            connection.execute(sa.update(failed_sign_ins).values(last_at=last_at - dt.timedelta(seconds=seconds)))
+    engine = app.extensions["engine"]
+    for last_at in execute(engine, sa.select(failed_sign_ins.c.last_at)):
+        execute(engine, sa.update(failed_sign_ins).values(last_at=last_at - dt.timedelta(seconds=seconds)))
 
 
 def bearer(key):
@@ -43,12 +41,12 @@ def bearer(key):
 
 
 @pytest.fixture
-def make_app(tmp_path, capsys):
-    """Make an app, by default with its password in its instance folder; return it with what it printed."""
+def start(tmp_path, capsys):
+    """Make an app with its password in its instance folder; return it with what it printed."""
     apps = []
 
-    def make(**settings):
-        apps.append(create_app(tmp_path / "own", TESTING=True, WTF_CSRF_ENABLED=False, **settings))
+    def make():
+        apps.append(create_app(tmp_path / "own", TESTING=True, WTF_CSRF_ENABLED=False))
         return apps[-1], capsys.readouterr().err
 
     yield make
@@ -59,11 +57,11 @@ def make_app(tmp_path, capsys):
 # --- The password ---
 
 
-def test_the_first_start_prints_a_password_once_and_it_signs_in(make_app, tmp_path):
-    app, printed = make_app()
+def test_the_first_start_prints_a_password_once_and_it_signs_in(start, tmp_path):
+    app, printed = start()
     password = FIRST_PASSWORD.search(printed)[1]
     assert "http://127.0.0.1:8000/login" in printed
-    again, printed = make_app()
+    again, printed = start()
     assert printed == ""
     assert sign_in(again.test_client(), password).status_code == 303
     file = tmp_path / "own" / "admin_password"
@@ -91,22 +89,22 @@ def test_what_root_sets_for_the_service_the_service_can_read(tmp_path):
     assert (file.st_uid, file.st_gid, file.st_mode & 0o777) == (12345, 12345, 0o600)
 
 
-def test_a_password_of_the_environment_is_taken_as_it_is_written(make_app, tmp_path, monkeypatch):
+def test_a_password_of_the_environment_is_taken_as_it_is_written(start, tmp_path, monkeypatch):
     for password in ("12345678", "1e99999999", '"quoted"', "true & false", "Straße 12"):
         monkeypatch.setenv("HAMLET_ADMIN_PASSWORD", password)
-        app, printed = make_app()
+        app, printed = start()
         assert (printed, (tmp_path / "own" / "admin_password").exists()) == ("", False)
         assert sign_in(app.test_client(), password).status_code == 303
         assert sign_in(app.test_client(), password + "0").status_code == 403
     for password in ("", "null", "1234567"):
         monkeypatch.setenv("HAMLET_ADMIN_PASSWORD", password)
         with pytest.raises(SystemExit) as refusal:
-            make_app()
+            start()
         assert refusal.value.code == "HAMLET_ADMIN_PASSWORD: String should have at least 8 characters"
 
 
-def test_set_password_asks_twice_or_reads_standard_input_and_signs_everybody_out(make_app, flask):
-    app, printed = make_app()
+def test_set_password_asks_twice_or_reads_standard_input_and_signs_everybody_out(start, flask):
+    app, printed = start()
     client, run = app.test_client(), app.test_cli_runner().invoke
     sign_in(client, FIRST_PASSWORD.search(printed)[1])
     assert run(args=["set-password"], input="one password\nanother password\n").exit_code == 1
@@ -148,11 +146,9 @@ def test_signing_in_renews_the_session_and_its_cookie_is_well_kept(app, client, 
 @on_both
 def test_a_sign_in_ends_after_12_hours_whatever_was_done_meanwhile(client, engine):
     sign_in(client)
-    with engine.connect() as connection:
-        until = connection.execute(sa.select(sign_ins.c.until)).scalar_one()
+    (until,) = execute(engine, sa.select(sign_ins.c.until))
     for hours, status in ((11.9, 200), (12.1, 303)):  # that have gone by
-        with engine.begin() as connection:
-            connection.execute(sa.update(sign_ins).values(until=until - dt.timedelta(hours=hours)))
+        execute(engine, sa.update(sign_ins).values(until=until - dt.timedelta(hours=hours)))
         assert client.get("/review").status_code == status
 
 
@@ -166,9 +162,7 @@ def test_pages_for_the_signed_in_send_others_to_sign_in_and_back(client):
     answer = client.get(answer.location)
     assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-store")
     assert client.get("/login").location == "/review"
-    assert ['href="/login"' in answer.text, *(f"{name}</a>" in answer.text for name in ("Review", "Models"))] == [
-        *(False, True, True)
-    ]
+    assert [words in answer.text for words in ('href="/login"', "Review</a>", "Models</a>")] == [False, True, True]
 
 
 def test_no_link_leads_through_the_sign_in_to_another_site(client):
@@ -228,15 +222,13 @@ def test_addresses_count_together_where_one_sender_has_them_all(app):
     throttle.begin_try(engine, "192.0.2.1")
     let_pass(app, 86_401)  # old tries are forgotten
     throttle.begin_try(engine, "192.0.2.7")
-    with engine.connect() as connection:
-        assert connection.execute(sa.select(failed_sign_ins.c.address)).scalars().all() == ["192.0.2.7"]
+    assert execute(engine, sa.select(failed_sign_ins.c.address)) == ["192.0.2.7"]
 
 
 def test_when_the_log_does_not_know_nobody_gets_in(app, client):
     sign_in(client)
-    with app.extensions["engine"].begin() as connection:
-        for table in ("failed_sign_ins", "api_keys", "sign_ins"):
-            connection.execute(sa.text(f"DROP TABLE {table}"))
+    for table in ("failed_sign_ins", "api_keys", "sign_ins"):
+        execute(app.extensions["engine"], sa.text(f"DROP TABLE {table}"))
     for answer in (sign_in(client), *(client.get(path) for path in ("/review", "/monitor", "/batch"))):
         assert (answer.status_code, "try again" in answer.text) == (503, True)
     assert client.get("/").status_code == 200
@@ -244,8 +236,7 @@ def test_when_the_log_does_not_know_nobody_gets_in(app, client):
 
 
 def test_the_workers_of_a_real_server_share_the_throttle_and_print_the_password_once(tmp_path):
-    server = Server(tmp_path / "instance", HAMLET_ADMIN_PASSWORD=None, HAMLET_WORKERS="2").start()
-    try:
+    with Server(tmp_path / "instance", HAMLET_ADMIN_PASSWORD=None, HAMLET_WORKERS="2") as server:
         (password,) = FIRST_PASSWORD.findall(server.output())
         assert f"{server.url}/login" in server.output()
         assert server.sign_in("wrong") == (403, False)
@@ -258,17 +249,14 @@ def test_the_workers_of_a_real_server_share_the_throttle_and_print_the_password_
         assert server.sign_in(password) == (429, False)
         server.execute(sa.delete(failed_sign_ins))
         assert server.sign_in(password) == (200, True)
-    finally:
-        server.stop()
 
 
 def test_behind_a_proxy_each_address_is_throttled_whatever_its_port(make_app):
-    app, _ = make_app(ADMIN_PASSWORD=PASSWORD, TRUSTED_PROXIES=2)
+    app = make_app(TRUSTED_PROXIES=2)
     for forwarded in ("1.2.3.4:{}", "[2001:db8::1]:{}", "{}.invalid", "9.9.9.{}, 5.5.5.5, 172.68.1.1"):
-        tries = [
-            sign_in(app.test_client(), "wrong", headers={"X-Forwarded-For": forwarded.format(n)}) for n in range(8)
-        ]
-        assert [answer.status_code for answer in tries] == [403] * 5 + [429] * 3
+        sent = [{"X-Forwarded-For": forwarded.format(number)} for number in range(8)]
+        tries = [sign_in(app.test_client(), "wrong", headers=headers).status_code for headers in sent]
+        assert tries == [403] * 5 + [429] * 3
 
 
 # --- How many requests, and of whom ---
@@ -276,7 +264,7 @@ def test_behind_a_proxy_each_address_is_throttled_whatever_its_port(make_app):
 
 def test_each_address_may_send_so_many_requests_a_minute(make_app, monkeypatch):
     monkeypatch.setattr("webapp.http.time.time", lambda: 90.0)
-    app, _ = make_app(ADMIN_PASSWORD=PASSWORD, MAX_REQUESTS_PER_MINUTE=3)
+    app = make_app(MAX_REQUESTS_PER_MINUTE=3)
     client = app.test_client()
     assert [client.post("/api/v1/predict", json={"text": "hi"}).status_code for _ in range(3)] == [200] * 3
     for path in ("/api/v1/predict", "/", "/login", "/nothing"):
@@ -291,7 +279,7 @@ def test_each_address_may_send_so_many_requests_a_minute(make_app, monkeypatch):
 
 
 def test_a_closed_service_asks_for_the_sign_in_or_a_key(make_app, tmp_path):
-    app, _ = make_app(ADMIN_PASSWORD=PASSWORD, PUBLIC=False)
+    app = make_app(PUBLIC=False)
     client = app.test_client()
     assert client.get("/").location == "/login?next=/"
     assert client.post("/", data={"text": "hi"}).status_code == 403

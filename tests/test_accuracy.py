@@ -1,4 +1,4 @@
-"""Accuracy from reviews, against hand-computed values, scikit-learn and statsmodels; and what simulations say of it."""
+"""Accuracy, at training and from reviews: hand-computed, by scikit-learn and statsmodels, and in simulations."""
 
 import datetime as dt
 import json
@@ -15,7 +15,7 @@ from benchmarks.coverage import EVEN, GOOD_THEN_BAD, HELD_OUT, repeat, week
 from webapp.extras.monitor.report import is_worse
 from webapp.extras.review import accuracy as figures
 from webapp.extras.review.accuracy import ReviewedPrediction, sample_size
-from webapp.model.evaluation import wilson
+from webapp.model.evaluation import Proportion, measure, proportion, wilson
 
 NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 ENDLESS = 1e9  # the weight of messages that were drawn from endlessly many
@@ -49,9 +49,6 @@ def right_and_wrong(right, wrong, weight=ENDLESS):
     return reviewed(*[("ham", "ham", 0.1)] * right, *[("spam", "ham", 0.3)] * wrong, weight=weight)
 
 
-# --- Intervals ---
-
-
 def test_wilson_is_that_of_statsmodels():
     for successes, n in [(0, 1), (1, 1), (8, 10), (0, 50), (50, 50), (196, 200), (4990, 5000), (12.5, 31.7)]:
         assert wilson(successes, n) == pytest.approx(proportion_confint(successes, n, method="wilson"), abs=1e-12)
@@ -82,9 +79,6 @@ def test_a_log_that_was_reviewed_whole_is_known_exactly_and_half_of_it_better_th
     # 200 of 300: the interval is narrower by sqrt(1 - 200 / 300), which is .577
     some, endless = (accuracy(right_and_wrong(180, 20, weight))["accuracy"] for weight in (1.5, ENDLESS))
     assert (some["high"] - some["low"]) / (endless["high"] - endless["low"]) == pytest.approx(0.577, abs=0.005)
-
-
-# --- Figures ---
 
 
 def test_figures_are_those_of_scikit_learn():
@@ -189,3 +183,32 @@ def test_a_model_that_is_as_good_as_at_training_is_seldom_called_worse():
         alarms = sum(binom.pmf(k, n, right) for k in range(n + 1) if is_worse(k, n, then, HELD_OUT))
         assert alarms <= 0.025
         assert is_worse(round(0.7 * n), n, then, HELD_OUT)
+
+
+TRUTH = [True, True, True, True, False, False, False, False, False, False]
+PROBABILITY = [0.9, 0.8, 0.7, 0.2, 0.6, 0.4, 0.3, 0.1, 0.1, 0.0]
+
+
+def test_figures_computed_by_hand():
+    metrics = measure(TRUTH, PROBABILITY, 0.5)
+    assert (metrics.messages, metrics.spam, metrics.ham, metrics.accuracy.value) == (10, 4, 6, 0.8)
+    assert metrics.recall.value == metrics.precision.value == 0.75
+    assert metrics.false_positive_rate.value == pytest.approx(1 / 6, abs=1e-4)
+    # 24 pairs of a spam and a ham: .9 .8 .7 beat all six, .2 beats three
+    assert metrics.roc_auc.value == pytest.approx((3 * 6 + 3) / 24)
+    assert metrics.brier.value == pytest.approx((0.01 + 0.04 + 0.09 + 0.64 + 0.36 + 0.16 + 0.09 + 0.01 + 0.01) / 10)
+    assert list(metrics.confusion_matrix.values()) == [3, 1, 5, 1]
+
+
+def test_none_wrong_of_81_is_no_certainty():
+    metrics = measure([False] * 81, [0.1] * 81, 0.5)
+    assert (metrics.false_positive_rate.value, metrics.false_positive_rate.low) == (0, 0)
+    assert metrics.false_positive_rate.high == pytest.approx(0.0453, abs=1e-4)
+
+
+def test_a_proportion_is_told_with_its_interval_and_what_is_not_defined_is_none():
+    assert f"{proportion(98, 100)}" == "0.9800 (95 % interval 0.9300 to 0.9945)"
+    assert f"{proportion(98, 100):%}" == "98.0 % (95 % interval 93.0 to 99.5 %)"
+    assert f"{Proportion()}" == "not known"
+    metrics = measure([True, True], [0.9, 0.1], 0.5)
+    assert [metrics.false_positive_rate.value, metrics.roc_auc.value, measure([], [], 0.5).accuracy.value] == [None] * 3

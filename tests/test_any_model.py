@@ -4,7 +4,6 @@ import csv
 import datetime as dt
 import html
 import json
-import math
 import os
 import re
 import shutil
@@ -13,25 +12,19 @@ import sys
 import pytest
 from conftest import PASSWORD, messages, use_models
 from openapi_spec_validator import validate
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import Pipeline, make_pipeline
 
-from webapp.config import MAX_TEXT_LENGTH, ROOT
+from webapp.config import ROOT
 from webapp.errors import BadData, ModelUnusable
 from webapp.extras.lifecycle.challenger import slot
 from webapp.extras.review.samples import draw
 from webapp.extras.stream.handler import Record, prediction
 from webapp.model import artifact, training
-from webapp.model import registry as registry_module
 from webapp.model.data import Example, read_labelled
-from webapp.model.features import MessageVectorizer
 from webapp.model.labels import Labels, read_labels
 from webapp.model.own_model import fit_with, load_recipe
-from webapp.model.scoring import MOST_CHARACTERS, MOST_TERMS, make_model
-from webapp.web.words import mark
 
 DATA = ROOT / "docs" / "examples" / "urgent.csv"
 URGENT = "Water is dripping onto the fuse box right now, please send someone immediately, come at once"
@@ -55,11 +48,6 @@ def saved(tmp_path_factory):
 def urgent_app(saved, app):
     use_models(app, saved)
     return app
-
-
-@pytest.fixture
-def key(urgent_app, flask):
-    return {"Authorization": f"Bearer {flask('api-key', 'create', 'desk').stdout.strip()}"}
 
 
 @pytest.fixture
@@ -96,12 +84,8 @@ def test_no_page_speaks_of_spam_or_ham(signed_in):
     signed_in.post("/review/sample", data={"size": 2, "days": 1})
     review = signed_in.get("/review").text
     assert re.findall(r'value="(\w+)" data-key="(\w)"', review) == [("spam", "1"), ("ham", "2"), ("unsure", "u")]
-    assert (
-        "Saved: urgent"
-        in signed_in.post(
-            "/review", data={"prediction_id": id_, "true_label": "spam", "queue": "random"}, follow_redirects=True
-        ).text
-    )
+    form = {"prediction_id": id_, "true_label": "spam", "queue": "random"}
+    assert "Saved: urgent" in signed_in.post("/review", data=form, follow_redirects=True).text
     pages = ["/", "/review", "/review?queue=all", f"/review?queue=all&id={id_}", "/review?queue=uncertain"]
     for page in [*pages, "/monitor", "/models", "/models/compare", "/batch", "/api/docs", f"/predictions/{id_}"]:
         answered = signed_in.get(page)
@@ -131,9 +115,8 @@ def test_neither_do_pages_about_two_versions_that_differ(signed_in, urgent_app, 
         assert not INNER_WORDS.search(words_of(page))
 
 
-def test_a_running_server_speaks_the_words_of_what_is_served_now(saved, models, app, client, monkeypatch):
+def test_a_running_server_speaks_the_words_of_what_is_served_now(saved, models, app, client):
     """Templates that were rendered before, imported macros too, say the new words after a switch."""
-    monkeypatch.setattr(registry_module, "REFRESH_S", 0)
     client.post("/login", data={"password": PASSWORD})
     assert "<h1>Ham or spam?</h1>" in client.get("/").text
     pages = ["/", "/review", "/models", "/models/compare", "/api/docs"]
@@ -163,8 +146,7 @@ def test_the_api_answers_and_takes_the_words(urgent_app, client, key, flask):
         assert given.json["true_label"] == word
     for word in ("spam", "ham", "Urgent", ""):
         refused = client.put(f"{address}/review", json={"true_label": word}, headers=key)
-        assert refused.status_code == 422
-        assert refused.json["errors"][0]["field"] == "true_label"
+        assert (refused.status_code, refused.json["errors"][0]["field"]) == (422, "true_label")
         assert "normal, urgent, unsure" in refused.json["detail"]
     listed = client.get("/api/v1/predictions?label=urgent&reviewed=true", headers=key).json["predictions"]
     assert [(one["label"], one["true_label"]) for one in listed] == [("urgent",) * 2]
@@ -242,9 +224,6 @@ def test_an_answer_is_in_the_words_of_the_version_that_gave_it_even_if_another_t
         registry.use(first)
 
 
-# --- Which label is looked for ---
-
-
 def test_labels_that_cannot_be_used_are_refused():
     for text in ("urgent", "a,b,c", "a,a", ",a", "spam,eggs", "eggs,ham", "a,unsure", f"a,{'b' * 31}", "a,b\x07"):
         with pytest.raises(BadData):
@@ -261,61 +240,6 @@ def test_train_says_which_label_is_which_and_the_whole_way_works(flask, models, 
     assert not INNER_WORDS.search(result.output)
     assert client.post("/api/v1/predict", json={"text": URGENT}).json["label"] == "urgent"
     assert "has learnt 227 of these 227 messages" in flask("evaluate", DATA).stderr
-
-
-# --- Pipelines that are no sum ---
-
-
-def fitted(classifier, vectorizer=None, names=("ham", "spam")):
-    texts = [text for _, text in messages(60)]
-    labels = [names[label == "spam"] for label, _ in messages(60)]
-    return Pipeline([("words", vectorizer or CountVectorizer()), ("classifier", classifier)]).fit(texts, labels)
-
-
-def test_it_agrees_with_predict_proba_whatever_the_classes_are_called():
-    texts = [text for _, text in messages(10)]
-    known = [("ham", "spam"), ("NOT_spam", "Spam"), (0, 1), (0.0, 1.0), (False, True)]
-    for names in [*known, ("zzz", "aaa"), ("praise", "complaint")]:
-        labels = Labels("ok", "toxic") if names in known else Labels(*names)
-        ours = fitted(LogisticRegression(), MessageVectorizer(), names)
-        for pipeline in (fitted(MultinomialNB(), names=names), ours):
-            model = make_model(pipeline, "v", 0.5, labels)
-            expected = pipeline.predict_proba(texts)[:, list(pipeline.classes_).index(names[1])]
-            assert model.spam_probabilities(texts) == pytest.approx(expected)
-            assert [model.label(probability) for probability in expected] == [label for label, _ in messages(10)]
-
-
-def test_the_explanation_is_what_leaving_a_term_out_changes():
-    pipeline = fitted(CalibratedClassifierCV(MultinomialNB(), cv=3))
-    score = make_model(pipeline, "v", 0.5).score("WIN a free train, shall we? WIN")
-
-    def log_odds(text):
-        ham, spam = pipeline.predict_proba([text])[0]
-        return math.log(spam / ham)
-
-    whole = log_odds("WIN a free train, shall we? WIN")
-    assert score.contributions["win"] == pytest.approx(whole - log_odds("a free train, shall we?"))  # both of them
-    assert score.contributions["shall"] < 0 < score.contributions["free"]
-    assert list(score.contributions) == ["win", "a", "free", "train", "shall", "we", "?"]  # as in the message
-    pieces = mark("WIN a free train", [{"term": "win", "contribution": 2.0}, {"term": "train", "contribution": -1.0}])
-    assert [(piece.text, piece.towards) for piece in pieces if piece.towards] == [("WIN", "spam"), ("train", "ham")]
-
-
-def test_the_explanation_has_a_bounded_cost(monkeypatch):
-    pipeline = fitted(CalibratedClassifierCV(MultinomialNB(), cv=3))
-    model, asked = make_model(pipeline, "v", 0.5), []
-    monkeypatch.setattr(
-        type(pipeline),
-        "predict_proba",
-        lambda self, texts: asked.append(texts) or self[-1].predict_proba(self[0].transform(texts)),
-    )
-    for text in ("", "?", "a " * 100, " ".join(map(str, range(2_000))), "x1 " * 3_000, "http://a.b/c " * 700):
-        asked.clear()
-        score = model.score(text[:MAX_TEXT_LENGTH])
-        assert len(asked) == 1
-        assert len(asked[0]) <= 1 + MOST_TERMS
-        assert sum(map(len, asked[0])) <= MOST_CHARACTERS + MAX_TEXT_LENGTH
-        assert all(abs(share) < 50 for share in score.contributions.values())  # a forest's 0 has no logarithm
 
 
 # --- One's own recipe ---
@@ -335,7 +259,7 @@ def recipe(tmp_path, monkeypatch):
     return write
 
 
-def test_the_recipe_of_the_documentation_works(flask, models, client, recipe):
+def test_the_recipe_of_the_documentation_works(flask, models, recipe):
     result = flask("train", DATA, "--labels", "normal,urgent", "--pipeline", recipe(RECIPE), "--use")
     assert result.exit_code == 0, result.output
     card = artifact.read_card(models, (models / "current").read_text().strip())
@@ -366,6 +290,7 @@ class Missing(ClassifierMixin, BaseEstimator):
         return np.full((X.shape[0], 2), np.nan)
 """
 MODULE = "Its module must lie beside wsgi.py"
+TFIDF, BAYES = "TfidfVectorizer()", "MultinomialNB()"
 LAMBDA = "make_pipeline = pipe(CountVectorizer(tokenizer=lambda s: s.split()), MultinomialNB())"
 RECIPES = [
     ("make_pipeline = 7", "TypeError"),
@@ -378,17 +303,11 @@ RECIPES = [
     (LAMBDA, "Write a lambda"),
     ("make_pipeline = pipe(TfidfVectorizer(), MultinomialNB(alpha=-1))", "cannot be fitted (InvalidParameterError"),
     ("make_pipeline = pipe(TfidfVectorizer(), Zeros())", "y holds the words 'ham' and 'spam'"),
+    (f'make_pipeline = pipe(ColumnTransformer([("t", {TFIDF}, "text")]), {BAYES})', "X is a list of str"),
+    (f"make_pipeline = pipe({TFIDF}, Missing())", "not from 0 to 1"),
+    (f'make_pipeline = GridSearchCV(pipe({TFIDF}, {BAYES}), {{"memory": [None]}}, refit=False)', "with refit=False"),
     (
-        'make_pipeline = pipe(ColumnTransformer([("t", TfidfVectorizer(), "text")]), MultinomialNB())',
-        "X is a list of str",
-    ),
-    ("make_pipeline = pipe(TfidfVectorizer(), Missing())", "not from 0 to 1"),
-    (
-        'make_pipeline = GridSearchCV(pipe(TfidfVectorizer(), MultinomialNB()), {"memory": [None]}, refit=False)',
-        "made with refit=False",
-    ),
-    (
-        'make_pipeline = pipe(TfidfVectorizer(), GridSearchCV(MultinomialNB(), {"alpha": [1, 9]}, cv=2, scoring="f1"))',
+        f'make_pipeline = pipe({TFIDF}, GridSearchCV({BAYES}, {{"alpha": [1, 9]}}, cv=2, scoring="f1"))',
         "make_scorer(f1_score, pos_label='spam')",
     ),
 ]
@@ -442,10 +361,8 @@ def make_pipeline():
 
 def test_a_model_whose_module_is_gone_is_refused_with_the_reason(flask, models, labelled, recipe):
     name = recipe(OWN_CLASS, "own_class")
-    assert (
-        "KNeighborsClassifier cannot weigh"
-        in flask("train", labelled, "--pipeline", name, "--weight", "labelled", "2").stderr
-    )
+    weighed = flask("train", labelled, "--pipeline", name, "--weight", "labelled", "2")
+    assert "KNeighborsClassifier cannot weigh" in weighed.stderr
     result = flask("train", labelled, "--pipeline", name)
     assert result.exit_code == 0, result.output
     version = max(path.name for path in models.iterdir() if path.is_dir())

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import sqlalchemy as sa
-from conftest import HAM, SPAM
+from conftest import HAM, SPAM, execute
 from openapi_spec_validator import validate
 
 from webapp.log.tables import failures, predictions
@@ -14,8 +14,7 @@ pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
 def assert_problem(answer, status):
     """Every error has the one shape, and nothing of the program's inside."""
-    assert answer.status_code == status
-    assert answer.content_type == "application/problem+json"
+    assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
     problem = answer.json
     assert problem["status"] == status
     assert problem["title"]
@@ -25,9 +24,8 @@ def assert_problem(answer, status):
     return problem
 
 
-def count(app, table=predictions):
-    with app.extensions["engine"].connect() as connection:
-        return connection.execute(sa.select(sa.func.count()).select_from(table)).scalar()
+def stored(app, column=predictions.c.id):
+    return execute(app.extensions["engine"], sa.select(column))
 
 
 def predict(client, body, **options):
@@ -39,8 +37,7 @@ def test_an_answer_is_right_has_the_documented_fields_in_order_and_can_be_read_a
     assert (spam["label"], ham["label"]) == ("spam", "ham")
     assert spam["spam_probability"] >= spam["threshold"] > ham["spam_probability"]
     fields = ["id", "label", "spam_probability", "threshold", "model_version", "explanation", "latency_ms"]
-    assert list(spam) == fields
-    assert list(spam["explanation"][0]) == ["term", "contribution"]
+    assert (list(spam), list(spam["explanation"][0])) == (fields, ["term", "contribution"])
     weights = [abs(item["contribution"]) for item in spam["explanation"]]
     assert weights == sorted(weights, reverse=True)
     stored = client.get(f"/api/v1/predictions/{ham['id']}").json
@@ -50,8 +47,7 @@ def test_an_answer_is_right_has_the_documented_fields_in_order_and_can_be_read_a
 
 def test_ids_cannot_be_guessed_but_grow_with_time(client):
     ids = [predict(client, {"text": HAM}).json["id"] for _ in range(5)]
-    assert len({i[14:] for i in ids}) == 5
-    assert [i[:13] for i in ids] == sorted(i[:13] for i in ids)
+    assert (len({i[14:] for i in ids}), [i[:13] for i in ids]) == (5, sorted(i[:13] for i in ids))
 
 
 def test_a_batch_is_answered_in_order_and_logged_whole_or_not_at_all(app, client):
@@ -61,7 +57,7 @@ def test_a_batch_is_answered_in_order_and_logged_whole_or_not_at_all(app, client
     assert [client.get(f"/api/v1/predictions/{answer['id']}").json["text"] for answer in answers] == texts
     problem = assert_problem(client.post("/api/v1/predict/batch", json={"texts": ["ok", "  "]}), 422)
     assert problem["errors"][0]["field"] == "texts[1]"
-    assert count(app) == 3
+    assert len(stored(app)) == 3
 
 
 def test_a_field_that_cannot_be_used_is_named(app, client):
@@ -72,34 +68,17 @@ def test_a_field_that_cannot_be_used_is_named(app, client):
         (error,) = assert_problem(answer, 422)["errors"]
         assert error["field"] == ("txet" if "txet" in body else "text")
         assert error["message"]
-    assert (count(app), count(app, failures)) == (0, len(bodies))
-
-
-def test_nothing_that_was_refused_gets_into_the_log(app, client):
-    predict(client, {"text": "secret one", "secret two": 1})
-    predict(client, {"secret three": 1})
-    with app.extensions["engine"].connect() as connection:
-        noted = connection.execute(sa.select(failures.c.what)).scalars().all()
-    assert len(noted) == 2
-    assert "secret" not in "".join(noted)
+    noted = stored(app, failures.c.what)
+    assert (stored(app), len(noted)) == ([], len(bodies))
+    assert "txet" not in "".join(noted)  # nothing that was refused gets into the log
 
 
 @pytest.mark.databases("sqlite")
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [
-        *((broken, 400) for broken in ("{", "", "[" * 100_000, b"\xff\xfe", '{"text": 1e}')),
-        *((other, 422) for other in ("[]", '"{\\"text\\": \\"hi\\"}"', "null", "7", "1e999", "NaN")),
-        (json.dumps({"text": "x" * 2_000_000}), 413),
-    ],
-    ids=lambda value: str(value)[:20],
-)
-def test_what_is_no_json_object_or_too_large_is_refused(client, body, status):
-    assert_problem(client.post("/api/v1/predict", data=body, content_type="application/json"), status)
-
-
 def test_what_is_wrong_with_the_json_is_said(client):
     for body, status, words in (
+        *((broken, 400, "") for broken in ("{", "", "[" * 100_000, b"\xff\xfe", '{"text": 1e}')),
+        *((other, 422, "") for other in ("[]", '"{\\"text\\": \\"hi\\"}"', "null", "7", "1e999", "NaN")),
+        (json.dumps({"text": "x" * 2_000_000}), 413, ""),
         ('{"text": "café"}'.encode("latin-1"), 400, "not JSON in UTF-8: 'utf-8' codec can't decode byte 0xe9"),
         (b"{'text': 'hi'}", 400, "property name enclosed in double quotes: line 1 column 2"),
         (b'{"text": %s}' % (b"1" * 5000), 422, "text: Input should be a valid string"),
@@ -130,8 +109,7 @@ def test_an_unknown_address_is_a_problem_in_the_api_and_a_page_elsewhere(client)
 def test_a_sensible_request_id_is_kept_and_logged_and_another_is_replaced(app, client):
     assert predict(client, {"text": HAM}, headers={"X-Request-ID": "abc-123"}).headers["X-Request-ID"] == "abc-123"
     assert predict(client, {"text": HAM}, headers={"X-Request-ID": "a b\tc"}).headers["X-Request-ID"] != "a b\tc"
-    with app.extensions["engine"].connect() as connection:
-        assert "abc-123" in connection.execute(sa.select(predictions.c.request_id)).scalars().all()
+    assert "abc-123" in stored(app, predictions.c.request_id)
 
 
 def test_the_documentation_is_valid_openapi_3_1_and_names_every_route(app, client):

@@ -9,9 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import Server
-
-from webapp.app import create_app
 from webapp.config import ROOT
 
 CASES = int(os.environ.get("HAMLET_FUZZ_CASES", "0"))
@@ -25,7 +22,8 @@ def run(server, key, *options):
         *("--config-file", ROOT / "tests" / "fuzz" / "schemathesis.toml"),
         *("run", f"{server.url}/api/openapi.json"),
         *("--checks", "all", "--max-examples", str(EXAMPLES), "--header", f"Authorization: Bearer {key}"),
-        *("--no-color", "--continue-on-failure", *options),
+        # How fast it makes up cases is the machine's affair.
+        *("--no-color", "--continue-on-failure", "--suppress-health-check", "too_slow", *options),
     ]
     found = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=server.instance_folder)
     assert found.returncode == 0, found.stdout
@@ -36,20 +34,15 @@ def run(server, key, *options):
     return int(re.search(r"([\d,]+) generated", found.stdout)[1].replace(",", ""))
 
 
-def test_the_api_does_what_its_document_says(tmp_path):
-    app = create_app(tmp_path / "instance")
+def test_the_api_does_what_its_document_says(shared_server, make_app):
+    app = make_app(shared_server.instance_folder)
     key = app.test_cli_runner().invoke(args=["api-key", "create", "fuzz"]).output.split()[0]
-    app.extensions["engine"].dispose()
-    server = Server(tmp_path / "instance").start()
-    try:
-        cases = 0
-        while cases < max(CASES, 1):
-            # The same cases in every ordinary run: whatever is new is found by `make fuzz`.
-            how = ("--generation-database", "none") if CASES else ("--generation-deterministic",)
-            cases += run(server, key, *how)
-        print(f"{cases:,} cases")
-        assert cases >= max(CASES, 300)
-        assert len(server.stored()) > cases / 20  # not all of them were refused
-        assert "Traceback" not in server.output()
-    finally:
-        server.stop()
+    cases = 0
+    while cases < max(CASES, 1):
+        # The same cases in every ordinary run: whatever is new is found by `make fuzz`.
+        how = ("--generation-database", "none") if CASES else ("--generation-deterministic",)
+        cases += run(shared_server, key, *how)
+    print(f"{cases:,} cases")
+    assert cases >= max(CASES, 300)
+    assert len(shared_server.stored()) > cases / 20  # not all of them were refused
+    assert "Traceback" not in shared_server.output()

@@ -3,14 +3,12 @@
 import csv
 import datetime as dt
 import re
-import shutil
-import signal
 import time
 
 import pytest
 import sqlalchemy as sa
 from axe_playwright_python.sync_playwright import Axe
-from conftest import HAM, PASSWORD, Server, messages, need
+from conftest import HAM, PASSWORD, Server, execute, messages, need
 from playwright.sync_api import sync_playwright
 
 from webapp.config import ROOT
@@ -20,7 +18,7 @@ from webapp.extras.review.reviews import give_review
 from webapp.log.database import open_database
 from webapp.log.tables import first_id, predictions
 
-LOOKS = pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
+LOOKS = [("light", 1280), ("dark", 360)]  # themes, and how wide screens are
 SPAM = "URGENT! Your parcel is held. Pay £1.99 now: http://parcel-fee.top/pay or call 09061701461"
 
 
@@ -34,33 +32,24 @@ def chromium():
 
 
 @pytest.fixture
-def models_folder(tmp_path):
-    """A copy of saved_models/ that the server uses where a test does."""
-    folder = tmp_path / "saved_models"
-    shutil.copytree(ROOT / "saved_models", folder)
-    return folder
-
-
-@pytest.fixture
 def server(request, tmp_path):
     """A running gunicorn with an empty log, and with models of its own where a test changes them."""
-    if "models_folder" not in request.fixturenames:
+    if "models" in request.fixturenames:
+        # One worker, so that a version which answers is served, or tried, for every message from then on.
+        folder = str(request.getfixturevalue("models"))
+        with Server(tmp_path / "instance", HAMLET_MODELS_FOLDER=folder, WEB_CONCURRENCY="1") as server:
+            yield server
+    else:
         yield request.getfixturevalue("shared_server")
-        return
-    folder = str(request.getfixturevalue("models_folder"))
-    # One worker, so that a version which answers is served, or tried, for every message from then on.
-    server = Server(tmp_path / "instance", HAMLET_MODELS_FOLDER=folder, WEB_CONCURRENCY="1").start()
-    yield server
-    server.stop(signal.SIGKILL)
 
 
 @pytest.fixture
 def open_page(chromium, server):
-    """Open a page of the app: open_page("/", width=390, color_scheme="dark")."""
+    """Open a page of the app: open_page("/", color_scheme="dark")."""
     contexts, elsewhere = [], []
 
-    def opened(path, width=1280, **options):
-        context = chromium.new_context(viewport={"width": width, "height": 800}, **options)
+    def opened(path, **options):
+        context = chromium.new_context(viewport={"width": 1280, "height": 800}, **options)
         context.on("request", lambda request: request.url.startswith(server.url) or elsewhere.append(request.url))
         context.set_default_timeout(120_000)  # ms; a busy machine is slow, and that is no fault
         contexts.append(context)
@@ -91,20 +80,23 @@ def follow(page, selector):
 
 
 def examine(page, name, javascript=True):
-    """Assert that a page is accessible, with all that unfolds, and no wider than the screen."""
+    """Assert that a page, with all that unfolds, is accessible and no wider than the screen in every look."""
     if javascript:
         page.evaluate("document.querySelectorAll('details').forEach((details) => (details.open = true))")
-        violations = [(found["id"], found["nodes"][0]["target"]) for found in Axe().run(page).response["violations"]]
-        assert violations == [], name
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+    for theme, width in LOOKS:
+        page.emulate_media(color_scheme=theme, reduced_motion="reduce")  # so that no colour is on its way to another
+        page.set_viewport_size({"width": width, "height": 800})
+        violations = Axe().run(page).response["violations"] if javascript else []
+        assert [(found["id"], found["nodes"][0]["target"]) for found in violations] == [], (name, theme)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (name, width)
 
 
 @pytest.fixture
 def open_signed_in(open_page):
     """Sign in and open a page: open_signed_in("/models")."""
 
-    def opened(path, width=1280, **options):
-        page = open_page(f"/login?next={path}", width, **options)
+    def opened(path, **options):
+        page = open_page(f"/login?next={path}", **options)
         page.fill("#password", PASSWORD)
         follow(page, "main button")
         return page
@@ -181,9 +173,8 @@ def test_the_theme_follows_the_system_until_somebody_chooses(open_page):
     assert page.get_attribute("html", "data-bs-theme") == "light"
 
 
-@LOOKS
-def test_every_page_is_accessible_and_fits(open_page, theme, width):
-    page = open_page("/", width, color_scheme=theme)
+def test_every_page_is_accessible_and_fits(open_page):
+    page = open_page("/")
     examine(page, "form")
     check(page, SPAM)
     examine(page, "answer")
@@ -231,10 +222,10 @@ def test_the_whole_round_works_by_keyboard_alone(open_page):
 def open_review(open_signed_in, server):
     """Log 40 messages, sign in and open the review pages."""
 
-    def opened(width=1280, hours=0, **options):
+    def opened(hours=0, **options):
         server.call("/api/v1/predict/batch", {"texts": [text for _, text in messages(40)]})
         log_earlier(server, hours)
-        return open_signed_in("/review", width, **options)
+        return open_signed_in("/review", **options)
 
     return opened
 
@@ -249,8 +240,7 @@ def log_earlier(server, hours):
         rows.append(row | {"model_version": (ROOT / "saved_models" / "current").read_text().strip(), "latency_ms": 0.2})
     if rows:
         engine = open_database(None, server.instance_folder)
-        with engine.begin() as connection:
-            connection.execute(sa.insert(predictions), rows)
+        execute(engine, sa.insert(predictions), rows)
         engine.dispose()
 
 
@@ -328,15 +318,13 @@ def test_reviewing_works_without_javascript(open_review):
     assert not page.locator("#keys").is_visible()
 
 
-@LOOKS
-def test_every_review_page_is_accessible_and_fits(open_review, theme, width):
-    page = open_review(width, color_scheme=theme)
+def test_every_review_page_is_accessible_and_fits(open_review):
+    page = open_review()
     examine(page, "nothing drawn")
     draw(page, 10)
     examine(page, "a message of the sample")
-    if width == 390:  # one message at a time, under the thumb
-        assert not page.locator(".item").first.is_visible()
-        assert page.locator(".answers .spam").bounding_box()["height"] >= 60
+    assert not page.locator(".item").first.is_visible()  # on a phone one message at a time, under the thumb
+    assert page.locator(".answers .spam").bounding_box()["height"] >= 60
     for queue in ("Most uncertain", "Reported as wrong", "All messages"):
         follow(page, f"a:has-text('{queue}')")
         examine(page, queue)
@@ -357,9 +345,8 @@ def test_every_review_page_is_accessible_and_fits(open_review, theme, width):
 # --- Monitor ---
 
 
-@LOOKS
-def test_reviews_move_the_accuracy_figure_on_a_page_that_is_accessible_and_fits(open_review, theme, width):
-    page = open_review(width, hours=5, color_scheme=theme)
+def test_reviews_move_the_accuracy_figure_on_a_page_that_is_accessible_and_fits(open_review):
+    page = open_review(hours=5)
 
     def look(name):
         page.goto(page.url.split("/review")[0] + "/monitor?range=24h")
@@ -375,8 +362,7 @@ def test_reviews_move_the_accuracy_figure_on_a_page_that_is_accessible_and_fits(
     assert look("with reviews") not in ("–", "100 %")  # half of them are spam, and were called so
     assert page.locator("svg[role=img]").count() >= 3
     page.goto(page.url.split("/monitor")[0] + "/models")
-    assert [found["id"] for found in Axe().run(page).response["violations"]] == []
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    examine(page, "models")
 
 
 def test_a_chart_tells_its_values_to_whoever_points_at_it_or_asks_for_numbers(open_review):
@@ -394,19 +380,18 @@ def test_a_chart_tells_its_values_to_whoever_points_at_it_or_asks_for_numbers(op
 # --- Batch ---
 
 
-@pytest.mark.parametrize(("theme", "width", "javascript"), [("light", 1280, True), ("dark", 360, False)])
-def test_a_file_is_uploaded_watched_and_downloaded(open_signed_in, tmp_path, theme, width, javascript):
+@pytest.mark.parametrize("javascript", [True, False])
+def test_a_file_is_uploaded_watched_and_downloaded(open_signed_in, tmp_path, javascript):
     file = tmp_path / "messages.csv"
-    file.write_text(
-        "text\n<b>no tag</b> you have won a prize\n" + "".join(f'"{text}"\n' for _, text in messages(1000)) * 10
-    )
-    page = open_signed_in("/batch", width, color_scheme=theme, java_script_enabled=javascript)
+    rows = "".join(f'"{text}"\n' for _, text in messages(1000)) * 10
+    file.write_text(f"text\n<b>no tag</b> you have won a prize\n{rows}")
+    page = open_signed_in("/batch", java_script_enabled=javascript)
     examine(page, "nothing uploaded", javascript)
     assert page.locator("[aria-current=page]").inner_text() == "Batch"
     page.set_input_files("#file", file)
     follow(page, "text=Check the messages")
-    examine(page, "it runs", javascript)
     assert page.locator("progress").count() == 1
+    examine(page, "it runs", javascript)
     page.wait_for_selector("text=Download the result", timeout=120_000)  # without anybody doing anything
     assert "10,001 rows" in page.inner_text("main")
     assert "<b>no tag</b>" in page.inner_text("main")
@@ -456,17 +441,17 @@ def send(server, texts):
     ]
 
 
-def test_the_whole_loop_review_retrain_try_compare_serve_and_roll_back(open_signed_in, models_folder, server):
+def test_the_whole_loop_review_retrain_try_compare_serve_and_roll_back(open_signed_in, models, server):
     """On the messages of the demo, where the new version does win.
 
     All that arrived are reviewed: which ones a smaller sample holds is chance, and with 60 of them one new version in
     seven is right on too few others to be called better.
     """
-    first = (models_folder / "current").read_text().strip()
+    first = (models / "current").read_text().strip()
     truth = demo_messages("ordinary", "drift", "later")
     arrived = demo_messages("ordinary", "drift")
     send(server, list(arrived))
-    page = open_signed_in("/models", 360, color_scheme="dark")
+    page = open_signed_in("/models")
     assert state(page) == "v1 is served. 0 new reviews: 50 more and you can retrain."
     engine = open_database(None, server.instance_folder)
     now = dt.datetime.now(dt.UTC)
@@ -513,8 +498,4 @@ def test_the_whole_loop_review_retrain_try_compare_serve_and_roll_back(open_sign
     follow(page, "text=Yes, roll back")
     assert state(page).startswith("v1 is served.")
     examine(page, "the history")
-    page.emulate_media(color_scheme="light")
-    page.set_viewport_size({"width": 1280, "height": 800})
-    page.reload()
-    examine(page, "the history on a large screen")
     wait_for_version(page, server, first)

@@ -1,20 +1,23 @@
-"""The shadow test: what a challenger says is stored and never shown, and when it is known who is right."""
+"""The shadow test: a challenger's word is stored and never shown, and who is right; and switches of what is served."""
 
 import datetime as dt
+import errno
 import itertools
+import shutil
 import string
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from conftest import HAM, SPAM
+from conftest import HAM, SPAM, execute, served
 
+from webapp.errors import ModelUnusable, NotFound
 from webapp.extras.lifecycle import switching
 from webapp.extras.lifecycle.challenger import challenger, shadow_report, slot
 from webapp.extras.review.queues import count_waiting, upcoming
 from webapp.extras.review.reviews import give_review, note_fitted
-from webapp.log.tables import Row, new_id, predictions
+from webapp.log.tables import new_id, predictions
 from webapp.log.writer import LogWriter
-from webapp.model import registry as registry_module
 
 OTHERS = map("".join, itertools.product(string.ascii_lowercase, repeat=3))  # texts that are no copies
 SERVED, CHALLENGER = "20260101-000000-aaaaaaa", "20260102-000000-bbbbbbb"
@@ -31,23 +34,13 @@ def log(engine):
     """Log predictions: log("spam", "ham", 3) are three that the served version calls spam, the challenger ham."""
 
     def add(label, challenger_label, count=1, served=SERVED, version=CHALLENGER, text=None):
-        rows = [
-            Row(
-                id=new_id(),
-                created_at=dt.datetime.now(dt.UTC),
-                source="api",
-                text=text or f"hello {next(OTHERS)}",
-                label=label,
-                spam_probability=0.7 if label == "spam" else 0.2,
-                threshold=0.5,
-                model_version=served,
-                latency_ms=1.0,
-                challenger_version=challenger_label and version,
-                challenger_label=challenger_label,
-                challenger_probability=challenger_label and 0.5,
-            )
-            for _ in range(count)
-        ]
+        rows = []
+        for _ in range(count):
+            row = {"id": new_id(), "created_at": dt.datetime.now(dt.UTC), "source": "api", "latency_ms": 1.0}
+            row |= {"text": text or f"hello {next(OTHERS)}", "label": label, "threshold": 0.5, "model_version": served}
+            row |= {"spam_probability": 0.7 if label == "spam" else 0.2, "challenger_label": challenger_label}
+            row |= {"challenger_version": challenger_label and version}
+            rows.append(row | {"challenger_probability": challenger_label and 0.5})
         LogWriter(engine).add(predictions, rows)
         return [row["id"] for row in rows]
 
@@ -62,15 +55,10 @@ def review(engine, ids, true_label, queue="challenger"):
 def stored(client, engine, text=HAM):
     """Return a message's answer, and its row in the log."""
     answer = client.post("/api/v1/predict", json={"text": text}).json
-    with engine.connect() as connection:
-        return answer, connection.execute(sa.select(predictions).where(predictions.c.id == answer["id"])).one()
+    return answer, execute(engine, sa.select(predictions).where(predictions.c.id == answer["id"]))[0]
 
 
-# --- In the shadow ---
-
-
-def test_its_word_is_stored_with_each_prediction_and_never_shown(client, engine, registry, versions, monkeypatch):
-    monkeypatch.setattr(registry_module, "REFRESH_S", 0)  # notice a switch at the next request
+def test_its_word_is_stored_with_each_prediction_and_never_shown(client, engine, registry, versions):
     plain, _ = stored(client, engine, SPAM)
     switching.challenge(engine, registry, versions[2], "web:ann")
     tried, row = stored(client, engine, SPAM)
@@ -88,7 +76,6 @@ def test_its_word_is_stored_with_each_prediction_and_never_shown(client, engine,
 def test_one_that_fails_stops_no_verdict_and_is_reported_once(
     client, engine, registry, models, versions, monkeypatch, caplog
 ):
-    monkeypatch.setattr(registry_module, "REFRESH_S", 0)
     switching.challenge(engine, registry, versions[1], "web:ann")
     monkeypatch.setattr(challenger(slot(registry)), "spam_probabilities", lambda texts: 1 / 0)
     for _ in range(3):
@@ -100,9 +87,6 @@ def test_one_that_fails_stops_no_verdict_and_is_reported_once(
     (models / versions[2] / "model_card.json").write_text("{")  # nor does one that was damaged since
     answer, row = stored(client, engine)
     assert (answer["model_version"], row.challenger_version) == (versions[0], None)
-
-
-# --- Who is right ---
 
 
 def test_who_is_right_is_told_by_the_messages_on_which_they_differ(engine, registry, log):
@@ -159,3 +143,55 @@ def test_the_queue_offers_what_the_two_differ_on_newest_first_until_it_is_review
     review(engine, ids[:1], "ham", "random")
     assert waiting() == ids[-2:0:-1]
     assert count_waiting(engine, (CHALLENGER, SERVED))["challenger"] == 3
+
+
+# --- Which version is served: each change is verified, written down, and can be undone ---
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_each_rollback_goes_one_further_back_and_every_switch_is_written_down(
+    client, engine, registry, models, versions
+):
+    first, second, third = versions
+    registry.use(first, "web:ann")  # to serve what is served is no switch
+    registry.use(second, "web:ann", "it catches more")
+    registry.use(third, "web:ann")
+    assert served(client) == third
+    assert switching.rollback(engine, registry, "command:root", "it blocks too much") == second
+    assert served(client) == second
+    assert switching.rollback(engine, registry, "web:ann") == first
+    with pytest.raises(NotFound, match="none to go back to"):
+        switching.rollback(engine, registry, "web:ann")
+    registry.use(third, "web:ann")
+    assert switching.rollback(engine, registry, "web:ann") == first
+    found = [(one.kind, one.from_version, one.to_version, one.who, one.why) for one in switching.history(engine)]
+    assert found[-3:] == [
+        ("rollback", third, second, "command:root", "it blocks too much"),
+        ("use", second, third, "web:ann", ""),
+        ("use", first, second, "web:ann", "it catches more"),
+    ]
+    assert len(found) == 6
+    registry.use(second)
+    registry.use(third)
+    shutil.rmtree(models / second)  # what it would go to: pruned meanwhile, or not yet on this host
+    assert switching.rollback(engine, registry, "web:ann") == first
+    with pytest.raises(NotFound, match="none to go back to"):
+        switching.rollback(engine, registry, "web:ann")
+
+
+def test_what_cannot_be_written_or_verified_is_refused_and_not_written_down(client, engine, registry, models, versions):
+    first, _, third = versions
+    registry.use(third, "web:ann")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        for switch in (lambda: registry.use(first), lambda: switching.challenge(engine, registry, first, "web:ann")):
+            with pytest.raises(ModelUnusable, match="cannot be written"):
+                switch()
+    assert len(switching.history(engine)) == 1
+    (models / first / "model.joblib").write_bytes(b"changed")
+    with pytest.raises(ModelUnusable):
+        switching.rollback(engine, registry, "web:ann")
+    assert served(client) == third

@@ -4,7 +4,7 @@ import datetime as dt
 
 import pytest
 import sqlalchemy as sa
-from conftest import HAM, SPAM
+from conftest import HAM, SPAM, execute
 
 from webapp.extras.access import keys
 from webapp.extras.monitor.drift import declare_reference
@@ -50,12 +50,8 @@ def log(app):
 
 def everything(engine):
     """Return all rows that are to be copied."""
-    with engine.connect() as connection:
-        return {
-            table.name: sorted(map(repr, connection.execute(sa.select(table))))
-            for table in metadata.sorted_tables
-            if table not in copy.NOT_COPIED
-        }
+    tables = [table for table in metadata.sorted_tables if table not in copy.NOT_COPIED]
+    return {table.name: sorted(map(repr, execute(engine, sa.select(table)))) for table in tables}
 
 
 def test_everything_is_copied_once_into_an_empty_database(app, flask, log, target, monkeypatch):
@@ -69,8 +65,7 @@ def test_everything_is_copied_once_into_an_empty_database(app, flask, log, targe
     assert copied == everything(app.extensions["engine"])
     for name in ("predictions", "failures", "idempotency_keys", "reviews", "samples", "sample_members", "api_keys"):
         assert copied[name], name
-    with target.connect() as connection:  # the sums are made anew
-        assert connection.execute(sa.select(sa.func.sum(hourly_predictions.c.count))).scalar() == 122
+    assert execute(target, sa.select(sa.func.sum(hourly_predictions.c.count))) == [122]  # the sums are made anew
     for used in (url, app.extensions["engine"].url.render_as_string(hide_password=False)):
         again = flask("log", "copy", "--to", used)
         assert (again.exit_code, "has rows already. Give an empty database" in again.output) == (2, True)

@@ -51,9 +51,6 @@ def start(tmp_path, monkeypatch):
         app.extensions["engine"].dispose()
 
 
-# --- With no configuration ---
-
-
 def test_without_any_setting_everything_is_closed(start, tmp_path):
     app = start()
     assert (app.debug, app.testing, app.config["WTF_CSRF_ENABLED"]) == (False, False, True)
@@ -79,36 +76,31 @@ def test_messages_are_private_even_in_a_folder_that_is_not(start, tmp_path):
     assert set(files.values()) == {0o600}
 
 
-# --- Secrets ---
-
-
-@pytest.mark.parametrize("content", ["", "short"])
-def test_a_secret_key_that_was_emptied_is_refused(refusal, tmp_path, content):
+def test_a_secret_key_that_was_emptied_is_refused(refusal, tmp_path):
     (tmp_path / "instance").mkdir(mode=0o700)
-    (tmp_path / "instance" / "secret_key").write_text(content)
-    assert "delete it, and a new one is made" in refusal()
+    for content in ("", "short"):
+        (tmp_path / "instance" / "secret_key").write_text(content)
+        assert "delete it, and a new one is made" in refusal()
 
 
-@pytest.mark.parametrize("name", ["secret_key", "admin_password", "log.db"])
-def test_what_everybody_can_read_is_refused(start, refusal, tmp_path, name):
+def test_what_everybody_can_read_is_refused(start, refusal, tmp_path):
     start().extensions["engine"].dispose()
-    path = tmp_path / "instance" / name
-    path.chmod(0o644)
-    start()  # nobody else gets into the folder
-    path.parent.chmod(0o755)
-    assert f"everybody on this machine can read {name} in it: chmod 700 the folder" in refusal()
-    path.chmod(0o640)  # a group that may make backups, say
-    start()
+    for name in ("secret_key", "admin_password", "log.db"):
+        path = tmp_path / "instance" / name
+        path.chmod(0o644)
+        path.parent.chmod(0o700)
+        start()  # nobody else gets into the folder
+        path.parent.chmod(0o755)
+        assert f"everybody on this machine can read {name} in it: chmod 700 the folder" in refusal()
+        path.chmod(0o640)  # a group that may make backups, say
+        start()
 
 
-def test_a_folder_that_everybody_can_write_to_is_refused(refusal, tmp_path):
+def test_a_folder_that_everybody_can_write_to_or_download_from_is_refused(refusal, tmp_path):
     (tmp_path / "instance").mkdir()
     (tmp_path / "instance").chmod(0o1777)  # as /tmp, where anybody could have left a secret key that they know
     assert "everybody on this machine may write to it: chmod 700 it" in refusal()
     assert not list((tmp_path / "instance").iterdir())
-
-
-def test_a_folder_that_the_server_gives_out_is_refused(refusal):
     folder = ROOT / "static" / "instance"
     try:
         assert "everybody could download it from static/" in refusal(folder)
@@ -117,47 +109,39 @@ def test_a_folder_that_the_server_gives_out_is_refused(refusal):
         folder.rmdir()
 
 
-# --- Values, databases, names ---
+IMPOSSIBLE = [
+    (
+        "SECRET_KEY",
+        ": String should have at least 32",
+        "",
+        "changeme",
+        "dev",
+        "null",
+        "0",
+        "only 31 characters as counted",
+    ),
+    ("TRUSTED_PROXIES", "={}: Input should be", "*", "0.0.0.0/0", "true", "11", "-1", "1.5", "null", "[1]", ""),
+    ("STORE_TEXT", "={}: Input should be a valid boolean", "flase", "2", "none", ""),
+    ("CORS_ORIGINS", "={}: must be origins", "*", "null", "a.example", "https://a.example/", "https://a.b,https://c.d"),
+]
 
 
-@pytest.mark.parametrize(
-    ("name", "words", "values"),
-    [
-        (
-            "SECRET_KEY",
-            ": String should have at least 32",
-            ["", "changeme", "dev", "null", "0", "only 31 characters, as counted!"],
-        ),
-        ("TRUSTED_PROXIES", "={}: Input should be", ["*", "0.0.0.0/0", "true", "11", "-1", "1.5", "null", "[1]", ""]),
-        ("STORE_TEXT", "={}: Input should be a valid boolean", ["flase", "2", "none", ""]),
-        (
-            "CORS_ORIGINS",
-            "={}: must be origins",
-            ["*", "null", "a.example", "https://a.example/", "https://a.b,https://c.d"],
-        ),
-    ],
-)
+@pytest.mark.parametrize(("name", "words", "values"), [(name, words, values) for name, words, *values in IMPOSSIBLE])
 def test_a_value_that_cannot_be_right_is_refused_and_a_secret_not_shown(refusal, name, words, values):
     for value in values:
         assert refusal(**{f"HAMLET_{name}": value}).startswith(f"HAMLET_{name}{words.format(value)}")
 
 
-@pytest.mark.parametrize(
-    ("words", "urls"),
-    [
+def test_a_database_that_cannot_be_used_is_said_without_its_password(refusal):
+    for words, urls in (
         ("forget it: name a file", ["sqlite://", "sqlite:///:memory:", "sqlite:///file::memory:?uri=true"]),
         ("cannot be used", [f"{before}:geheim@{after}" for before, after in OF_DATABASES]),
         ("@ as %40, : as %3A", [f"postgresql://hamlet:{password}@127.0.0.1:1/x" for password in NOT_ENCODED]),
-    ],
-)
-def test_a_database_that_cannot_be_used_is_said_without_its_password(refusal, words, urls):
-    for url in urls:
-        line = refusal(HAMLET_DATABASE_URL=url)
-        assert line.startswith("Hamlet cannot start")
-        assert (words in line, "gehe" in line) == (True, False)
-
-
-# --- What platforms set ---
+    ):
+        for url in urls:
+            line = refusal(HAMLET_DATABASE_URL=url)
+            assert line.startswith("Hamlet cannot start")
+            assert (words in line, "gehe" in line) == (True, False)
 
 
 def test_a_platform_s_database_and_workers_count_where_ours_are_not_set(monkeypatch):
@@ -172,26 +156,19 @@ def test_a_platform_s_database_and_workers_count_where_ours_are_not_set(monkeypa
     assert (settings["DATABASE_URL"], settings["WORKERS"]) == ("sqlite:////srv/log.db", 1)
 
 
-@pytest.mark.parametrize("kind", ["postgres", "POSTGRES", "postgresql+psycopg2", "postgresql+asyncpg", " postgresql"])
-def test_the_urls_that_platforms_and_other_programs_write_are_postgresql_s(tmp_path, kind):
-    engine = open_database(f"{kind}://hamlet:a%40b@db.example/x\n", tmp_path)
-    assert (engine.dialect.driver, engine.url.host, engine.url.password) == ("psycopg", "db.example", "a@b")
-    assert engine.url.database == "x"
-
-
-def test_a_relative_log_is_in_the_project_whatever_folder_a_command_is_typed_in(tmp_path, monkeypatch):
+def test_urls_as_platforms_and_other_programs_write_them(tmp_path, monkeypatch):
+    for kind in ("postgres", "POSTGRES", "postgresql+psycopg2", "postgresql+asyncpg", " postgresql"):
+        engine = open_database(f"{kind}://hamlet:a%40b@db.example/x\n", tmp_path)
+        found = engine.dialect.driver, engine.url.host, engine.url.password, engine.url.database
+        assert found == ("psycopg", "db.example", "a@b", "x")
+    # A relative one is in the project whatever folder a command is typed in.
     monkeypatch.setattr("webapp.log.database.ROOT", tmp_path)
     assert open_database("sqlite:///log.db", tmp_path / "instance").url.database == str(tmp_path / "log.db")
 
 
 def test_a_host_in_any_spelling_and_one_that_is_none(monkeypatch):
-    for given, host in (
-        ("::", "::"),
-        ("[::]", "::"),
-        ("0.0.0.0", "0.0.0.0"),
-        ("localhost", "localhost"),
-        ("", "127.0.0.1"),
-    ):
+    right = {"::": "::", "[::]": "::", "0.0.0.0": "0.0.0.0", "localhost": "localhost", "": "127.0.0.1"}
+    for given, host in right.items():
         monkeypatch.setenv("HOST", given)
         assert config.read_all()["HOST"] == host
     for given in ("x86_64-conda-linux-gnu", "i686-w64-mingw32", "http://x", "a b", ":::", "256.1.1.1"):
@@ -225,24 +202,18 @@ def test_a_log_on_a_disk_that_is_new_at_each_start_is_said_to_be_lost(tmp_path, 
     assert instance.surprises(Path("/srv/hamlet")) == []
 
 
-@pytest.mark.parametrize(
-    ("wrong", "right"),
-    [
-        ("STORE_TEXTS", "STORE_TEXT"),
-        ("STORETEXT", "STORE_TEXT"),
-        ("store_text", "STORE_TEXT"),
-        ("SECRET", "SECRET_KEY"),
-        ("PASSWORD", "ADMIN_PASSWORD"),
-        ("ADMIN_PASWORD", "ADMIN_PASSWORD"),
-        ("TRUSTED_PROXY", "TRUSTED_PROXIES"),
-        ("DATABASE", "DATABASE_URL"),
-        ("INSTANCE_FOLDERS", "INSTANCE_FOLDER"),
-        ("WORKER", "WORKERS"),
-    ],
-)
-def test_a_misspelt_setting_is_refused_because_its_default_would_count(refusal, wrong, right):
+MISSPELT = {
+    **dict.fromkeys(["STORE_TEXTS", "STORETEXT", "store_text"], "STORE_TEXT"),
+    **dict.fromkeys(["PASSWORD", "ADMIN_PASWORD"], "ADMIN_PASSWORD"),
+    **{"SECRET": "SECRET_KEY", "TRUSTED_PROXY": "TRUSTED_PROXIES", "DATABASE": "DATABASE_URL"},
+    **{"INSTANCE_FOLDERS": "INSTANCE_FOLDER", "WORKER": "WORKERS"},
+}
+
+
+@pytest.mark.parametrize("wrong", MISSPELT)
+def test_a_misspelt_setting_is_refused_because_its_default_would_count(refusal, wrong):
     line = refusal(**{f"HAMLET_{wrong}": "false"})
-    assert line == f"HAMLET_{wrong}: there is no such setting, did you mean HAMLET_{right}?"
+    assert line == f"HAMLET_{wrong}: there is no such setting, did you mean HAMLET_{MISSPELT[wrong]}?"
 
 
 def test_flasks_own_settings_are_not_for_the_environment_and_what_kubernetes_sets_disturbs_nothing(start):
@@ -260,20 +231,18 @@ def test_flasks_own_settings_are_not_for_the_environment_and_what_kubernetes_set
 # --- Real programs ---
 
 
-@pytest.mark.parametrize(
-    ("command", "setting", "words"),
-    [
-        ("webapp", {"FLASK_DEBUG": "1"}, "FLASK_DEBUG is set: unset it."),
-        ("gunicorn", {"FLASK_DEBUG": "1"}, "FLASK_DEBUG is set: unset it."),
-        ("webapp", {"PORT": "eighty"}, "PORT=eighty: Input should be a valid integer"),
-        ("flask run --debug --port 0 --host 0.0.0.0", {}, "Debug mode on 0.0.0.0: others would see source code"),
-        (
-            "flask run --port 0",
-            {"HAMLET_SECRET_KEY": "changeme"},
-            "HAMLET_SECRET_KEY: String should have at least 32 characters",
-        ),
-    ],
-)
+KEY = "HAMLET_SECRET_KEY"
+STARTS = [
+    ("webapp", {"FLASK_DEBUG": "1"}, "FLASK_DEBUG is set: unset it."),
+    ("gunicorn", {"FLASK_DEBUG": "1"}, "FLASK_DEBUG is set: unset it."),
+    ("webapp", {"PORT": "eighty"}, "PORT=eighty: Input should be a valid integer"),
+    ("flask run --debug --port 0 --host 0.0.0.0", {}, "Debug mode on 0.0.0.0: others would see source code"),
+    ("flask run --port 0", {KEY: "changeme"}, f"{KEY}: String should have at least 32 characters"),
+    ("webapp", {"HAMLET_MODEL_KEY": "x" * 31}, "HAMLET_MODEL_KEY: String should have at least 32 characters"),
+]
+
+
+@pytest.mark.parametrize(("command", "setting", "words"), STARTS, ids=str)
 def test_a_dangerous_start_ends_with_one_line(tmp_path, command, setting, words):
     folders = {"HAMLET_INSTANCE_FOLDER": str(tmp_path / "instance"), "HAMLET_ADMIN_PASSWORD": PASSWORD}
     settings = {**os.environ, "PYTHONPATH": str(ROOT), "PORT": "1", **folders, **setting}

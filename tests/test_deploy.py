@@ -12,21 +12,19 @@ from urllib.parse import urlencode
 import proxy
 import pytest
 from clients import wait_until
-from conftest import PASSWORD, Server, need
+from conftest import FORM, JSON, Server, hidden, need
 from flask import request
 
-from webapp.app import create_app
 from webapp.config import MAX_BODY, ROOT, SETTINGS
 
 SERVICE, SOCKET = re.findall(r"```ini\n(.*?)```", proxy.GUIDE, re.DOTALL)
-PREDICT, MESSAGE, JSON = "/api/v1/predict", b'{"text": "Win a prize"}', {"Content-Type": "application/json"}
+PREDICT, MESSAGE = "/api/v1/predict", b'{"text": "Win a prize"}'
 
 
 @pytest.fixture(scope="module")
 def hamlet(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("hamlet") / "instance", HAMLET_TRUSTED_PROXIES="1").start()
-    yield server
-    server.stop()
+    with Server(tmp_path_factory.mktemp("hamlet") / "instance", HAMLET_TRUSTED_PROXIES="1") as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +44,9 @@ def ask(port, path="/", body=None, headers=None, sender="127.0.0.1"):
 def test_the_form_works_through_nginx_and_over_https_its_cookie_is_secure(nginx, scheme):
     _, headers, page = ask(nginx[scheme])
     assert ("; Secure" in headers["Set-Cookie"]) == (scheme == "https")
-    form = {"csrf_token": re.search(r'name="csrf_token" value="(.+?)"', page)[1], "text": "Win a prize"}
+    form = {"csrf_token": hidden(page, "csrf_token"), "text": "Win a prize"}
     browser = {"Cookie": headers["Set-Cookie"].split(";")[0], "Referer": f"{scheme}://127.0.0.1:{nginx[scheme]}/"}
-    browser["Content-Type"] = "application/x-www-form-urlencoded"
-    status, headers, _ = ask(nginx[scheme], "/", urlencode(form), browser)
+    status, headers, _ = ask(nginx[scheme], "/", urlencode(form), FORM | browser)
     assert status == 303
     assert "Was this right?" in ask(nginx[scheme], headers["Location"])[2]
 
@@ -73,19 +70,18 @@ def test_nginx_shows_the_metrics_to_this_machine_alone(nginx):
     assert ask(nginx["http"], sender="127.0.0.2")[0] == 200
 
 
-@pytest.mark.parametrize("forged", [{"X-Forwarded-Proto": "https"}, {"X-Forwarded-SSL": "on"}], ids=str)
-def test_a_forged_scheme_is_believed_neither_through_nginx_nor_without_trusted_proxies(nginx, server, forged):
-    for port in (nginx["http"], server.port):
-        status, headers, _ = ask(port, headers=forged)
-        assert (status, "; Secure" in headers["Set-Cookie"]) == (200, False)
+def test_a_forged_scheme_is_believed_neither_through_nginx_nor_without_trusted_proxies(nginx, shared_server):
+    for port in (nginx["http"], shared_server.port):
+        for forged in ({"X-Forwarded-Proto": "https"}, {"X-Forwarded-SSL": "on"}):
+            status, headers, _ = ask(port, headers=forged)
+            assert (status, "; Secure" in headers["Set-Cookie"]) == (200, False)
 
 
-def test_cloudflare_before_nginx_says_two_addresses_and_one_protocol(tmp_path):
-    app = create_app(tmp_path / "instance", ADMIN_PASSWORD=PASSWORD, TRUSTED_PROXIES=2)
+def test_cloudflare_before_nginx_says_two_addresses_and_one_protocol(make_app):
+    app = make_app(TRUSTED_PROXIES=2)
     app.add_url_rule("/seen", view_func=lambda: f"{request.remote_addr} {request.host_url}")
     seen = {"X-Forwarded-For": "1.1.1.1, 9.9.9.9, 172.68.1.1", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "h.x"}
     assert app.test_client().get("/seen", headers=seen).text == "9.9.9.9 https://h.x/"
-    app.extensions["engine"].dispose()
 
 
 # --- The container: no engine runs in tests, so its files are read, and what they run is run ---
@@ -112,9 +108,9 @@ def test_requirements_are_built_before_the_code_and_nothing_private_gets_in():
     assert {"instance", ".env", ".git", "data"} <= set((ROOT / ".dockerignore").read_text().split("\n"))
 
 
-def test_the_image_s_health_check_tells_a_server_from_none(server):
+def test_the_image_s_health_check_tells_a_server_from_none(shared_server):
     command = json.loads(dict(STEPS)["HEALTHCHECK"].partition("CMD ")[2])
-    for port, code in ((server.port, 0), (1, 1)):
+    for port, code in ((shared_server.port, 0), (1, 1)):
         done = subprocess.run([sys.executable, *command[1:]], env={"PORT": str(port)}, capture_output=True, timeout=60)
         assert done.returncode == code
 

@@ -2,7 +2,7 @@
 
 import pytest
 import sqlalchemy as sa
-from conftest import PASSWORD, SPAM, hidden, make_job
+from conftest import PASSWORD, SPAM, execute, hidden, make_job
 from flask.sessions import SecureCookieSessionInterface
 
 from webapp.app import create_app
@@ -11,55 +11,32 @@ from webapp.log.tables import metadata, new_id, predictions
 
 OPEN, SIGNED_IN, KEY, ID = "open", "signed in", "an API key", "the id of the prediction, which nobody can guess"
 FORM_OF_ID = "the form of this prediction's page"
-NEEDS = {
-    "GET /": OPEN,
-    "POST /": OPEN,
-    "GET /login": OPEN,
-    "POST /login": OPEN,
-    "POST /logout": OPEN,
-    "GET /static/<path:filename>": OPEN,
-    "GET /bootstrap/static/<path:filename>": OPEN,
-    "GET /favicon.ico": OPEN,
-    "GET /api/docs": OPEN,
-    "GET /api/openapi.json": OPEN,
-    "POST /api/v1/predict": OPEN,
-    "POST /api/v1/predict/batch": OPEN,
-    "GET /healthz": OPEN,
-    "GET /readyz": OPEN,
-    "GET /metrics": OPEN,
-    "GET /predictions/<prediction_id>": ID,
-    "GET /api/v1/predictions/<prediction_id>": ID,
-    "POST /predictions/<prediction_id>/report": FORM_OF_ID,
-    "GET /api/v1/predictions": KEY,
-    "PUT /api/v1/predictions/<prediction_id>/review": KEY,
-    "GET /api/v1/monitoring": KEY,
-    "GET /batch": SIGNED_IN,
-    "POST /batch": SIGNED_IN,
-    "GET /batch/<job_id>": SIGNED_IN,
-    "GET /batch/<job_id>/status": SIGNED_IN,
-    "GET /batch/<job_id>/download": SIGNED_IN,
-    "POST /batch/<job_id>/cancel": SIGNED_IN,
-    "POST /batch/<job_id>/resume": SIGNED_IN,
-    "POST /batch/<job_id>/delete": SIGNED_IN,
-    "GET /review": SIGNED_IN,
-    "POST /review": SIGNED_IN,
-    "POST /review/undo": SIGNED_IN,
-    "POST /review/sample": SIGNED_IN,
-    "GET /monitor": SIGNED_IN,
-    "POST /monitor/reference": SIGNED_IN,
-    "GET /models": SIGNED_IN,
-    "GET /models/compare": SIGNED_IN,
-    "POST /models/<any(use, challenge, stop, rollback, retrain):action>": SIGNED_IN,
-    "POST /models/confirm": SIGNED_IN,
-    "GET /models/retrain/<job_id>/status": SIGNED_IN,
+ROUTES = {
+    OPEN: [
+        *("GET /", "POST /", "GET /login", "POST /login", "POST /logout", "GET /static/<path:filename>"),
+        *("GET /bootstrap/static/<path:filename>", "GET /favicon.ico", "GET /api/docs", "GET /api/openapi.json"),
+        *("POST /api/v1/predict", "POST /api/v1/predict/batch", "GET /healthz", "GET /readyz", "GET /metrics"),
+    ],
+    ID: ["GET /predictions/<prediction_id>", "GET /api/v1/predictions/<prediction_id>"],
+    FORM_OF_ID: ["POST /predictions/<prediction_id>/report"],
+    KEY: ["GET /api/v1/predictions", "PUT /api/v1/predictions/<prediction_id>/review", "GET /api/v1/monitoring"],
+    SIGNED_IN: [
+        *("GET /batch", "POST /batch", "GET /batch/<job_id>", "GET /batch/<job_id>/status"),
+        *("GET /batch/<job_id>/download", "POST /batch/<job_id>/cancel", "POST /batch/<job_id>/resume"),
+        *("POST /batch/<job_id>/delete", "GET /review", "POST /review", "POST /review/undo", "POST /review/sample"),
+        *("GET /monitor", "POST /monitor/reference", "GET /models", "GET /models/compare", "POST /models/confirm"),
+        "POST /models/<any(use, challenge, stop, rollback, retrain):action>",
+        "GET /models/retrain/<job_id>/status",
+    ],
 }
+NEEDS = {route: need for need, routes in ROUTES.items() for route in routes}
 CHANGING = [route.split(" ", 1) for route in NEEDS if not route.startswith("GET ")]
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE")
 SECRET_WORD = "xyzzymarker"
 
 
 def asking_for(need):
-    return [route.split(" ", 1) for route, needed in NEEDS.items() if needed == need]
+    return [route.split(" ", 1) for route in ROUTES[need]]
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +55,7 @@ def address(app):
     for kind in ("batch", "models/retrain"):
         name = kind.rpartition("/")[2]
         ids[kind], _ = make_job(app, name, "failed", {"name": f"{SECRET_WORD}.csv"}, message=SECRET_WORD)
-    with engine.connect() as connection:
-        prediction = connection.execute(sa.select(predictions.c.id)).scalars().first()
+    prediction = execute(engine, sa.select(predictions.c.id))[0]
 
     def address(rule):
         job = ids[rule.partition("/<")[0].strip("/")] if "<job_id>" in rule else ""
@@ -106,15 +82,8 @@ def sign_in(app):
 def stored(app):
     """Return all that the log holds, but for what was refused, the sums, and what a reviewer has open."""
     passing = ("failures", "hourly_predictions", "hourly_requests", "rolled_up", "sign_ins")
-    with app.extensions["engine"].connect() as connection:
-        return {
-            table.name: sorted(map(repr, connection.execute(sa.select(table))))
-            for table in metadata.sorted_tables
-            if table.name not in passing
-        }
-
-
-# --- The list ---
+    tables = [table for table in metadata.sorted_tables if table.name not in passing]
+    return {table.name: sorted(map(repr, execute(app.extensions["engine"], sa.select(table)))) for table in tables}
 
 
 def test_every_route_is_listed_with_what_it_needs(app):
@@ -181,9 +150,6 @@ def test_who_knows_one_id_knows_no_other(app, address):
         assert app.test_client().get(f"/api/v1{guess}").status_code in (404, 422)
 
 
-# --- From other sites ---
-
-
 def test_every_form_is_refused_without_the_token_of_this_very_session(app, address):
     strange = hidden(app.test_client().get("/login").text, "csrf_token")
     before = stored(app)
@@ -224,9 +190,6 @@ def test_no_other_site_is_named_in_a_redirect_whatever_host_is_claimed(app):
         for base in ("http://evil.example", "https://evil.example"):
             answer = app.test_client().get(path, base_url=base, headers={"X-Forwarded-Host": "evil.example"})
             assert "evil.example" not in answer.headers.get("Location", "").split("?")[0]
-
-
-# --- Sessions ---
 
 
 def test_a_session_that_somebody_else_planted_is_not_signed_in_afterwards(app):

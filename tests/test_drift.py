@@ -29,8 +29,6 @@ from webapp.extras.monitor.drift import (
 from webapp.log.tables import first_id
 from webapp.model.registry import ModelRegistry
 
-# --- The formula ---
-
 
 def test_the_rank_test_is_wilcoxons_and_of_many_features_pillais():
     random = np.random.default_rng(0)
@@ -57,9 +55,6 @@ def test_the_rank_test_finds_what_is_there_and_seldom_what_is_not():
         assert effect == pytest.approx(np.linalg.norm(more), rel=0.25)
     twice = np.repeat(random.normal(size=(500, 1)), 2, axis=1)  # what follows from another feature counts once
     assert rank_test(twice[:300], twice[300:]) == pytest.approx(rank_test(twice[:300, :1], twice[300:, :1]))
-
-
-# --- Judging ---
 
 
 def made(random, count, shift=0.0):
@@ -98,9 +93,6 @@ def test_without_stored_texts_only_what_the_model_said_is_compared():
     assert drift(made(random, 1000), current)["state"] == TOO_FEW
 
 
-# --- What is compared ---
-
-
 def test_features_are_of_the_text_alone_and_a_long_one_costs_no_more_than_its_beginning():
     values = extract("Pay £5 NOW: http://a.top\ncall 09061701461").values
     assert values == pytest.approx((41, 12 / 41, 4 / 41, 6 / 41, 1 / 41, 1, 1, 1, 1))
@@ -125,9 +117,6 @@ def test_like_hours_are_compared_with_like():
     by_day = [first_id(saturday + dt.timedelta(days=3, minutes=minutes)) for minutes in range(0, 120, 10)]
     assert len(like_hours(week, by_day)) == 2 * 5  # nine and ten o'clock of five weekdays
     assert len(like_hours(week, week[:24])) == 24 + 24  # a whole day of the weekend: both of its days
-
-
-# --- What changed ---
 
 
 def test_each_change_is_a_sentence_and_a_picture():
@@ -166,9 +155,6 @@ def test_where_nothing_has_changed_a_few_messages_with_many_rare_words_show_none
         texts = list(map(" ".join, random.choice(words, (450, 12), p=shares / shares.sum())))
         shown += bool(changed_terms(texts[:400], texts[400:]))
     assert shown <= 2  # in 5 % of such windows
-
-
-# --- The project's messages ---
 
 
 @pytest.fixture(scope="module")

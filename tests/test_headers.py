@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 import sqlalchemy as sa
-from conftest import HAM, PASSWORD, SPAM, hidden, make_job, messages
+from conftest import HAM, PASSWORD, SPAM, execute, hidden, make_job, messages
 
 from webapp.app import create_app
 from webapp.config import MAX_BODY, ROOT, Settings
@@ -192,8 +192,7 @@ def test_every_page_was_looked_at(app, inside):
     """What no link leads to by itself: the status of a job, an answer's page, a comparison."""
     engine = app.extensions["engine"]
     jobs = {job.kind: job.id for job in app.extensions["runner"].list_jobs()}
-    with engine.connect() as connection:
-        prediction = connection.execute(sa.text("SELECT max(id) FROM predictions")).scalar()
+    (prediction,) = execute(engine, sa.text("SELECT max(id) FROM predictions"))
     for rule in app.url_map.iter_rules():
         if "GET" in rule.methods and "path:" not in rule.rule:
             job = jobs["retrain" if rule.rule.startswith("/models") else "batch"]
@@ -232,8 +231,7 @@ ODD = [
 @pytest.mark.parametrize(("method", "path", "body", "status"), ODD, ids=lambda value: str(value)[:30])
 def test_errors_and_redirects_pass_all_rules_too(app, method, path, body, status):
     with app.test_client().open(path, method=method, **body) as answer:
-        assert answer.status_code == status
-        assert faults_of(answer, path) == []
+        assert (answer.status_code, faults_of(answer, path)) == (status, [])
 
 
 @pytest.mark.parametrize(("path", "view"), [("/", "check.form"), ("/api/v1/predictions/x", "api.read")])
@@ -243,29 +241,27 @@ def test_a_fault_of_ours_shows_its_cause_to_the_operator_alone(app, monkeypatch,
 
     monkeypatch.setitem(app.view_functions, view, fail)
     answer = app.test_client().get(path)
-    assert answer.status_code == 500
-    assert faults_of(answer, path) == []
+    assert (answer.status_code, faults_of(answer, path)) == (500, [])
     assert "secret of the inside" not in answer.text
     assert "secret of the inside" in caplog.text
 
 
-@pytest.mark.parametrize("path", ["/", "/nothing", "/api/v1/nothing", "/static/style.css", "/review", "/healthz"])
-def test_browsers_are_told_to_stay_on_https_only_where_they_are_on_it(app, path):
-    for scheme, wanted in (("https", "max-age=31536000"), ("http", None)):
-        with app.test_client().get(path, base_url=f"{scheme}://localhost") as answer:
-            assert answer.headers.get("Strict-Transport-Security") == wanted
+def test_browsers_are_told_to_stay_on_https_only_where_they_are_on_it(app):
+    for path in ("/", "/nothing", "/api/v1/nothing", "/static/style.css", "/review", "/healthz"):
+        for scheme, wanted in (("https", "max-age=31536000"), ("http", None)):
+            with app.test_client().get(path, base_url=f"{scheme}://localhost") as answer:
+                assert answer.headers.get("Strict-Transport-Security") == wanted, path
 
 
 @pytest.mark.parametrize("proxies", [0, 1, 2])
-def test_only_proxies_that_are_trusted_can_say_that_it_was_https(tmp_path, proxies):
-    app = create_app(tmp_path / "instance", ADMIN_PASSWORD=PASSWORD, TRUSTED_PROXIES=proxies)
+def test_only_proxies_that_are_trusted_can_say_that_it_was_https(make_app, proxies):
+    app = make_app(WTF_CSRF_ENABLED=True, TRUSTED_PROXIES=proxies)
     # The sender's word, then proxies'.
     for said, count in (("https", 1), ("https, http", 2), ("https,http,http", 3), ("HTTPS, ", 1)):
         answer = app.test_client().get("/", headers={"X-Forwarded-Proto": said})
         is_https = proxies >= count  # not all of them need say it: Cloudflare and nginx give one word
         assert ("Strict-Transport-Security" in answer.headers) == is_https
         assert ("; Secure" in answer.headers["Set-Cookie"]) == is_https
-    app.extensions["engine"].dispose()
 
 
 def test_the_rules_find_what_they_are_for(app, monkeypatch):
@@ -288,36 +284,29 @@ def test_the_rules_find_what_they_are_for(app, monkeypatch):
 FRIEND = "https://www.example.org"
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory):
+@pytest.fixture
+def shared(make_app):
     """An app that the pages of some other sites may ask."""
-    folder = tmp_path_factory.mktemp("shared") / "instance"
     settings = Settings(CORS_ORIGINS="https://WWW.example.org:443 http://127.0.0.1:3000 capacitor://localhost")
-    app = create_app(folder, ADMIN_PASSWORD=PASSWORD, CORS_ORIGINS=settings.CORS_ORIGINS)
-    yield app.test_client()
-    app.extensions["engine"].dispose()
+    return make_app(CORS_ORIGINS=settings.CORS_ORIGINS).test_client()
 
 
 def cors(answer):
     return {name: value for name, value in answer.headers if name.startswith("Access-Control-")}
 
 
-@pytest.mark.parametrize(
-    ("path", "body", "status"),
-    [
+def test_friends_may_read_answers_and_errors_of_the_api(shared):
+    for path, body, status in (
         ("/api/v1/predict", {"text": HAM}, 200),
         ("/api/v1/predict", {}, 422),
         ("/api/v1/nothing", {}, 404),
         ("/api/v1/predictions", None, 401),
         ("/api/openapi.json", None, 200),
-    ],
-)
-def test_friends_may_read_answers_and_errors_of_the_api(shared, path, body, status):
-    answer = shared.open(path, method="GET" if body is None else "POST", json=body, headers={"Origin": FRIEND})
-    assert answer.status_code == status
-    assert cors(answer)["Access-Control-Allow-Origin"] == FRIEND
-    assert "Access-Control-Allow-Credentials" not in answer.headers
-    assert "Origin" in answer.vary
+    ):
+        answer = shared.open(path, method="GET" if body is None else "POST", json=body, headers={"Origin": FRIEND})
+        assert (answer.status_code, cors(answer)["Access-Control-Allow-Origin"]) == (status, FRIEND)
+        assert "Access-Control-Allow-Credentials" not in answer.headers
+        assert "Origin" in answer.vary
     twice = {"PATH_INFO": "//api/docs"}  # as a base address that ends in a slash makes it
     mobile = shared.get("/", environ_overrides=twice, headers={"Origin": "capacitor://localhost"})
     assert cors(mobile)["Access-Control-Allow-Origin"] == "capacitor://localhost"
@@ -326,18 +315,17 @@ def test_friends_may_read_answers_and_errors_of_the_api(shared, path, body, stat
 def test_a_browser_may_ask_first_even_where_a_key_will_be_needed(shared):
     asks = {"Origin": FRIEND, "Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "authorization"}
     answer = shared.options("/api/v1/predictions/x/review", headers=asks)
-    assert answer.status_code == 204
-    assert cors(answer)["Access-Control-Allow-Methods"] == "GET, POST, PUT"
+    assert (answer.status_code, cors(answer)["Access-Control-Allow-Methods"]) == (204, "GET, POST, PUT")
     assert "Authorization" in cors(answer)["Access-Control-Allow-Headers"]
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "https://www.example.org.evil.example", "null", "", "*"])
-def test_others_may_not(shared, app, origin):
-    asks = {"Origin": origin, "Access-Control-Request-Method": "POST"}
-    for client, headers in ((shared, asks), (app.test_client(), asks | {"Origin": FRIEND})):
-        assert cors(client.options("/api/v1/predict", headers=headers)) == {}
-        assert cors(client.post("/api/v1/predict", json={"text": HAM}, headers=headers)) == {}
-    assert "Origin" in shared.get("/api/v1/nothing", headers=asks).vary
+def test_others_may_not(shared, app):
+    others = ("https://evil.example", "https://www.example.org.evil.example", "null", "", "*")
+    for client, origin in (*((shared, origin) for origin in others), (app.test_client(), FRIEND)):
+        asks = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+        assert cors(client.options("/api/v1/predict", headers=asks)) == {}
+        assert cors(client.post("/api/v1/predict", json={"text": HAM}, headers=asks)) == {}
+        assert client is not shared or "Origin" in shared.get("/api/v1/nothing", headers=asks).vary
     for path in ("/", "/login", "/static/style.css", "/healthz"):  # and pages are for nobody else
         with shared.get(path, headers={"Origin": FRIEND}) as answer:
             assert cors(answer) == {}
@@ -346,14 +334,12 @@ def test_others_may_not(shared, app, origin):
 # --- Addresses ---
 
 
-@pytest.fixture(scope="module")
-def below(tmp_path_factory):
+@pytest.fixture
+def below(make_app):
     """A client of an app behind two proxies, which serve it below /spam."""
-    app = create_app(tmp_path_factory.mktemp("below") / "instance", ADMIN_PASSWORD=PASSWORD, TRUSTED_PROXIES=2)
-    client = app.test_client()
+    client = make_app(WTF_CSRF_ENABLED=True, TRUSTED_PROXIES=2).test_client()
     client.environ_base |= {"HTTP_X_FORWARDED_PREFIX": "/spam", "HTTP_X_FORWARDED_PROTO": "https"}
-    yield client
-    app.extensions["engine"].dispose()
+    return client
 
 
 def test_below_a_sub_path_every_link_stays_below_it(below):
@@ -375,10 +361,10 @@ def test_below_a_sub_path_every_link_stays_below_it(below):
     assert "Sign out" in below.get("/review", **as_seen).text
 
 
-@pytest.mark.parametrize("prefix", ["//evil.example", "/a b", "spam", "/x y/z", "/\\evil", '/"><script>', "/é"])
-def test_a_prefix_that_is_no_path_is_left_out(below, prefix):
-    answer = below.get("/", headers={"X-Forwarded-Prefix": prefix})
-    assert 'href="/static/style.css"' in answer.text
+def test_a_prefix_that_is_no_path_is_left_out(below):
+    for prefix in ("//evil.example", "/a b", "spam", "/x y/z", "/\\evil", '/"><script>', "/é"):
+        answer = below.get("/", headers={"X-Forwarded-Prefix": prefix})
+        assert 'href="/static/style.css"' in answer.text, prefix
 
 
 def test_addresses_as_people_type_and_copy_them(app):

@@ -26,7 +26,6 @@ from webapp.config import ROOT
 from webapp.errors import BadData
 from webapp.extras.lifecycle.correction import fine_tune
 from webapp.model import artifact
-from webapp.model import registry as registry_module
 from webapp.model.data import Example
 from webapp.model.labels import Labels
 from webapp.model.scoring import make_model
@@ -38,11 +37,6 @@ with DATA.open(newline="") as _file:
     ROWS = list(csv.DictReader(_file))
 TEXTS, WORDS = [row["text"] for row in ROWS], [row["label"] for row in ROWS]
 NUMBERS = [int(word == "urgent") for word in WORDS]
-
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch):
-    monkeypatch.setattr(registry_module, "REFRESH_S", 0)  # notice a switch at the next request
 
 
 @pytest.fixture
@@ -186,9 +180,8 @@ def test_another_scikit_learn_is_named_and_what_to_install(tmp_path, bring):
 
 
 def test_a_search_for_the_best_parameters_is_served_as_what_it_found(models, tmp_path, bring):
-    search = GridSearchCV(
-        make_pipeline(TfidfVectorizer(), LogisticRegression()), {"logisticregression__C": [1, 10]}, cv=3
-    )
+    pipeline = make_pipeline(TfidfVectorizer(), LogisticRegression())
+    search = GridSearchCV(pipeline, {"logisticregression__C": [1, 10]}, cv=3)
     joblib.dump(search.fit(TEXTS, WORDS), tmp_path / "grid.joblib")
     bring(tmp_path / "grid.joblib", "--yes", "--labels", "normal,urgent")
     model = artifact.load(models, newest(models))
@@ -203,19 +196,14 @@ def test_skops_needs_no_yes_and_no_foreign_type(models, tmp_path, bring):
     bring(tmp_path / "model.skops", "--labels", "normal,urgent")
     version = newest(models)
     assert artifact.read_card(models, version).model_file.format == "skops"
-    assert artifact.load(models, version).score(URGENT).spam_probability == pytest.approx(
-        pipeline.predict_proba([URGENT])[0, 1]
-    )
+    probability = artifact.load(models, version).score(URGENT).spam_probability
+    assert probability == pytest.approx(pipeline.predict_proba([URGENT])[0, 1])
     skops.dump(fitted(MultinomialNB(), preprocessor=clean), tmp_path / "own.skops")
     assert "types that Hamlet does not trust" in bring(tmp_path / "own.skops", code=2)
-
-
-def test_the_shipped_model_says_the_same_from_a_file_of_skops(models):
-    need_module("skops.io", HOW_TO_GET_SKOPS)
+    # The shipped model says the same from such a file.
     shipped = artifact.load(models, (models / "current").read_text().strip())
     again = artifact.from_bytes(artifact.to_bytes(shipped.pipeline, "skops"), "skops")
-    texts = TEXTS[:20]
-    assert make_model(again, "again", 0.4).spam_probabilities(texts) == shipped.spam_probabilities(texts)
+    assert make_model(again, "again", 0.4).spam_probabilities(TEXTS[:20]) == shipped.spam_probabilities(TEXTS[:20])
 
 
 def test_a_card_cannot_name_trusted_types(models, tmp_path):
@@ -225,19 +213,11 @@ def test_a_card_cannot_name_trusted_types(models, tmp_path):
     (models / version / "model.skops").write_bytes(content)
     path = models / version / "model_card.json"
     card = json.loads(path.read_text())
-    card["model_file"] = {
-        "name": "model.skops",
-        "format": "skops",
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "bytes": len(content),
-        "trusted": ["test_import.clean"],
-    }
+    file = {"name": "model.skops", "format": "skops", "sha256": hashlib.sha256(content).hexdigest()}
+    card["model_file"] = file | {"bytes": len(content), "trusted": ["test_import.clean"]}
     path.write_text(json.dumps(card | {"trusted": ["test_import.clean"]}))
     with pytest.raises(artifact.ModelUnusable, match="does not trust: test_import.clean"):
         artifact.load(models, version)
-
-
-# --- Corrected like Hamlet's own ---
 
 
 CORRECTABLE = [
@@ -267,18 +247,14 @@ def test_what_is_no_sum_of_weights_says_what_to_do_instead():
         fine_tune(model, [Example("hello", True, "reviews")], {})
 
 
-# --- The page of the docs ---
-
-
 def test_a_tutorials_files_are_served_by_the_three_commands_of_the_docs(flask, models, client, tmp_path, monkeypatch):
     """docs/own_model.md: its training script is run, and then its commands, in order."""
     page = (ROOT / "docs" / "own_model.md").read_text()
     script = re.search(r"```python\n(# train.py.*?)```", page, re.DOTALL)[1]
     commands = re.findall(r"\.venv/bin/flask (models import .*|models use IMPORTED|predict .*)", page)[:3]
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "messages.csv").write_text(
-        "label,text\n" + "".join(f'{w},"{t}"\n' for w, t in zip(WORDS, TEXTS, strict=True))
-    )
+    rows = "".join(f'{word},"{text}"\n' for word, text in zip(WORDS, TEXTS, strict=True))
+    (tmp_path / "messages.csv").write_text(f"label,text\n{rows}")
     exec(compile(script, "train.py", "exec"), {})
     assert [command.split()[0] for command in commands] == ["models", "models", "predict"]
     said = []

@@ -13,12 +13,21 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 from clients import wait_until
-from conftest import HAM, SPAM
+from conftest import HAM, SPAM, execute
 
 from webapp.app import create_app
-from webapp.errors import LogUnavailable
+from webapp.errors import InvalidInput, LogUnavailable
 from webapp.log.database import open_database
-from webapp.log.tables import FIRST_VERSION, STEPS, create_tables, first_id, predictions, schema_version
+from webapp.log.export import purge
+from webapp.log.tables import (
+    FIRST_VERSION,
+    STEPS,
+    create_tables,
+    idempotency_keys,
+    new_id,
+    predictions,
+    schema_version,
+)
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
@@ -32,9 +41,7 @@ def test_threads_that_write_at_once_share_commits_and_lose_nothing(app, client):
     sa.event.listen(app.extensions["engine"], "commit", lambda connection: commits.append(1))
     with ThreadPoolExecutor(8) as pool:
         ids = list(pool.map(lambda _: predict(app.test_client()).json["id"], range(200)))
-    with app.extensions["engine"].connect() as connection:
-        stored = set(connection.execute(sa.select(predictions.c.id)).scalars())
-    assert stored == set(ids)
+    assert set(execute(app.extensions["engine"], sa.select(predictions.c.id))) == set(ids)
     assert len(commits) < 200
 
 
@@ -71,8 +78,7 @@ def test_what_cannot_be_stored_is_not_answered(app, client, monkeypatch):
         assert client.post("/", data={"text": HAM}).status_code == 503
         assert client.post(f"{address}/report", data=report).status_code == 503
         assert client.get("/healthz").status_code == 200
-    assert predict(client).status_code == 200
-    assert client.get("/readyz").status_code == 200
+    assert (predict(client).status_code, client.get("/readyz").status_code) == (200, 200)
 
 
 def test_a_new_step_runs_once_and_keeps_every_row(app, client):
@@ -81,8 +87,7 @@ def test_a_new_step_runs_once_and_keeps_every_row(app, client):
     steps = [*STEPS, ["ALTER TABLE predictions ADD COLUMN colour TEXT"]]
     for _ in range(2):
         create_tables(engine, steps)
-    with engine.connect() as connection:
-        assert [row.id for row in connection.execute(sa.text("SELECT id, colour FROM predictions ORDER BY id"))] == ids
+    assert [row.id for row in execute(engine, sa.text("SELECT id, colour FROM predictions ORDER BY id"))] == ids
 
 
 def test_a_step_that_fails_changes_nothing(app):
@@ -106,20 +111,11 @@ def test_processes_that_start_together_do_not_migrate_twice(tmp_path, empty_data
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it exits with a connection open
-@pytest.mark.parametrize(
-    ("version", "advice"),
-    [
-        (FIRST_VERSION - 1, "move the log away, and a new one is begun"),
-        (FIRST_VERSION + 1, "use the Hamlet that wrote"),
-    ],
-)
-def test_a_log_of_development_or_of_a_newer_hamlet_is_left_alone_and_said_in_one_line(
-    app, tmp_path, database_url, version, advice
-):
-    with app.extensions["engine"].begin() as connection:
-        connection.execute(sa.update(schema_version).values(version=version))
-    with pytest.raises(SystemExit, match=f"Hamlet cannot start: .* {advice}"):
-        create_app(tmp_path / "instance", DATABASE_URL=database_url)
+def test_a_log_of_development_or_of_a_newer_hamlet_is_left_alone_and_said_in_one_line(app, tmp_path, database_url):
+    for step, advice in ((-1, "move the log away, and a new one is begun"), (1, "use the Hamlet that wrote")):
+        execute(app.extensions["engine"], sa.update(schema_version).values(version=FIRST_VERSION + step))
+        with pytest.raises(SystemExit, match=f"Hamlet cannot start: .* {advice}"):
+            create_app(tmp_path / "instance", DATABASE_URL=database_url)
     gc.collect()
 
 
@@ -149,21 +145,6 @@ def test_jsonl_gives_each_value_as_it_is_stored_and_csv_leaves_empty_what_there_
     row, _ = csv.DictReader(io.StringIO(flask("log", "export").output))
     assert (row["explanation"], row["spam_probability"]) == ("", repr(0.1 + 0.2))
     assert flask("log", "export", "--bom").stdout_bytes.startswith(b'\xef\xbb\xbf"id"')
-
-
-@pytest.mark.databases("sqlite")
-def test_purge_deletes_what_is_old_and_leaves_no_trace_in_the_files(app, client, flask, tmp_path):
-    predict(client, "a secret that must go: xyzzy")
-    predict(client, "this one stays: plugh")
-    engine = app.extensions["engine"]
-    with engine.begin() as connection:
-        long_ago = dt.datetime.now(dt.UTC) - dt.timedelta(days=91)
-        old = sa.update(predictions).where(predictions.c.text.contains("xyzzy")).values(id=first_id(long_ago))
-        connection.execute(old)
-    assert "1 predictions deleted" in flask("log", "purge", "--older-than", "90d").output
-    content = b"".join(path.read_bytes() for path in (tmp_path / "instance").iterdir())
-    assert b"xyzzy" not in content
-    assert b"plugh" in content
 
 
 @pytest.mark.databases("sqlite")
@@ -208,3 +189,60 @@ def test_reading_commands_do_not_wait_for_a_writer(app, client, flask, tmp_path)
         other = create_app(tmp_path / "instance")
         assert len(other.test_cli_runner().invoke(args=["log", "export"]).output.splitlines()) == 2
         other.extensions["engine"].dispose()
+
+
+# --- Records of files and streams: each is logged once, however often it is repeated ---
+
+
+@pytest.fixture
+def inference(app):
+    return app.extensions["inference"]
+
+
+def count(app, table):
+    return execute(app.extensions["engine"], sa.select(sa.func.count()).select_from(table))[0]
+
+
+def predict_once(inference, texts, source="stream"):
+    return dict(zip(texts, inference.predict(list(texts.values()), source, list(texts)), strict=True))
+
+
+def test_a_repeated_record_keeps_its_prediction(app, inference):
+    with pytest.raises(InvalidInput, match="is empty"):  # which leaves none of them logged
+        predict_once(inference, {"stream t/0/1": SPAM, "stream t/0/2": " "})
+    assert count(app, predictions) == 0
+    first = predict_once(inference, {"stream t/0/1": SPAM, "stream t/0/2": HAM})
+    again = predict_once(inference, {"stream t/0/3": SPAM, "stream t/0/2": HAM, "stream t/0/1": SPAM})
+    assert list(again) == ["stream t/0/3", "stream t/0/2", "stream t/0/1"]
+    for key, row in first.items():
+        assert again[key] == {**again[key], **row}
+    assert again["stream t/0/3"]["id"] != first["stream t/0/1"]["id"]  # the same text, but another record
+    assert count(app, predictions) == count(app, idempotency_keys) == 3
+    purge(inference.log.engine, dt.datetime.now(dt.UTC) + dt.timedelta(days=1))  # which forgets the records too
+    assert count(app, predictions) == count(app, idempotency_keys) == 0
+
+
+def test_more_records_than_one_statement_takes(app, inference):
+    texts = {f"batch r/{number}": f"message {number}" for number in range(1200)}
+    first = predict_once(inference, texts, "batch")
+    again = predict_once(inference, texts, "batch")
+    assert [row["id"] for row in again.values()] == [row["id"] for row in first.values()]
+    assert [row["text"] for row in first.values()] == list(texts.values())
+    assert count(app, predictions) == 1200
+
+
+def test_what_another_process_logs_meanwhile_counts(app, inference, monkeypatch):
+    taken = predict_once(inference, {"stream t/0/1": SPAM})["stream t/0/1"]
+    find, found = inference.log.find_by_key, [{}]  # the first look comes too early to see it
+    monkeypatch.setattr(inference.log, "find_by_key", lambda keys: found.pop() if found else find(keys))
+    both = predict_once(inference, {"stream t/0/2": HAM, "stream t/0/1": SPAM})
+    assert both["stream t/0/1"]["id"] == taken["id"]
+    assert count(app, predictions) == count(app, idempotency_keys) == 2
+
+
+def test_rows_get_their_ids_when_they_are_stored(inference):
+    rows = inference.score([SPAM], "batch", inference.registry.current())
+    assert "id" not in rows[0]
+    before = new_id()
+    inference.log.add(predictions, rows)
+    assert rows[0]["id"] > before

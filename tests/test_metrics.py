@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from clients import wait_until
-from conftest import HAM, SPAM, Server, need
+from conftest import HAM, SPAM, Server, execute, need
 from prometheus_client import Counter, Histogram
 
 from webapp.config import ROOT
@@ -70,8 +70,7 @@ def test_predictions_are_counted_by_label_source_and_version_and_no_text_is_show
 
 
 def test_what_is_not_in_the_log_is_no_prediction_but_a_failure(app, client):
-    with app.extensions["engine"].begin() as connection:
-        connection.execute(sa.text("ALTER TABLE predictions RENAME TO elsewhere"))
+    execute(app.extensions["engine"], sa.text("ALTER TABLE predictions RENAME TO elsewhere"))
     assert client.post(PREDICT, json={"text": SPAM}).status_code == 503
     client.post("/", data={"text": ""})
     client.get("/nothing")
@@ -101,8 +100,7 @@ def test_the_last_review_is_shown_once_there_is_one_and_without_a_model_it_still
     assert "last_review" not in metrics(client)
     when = dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC)
     review = {"id": new_id(), "created_at": when, "prediction_id": "1", "reviewer": "a", "true_label": "ham"}
-    with app.extensions["engine"].begin() as connection:
-        connection.execute(sa.insert(reviews).values(**review, queue="random"))
+    execute(app.extensions["engine"], sa.insert(reviews).values(**review, queue="random"))
     (models / "current").unlink()
     app.extensions["inference"].registry.__init__(models)
     text = metrics(client)
@@ -155,9 +153,8 @@ def two_workers(tmp_path_factory):
     folder = tmp_path_factory.mktemp("server")
     (folder / "own.py").write_text(OWN_COUNTERS)
     command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "own:app"]
-    server = Server(folder / "instance", command, HAMLET_WORKERS="2", PYTHONPATH=f"{ROOT}:{folder}").start()
-    yield server
-    server.stop(signal.SIGKILL)
+    with Server(folder / "instance", command, HAMLET_WORKERS="2", PYTHONPATH=f"{ROOT}:{folder}") as server:
+        yield server
 
 
 def send(server, times, path=PREDICT):
@@ -197,17 +194,14 @@ def test_the_death_of_a_worker_or_a_reload_takes_no_count_along_and_a_restart_be
     assert counted(two_workers) == before + 45
     two_workers.stop()
     two_workers.start()
-    assert counted(two_workers) == 0
-    assert counted(two_workers, "hamlet_log_rows") == before + 45
+    assert (counted(two_workers), counted(two_workers, "hamlet_log_rows")) == (0, before + 45)
 
 
 def test_a_second_server_on_the_same_log_adds_its_counts_and_wipes_none(two_workers):
     before = counted(two_workers)
-    second = Server(two_workers.instance_folder).start()
-    try:
+    with Server(two_workers.instance_folder) as second:
         send(second, 10)
         assert counted(second) == counted(two_workers) == before + 10
-    finally:
         second.stop()
     assert counted(two_workers) == before + 10
 

@@ -1,23 +1,16 @@
-"""Which model is served, and what is refused before it is unpickled."""
+"""Which model is served, what is refused before it is unpickled, and what is served while files are copied."""
 
 import datetime as dt
 import json
 import shutil
 
 import pytest
-from conftest import HAM, make_version
+from conftest import HAM, make_version, served
 
-from webapp.app import create_app
+from webapp.config import ROOT
 from webapp.model import artifact, registry
 
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch):
-    monkeypatch.setattr(registry, "REFRESH_S", 0)  # notice a switch at the next request
-
-
-def served(client):
-    return client.post("/api/v1/predict", json={"text": HAM}).json["model_version"]
+SHIPPED = (ROOT / "saved_models" / "current").read_text().strip()
 
 
 def rewrite(name, text):
@@ -58,13 +51,13 @@ OF_WHAT_IS_CHOSEN = [
 ]
 
 
-def test_an_unusable_model_is_explained_everywhere(tmp_path, models, flask):
+def test_an_unusable_model_is_explained_everywhere(tmp_path, models, make_app):
     shutil.copytree(models, tmp_path / "whole")
     for number, (damage, reason) in enumerate([*OF_A_VERSION, *OF_WHAT_IS_CHOSEN]):
         shutil.rmtree(models)
         shutil.copytree(tmp_path / "whole", models)
-        damage(models, (models / "current").read_text().strip())
-        app = create_app(tmp_path / str(number), TESTING=True, WTF_CSRF_ENABLED=False, MODELS_FOLDER=str(models))
+        damage(models, SHIPPED)
+        app = make_app(str(number), MODELS_FOLDER=str(models))
         client = app.test_client()
         problem = client.post("/api/v1/predict", json={"text": HAM})
         assert (problem.status_code, reason in problem.json["detail"]) == (503, True), problem.json
@@ -73,24 +66,23 @@ def test_an_unusable_model_is_explained_everywhere(tmp_path, models, flask):
         assert (page.status_code, "cannot be used" in page.text) == (503, True)
         result = app.test_cli_runner().invoke(args=["predict", HAM])
         assert (result.exit_code, reason in result.output) == (2, True), result.output
-        app.extensions["engine"].dispose()
 
 
 def test_a_damaged_version_is_refused_and_the_old_one_stays(client, flask, models, tmp_path):
-    first, second = (models / "current").read_text().strip(), make_version(models, 2)
+    second = make_version(models, 2)
     shutil.copytree(models / second, tmp_path / "whole")
-    assert served(client) == first
+    assert served(client) == SHIPPED
     for damage, reason in OF_A_VERSION:
-        (models / "current").write_text(first)
+        (models / "current").write_text(SHIPPED)
         shutil.rmtree(models / second)
         shutil.copytree(tmp_path / "whole", models / second)
         damage(models, second)
         result = flask("models", "use", second)
         assert (result.exit_code, reason in result.output) == (2, True), result.output
         (models / "current").write_text(second)  # even if somebody switches by hand
-        assert served(client) == first
+        assert served(client) == SHIPPED
     (models / "current").write_text("")  # by a full disk, say
-    assert served(client) == first
+    assert served(client) == SHIPPED
 
 
 def test_an_empty_folder_has_no_versions(tmp_path):
@@ -98,11 +90,90 @@ def test_an_empty_folder_has_no_versions(tmp_path):
 
 
 def test_two_saves_in_the_same_second_are_two_versions(models):
-    version = (models / "current").read_text().strip()
-    card, _, reference = artifact.verify(models, version)
-    pipeline, now = artifact.load(models, version).pipeline, dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
+    card, _, reference = artifact.verify(models, SHIPPED)
+    pipeline, now = artifact.load(models, SHIPPED).pipeline, dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
     names = [artifact.save(models, pipeline[-1:], card, "pickle", now, reference) for _ in range(3)]
     assert [name[:15] for name in names] == ["20260102-030405", "20260102-030406", "20260102-030407"]
     for name in names:
         assert artifact.verify(models, name).card.created_at.strftime("%Y%m%d-%H%M%S") == name[:15]
     assert not list(models.glob(".*"))
+
+
+# --- Folders that are kept in step on several hosts ---
+
+NEW = "20991231-235959-abcdef0"
+
+
+@pytest.fixture
+def host(models, client):
+    """What a host says now: host() returns (status of /readyz, its reason, the version that answers)."""
+
+    def ask():
+        ready = client.get("/readyz")
+        return ready.status_code, ready.json.get("detail", ""), served(client)
+
+    assert ask() == (200, "", SHIPPED)
+    return ask
+
+
+@pytest.fixture
+def elsewhere(tmp_path, models):
+    """A new version as another host has it, by name of file."""
+    folder = shutil.copytree(models / SHIPPED, tmp_path / "elsewhere")
+    card = (folder / artifact.CARD).read_text().replace(f'"model_version": "{SHIPPED}"', f'"model_version": "{NEW}"')
+    (folder / artifact.CARD).write_text(card)
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+ORDERS = [
+    "current, model_card.json, learnt.txt, model.joblib",
+    "learnt.txt, model.joblib, current, model_card.json",
+    "model_card.json, learnt.txt, model.joblib, current",
+]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_files_may_arrive_in_any_order_and_in_pieces(host, models, elsewhere, order):
+    (models / NEW).mkdir()
+    started, arrived = registry.ModelRegistry(models), set()  # another one, which has not served anything before
+    for name in order.split(", "):
+        content, path = (NEW.encode(), models / name) if name == "current" else (elsewhere[name], models / NEW / name)
+        if name != "current":
+            path.write_bytes(content[: len(content) // 2])
+            assert host()[2] == SHIPPED
+        path.write_bytes(content)
+        arrived.add(name)
+        status, reason, version = host()
+        if {"current", "model_card.json", "model.joblib"} <= arrived:
+            assert (status, version, started.current().version) == (200, NEW, NEW)
+            started.check()
+        elif "current" in arrived:
+            assert (status, version, NEW in reason) == (503, SHIPPED, True)
+            for ask in (started.current, started.check):
+                with pytest.raises(artifact.ModelUnusable, match=NEW):
+                    ask()
+        else:
+            assert (status, version) == (200, SHIPPED)
+
+
+def test_a_host_whose_copy_gets_lost_goes_on_with_what_it_loaded_but_is_not_ready(host, models):
+    model = models / SHIPPED / "model.joblib"
+    content = model.read_bytes()
+    model.unlink()
+    status, reason, version = host()
+    assert (status, version, "model.joblib" in reason) == (503, SHIPPED, True)
+    model.write_bytes(content[:-1])
+    assert "SHA-256 differs" in host()[1]
+    model.write_bytes(content)
+    assert host() == (200, "", SHIPPED)
+
+
+def test_the_moment_of_a_switch_is_no_fault(host, models, elsewhere, monkeypatch):
+    """A good version that this host has whole, but has not looked at yet."""
+    (models / NEW).mkdir()
+    for name, content in elsewhere.items():
+        (models / NEW / name).write_bytes(content)
+    monkeypatch.setattr(registry, "REFRESH_S", 60)
+    host()
+    (models / "current").write_text(NEW)
+    assert host() == (200, "", SHIPPED)

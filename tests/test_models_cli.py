@@ -11,13 +11,7 @@ from webapp.extras.review.queues import upcoming
 from webapp.extras.review.reviews import give_review, note_fitted
 from webapp.extras.review.samples import draw
 from webapp.model import artifact
-from webapp.model import registry as registry_module
 from webapp.model.data import read_labelled
-
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch):
-    monkeypatch.setattr(registry_module, "REFRESH_S", 0)  # notice a switch at the next request
 
 
 @pytest.fixture

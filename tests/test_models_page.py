@@ -14,16 +14,10 @@ from webapp.extras.lifecycle.comparison import sampled_examples
 from webapp.extras.review import samples
 from webapp.extras.review.reviews import give_review
 from webapp.model import artifact
-from webapp.model import registry as registry_module
 from webapp.model.data import read_labelled
 
 SCRIPT = "<script>alert(1)</script> call me"
 SPAM_TEXTS = [text for label, text in messages(40) if label == "spam"]
-
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch):
-    monkeypatch.setattr(registry_module, "REFRESH_S", 0)  # notice a switch at the next request
 
 
 @pytest.fixture
@@ -139,9 +133,6 @@ def test_the_page_shows_what_is_wrong_with_the_versions(app, signed_in, models, 
     assert "There is none yet" in look(signed_in)
 
 
-# --- The shadow test ---
-
-
 def test_the_record_of_a_challenger_grows_with_reviews(app, signed_in, engine, registry, versions):
     assert "Challenger differs" not in look(signed_in, "/review")
     switching.challenge(engine, registry, versions[1], "web:ann", "fewer false alarms")
@@ -189,9 +180,6 @@ def test_versions_with_other_labels_are_not_mixed_up(app, signed_in, engine, reg
     assert "0 new reviews: 50 more" in look(signed_in)
     assert sampled_examples(engine, registry, [urgent]) == []
     assert retraining.reviews_to_learn(engine, registry, card.labels)[0].examples == []
-
-
-# --- Two side by side ---
 
 
 def test_two_versions_are_compared_on_a_reviewed_sample(app, signed_in, engine, versions):

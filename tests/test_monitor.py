@@ -7,13 +7,11 @@ import time
 
 import pytest
 import sqlalchemy as sa
-from conftest import HAM, PASSWORD
+from conftest import HAM, execute
 from pydantic_core import to_json
 
-from webapp.app import create_app
 from webapp.config import PROJECT_SET
 from webapp.errors import InvalidInput
-from webapp.extras.access import keys as api_keys
 from webapp.extras.monitor.api import EXAMPLE, Monitoring
 from webapp.extras.monitor.charts import Series, chart, figure, time_label, top_of_scale
 from webapp.extras.monitor.drift import declare_reference
@@ -29,11 +27,6 @@ from webapp.model.data import copy_keys, read_labelled
 from webapp.model.evaluation import Proportion
 
 on_both = pytest.mark.databases("sqlite", "postgresql")
-
-
-@pytest.fixture
-def key(engine):
-    return {"Authorization": f"Bearer {api_keys.create(engine, 'test')}"}
 
 
 def log(app, texts, source="api"):
@@ -53,10 +46,9 @@ def send(app, number):
 
 def move(engine, ids, at):
     """Let logged messages be of another time, one a second."""
-    with engine.begin() as connection:
-        for i, id_ in enumerate(ids):
-            moved = {"id": first_id(at + dt.timedelta(seconds=i))[:24] + id_[24:], "created_at": at}
-            connection.execute(sa.update(predictions).where(predictions.c.id == id_).values(**moved))
+    for i, id_ in enumerate(ids):
+        moved = {"id": first_id(at + dt.timedelta(seconds=i))[:24] + id_[24:], "created_at": at}
+        execute(engine, sa.update(predictions).where(predictions.c.id == id_).values(**moved))
 
 
 def review_sample(engine, truth, wrong=0):
@@ -140,8 +132,7 @@ def test_unsure_reviews_are_said_with_what_they_may_mean(app, signed_in, engine)
 def test_a_model_that_is_worse_than_at_training_is_said_but_not_of_an_older_one(app, engine):
     review_sample(engine, send(app, 10), wrong=6)
     assert "right less often than at training: 40.0 %" in figures(app)["verdict"]["sentence"]
-    with engine.begin() as connection:
-        connection.execute(sa.update(predictions).values(model_version="20200101-000000-aaaaaaa"))
+    execute(engine, sa.update(predictions).values(model_version="20200101-000000-aaaaaaa"))
     shown = figures(app)
     assert shown["accuracy"]["accuracy"]["value"] == 0.4
     assert not shown["accuracy"]["worse_than_at_training"]
@@ -154,22 +145,13 @@ PLACES = ["at the station", "by the old mill", "in the garden", "outside school"
 ENDINGS = ["at six", "after lunch", "before it rains", "with the kids", "if it suits", "as always", "don't be late"]
 ORDINARY = [f"{opening} {place} {ending}" for opening in OPENINGS for place in PLACES for ending in ENDINGS]
 OFFERS = [
-    "invest in our coins before Friday",
-    "put your savings into silver coins",
-    "rare coins for early buyers",
-    "the honest broker of coins",
-    "coins are rising fast, buy some",
-    "new coins at half their price",
-    "earn while you sleep, coins pay",
-    "double all funds with a robot of coins",
+    *("invest in our coins before Friday", "put your savings into silver coins", "rare coins for early buyers"),
+    *("the honest broker of coins", "coins are rising fast, buy some", "new coins at half their price"),
+    *("earn while you sleep, coins pay", "double all funds with a robot of coins"),
 ]
 LURES = [
-    "see www.coin.top, 200 places left",
-    "call 08081570000 for a free guide",
-    "join 5,000 happy clients: coin.top/join",
-    "£50 bonus on top of that",
-    "no fee, no risk: reply START",
-    "www.coin.top/vip opens at 9",
+    *("see www.coin.top, 200 places left", "call 08081570000 for a free guide", "£50 bonus on top of that"),
+    *("join 5,000 happy clients: coin.top/join", "no fee, no risk: reply START", "www.coin.top/vip opens at 9"),
     "only 24 hours: http://coin.top/now",
 ]
 NEW = [f"{offer}! {lure}" for offer in OFFERS for lure in LURES]
@@ -222,8 +204,7 @@ def test_later_messages_are_compared_with_the_declared_range_and_copies_count_on
     assert figures(app)["drift"]["state"] == "no drift seen"
     log(app, NEW)
     alarmed = figures(app)
-    assert alarmed["drift"]["state"] == "drifted"
-    assert alarmed["drift"]["messages"] == 168 + len(NEW)
+    assert (alarmed["drift"]["state"], alarmed["drift"]["messages"]) == ("drifted", 168 + len(NEW))
     (finding,) = alarmed["verdict"]["findings"]
     assert finding["about"] == "drift"
     assert alarmed["drift"]["changes"][0]["sentence"] in finding["what"]
@@ -247,27 +228,23 @@ def test_the_drift_of_one_version_looks_at_all_its_messages(app, engine):
     declare(app, ORDINARY[::2])
     log(app, ORDINARY * 4)
     ids = log(app, ORDINARY[:300])
-    with engine.begin() as connection:
-        connection.execute(sa.update(predictions).where(predictions.c.id.in_(ids)).values(model_version="other"))
+    execute(engine, sa.update(predictions).where(predictions.c.id.in_(ids)).values(model_version="other"))
     of_other = figures(app, model_version="other")
     assert (of_other["drift"]["messages"], of_other["model_problem"]) == (300, "")  # it is gone, but nothing is wrong
 
 
-def test_where_texts_are_not_stored_a_switch_of_the_model_is_no_drift(tmp_path):
-    app = create_app(tmp_path / "instance", TESTING=True, ADMIN_PASSWORD=PASSWORD, STORE_TEXT=False)
+def test_where_texts_are_not_stored_a_switch_of_the_model_is_no_drift(make_app):
+    app = make_app(STORE_TEXT=False)
     declare(app, ORDINARY[::2])
     log(app, ORDINARY[1::2])
     assert figures(app)["drift"]["state"] == "no drift seen"
     ids = log(app, ORDINARY[1::2])
     engine = app.extensions["engine"]
-    with engine.begin() as connection:
-        connection.execute(sa.update(predictions).where(predictions.c.id.in_(ids)).values(spam_probability=0.9))
+    execute(engine, sa.update(predictions).where(predictions.c.id.in_(ids)).values(spam_probability=0.9))
     assert figures(app)["drift"]["state"] == "drifted"
-    with engine.begin() as connection:
-        connection.execute(sa.update(predictions).where(predictions.c.id.in_(ids)).values(model_version="other"))
+    execute(engine, sa.update(predictions).where(predictions.c.id.in_(ids)).values(model_version="other"))
     shown = figures(app)["drift"]
     assert (shown["state"], shown["messages"]) == ("no drift seen", 168)  # the served version's alone
-    engine.dispose()
 
 
 # --- The verdict ---
@@ -279,10 +256,8 @@ def test_without_a_model_the_figures_of_the_log_are_there_all_the_same(app, mode
     registry = app.extensions["inference"].registry
     registry._current._refresh_at, registry._current.model = 0.0, None
     broken = figures(app)
-    assert broken["traffic"]["predictions"] == 4
-    assert broken["drift"]["state"] == "not known"
-    assert broken["verdict"]["state"] == "attention"
-    assert broken["verdict"]["findings"][0]["about"] == "model"
+    assert (broken["traffic"]["predictions"], broken["drift"]["state"]) == (4, "not known")
+    assert (broken["verdict"]["state"], broken["verdict"]["findings"][0]["about"]) == ("attention", "model")
 
 
 def made_up(**changes):
@@ -394,13 +369,10 @@ def test_the_command_prints_the_figures_and_exits_with_1_when_something_needs_at
     assert json.loads(drifted.output)["drift"]["state"] == "drifted"
 
 
-# --- The demo ---
-
-
-def test_the_demo_is_calm_first_and_alarms_after_the_drift(app, flask, server, monkeypatch):
-    seen = []
+def test_the_demo_is_calm_first_and_alarms_after_the_drift(shared_server, make_app, monkeypatch):
+    app, seen = make_app(shared_server.instance_folder), []
     monkeypatch.setattr("click.pause", lambda *_: seen.append(figures(app)))  # when a newcomer looks at the page
-    result = flask("demo", "--url", server.url)  # the server and this app share their instance folder
+    result = app.test_cli_runner().invoke(args=["demo", "--url", shared_server.url])
     assert result.exit_code == 0, result.output
     (calm,) = seen
     assert (calm["verdict"]["state"], calm["verdict"]["findings"]) == ("unknown", [])
@@ -410,7 +382,7 @@ def test_the_demo_is_calm_first_and_alarms_after_the_drift(app, flask, server, m
     assert [finding["about"] for finding in drifted["verdict"]["findings"]] == ["drift"]
     assert drifted["drift"]["changes"]
     assert drifted["drift"]["changed_terms"]
-    nobody = flask("demo", "--url", "http://127.0.0.1:9")
+    nobody = app.test_cli_runner().invoke(args=["demo", "--url", "http://127.0.0.1:9"])
     assert nobody.exit_code == 2
     assert "make run" in nobody.output
 

@@ -1,7 +1,7 @@
 """No text keeps a regular expression busy for ever.
 
 That the time grows in proportion to the text, twice for twice the length, is measured by benchmarks/patterns.py. Here
-the same texts get far more time than they need: only a pattern that can be read in very many ways could use it up.
+shorter ones get far more time than they need: only a pattern that can be read in very many ways could use it up.
 """
 
 import re
@@ -11,9 +11,10 @@ import sys
 from webapp.config import ROOT
 
 sys.path.insert(0, str(ROOT))
-from benchmarks.patterns import LENGTHS, patterns
+from benchmarks.patterns import patterns
 
-PLENTY_S = 300  # for what takes a few
+LENGTH = 5_000
+PLENTY_S = 60  # of a processor, for what takes ten
 
 
 def test_the_list_of_patterns_is_whole():
@@ -25,9 +26,10 @@ def test_the_list_of_patterns_is_whole():
 
 def test_texts_made_to_keep_a_pattern_busy_do_not():
     code = (
+        f"import resource; resource.setrlimit(resource.RLIMIT_CPU, ({PLENTY_S}, {PLENTY_S}))\n"
         "from benchmarks.patterns import *\n"
         "works = [everywhere(pattern) for _, pattern in patterns()] + [tokenize]\n"
-        f"for _, text in list(texts({LENGTHS[0]}))[::4]:\n"
+        f"for _, text in list(texts({LENGTH}))[::4]:\n"
         "    for work in works: work(text)\n"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=PLENTY_S)
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

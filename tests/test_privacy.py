@@ -5,25 +5,18 @@ import io
 import re
 import socket
 import sqlite3
-import urllib.parse
-import urllib.request
 from contextlib import closing, suppress
-from urllib.error import HTTPError
 
 import pytest
 import sqlalchemy as sa
 from clients import wait_until
-from conftest import HAM, PASSWORD, Server, hidden, make_job, messages
+from conftest import FORM, HAM, JSON, PASSWORD, Browser, Server, execute, make_job, messages
 from werkzeug.datastructures import FileStorage
-from werkzeug.test import encode_multipart
 
-from webapp.app import create_app
 from webapp.extras.review.reviews import give_review
 from webapp.log.tables import metadata, predictions
 
 MARK = "Xyzzy7Plugh"
-JSON = {"Content-Type": "application/json"}
-FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 def files_with(folder, mark=MARK):
@@ -32,46 +25,14 @@ def files_with(folder, mark=MARK):
     return {str(path.relative_to(folder)) for path in paths if mark.encode().lower() in path.read_bytes().lower()}
 
 
-class Browser:
-    """Somebody with a browser, signed in or not."""
-
-    def __init__(self, server):
-        self.url = server.url
-        self._open = urllib.request.build_opener(urllib.request.HTTPCookieProcessor()).open
-
-    def ask(self, path, body=None, headers=None):
-        """Return (status, text) of a GET, or of a POST where there is a body."""
-        try:
-            with self._open(urllib.request.Request(self.url + path, body, headers or {}), timeout=30) as answer:
-                return answer.status, answer.read().decode(errors="replace")
-        except HTTPError as error:
-            with error:
-                return error.code, error.read().decode(errors="replace")
-
-    def send(self, path, **fields):
-        """Send a form with the token of the session."""
-        token = hidden(self.ask("/api/docs" if "Sign out" in self.ask("/")[1] else "/login")[1], "csrf_token")
-        return self.ask(path, urllib.parse.urlencode(fields | {"csrf_token": token}).encode(), FORM)
-
-    def upload(self, name, content):
-        token = hidden(self.ask("/batch")[1], "csrf_token")
-        boundary, body = encode_multipart({"file": FileStorage(io.BytesIO(content), name), "csrf_token": token})
-        return self.ask("/batch", body, {"Content-Type": f"multipart/form-data; boundary={boundary}"})
-
-
-# --- Purged is gone ---
-
-
-def test_what_is_purged_beside_a_running_server_leaves_no_trace_in_any_file(server):
-    folder = server.instance_folder
-    browser = Browser(server)
-    ids = []
+def test_what_is_purged_beside_a_running_server_leaves_no_trace_in_any_file(server, make_app):
+    folder, ids = server.instance_folder, []
     for number in range(40):  # enough for several pages of the database, and for its write-ahead log
         status, answer = server.call("/api/v1/predict", {"text": f"{MARK} number {number} {HAM}" + " and so on" * 50})
         assert status == 200
         ids.append(answer["id"])
-    assert browser.send("/", text=f"by the form: {MARK}")[0] == 200
-    with_app = create_app(folder, ADMIN_PASSWORD=PASSWORD)
+    assert Browser(server.url).send("/", text=f"by the form: {MARK}")[0] == 200
+    with_app = make_app(folder)
     engine = with_app.extensions["engine"]
     for prediction_id in ids[:5]:
         give_review(engine, prediction_id, "web:anna", "spam", "uncertain")
@@ -84,7 +45,6 @@ def test_what_is_purged_beside_a_running_server_leaves_no_trace_in_any_file(serv
     assert files_with(folder) == set()
     for prediction_id in ids:
         assert files_with(folder, prediction_id) == set()  # nor what was said of it
-    engine.dispose()
     status, answer = server.call("/api/v1/predict", {"text": HAM})
     assert status == 200
     assert server.stored() == [answer["id"]]
@@ -95,32 +55,22 @@ def test_what_is_purged_cannot_be_read_in_postgresql_any_more(app, client, flask
     prediction = client.post("/api/v1/predict", json={"text": MARK}).json["id"]
     give_review(app.extensions["engine"], prediction, "web:anna", "spam", "uncertain")
     assert "1 predictions deleted" in flask("log", "purge", "--older-than", "0d").output
-    with app.extensions["engine"].connect() as connection:
-        for table in metadata.sorted_tables:
-            rows = str(connection.execute(sa.select(table)).all())
-            assert MARK not in rows, table.name
-            assert prediction not in rows, table.name
-
-
-# --- HAMLET_STORE_TEXT=false ---
+    for table in metadata.sorted_tables:
+        rows = str(execute(app.extensions["engine"], sa.select(table)))
+        assert (MARK in rows, prediction in rows) == (False, False), table.name
 
 
 @pytest.fixture
-def forgetful(tmp_path):
+def forgetful(make_app):
     """An app that stores no texts."""
-    app = create_app(
-        tmp_path / "instance", TESTING=True, WTF_CSRF_ENABLED=False, ADMIN_PASSWORD=PASSWORD, STORE_TEXT=False
-    )
-    yield app
-    app.extensions["engine"].dispose()
+    return make_app("instance", STORE_TEXT=False)
 
 
 def rows_of(app):
-    with app.extensions["engine"].connect() as connection:
-        return connection.execute(sa.select(predictions).order_by(predictions.c.id)).all()
+    return execute(app.extensions["engine"], sa.select(predictions).order_by(predictions.c.id))
 
 
-def test_no_door_stores_a_text_but_a_hash_that_tells_nothing_without_the_key(forgetful, tmp_path):
+def test_no_door_stores_a_text_but_a_hash_that_tells_nothing_without_the_key(forgetful, make_app, tmp_path):
     text = f"{MARK} you have won, call 09061701461 now"
     client, flask = forgetful.test_client(), forgetful.test_cli_runner().invoke
     (tmp_path / "in.csv").write_text(f'text\n"{text}"\n')
@@ -137,10 +87,9 @@ def test_no_door_stores_a_text_but_a_hash_that_tells_nothing_without_the_key(for
     (digest,) = {row.text_hash for row in rows}
     assert re.fullmatch("[0-9a-f]{64}", digest)
     assert digest != hashlib.sha256(text.encode()).hexdigest()
-    other = create_app(tmp_path / "other", TESTING=True, ADMIN_PASSWORD=PASSWORD, STORE_TEXT=False)
-    other.extensions["inference"].predict([text], "api")[0]
+    other = make_app("other", STORE_TEXT=False)
+    other.extensions["inference"].predict([text], "api")
     assert rows_of(other)[0].text_hash != digest
-    other.extensions["engine"].dispose()
     assert files_with(tmp_path / "instance") == set()
     assert files_with(tmp_path / "instance", "09061701461") == set()
 
@@ -174,9 +123,6 @@ def test_without_texts_the_app_reviews_what_it_can_and_says_what_it_cannot(forge
     assert engine.dialect.name == "sqlite"
 
 
-# --- Logs never hold messages ---
-
-
 def talk_nonsense(server, *pieces):
     """Send bytes that are no good HTTP; return what comes back."""
     answer = b""
@@ -190,10 +136,9 @@ def talk_nonsense(server, *pieces):
     return answer.decode()
 
 
-def test_no_log_holds_what_people_send_whatever_is_wrong_with_it(tmp_path):
-    server = Server(tmp_path / "instance", HAMLET_WORKERS="1", HAMLET_STORE_TEXT="false").start()
-    try:
-        browser = Browser(server)
+def test_no_log_holds_what_people_send_whatever_is_wrong_with_it(tmp_path, make_app):
+    with Server(tmp_path / "instance", HAMLET_WORKERS="1", HAMLET_STORE_TEXT="false") as server:
+        browser = Browser(server.url)
         assert browser.send("/", text=f"{MARK} hello")[0] == 200
         assert browser.send("/", text=MARK + "x" * 10_000)[0] == 422
         assert browser.send("/", text=MARK * 200_000)[0] == 413
@@ -236,9 +181,10 @@ def test_no_log_holds_what_people_send_whatever_is_wrong_with_it(tmp_path):
         # A file, and the process that scores it.
         assert browser.send("/login", password=PASSWORD)[0] == 200
         rows = f"text,note\n{MARK},{MARK}\n,\n{MARK}{'x' * 10_000},\n"
-        assert browser.upload("messages.csv", rows.encode())[0] == 200
-        assert browser.upload("messages.csv", f"{MARK},{MARK}x\n1,2\n".encode())[0] == 422
-        with_app = create_app(server.instance_folder, ADMIN_PASSWORD=PASSWORD)
+        for content, status in ((rows, 200), (f"{MARK},{MARK}x\n1,2\n", 422)):
+            file = FileStorage(io.BytesIO(content.encode()), "messages.csv")
+            assert browser.send("/batch", file=file)[0] == status
+        with_app = make_app(server.instance_folder)
         runner = with_app.extensions["runner"]
         wait_until(lambda: runner.list_jobs()[0].state == "done")
         (job,) = runner.list_jobs()
@@ -253,12 +199,10 @@ def test_no_log_holds_what_people_send_whatever_is_wrong_with_it(tmp_path):
             metrics = server.call("/metrics")[1]
             other.execute("ALTER TABLE predictions RENAME TO elsewhere")
             assert server.call("/api/v1/predict", {"text": MARK})[0] == 503
-            assert browser.send("/", text=MARK)[0] == 503
+            assert browser.send("/", "/api/docs", text=MARK)[0] == 503
             assert browser.ask(f"/review?queue=all&text={MARK}")[0] in (500, 503)
             other.execute("ALTER TABLE elsewhere RENAME TO predictions")
-        with_app.extensions["engine"].dispose()
         assert MARK not in metrics
-    finally:
         server.stop()
     output = server.output()
     assert "POST /api/v1/predict 422" in output

@@ -30,20 +30,12 @@ def rows(section):
     ]
 
 
-# --- README ----------------------------------------------------------------------------------------------------------
-
-
-def test_it_is_short():
-    assert README.count("\n") <= 200
-
-
 def test_the_first_curl_line_works_and_answers_as_shown(shared_server):
     need("curl", "on Debian, apt-get install curl")
     command = blocks("sh")[0].replace("http://127.0.0.1:8000", shared_server.url)
     answer = json.loads(subprocess.check_output(command, shell=True, text=True, stderr=subprocess.DEVNULL))
     shown = json.loads(blocks("json")[0])
-    assert list(answer) == list(shown)
-    assert answer["label"] == shown["label"]
+    assert (list(answer), answer["label"]) == (list(shown), shown["label"])
 
 
 def test_the_training_example_works(flask, models, labelled):
@@ -58,17 +50,18 @@ def test_the_training_example_works(flask, models, labelled):
         output = result.output
 
 
-def test_the_monitoring_lines_work(flask, server):
+def test_the_monitoring_lines_work(shared_server, make_app):
+    run = make_app(shared_server.instance_folder).test_cli_runner().invoke
     need("curl", "on Debian, apt-get install curl")
     block = next(block for block in blocks("sh") if "api-key create" in block)
     key = "KEY"
     for line in block.splitlines():
         if line.startswith("curl"):
-            command = line.replace("http://127.0.0.1:8000", server.url).replace("KEY", key)
+            command = line.replace("http://127.0.0.1:8000", shared_server.url).replace("KEY", key)
             answer = subprocess.check_output(command, shell=True, text=True, stderr=subprocess.DEVNULL)
             assert '"verdict"' in answer or "hamlet_log_rows" in answer
-        else:  # the server and the commands share their instance folder
-            result = flask(*line.partition("#")[0].split()[1:])
+        else:
+            result = run(args=line.partition("#")[0].split()[1:])
             assert result.exit_code == 0, result.output
             key = result.output.split()[0]
 
@@ -96,9 +89,6 @@ def test_the_size_is_true():
     core = sum(size for path, size in sizes.items() if "extras" not in path.parts)
     for words, lines in zip(shown.groups(), (sum(sizes.values()), core), strict=True):
         assert int(words.replace(",", "")) == pytest.approx(lines, rel=0.05), lines
-
-
-# --- Reference -------------------------------------------------------------------------------------------------------
 
 
 def leaves(command, name=""):
@@ -134,9 +124,6 @@ def test_the_settings_and_their_defaults_are_in_the_reference():
             assert f"`{str(setting.default).lower()}`" in shown, name
 
 
-# --- All documents ---------------------------------------------------------------------------------------------------
-
-
 def anchors(text):
     """Return the anchors that the usual hosting makes of the headings of a document."""
     text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
@@ -144,16 +131,13 @@ def anchors(text):
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_links_lead_somewhere(document):
-    for target in re.findall(r"\]\((?!https?:)(\S+?)\)", document.read_text()):
-        name, _, anchor = target.partition("#")
-        path = document.parent / name if name else document
-        assert path.exists(), target
-        assert not anchor or anchor in anchors(path.read_text()), target
-
-
-def test_every_document_can_be_found_from_the_readme():
+def test_links_lead_somewhere_and_to_every_document_from_the_readme():
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\((?!https?:)(\S+?)\)", document.read_text()):
+            name, _, anchor = target.partition("#")
+            path = document.parent / name if name else document
+            assert path.exists(), (document, target)
+            assert not anchor or anchor in anchors(path.read_text()), (document, target)
     reached, waiting = set(), [ROOT / "README.md"]
     while waiting:
         document = waiting.pop()
@@ -172,6 +156,7 @@ def words(document):
 
 def test_the_documents_can_be_read_in_an_hour():
     """At 200 words a minute, beside the chapters to learn from, which take their time."""
+    assert README.count("\n") <= 200
     assert sum(words(path) for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]) <= 12_000
 
 

@@ -8,10 +8,9 @@ import re
 
 import pytest
 import sqlalchemy as sa
-from conftest import PASSWORD, SPAM, messages
+from conftest import PASSWORD, SPAM, execute, messages
 from test_api import assert_problem
 
-from webapp.app import create_app
 from webapp.extras.review import queues
 from webapp.log.database import write_transaction
 from webapp.log.tables import new_id, reviews
@@ -38,15 +37,8 @@ def ids(app):
     return [row["id"] for row in app.extensions["inference"].predict(texts, "api")]
 
 
-@pytest.fixture
-def key(flask):
-    """The header with an API key named helpdesk."""
-    return {"Authorization": f"Bearer {flask('api-key', 'create', 'helpdesk').stdout.strip()}"}
-
-
 def stored(app):
-    with app.extensions["engine"].connect() as connection:
-        return connection.execute(sa.select(reviews).order_by(reviews.c.id)).mappings().all()
+    return [row._mapping for row in execute(app.extensions["engine"], sa.select(reviews).order_by(reviews.c.id))]
 
 
 def shown(page):
@@ -173,14 +165,13 @@ def test_html_in_a_message_stays_text_and_parameters_cannot_change_where_links_l
         assert not re.search("<script>alert|<b>|javascript:", page)
 
 
-def test_where_texts_are_not_stored_the_page_says_so_and_only_unsure_can_be_chosen(tmp_path):
-    app = create_app(tmp_path / "i", TESTING=True, WTF_CSRF_ENABLED=False, ADMIN_PASSWORD=PASSWORD, STORE_TEXT=False)
+def test_where_texts_are_not_stored_the_page_says_so_and_only_unsure_can_be_chosen(make_app):
+    app = make_app(STORE_TEXT=False)
     app.extensions["inference"].predict([SPAM], "api")
     page = look(sign_in(app), "uncertain").text
     assert "review import FILE" in page
     assert "was not stored" in page
     assert re.findall(r'value="(\w+)" data-key="\w" aria-pressed="false" disabled', page) == ["spam", "ham"]
-    app.extensions["engine"].dispose()
 
 
 def test_a_log_that_cannot_be_written_is_said_and_stores_nothing(app, reviewer, ids, monkeypatch):
@@ -243,11 +234,10 @@ def put(client, id_, body, key):
 @on_both
 def test_the_newest_review_counts_and_the_api_lists_all_predictions(client, reviewer, ids, key):
     answer = put(client, ids[29], {"true_label": "ham"}, key)
-    assert answer.status_code == 200
-    assert answer.json == {"true_label": "ham"}
+    assert (answer.status_code, answer.json) == (200, {"true_label": "ham"})
     label(reviewer, ids[29], "spam", "all")
     page = look(reviewer, "all", id=ids[29]).text
-    assert "key:helpdesk said" in page
+    assert "key:test said" in page
     assert "not counted any more" in page
     address, found = "/api/v1/predictions?limit=12&label=spam", []
     while address:

@@ -8,6 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import sqlalchemy as sa
+from conftest import execute
 
 from webapp.errors import InvalidInput
 from webapp.extras.monitor import rollups
@@ -42,8 +43,7 @@ def put(engine):
 
     def put(hours_ago, number=1, **values):
         rows = [row_at(NOW - dt.timedelta(hours=hours_ago), **values) for _ in range(number)]
-        with engine.begin() as connection:
-            connection.execute(sa.insert(predictions), rows)
+        execute(engine, sa.insert(predictions), rows)
 
     return put
 
@@ -53,29 +53,20 @@ def log(engine):
     """Put predictions into the log: log(100, hours=48, until=NOW) spreads them evenly."""
 
     def put(number, hours, until=NOW):
-        rows = [
-            row_at(
-                until - dt.timedelta(hours=hours) * (number - i) / number,
-                source=random.choice(["form", "api"]),
-                label=random.choice(["spam", "ham"]),
-                model_version=random.choice(["v1", "v2"]),
-                latency_ms=random.lognormvariate(0, 1.5),
-            )
-            for i in range(number)
-        ]
-        with engine.begin() as connection:
-            connection.execute(sa.insert(predictions), rows)
+        choices = {"source": ["form", "api"], "label": ["spam", "ham"], "model_version": ["v1", "v2"]}
+        rows = []
+        for i in range(number):
+            chosen = {name: random.choice(values) for name, values in choices.items()}
+            at = until - dt.timedelta(hours=hours) * (number - i) / number
+            rows.append(row_at(at, latency_ms=random.lognormvariate(0, 1.5), **chosen))
+        execute(engine, sa.insert(predictions), rows)
         return rows
 
     return put
 
 
 def summed(engine):
-    with engine.connect() as connection:
-        return connection.execute(sa.select(sa.func.sum(hourly_predictions.c.count))).scalar()
-
-
-# --- The sums ---
+    return execute(engine, sa.select(sa.func.sum(hourly_predictions.c.count)))[0]
 
 
 @on_both
@@ -140,9 +131,8 @@ def test_requests_of_form_and_api_are_counted_by_status_and_rows_of_files_are_no
 @on_both
 def test_a_latency_bucket_stands_for_its_latencies_to_five_per_cent(engine, log):
     log(500, hours=1)
-    with engine.connect() as connection:
-        for latency, bucket in connection.execute(sa.select(predictions.c.latency_ms, LATENCY_BUCKET)):
-            assert bucket_ms(bucket) == pytest.approx(latency, rel=0.051, abs=0.0006)
+    for latency, bucket in execute(engine, sa.select(predictions.c.latency_ms, LATENCY_BUCKET)):
+        assert bucket_ms(bucket) == pytest.approx(latency, rel=0.051, abs=0.0006)
     assert [bucket_ms(bucket) for bucket in (-288, 40, -85, 295)] == [0.012, 40, 1.5, 9500]
 
 
@@ -165,9 +155,6 @@ def test_a_fair_sample_gives_every_row_the_same_chance(engine, log, monkeypatch)
     monkeypatch.setattr("webapp.extras.review.samples.MANY", 1000)
     assert {id_[-1] for id_ in fair_sample(engine, *whole, 20)} == {"0"}
     assert fair_sample(engine, NOW, NOW + dt.timedelta(hours=1), 10) == []
-
-
-# --- Spans, and what is counted of them ---
 
 
 def test_a_span_ends_with_the_current_hour_and_does_not_begin_before_the_log(engine, put):
@@ -195,8 +182,7 @@ def test_traffic_by_label_and_hour(engine, put):
     traffic, _ = traffic_and_latency(engine, span(engine, "24h", now=NOW))
     assert (traffic["predictions"], traffic["called_spam"], traffic["called_ham"]) == (3, 1, 2)
     hours = {point["at"][11:13]: point for point in traffic["over_time"]}
-    assert len(hours) == 24
-    assert hours["11"] == {"at": "2026-03-04T11:00:00+00:00", "spam": 1, "ham": 1}
+    assert (len(hours), hours["11"]) == (24, {"at": "2026-03-04T11:00:00+00:00", "spam": 1, "ham": 1})
     assert traffic_and_latency(engine, span(engine, "24h", "v2", NOW))[0]["predictions"] == 1
     week, _ = traffic_and_latency(engine, span(engine, "7d", now=NOW))
     days = {point["at"][:10]: point["spam"] + point["ham"] for point in week["over_time"]}
@@ -222,11 +208,10 @@ def test_errors_tell_refused_from_failed(engine, put):
     put(1, 6)
     put(1, 100, source="batch")
     kinds = [(1, 422, "Cannot be used"), (2, 422, "Cannot be used"), (2, 500, "Something"), (2, 422, "Another")]
-    with engine.begin() as connection:
-        for hours_ago, status, what in kinds:
-            row = row_at(NOW - dt.timedelta(hours=hours_ago))
-            row = {name: row[name] for name in ("id", "created_at", "source")}
-            connection.execute(sa.insert(failures).values(**row, status=status, what=what))
+    for hours_ago, status, what in kinds:
+        row = row_at(NOW - dt.timedelta(hours=hours_ago))
+        row = {name: row[name] for name in ("id", "created_at", "source")}
+        execute(engine, sa.insert(failures).values(**row, status=status, what=what))
     counted = errors(engine, span(engine, "24h", now=NOW))
     assert (counted["requests"], counted["refused"], counted["failed"]) == (10, 3, 1)
     assert counted["share_failed"] == 0.1

@@ -3,7 +3,6 @@
 import contextlib
 import datetime as dt
 import json
-import os
 import signal
 import socket
 import sqlite3
@@ -16,7 +15,7 @@ import pytest
 from clients import wait_until
 from conftest import HAM, PASSWORD, SPAM, need_module
 
-from webapp.config import MAX_TEXT_LENGTH, PIP_INSTALL, ROOT
+from webapp.config import MAX_TEXT_LENGTH, PIP_INSTALL
 from webapp.errors import InvalidInput
 from webapp.extras.stream.handler import Record, idempotency_key, prediction, read, read_text
 from webapp.inference import ANSWERED
@@ -29,11 +28,11 @@ def record(value, offset=0, key=b"k"):
     return Record("messages", 0, offset, 1_764_000_000_000, key, value, [("trace", b"1")])
 
 
-@pytest.mark.parametrize("text", ["Free msg:\nwin £100\ncash", '"quoted" and more', "[1] see below", "\U0001f600 – ’é"])
-def test_a_text_is_the_same_in_all_forms(text):
-    forms = [text.encode(), b"\xef\xbb\xbf" + text.encode(), json.dumps(text).encode()]
-    forms += [json.dumps({"text": text, "from": 1}).encode(), b"  " + json.dumps({"text": text}).encode()]
-    assert {read_text(form) for form in forms} == {text}
+def test_a_text_is_the_same_in_all_forms():
+    for text in ("Free msg:\nwin £100\ncash", '"quoted" and more', "[1] see below", "\U0001f600 – ’é"):
+        forms = [text.encode(), b"\xef\xbb\xbf" + text.encode(), json.dumps(text).encode()]
+        forms += [json.dumps({"text": text, "from": 1}).encode(), b"  " + json.dumps({"text": text}).encode()]
+        assert {read_text(form) for form in forms} == {text}
 
 
 UNUSABLE = {
@@ -190,7 +189,7 @@ def broker():
 
 
 @pytest.fixture
-def start(broker, tmp_path):
+def start(broker, start_flask, tmp_path):
     """Start real consumers; what still runs in the end is killed."""
     consumers = []
 
@@ -198,15 +197,9 @@ def start(broker, tmp_path):
         config = tmp_path / "kafka.properties"
         properties = {"session.timeout.ms": GROUP_TIMEOUT_MS, "heartbeat.interval.ms": 500} | properties
         config.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
-        settings = {"HAMLET_INSTANCE_FOLDER": str(tmp_path / "instance"), "HAMLET_ADMIN_PASSWORD": PASSWORD}
         path = tmp_path / f"{len(consumers)}.output"
         with path.open("wb") as output:
-            consumer = subprocess.Popen(
-                [sys.executable, "-m", "flask", "stream", "--brokers", broker.address, "--config", str(config)],
-                cwd=ROOT,
-                env=os.environ | settings,
-                stderr=output,
-            )
+            consumer = start_flask("stream", "--brokers", broker.address, "--config", config, stderr=output)
         consumer.output = path.read_text
         consumers.append(consumer)
         return consumer
@@ -259,8 +252,7 @@ def test_records_are_passed_on_with_their_verdicts_and_sigterm_finishes(broker, 
     sent = broker.read("predictions", 1_501)
     assert Counter(one.key() for one in sent).most_common(1)[0][1] == 1  # nothing was read twice
     by_key = {one.key(): one for one in sent}
-    assert len(by_key) == 1_501
-    assert by_key[b"spam"].headers() == [("trace", b"spam")]
+    assert (len(by_key), by_key[b"spam"].headers()) == (1_501, [("trace", b"spam")])
     assert json.loads(by_key[b"spam"].value())["label"] == "spam"
     letters = {one.key(): one for one in broker.read("messages.dead-letter", 5)}
     shortened = {b"long": b"x" * 1_000, large_key[:1_000]: b"hello"}
@@ -276,16 +268,16 @@ def test_records_are_passed_on_with_their_verdicts_and_sigterm_finishes(broker, 
 
 def test_of_two_consumers_one_is_killed_and_the_broker_pauses(broker, start, log):
     broker.create()
-    broker.send([*numbered(6_000), *((f"bad {i}".encode(), b"{") for i in range(20))])
+    broker.send([*numbered(4_000), *((f"bad {i}".encode(), b"{") for i in range(20))])
     victim, survivor = start(), start()
     wait_until(lambda: log(COUNTS) > [(1000, 0)])
     victim.kill()
     broker.process.send_signal(signal.SIGSTOP)
     time.sleep(1)
     broker.process.send_signal(signal.SIGCONT)
-    assert len({one.key() for one in broker.read("predictions", 6_000)}) == 6_000
+    assert len({one.key() for one in broker.read("predictions", 4_000)}) == 4_000
     assert len({one.key() for one in broker.read("messages.dead-letter", 20)}) == 20
-    assert log(COUNTS) == [(6_000, 6_000)]
+    assert log(COUNTS) == [(4_000, 4_000)]
     assert stop(survivor) == 0
 
 

@@ -47,15 +47,10 @@ def test_training_reports_each_figure_with_an_interval_and_saves_a_version(flask
     assert card["model_file"]["sha256"] == hashlib.sha256((folder / "model.joblib").read_bytes()).hexdigest()
     assert card["data"][0]["sha256"] == hashlib.sha256(labelled.read_bytes()).hexdigest()
     parts = card["split"]
-    assert (
-        parts["training_part"]["messages"] + parts["held_out_part"]["messages"] == card["messages"]["messages"] == 200
-    )
+    sizes = [parts[part]["messages"] for part in ("training_part", "held_out_part")]
+    assert sum(sizes) == card["messages"]["messages"] == 200
     assert {"hamlet", "scikit-learn", "numpy", "python"} == set(card["versions"])
-
-
-def test_a_version_knows_what_it_has_learnt_and_keeps_no_text(flask, models, labelled):
-    flask("train", labelled)
-    card, folder = trained(models)
+    # It knows what it has learnt, and keeps no text.
     content = (folder / "learnt.txt").read_bytes()
     assert card["learnt"] == {"file": "learnt.txt", "sha256": hashlib.sha256(content).hexdigest()}
     texts = [example.text for example in data.read_labelled(labelled).examples]
@@ -118,13 +113,11 @@ def test_the_first_version_is_served_without_a_word_that_there_was_none(flask, m
 
 
 def test_a_version_of_either_format_is_served_when_asked(flask, models, labelled):
-    served = (models / "current").read_text()
-    assert "models use" in flask("train", labelled).output
-    assert (models / "current").read_text() == served
-    for file_format, name in [("joblib", "model.joblib"), ("pickle", "model.pkl")]:
-        assert "served now" in flask("train", labelled, "--format", file_format, "--use").output
+    for words, name, used in ([], "model.joblib", False), (["--format", "pickle", "--use"], "model.pkl", True):
+        said = flask("train", labelled, *words).output
         _, folder = trained(models)
-        assert (models / "current").read_text().strip() == folder.name
+        assert ("models use" in said, "served now" in said) == (not used, used)
+        assert ((models / "current").read_text().strip() == folder.name) == used
         pipeline = joblib.load(folder / name)  # joblib reads plain pickles too
         assert pipeline.predict([SPAM, HAM]).tolist() == ["spam", "ham"]
 

@@ -72,36 +72,25 @@ class Terminal:
             return ""
         if SERVER.search(command):
             return self._start(command)
-        done = subprocess.run(
-            command,
-            shell=True,
-            executable="/bin/bash",
-            cwd=self.folder,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=300,
+        return (
+            self._begin(command, stdout=subprocess.PIPE)
+            .communicate(timeout=300)[0]
+            .replace(self.port, self._shown_port)
         )
-        return done.stdout.replace(self.port, self._shown_port)
+
+    def _begin(self, command, **options):
+        words, also = ["/bin/bash", "-c", command], {"stderr": subprocess.STDOUT, "text": True}
+        return subprocess.Popen(words, cwd=self.folder, env=self.environment, **also, **options)
 
     def _start(self, command):
         self.stop()
         with self._log.open("w") as log:
-            self._server = subprocess.Popen(
-                ["/bin/bash", "-c", command],
-                cwd=self.folder,
-                env=self.environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            self._server = self._begin(command, stdout=log, start_new_session=True)
 
         def ready_or_gone():
-            if self._server.poll() is not None:
-                return True
-            with socket.create_connection(("127.0.0.1", int(self.port)), timeout=1):
-                return True
+            if self._server.poll() is None:
+                socket.create_connection(("127.0.0.1", int(self.port)), timeout=1).close()
+            return True
 
         wait_until(ready_or_gone, 120, self._log.read_text)
         return self._log.read_text()

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
-from conftest import HAM, PASSWORD, SPAM
+from conftest import HAM, PASSWORD, SPAM, execute
 from repetitions import of_a_kind
 
 from webapp.extras.monitor.rollups import count_predictions
@@ -63,8 +63,7 @@ def test_after_a_clock_was_set_back_every_row_is_there_once_and_counted_once(app
     answered = predict(app)
     clock.ahead = back + 300
     assert count_predictions(engine) == 40
-    with engine.connect() as connection:  # so they are summed up by now
-        assert connection.execute(sa.select(sa.func.sum(hourly_predictions.c.count))).scalar() == 40
+    assert execute(engine, sa.select(sa.func.sum(hourly_predictions.c.count))) == [40]  # so they are summed up by now
     clock.ahead = 0
     answered += predict(app)
     assert abs(moment_of(answered[-1]) - REAL.now(dt.UTC)) < dt.timedelta(minutes=5)
@@ -75,8 +74,7 @@ def test_after_a_clock_was_set_back_every_row_is_there_once_and_counted_once(app
         assert count_predictions(engine) == len(answered)
         assert {path: client.get(path).status_code for path in PAGES} == dict.fromkeys(PAGES, 200)
         assert client.get(f"/predictions/{answered[0]}").status_code == 200
-    with engine.connect() as connection:
-        assert sorted(connection.execute(sa.select(predictions.c.id)).scalars()) == sorted(answered)
+    assert sorted(execute(engine, sa.select(predictions.c.id))) == sorted(answered)
     assert len(set(answered)) == len(answered)
 
 

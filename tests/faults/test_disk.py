@@ -32,10 +32,8 @@ def disk(tmp_path):
 
 @pytest.fixture
 def server(disk):
-    server = Server(disk, HAMLET_WORKERS="2")
-    server.start()
-    yield server
-    server.stop(signal.SIGKILL)
+    with Server(disk, HAMLET_WORKERS="2") as server:
+        yield server
 
 
 def fill(disk):
@@ -67,9 +65,7 @@ def assert_refused_clearly(server):
         assert status == 503
         assert int(headers["Retry-After"]) > 0
         assert "The log cannot be used" in page
-    assert server.call("/readyz")[0] == 503
-    assert server.call("/healthz")[0] == 200
-    assert server.call("/")[0] == 200
+    assert (server.call("/readyz")[0], server.call("/healthz")[0], server.call("/")[0]) == (503, 200, 200)
     return answered
 
 

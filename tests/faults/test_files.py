@@ -35,11 +35,8 @@ def test_a_deleted_file_is_noticed_at_the_next_request_and_never_begun_anew(serv
             log.with_name(f"log.db{suffix}").unlink()
         wait_until(lambda: refuses(server))
         answered = len(load.answered)
-    assert len(load.answered) == answered
-    assert set(load.refused) == {503}
-    assert load.cut_off == []
-    assert answers(server)[1]["title"] == "The log cannot be used"
-    assert server.call("/healthz")[0] == 200
+    assert (len(load.answered), set(load.refused), load.cut_off) == (answered, {503}, [])
+    assert (answers(server)[1]["title"], server.call("/healthz")[0]) == ("The log cannot be used", 200)
     reason = "was deleted" if "" in lost else "lost its -wal"
     assert f"{log} {reason}" in server.output()
     assert log.exists() == ("" not in lost)

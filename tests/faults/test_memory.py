@@ -8,7 +8,7 @@ import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from clients import JSON
+from conftest import FORM, JSON, hidden
 from repetitions import LONG
 
 PREDICTIONS = 1_000_000 if LONG else 8_000
@@ -33,8 +33,8 @@ def send(port, numbers):
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     connection.request("GET", "/")
     page = connection.getresponse()
-    token = re.search(r'name="csrf_token" value="(.+?)"', page.read().decode())[1]
-    form = {"Content-Type": "application/x-www-form-urlencoded", "Cookie": page.headers["Set-Cookie"].split(";")[0]}
+    token = hidden(page.read().decode(), "csrf_token")
+    form = FORM | {"Cookie": page.headers["Set-Cookie"].split(";")[0]}
     for number in numbers:
         if number % 4:
             connection.request("POST", "/api/v1/predict", json.dumps({"text": message(number)}), JSON)

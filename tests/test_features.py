@@ -1,0 +1,124 @@
+"""A text becomes the same tokens whichever way it is read, and MessageVectorizer keeps scikit-learn's contract."""
+
+import random
+
+import numpy as np
+import pytest
+from conftest import HAM, SPAM, messages
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.utils import estimator_checks
+
+from webapp.model import tokenizer
+from webapp.model.features import MessageVectorizer
+from webapp.model.tokenizer import token_spans, tokenize
+
+NASTY = (
+    "http https : // http://a.top/x rs Rs. 5 £ £5 € 1,000 p pounds pound, ppm k b K. a b c d w.w.w f.r.e.e -x- _ +44 "
+    "(0)20 7946 0958 07911 123456 a@b.co x.com don't I'm I’m ok. OK!! !!!! ... ? free, fr33 F-R-E-E é İ ﬁ ½ 😀 (hello) "
+    "'tis it's' well; note: hxxp://a usd bucks' dollars) o'clock hello!. okay?, a' b's rupees'x"
+)
+
+
+def mixtures(count):
+    draw, pieces = random.Random(7), NASTY.split()
+    for _ in range(count):
+        yield "".join(draw.choice(pieces) + draw.choice(["", " ", " ", "  ", "\n"]) for _ in range(draw.randint(1, 9)))
+
+
+def test_words_in_a_row_are_read_as_the_search_reads_them():
+    for text in [*(text for _, text in messages(400)), *mixtures(3000)]:
+        plain = tokenizer.plain(text)
+        if not tokenizer._gaps_in_words(plain):
+            assert tokenize(text) == tokenizer._search(tokenizer._SPACES.sub(" ", plain)), text
+
+
+def test_the_spans_hold_the_same_tokens():
+    for text in [*(text for _, text in messages(200)), "s p e l t   a p a r t", "h e y ,   a r e   y o u   i n ?"]:
+        assert [token for _, _, tokens in token_spans(text) for token in tokens] == tokenize(text)
+
+
+def test_letters_apart_are_words_but_short_words_are_not_joined():
+    for text, tokens in {
+        "A r e   w e   o n   f o r   l u n c h ?": "are we on for lunch ?",
+        "a r e  w e  o n  f o r  l u n c h ?": "are we on for lunch ?",
+        "your f-r-e-e gift, f.r.e.e": "your free gift free",
+        "I am at a b c u r ok": "i am at abcur ok",
+        "i c u": "i c u",
+    }.items():
+        assert tokenize(text) == tokens.split()
+
+
+def test_a_marked_letter_of_a_spelt_word_is_where_it_was():
+    text = "h e y   y o u ,   s e e   m e"
+    assert [text[start:end] for start, end, _ in token_spans(text)] == ["h e y", "y o u", "s e e", "m e"]
+
+
+def test_a_link_tells_what_is_odd_about_it():
+    assert "[link to an unreadable host]" in tokenize("see tmgcrgx.com/5rBu34D")
+    assert "[link to an unreadable host]" not in tokenize("see https://www.example-bank.co.uk/login")
+
+
+# --- The vectoriser, which can be used in a notebook as any ---
+
+# Of scikit-learn's checks those that bring no data of their own: its data is numbers, not texts.
+NAMES = (
+    "estimator_cloneable do_not_raise_errors_in_init_or_set_params estimator_repr estimator_tags_renamed set_params "
+    "get_params_invariance mixin_order no_attributes_set_in_init parameters_default_constructible valid_tag_types"
+)
+CHECKS = [getattr(estimator_checks, f"check_{name}") for name in NAMES.split()]
+
+
+@pytest.fixture(scope="module")
+def labelled():
+    rows = list(messages(120))
+    return [text for _, text in rows], [label for label, _ in rows]
+
+
+@pytest.fixture(scope="module")
+def fitted(labelled):
+    return MessageVectorizer().fit(*labelled)
+
+
+def test_it_passes_the_checks_of_scikit_learn():
+    for check in CHECKS:
+        check("MessageVectorizer", MessageVectorizer())
+
+
+def test_each_column_has_a_name(fitted, labelled):
+    names = fitted.get_feature_names_out()
+    row = fitted.transform(labelled[0][:1]).toarray()[0]
+    assert len(names) == len(row) == len(fitted.scale_)
+    assert set(labelled[0][0].lower().split()) & set(names[row > 0])
+
+
+def test_any_two_classes_do(fitted, labelled):
+    texts, labels = labelled
+    for classes in [(0, 1), (False, True), ("normal", "urgent")]:
+        same = MessageVectorizer().fit(texts, [classes[label == "spam"] for label in labels])
+        assert same.vocabulary_ == fitted.vocabulary_
+        assert np.array_equal(same.scale_, fitted.scale_)
+
+
+def test_wrong_use_is_refused(fitted):
+    new = MessageVectorizer()
+    for error, why, method, *given in (
+        (NotFittedError, "not fitted", new.transform, [SPAM]),
+        (NotFittedError, "not fitted", new.get_feature_names_out),
+        (ValueError, "one string", fitted.transform, SPAM),
+        (ValueError, "one string", new.fit, "ab", [0, 1]),
+        (ValueError, "two classes", new.fit, [SPAM, HAM], [1, 1]),
+        (ValueError, "3 texts, but 2 labels", new.fit, [SPAM, HAM, HAM], [0, 1]),
+    ):
+        with pytest.raises(error, match=why):
+            method(*given)
+
+
+def test_it_can_be_cloned_searched_and_cross_validated(labelled):
+    pipeline = make_pipeline(MessageVectorizer(), LogisticRegression(C=20))
+    search = GridSearchCV(pipeline, {"messagevectorizer__min_words": [1, 3]}, cv=2).fit(*labelled)
+    assert search.best_score_ > 0.5
+    assert cross_val_score(clone(pipeline), *labelled, cv=2).mean() > 0.5
