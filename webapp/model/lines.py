@@ -20,16 +20,23 @@ NAMED_LINES = 5  # of those that are no UTF-8
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 CONTROLS = bytes({*range(32)} - set(b"\t\n\f\r\x1b"))  # a tenth of what is compressed, next to nothing of any text
+_FOREIGN = re.compile(
+    r"""(?xs)
+      (?P<excel> PK\x03\x04 .* (?:\[Content_Types\]|mimetype) | \xd0\xcf\x11\xe0 ) | (?P<zip> PK\x03\x04 )
+    | (?P<pdf> %PDF ) | (?P<utf_32> \xff\xfe\0\0 ) | (?P<pickle> \x80[\2-\5] ) | (?P<parquet> PAR1 )
+    | (?P<page> <(?i:!doctype|html|table|\?xml) ) | (?P<mail> From\ \S+@ | (?:Return-Path|Received|Delivered-To): )
+    | (?P<compressed> BZh | \xfd7zXZ | \(\xb5/\xfd | \x1f\x8b )"""
+)
 FOREIGN = {
-    rb"PK\x03\x04.*(\[Content_Types\]|mimetype)|\xd0\xcf\x11\xe0": "an Excel file: save it as CSV",
-    rb"PK\x03\x04": "a ZIP archive: unpack it first",
-    rb"%PDF": "a PDF: save its table as CSV",
-    rb"\xff\xfe\0\0": "UTF-32: save it as UTF-8",
-    rb"\x80[\2-\5]": "a Python pickle, which may run code: save it as CSV",
-    rb"(?i)<(!doctype|html|table|\?xml)": "a web page or XML: export its table as CSV",
-    rb"From \S+@|(Return-Path|Received|Delivered-To):": "a mail: write mails as rows of CSV",
-    rb"BZh|\xfd7zXZ|\(\xb5/\xfd|\x1f\x8b": "compressed, but not once by gzip: unpack it first",
-    rb"PAR1": "Parquet packed by gzip: unpack it first",
+    "excel": "an Excel file: save it as CSV",
+    "zip": "a ZIP archive: unpack it first",
+    "pdf": "a PDF: save its table as CSV",
+    "utf_32": "UTF-32: save it as UTF-8",
+    "pickle": "a Python pickle, which may run code: save it as CSV",
+    "parquet": "Parquet packed by gzip: unpack it first",
+    "page": "a web page or XML: export its table as CSV",
+    "mail": "a mail: write mails as rows of CSV",
+    "compressed": "compressed, but not once by gzip: unpack it first",
 }
 _NO_UTF8 = re.compile("[\udc80-\udcff]+")  # what surrogateescape makes of it
 BROKEN: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error, UnicodeError)  # what reading may raise
@@ -81,9 +88,8 @@ class Lines:
         self._unread = self._read()
 
     def _refuse_foreign(self, head: bytes) -> None:
-        for pattern, words in FOREIGN.items():
-            if re.match(pattern, head.lstrip(), re.DOTALL):
-                raise BadData(f"{self.name} is {words}")
+        if foreign := _FOREIGN.match(head.lstrip().decode("latin-1")):
+            raise BadData(f"{self.name} is {FOREIGN[str(foreign.lastgroup)]}")
         text, controls = head.decode("utf-8", "surrogateescape")[:-3], len(head) - len(head.translate(None, CONTROLS))
         is_binary = b"\0" in head.partition(b"\n")[0] or (controls > 16 + len(head) / 20 and _NO_UTF8.search(text))
         if is_binary and not self._is_utf16:
