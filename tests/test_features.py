@@ -15,6 +15,7 @@ from sklearn.utils import estimator_checks
 from webapp.model import tokenizer
 from webapp.model.features import MessageVectorizer
 from webapp.model.tokenizer import token_spans, tokenize
+from webapp.model.topics import topics
 
 NASTY = (
     "http https : // http://a.top/x rs Rs. 5 £ £5 € 1,000 p pounds pound, ppm k b K. a b c d w.w.w f.r.e.e -x- _ +44 "
@@ -55,6 +56,21 @@ def test_letters_apart_are_words_but_short_words_are_not_joined():
 def test_a_marked_letter_of_a_spelt_word_is_where_it_was():
     text = "h e y   y o u ,   s e e   m e"
     assert [text[start:end] for start, end, _ in token_spans(text)] == ["h e y", "y o u", "s e e", "m e"]
+
+
+def test_a_word_with_digits_for_letters_is_that_word_too():
+    assert tokenize("your acc0unt") == ["your", "acc0unt", "[digits in a word]", "account"]
+
+
+def test_what_a_message_speaks_of():
+    for text, found in {
+        "Your parcels are on hold!": {"you": "your", "parcel": "parcels", "locked": "hold", "exclamation": "!"},
+        "chase: chase.com/x": {"link": "[link]", "host that is named": "[link]"},
+        "chase: mychase.top": {"link": "[link]", "host that is half named": "[link]"},
+        "chase: abcd.gl/x": {"link": "[link]", "host that is not named": "[link]"},
+        "@@@ @ #": {},
+    }.items():
+        assert topics(dict.fromkeys(tokenize(text))) == {topic: [token] for topic, token in found.items()}
 
 
 def test_a_link_tells_what_is_odd_about_it():

@@ -6,7 +6,8 @@ for what differs in every message: `[link]`, `[phone number]`, `[amount of money
 The tokens become *terms* with values; to them come
 
 - pairs of neighbouring tokens;
-- inside each word, its groups of 2 to 5 letters (character n-grams), so that a misspelt or unseen word still counts.
+- inside each word, its groups of 2 to 5 letters (character n-grams), so that a misspelt or unseen word still counts;
+- the topics that the message speaks of, and each two of them together (topics.py).
 
 A message of n distinct tokens gives each of these the value 1/sqrt(1 + n), so that a long mail does not shout
 louder than an SMS. A word's n-grams always come along with the word, in fixed proportion. That is what makes scoring
@@ -21,7 +22,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from itertools import pairwise
+from itertools import chain, combinations, pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -30,11 +31,13 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from webapp.model.tokenizer import tokenize
+from webapp.model.topics import topics
 
-FEATURES_VERSION = 2
+FEATURES_VERSION = 3
 
-# How much n-grams weigh beside words, before the classifier weighs them. Chosen by cross-validation (docs/model.md).
+# How much n-grams and topics weigh beside words, before the classifier weighs them: see docs/model.md.
 NGRAM_VALUE = 0.15
+TOPIC_VALUE = 0.4
 NGRAM_LENGTHS = (2, 3, 4, 5)
 LONGEST_WORD = 32  # letters of a word that are cut into n-grams; longer "words" are no words
 
@@ -58,6 +61,16 @@ def token_value(distinct_tokens: int) -> float:
     return 1 / math.sqrt(1 + distinct_tokens)
 
 
+def topic_term(one: str, other: str) -> str:
+    """Return the term of two topics, in order, that a message speaks of; of one topic alone, given twice."""
+    return f"#{one}" if one == other else f"#{one} #{other}"
+
+
+def topic_value(number: int) -> float:
+    """Return the value of each of a number of topics, and of each two of them."""
+    return TOPIC_VALUE / math.sqrt(1 + number * (number + 1) / 2)
+
+
 def term_values(text: str) -> dict[str, float]:
     """Return the value of every term of a message."""
     tokens = tokenize(text)
@@ -69,7 +82,9 @@ def term_values(text: str) -> dict[str, float]:
     for token in distinct:
         for ngram in char_ngrams(token):
             values[ngram] = values.get(ngram, 0.0) + NGRAM_VALUE * value
-    return values
+    found = sorted(topics(distinct))
+    value = topic_value(len(found))
+    return values | {topic_term(*two): value for two in chain(zip(found, found, strict=True), combinations(found, 2))}
 
 
 class MessageVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]

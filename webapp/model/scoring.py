@@ -10,6 +10,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import combinations_with_replacement
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,10 +21,20 @@ from sklearn.pipeline import Pipeline
 
 from webapp.config import THREADS
 from webapp.errors import ModelUnusable
-from webapp.model.features import LONGEST_WORD, NGRAM_VALUE, MessageVectorizer, char_ngrams, pairs, token_value
+from webapp.model.features import (
+    LONGEST_WORD,
+    NGRAM_VALUE,
+    MessageVectorizer,
+    char_ngrams,
+    pairs,
+    token_value,
+    topic_term,
+    topic_value,
+)
 from webapp.model.files import LABEL_WORDS, normalise
 from webapp.model.labels import SPAM_OR_HAM, Labels, labels_option
 from webapp.model.tokenizer import token_spans, tokenize
+from webapp.model.topics import TOPICS, topics
 from webapp.waiting import before_waiting
 
 PROBES = ["Hello, are you there?", "WIN a free prize now, call 0900 123456"]  # what a Pipeline must be able to score
@@ -183,12 +194,18 @@ class HamletModel(LinearModel):
         self._term_weights: dict[str, float] = dict(zip(self._names, weights, strict=True))
         del self._names, self._weights  # of some 100,000 terms
         self._token_weights = _TokenWeights(self._term_weights)
+        # What a topic weighs alone, and with each other one: half of what both do.
+        self._topic_weights: dict[str, dict[str, float]] = {one: {} for one in TOPICS}
+        for one, other in combinations_with_replacement(TOPICS, 2):
+            weight = self._term_weights.get(topic_term(one, other), 0.0)
+            self._topic_weights[one][other] = self._topic_weights[other][one] = weight / (1 + (one != other))
 
     def score(self, text: str) -> Score:
         """Return the spam probability of a text and what each of its words adds to it.
 
-        A word's contribution holds its own weight, that of its groups of letters, and half of each pair of
-        neighbours that it stands in; so all contributions and the intercept add up to the log-odds.
+        A word's contribution holds its own weight, that of its groups of letters, half of each pair of neighbours that
+        it stands in, and its share of its topic's weight and of half of each two topics; so all contributions and the
+        intercept add up to the log-odds.
         """
         tokens = _tokenize_once(text)
         token_weights, weights = self._token_weights, self._term_weights
@@ -200,6 +217,12 @@ class HamletModel(LinearModel):
                 sums[second] += weight / 2
         value = token_value(len(sums))
         contributions = {token: value * total for token, total in sums.items()}
+        found = topics(sums)
+        value = topic_value(len(found))
+        for topic, speaking in found.items():
+            share = value * sum(map(self._topic_weights[topic].__getitem__, found)) / len(speaking)
+            for token in speaking:
+                contributions[token] += share
         return Score(_sigmoid(self.intercept + sum(contributions.values())), contributions)
 
     def spam_probabilities(self, texts: Sequence[str]) -> list[float]:

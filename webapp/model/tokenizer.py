@@ -73,6 +73,8 @@ _TOKEN = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _SPACES = re.compile(r"[ \t]+")
+_DISGUISED = re.compile(r"[a-z]\d{1,2}[a-z]")  # as in acc0unt
+_LETTERS_FOR_DIGITS = str.maketrans("013457", "oieast")
 _DIGITS_TO_ZERO = str.maketrans("123456789", "000000000")
 _SCHEME = re.compile(r"^(?:h(?:tt|xx)ps?\s?:?\s?//|www\.)+")
 
@@ -83,7 +85,9 @@ def _read_token(match: re.Match[str]) -> list[str]:
     if kind == "word":
         return [piece]
     if kind == "odd_word":
-        return [piece.replace("’", "'").translate(_DIGITS_TO_ZERO)]
+        word = piece.replace("’", "'")
+        disguised = ["[digits in a word]", word.translate(_LETTERS_FOR_DIGITS)] if _DISGUISED.search(word) else []
+        return [word.translate(_DIGITS_TO_ZERO), *disguised]
     if kind == "link":
         return _read_link(piece)
     if kind == "number":
