@@ -12,7 +12,7 @@ from pydantic_core import to_json
 
 from webapp.config import PROJECT_SET
 from webapp.errors import InvalidInput
-from webapp.extras.monitor.api import EXAMPLE, Monitoring
+from webapp.extras.monitor.api import EXAMPLE
 from webapp.extras.monitor.charts import Series, chart, figure, time_label, top_of_scale
 from webapp.extras.monitor.drift import declare_reference
 from webapp.extras.monitor.report import report, verdict
@@ -337,18 +337,26 @@ def test_the_page_draws_and_has_nothing_inline(app, signed_in, engine):
     assert f"<option selected>{version}" in html
 
 
+def names(value):
+    """Return the names in a piece of JSON, at any depth."""
+    if isinstance(value, list):
+        return names(value[0]) if value else None
+    return {name: names(inner) for name, inner in value.items()} if isinstance(value, dict) else None
+
+
 @on_both
-def test_the_api_gives_the_figures_of_a_range_and_a_version(app, client, signed_in, key):
+def test_the_api_gives_the_figures_of_a_range_and_a_version(app, client, engine, signed_in, key):
+    truth = send(app, 40)
+    review_sample(engine, truth | dict.fromkeys(list(truth)[:4], "unsure"))
     declare(app, ORDINARY[::2])
     log(app, NEW)
     client.post("/api/v1/predict", json={"text": ""})
     version = app.extensions["inference"].registry.current_version()
-    for asked, number in ((version, 168 + len(NEW)), ("20200101-000000-aaaaaaa", 0)):
+    for asked, number in (("20200101-000000-aaaaaaa", 0), (version, 208 + len(NEW))):
         answer = client.get(f"/api/v1/monitoring?range=24h&model_version={asked}", headers=key)
         assert answer.status_code == 200
-        assert Monitoring.model_validate(answer.json).model_dump(mode="json") == answer.json  # as documented
         assert answer.json["traffic"]["predictions"] == number
-    Monitoring.model_validate(EXAMPLE)
+    assert names(answer.json) == names(EXAMPLE)
     for query, field in (("range=yesterday", "range"), ("since=2026-01-01", "since")):  # not ignored
         refused = client.get(f"/api/v1/monitoring?{query}", headers=key)
         assert (refused.status_code, refused.json["errors"][0]["field"]) == (422, field)

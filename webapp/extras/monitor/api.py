@@ -1,6 +1,6 @@
 """GET /monitoring: the figures of the monitor page, for programs."""
 
-from typing import Annotated, Literal
+from typing import Any, Literal
 
 from flask import Response, current_app, jsonify
 from flask_openapi3 import APIBlueprint, Tag
@@ -11,7 +11,6 @@ from webapp.extras.access.keys import SECURITY, api_key_required
 from webapp.extras.monitor.report import report
 from webapp.extras.monitor.rollups import span
 from webapp.inference import Inference
-from webapp.model.evaluation import Proportion
 
 blueprint = APIBlueprint(
     "monitoring",
@@ -22,23 +21,33 @@ blueprint = APIBlueprint(
 )
 blueprint.before_request(api_key_required)
 
-Cells = dict[str, str | float | None]  # one row of a table
-Pair = Annotated[list[float], Field(min_length=2, max_length=2)]
+AT = "2026-11-22T20:00:00+00:00"
 RIGHT = {"value": 0.98, "low": 0.95, "high": 0.99, "n": 212}
-EXAMPLE = {
-    "verdict": {"state": "healthy", "sentence": "Healthy: 98.0 % (95 % interval 95.0 to 99.0 %) ...", "findings": []},
-    "range": {"name": "24h", "since": "2026-11-22T20:00:00+00:00", "until": "2026-11-23T20:00:00+00:00"},
+METRICS = dict.fromkeys(("accuracy", "recall", "false_positive_rate", "precision"), RIGHT)
+MS = {"p50": 0.2, "p95": 0.4, "p99": 0.9}
+TEST = {"n_reference": 1000, "n_current": 400, "p_corrected": 1e-5, "effect": 0.4, "effect_matters_from": 0.2}
+EXAMPLE = {  # it names all that there is: a test compares it with an answer
+    "verdict": {"state": "attention", "sentence": "Needs attention: 1.2 % of the requests failed ..."}
+    | {"findings": [{"about": "errors", "what": "1.2 % of the requests failed ...", "do": "See the list of errors."}]},
+    "range": {"name": "24h", "since": AT, "until": "2026-11-23T20:00:00+00:00"},
     "model_version": None,
     "model_problem": "",
-    "accuracy": dict.fromkeys(("accuracy", "recall", "false_positive_rate", "precision", "of_current"), RIGHT)
-    | {"reviewed": 212, "unsure": 1, "if_unsure": None, "brier": 0.02, "reliability": [], "over_time": []}
-    | {"confusion_matrix": {"spam_called_spam": 40}, "at_training": {"accuracy": RIGHT}}
-    | {"worse_than_at_training": False},
-    "drift": {"state": "no drift seen", "note": "Compared with ...", "messages": 400, "proposed": None}
-    | {"tests": [], "changes": [], "changed_terms": []},
-    "latency": {"unit": "ms", "n": 1000, "p50": 0.2, "p95": 0.4, "p99": 0.9, "by_source": {}, "over_time": []},
-    "errors": {"requests": 1000, "refused": 3, "failed": 0, "share_failed": 0.0, "by_kind": [], "over_time": []},
-    "traffic": {"predictions": 1000, "called_spam": 300, "called_ham": 700, "over_time": []},
+    "accuracy": METRICS
+    | {"reviewed": 212, "unsure": 7, "if_unsure": [0.95, 0.98], "of_current": RIGHT, "brier": 0.02}
+    | {"confusion_matrix": {"spam_called_spam": 40, "spam_called_ham": 2, "ham_called_ham": 168, "ham_called_spam": 2}}
+    | {"reliability": [{"lower": 0.9, "upper": 1.0, "mean_probability": 0.98, "spam": RIGHT}]}
+    | {"over_time": [{"at": AT} | RIGHT], "worse_than_at_training": False}
+    | {"at_training": METRICS | {"brier": {"value": 0.02, "low": None, "high": None}}},
+    "drift": {"state": "drifted", "note": "Compared with ...", "messages": 400, "proposed": None}
+    | {"tests": [{"name": "form", "explanation": "Are the messages of another kind ...", "state": "drifted"} | TEST]}
+    | {"changes": [{"sentence": "Median length: 68 → 112 characters", "bins": [[0.7, 0.4], [0.3, 0.6]]}]}
+    | {"changed_terms": [{"term": "coin", "share_then": 0.01, "share_now": 0.2, "z": 9.5, "example": "a coin"}]},
+    "latency": {"unit": "ms", "n": 1000, "by_source": {"api": {"n": 1000} | MS}, "over_time": [{"at": AT} | MS]} | MS,
+    "errors": {"requests": 1000, "refused": 3, "failed": 12, "share_failed": 0.012}
+    | {"by_kind": [{"source": "api", "status": 500, "what": "Something went wrong", "count": 12}]}
+    | {"over_time": [{"at": AT, "refused": 3, "failed": 12}]},
+    "traffic": {"predictions": 1000, "called_spam": 300, "called_ham": 700}
+    | {"over_time": [{"at": AT, "spam": 300, "ham": 700}]},
     "stream": [],
 }
 
@@ -50,85 +59,23 @@ class MonitoringQuery(BaseModel):
     model_version: Word | None = Field(default=None, description="Only the predictions of this version.")
 
 
-class Verdict(BaseModel):
-    state: Literal["healthy", "attention", "unknown"]
-    sentence: str
-    findings: list[dict[str, str]] = Field(description="What needs attention: `about`, `what`, and what to `do`.")
-
-
-class ReliabilityBin(BaseModel):
-    lower: float
-    upper: float
-    mean_probability: float | None
-    spam: Proportion
-
-
-class Accuracy(BaseModel):
-    reviewed: int
-    unsure: int = Field(description="The reviewer could not say: they are in no figure.")
-    if_unsure: Pair | None = Field(description="Accuracy if these were all wrong, and all right.")
-    accuracy: Proportion
-    recall: Proportion
-    false_positive_rate: Proportion
-    precision: Proportion
-    confusion_matrix: dict[str, int]
-    brier: float | None
-    reliability: list[ReliabilityBin]
-    over_time: list[Cells]
-    of_current: Proportion = Field(description="Of the version whose card this is.")
-    at_training: dict[str, dict[str, float | None]]
-    worse_than_at_training: bool
-
-
-class Drift(BaseModel):
-    state: str
-    note: str
-    messages: int = Field(description="That were compared; copies count once.")
-    proposed: int | None = Field(description="How many could be declared normal, where none are yet.")
-    tests: list[Cells]
-    changes: list[dict[str, str | list[Pair]]]
-    changed_terms: list[Cells]
-
-
-class Latency(BaseModel):
-    unit: Literal["ms"]
-    n: int
-    p50: float | None
-    p95: float | None
-    p99: float | None
-    by_source: dict[str, Cells]
-    over_time: list[Cells]
-
-
-class Errors(BaseModel):
-    requests: int = Field(description="Of form and API, answered or not.")
-    refused: int
-    failed: int
-    share_failed: float | None
-    by_kind: list[Cells]
-    over_time: list[Cells]
-
-
-class Traffic(BaseModel):
-    predictions: int
-    called_spam: int
-    called_ham: int
-    over_time: list[Cells]
-
-
 class Monitoring(BaseModel):
+    """docs/monitoring.md says what each figure means."""
+
     model_config = with_example(EXAMPLE)
 
-    verdict: Verdict
+    verdict: dict[str, Any] = Field(
+        description="`state` is healthy, attention or unknown; `findings` say what to `do`."
+    )
     range: dict[str, str]
     model_version: str | None
     model_problem: str = Field(description="Why the model cannot be used; empty if it can.")
-    accuracy: Accuracy
-    drift: Drift
-    latency: Latency
-    errors: Errors
-    traffic: Traffic
-    stream: list[dict[str, str | float | bool | None]]
+    accuracy: dict[str, Any] = Field(description="By reviewed random samples; `of_current` is of the version served.")
+    drift: dict[str, Any] = Field(description="`messages` were compared; copies count once.")
+    latency: dict[str, Any]
+    errors: dict[str, Any] = Field(description="Of the requests of form and API, answered or not.")
+    traffic: dict[str, Any]
+    stream: list[dict[str, Any]] = Field(description="The consumers of Kafka topics.")
 
 
 @blueprint.get(
