@@ -37,7 +37,6 @@ COMPARED = (
     "Compared with the messages from {0.since:%d %B %Y %H:%M} to {0.until:%d %B %Y %H:%M} UTC, which somebody declared "
     "normal."
 )
-LIKE_HOURS = " Of these, with those of the same hours of the day and of the same part of the week as this range has."
 OTHER_HOURS = (
     " Of the hours of the day, or the part of the week, that this range has, they hold too few: if day and night, or "
     "weekdays and weekends, differ at yours, that alone can be the difference. Declare a whole week normal to be sure."
@@ -114,16 +113,14 @@ def drift_report(engine: sa.Engine, model: SpamModel | None, span: Span) -> dict
     ids = fair_sample(engine, max(span.since, declared.until), span.until, MESSAGES, model_version=span.model_version)
     ids_then = fair_sample(engine, declared.since, declared.until, 2 * MESSAGES)
     like = like_hours(ids_then, ids)
-    has_like = len(like) >= min(FEWEST_NORMAL, len(ids_then))
-    if not has_like or len(like_hours(ids, ids_then)) < MOST * len(ids):
-        note += OTHER_HOURS if ids else ""
-    elif len(like) < len(ids_then):
-        note += LIKE_HOURS
-    ids_then = (like if has_like else ids_then)[:MESSAGES]
+    if len(like) >= min(FEWEST_NORMAL, len(ids_then)) and len(like_hours(ids, ids_then)) >= MOST * len(ids):
+        ids_then = like
+    elif ids:
+        note += OTHER_HOURS
+    ids_then = ids_then[:MESSAGES]
     at_once = max(min(len(ids), len(ids_then)), FEWEST)
     rows, rows_then = (_messages(engine, side, at_once) for side in (ids, ids_then))
-    is_known = all(row.text is None or row.model_version == model.version for row in [*rows_then, *rows])
-    then, now = (_features(model, side, is_known) for side in (rows_then, rows))
+    then, now = (_features(model, side) for side in (rows_then, rows))
     test = drift(then, now)
     return report | {
         "state": test["state"],
@@ -173,26 +170,21 @@ def drop_copies(terms: Sequence[AbstractSet[str]], at_once: int) -> list[int]:
     return kept
 
 
-def _features(model: SpamModel, rows: Sequence[Any], is_known: bool) -> np.ndarray:
-    """Return the FEATURES of messages; where what the served model says of some is not known, all are scored anew.
-
-    The shape is (messages, features). What is not known is NaN.
-    """
+def _features(model: SpamModel, rows: Sequence[Any]) -> np.ndarray:
+    """Return the FEATURES of messages, shape (messages, features); what is not known is NaN."""
     values = []
     for row in rows:
         probability = row.spam_probability
-        if row.text is None:
-            probability = probability if row.model_version == model.version else np.nan
-        elif not is_known:
-            probability = _scored(model, row.text[:READ_UP_TO])
+        if row.model_version != model.version:
+            probability = np.nan if row.text is None else _scored(model, row.text)
         is_spam = np.nan if np.isnan(probability) else probability >= model.threshold
         values.append((probability, is_spam, *extract(row.text).values))
     return np.array(values, dtype=float).reshape(-1, len(FEATURES))
 
 
 @lru_cache(maxsize=2 * MESSAGES)
-def _scored(model: SpamModel, start: str) -> float:
-    return model.spam_probabilities([start])[0]
+def _scored(model: SpamModel, text: str) -> float:
+    return model.spam_probabilities([text])[0]
 
 
 # --- The features of a message ---
