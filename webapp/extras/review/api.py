@@ -55,7 +55,7 @@ class ListedPredictions(BaseModel):
     model_config = with_example({"predictions": [LISTED], "next": None})
 
     predictions: list[ListedPrediction] = Field(description="Newest first.")
-    next: str | None = Field(description="The address of the next page, also where this one is empty; null at the end.")
+    next: str | None = Field(description="The address of the next page; null at the end.")
 
 
 @blueprint.get(
@@ -64,8 +64,7 @@ class ListedPredictions(BaseModel):
 def list_all(query: Filters) -> Response:
     """Return the predictions that pass all filters, newest first, with what reviewers said of them.
 
-    Follow `next` until it is null. A page looks at 20,000 predictions at most, so that each is as fast as the first:
-    with a filter that few pass, a page may hold fewer than `limit` predictions, or none, and still have a next one.
+    Follow `next` until it is null.
     """
     if query.label is not None:
         query.label = _meant("label", query.label)

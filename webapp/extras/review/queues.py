@@ -1,8 +1,4 @@
-"""What a reviewer looks at: the next messages of each queue, and the list of all.
-
-The list goes by key: a page begins below the last id of the page before, which the index finds at once. A filter that
-fits hardly any row would still read the whole log to fill a page, so a page looks at LOOKS_AT predictions at most.
-"""
+"""What a reviewer looks at: the next messages of each queue, and the list of all."""
 
 import datetime as dt
 from contextlib import suppress
@@ -23,7 +19,7 @@ QUEUES = {  # and what they are called
 }
 COUNT_UP_TO = 1_000  # more need not be counted: it is "1,000+"
 AHEAD = 10  # messages that a reviewer sees coming
-LOOKS_AT = 20_000  # predictions at most, for a page of the list and for the most uncertain
+LOOKS_AT = 20_000  # predictions, the newest, for the most uncertain among them
 Trial = tuple[str, str]  # the version that is tried, and the served one
 NO_TRIAL = ("", "")
 
@@ -94,38 +90,29 @@ class Filters(BaseModel):
 def list_predictions(engine: sa.Engine, filters: Filters) -> tuple[list[Row], str | None]:
     """Return the predictions that pass the filters, newest first, and the id before which the next page begins.
 
-    A page that gave up filling itself has fewer of them, or none, and a next one all the same.
+    A page begins below the last id of the page before, which the index finds at once.
     """
-    # What is reviewed is little of much: then the reviews are looked through, not the log.
-    key = reviews.c.prediction_id if filters.reviewed else predictions.c.id
-    within = [
-        *([key < filters.before] if filters.before else []),
-        *([key >= _first_of(filters.since)] if filters.since else []),
-        *([key < _first_of(filters.until)] if filters.until else []),
-    ]
-    passes = [predictions.c.label == filters.label] if filters.label else []
+    column = predictions.c
+    query = sa.select(predictions, truth_of(column.id).label("true_label")).order_by(column.id.desc())
+    if filters.before:
+        query = query.where(column.id < filters.before)
+    if filters.since:
+        query = query.where(column.id >= _first_of(filters.since))
+    if filters.until:
+        query = query.where(column.id < _first_of(filters.until))
+    if filters.label:
+        query = query.where(column.label == filters.label)
     if filters.model_version:
-        passes.append(predictions.c.model_version == filters.model_version)
+        query = query.where(column.model_version == filters.model_version)
     if filters.text:
-        passes.append(predictions.c.text.icontains(filters.text, autoescape=True))  # % and _ mean themselves
-    if filters.reviewed is False:
-        passes.append(~is_reviewed(predictions.c.id))
-    last = sa.select(key).distinct().where(*within).order_by(key.desc()).offset(LOOKS_AT - 1).limit(1)
+        query = query.where(column.text.icontains(filters.text, autoescape=True))  # % and _ mean themselves
+    if filters.reviewed is not None:
+        is_among = column.id.in_(sa.select(reviews.c.prediction_id))  # what is reviewed is little of much
+        query = query.where(is_among if filters.reviewed else ~is_among)
     with engine.connect() as connection:
-        bound: str | None = connection.execute(last).scalar()  # the last one that this page looks at
-        if bound:
-            within.append(key >= bound)
-        found = connection.execute(
-            sa.select(predictions, truth_of(predictions.c.id).label("true_label"))
-            .where(*([predictions.c.id.in_(sa.select(key).where(*within))] if filters.reviewed else within))
-            .where(*passes)
-            .order_by(predictions.c.id.desc())
-            .limit(filters.limit + 1)
-        )
-        rows = [dict(row) for row in found.mappings()]
-    if len(rows) > filters.limit:
-        return rows[: filters.limit], rows[filters.limit - 1]["id"]
-    return rows, bound
+        rows = [dict(row) for row in connection.execute(query.limit(filters.limit + 1)).mappings()]
+    page = rows[: filters.limit]
+    return page, page[-1]["id"] if len(rows) > len(page) else None
 
 
 def _first_of(day: dt.date) -> str:

@@ -88,7 +88,7 @@ def _page(queue: str, problem: str | None = None) -> str:
         except ValidationError:
             filters, problem = Filters(), "These filters cannot be used. A date is written as 2026-01-31."
         rows, before = list_predictions(engine, filters)
-        more = {"before": before, "is_cut_short": bool(before) and len(rows) < filters.limit}
+        more = {"before": before}
     else:
         rows = queues.upcoming(engine, queue, trial=trial)
         opened = opened or (rows[0]["id"] if rows else None)
