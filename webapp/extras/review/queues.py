@@ -17,6 +17,8 @@ QUEUES = {  # and what they are called
     "reported": "Reported as wrong",
     "challenger": "Challenger differs",
 }
+LISTS = QUEUES | {"all": "All messages"}
+BLIND = ("random", "challenger")  # there a verdict that is seen first would sway whoever judges, and the figures
 COUNT_UP_TO = 1_000  # more need not be counted: it is "1,000+"
 AHEAD = 10  # messages that a reviewer sees coming
 LOOKS_AT = 20_000  # predictions, the newest, for the most uncertain among them

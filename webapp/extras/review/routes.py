@@ -5,11 +5,11 @@ import secrets
 from contextlib import suppress
 from typing import Any
 
-import sqlalchemy as sa
 from flask import Blueprint, abort, current_app, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import ValidationError
 
+from webapp.cli.command import current_inference
 from webapp.errors import InvalidInput, ModelUnusable
 from webapp.extras.access.routes import reviewer_id, signed_in_only
 from webapp.extras.review import queues, samples
@@ -17,21 +17,19 @@ from webapp.extras.review.accuracy import share_right
 from webapp.extras.review.queues import Filters, list_predictions
 from webapp.extras.review.reviews import TRUE_LABELS, give_review, reviews_of, undo
 from webapp.model.labels import SPAM_OR_HAM
+from webapp.model.registry import ModelRegistry
 from webapp.web.check import how_long_ago
 from webapp.web.words import labels, mark, word
 
 blueprint = Blueprint("review", __name__)
 blueprint.before_request(signed_in_only)
 
-LISTS = queues.QUEUES | {"all": "All messages"}
-BLIND = ("random", "challenger")  # there a verdict that is seen first would sway whoever judges, and the figures
-
 
 @blueprint.get("/review")
 def page() -> ResponseReturnValue:
     """Show a queue with one of its messages open, or the list of all."""
     queue = request.args.get("queue", "random")
-    if queue not in LISTS:
+    if queue not in queues.LISTS:
         abort(404)
     return _page(queue)
 
@@ -40,9 +38,11 @@ def page() -> ResponseReturnValue:
 def give() -> ResponseReturnValue:
     """Store a verdict and go on to the next message."""
     queue, true_label = request.form.get("queue", ""), request.form.get("true_label", "")
-    if queue not in LISTS or true_label not in TRUE_LABELS:
+    if queue not in queues.LISTS or true_label not in TRUE_LABELS:
         abort(422, f"Choose {word('spam')}, {word('ham')} or unsure.")
-    give_review(_engine(), request.form.get("prediction_id", ""), reviewer_id(), true_label, queue)
+    give_review(
+        current_app.extensions["engine"], request.form.get("prediction_id", ""), reviewer_id(), true_label, queue
+    )
     return _go_on(queue, request.form.get("next"), true_label)
 
 
@@ -50,19 +50,19 @@ def give() -> ResponseReturnValue:
 def take_back() -> ResponseReturnValue:
     """Take back one's newest verdict and show that message again."""
     queue = request.form.get("queue", "random")
-    prediction_id = undo(_engine(), reviewer_id())
-    return _go_on(queue if queue in LISTS else "random", prediction_id, "undone" if prediction_id else "nothing")
+    prediction_id = undo(current_app.extensions["engine"], reviewer_id())
+    return _go_on(queue if queue in queues.LISTS else "random", prediction_id, "undone" if prediction_id else "nothing")
 
 
 @blueprint.post("/review/sample")
 def draw_sample() -> ResponseReturnValue:
     """Draw a random sample of the last days."""
     size, days = (request.form.get(name, type=int, default=0) for name in ("size", "days"))
-    until = dt.datetime.now(dt.UTC)
+    engine, until = current_app.extensions["engine"], dt.datetime.now(dt.UTC)
     try:
         if not 1 <= days <= 3650:
             raise InvalidInput("A sample is of the last 1 to 3,650 days.")
-        samples.draw(_engine(), until - dt.timedelta(days=days), until, size, secrets.randbelow(2**31))
+        samples.draw(engine, until - dt.timedelta(days=days), until, size, secrets.randbelow(2**31))
     except InvalidInput as error:
         return _page("random", str(error)), error.status
     return redirect(url_for(".page", queue="random"), 303)
@@ -80,67 +80,58 @@ def _kept() -> dict[str, Any]:
 
 def _page(queue: str, problem: str | None = None) -> str:
     """Return the page of a queue or list, with the message open that the address names, in a queue else the first."""
-    engine, opened, trial = _engine(), request.args.get("id"), _trial()
-    more: dict[str, Any] = {}
+    engine, inference, now = current_app.extensions["engine"], current_inference(), dt.datetime.now(dt.UTC)
+    opened, trial = request.args.get("id"), _trial(inference.registry)
+    older = sample = progress = right = None
     if queue == "all":
         try:
             filters = Filters.model_validate(_kept())
         except ValidationError:
             filters, problem = Filters(), "These filters cannot be used. A date is written as 2026-01-31."
-        rows, before = list_predictions(engine, filters)
-        more = {"before": before}
+        rows, older = list_predictions(engine, filters)
     else:
         rows = queues.upcoming(engine, queue, trial=trial)
         opened = opened or (rows[0]["id"] if rows else None)
     if queue == "random" and (found := samples.open_sample(engine)):
         sample, *progress = found
-        others = current_app.extensions["inference"].registry.with_other_labels(labels())
+        others = inference.registry.with_other_labels(labels())
         reached = samples.reached_members(engine, sample.since, sample.until)
         right = share_right([one for one in reached if one.model_version not in others])
-        more = {"sample": sample, "progress": progress, "right": right}
     if opened and opened not in [row["id"] for row in rows]:
-        rows = [current_app.extensions["inference"].log.get_prediction(opened), *rows]
+        rows = [inference.log.get_prediction(opened), *rows]
     at = next((at for at, row in enumerate(rows) if row["id"] == opened), None)
     row = None if at is None else rows[at]
     given = reviews_of(engine, opened)
     own = next((review["true_label"] for review in reversed(given) if review["reviewer"] == reviewer_id()), None)
-    now = dt.datetime.now(dt.UTC)
     return render_template(
         "review/review.html",
+        queues=queues,
         queue=queue,
-        queue_names=LISTS,
-        blind_queues=BLIND,
-        has_challenger=trial[0],
         waiting=queues.count_waiting(engine, trial),
-        count_up_to=queues.COUNT_UP_TO,
-        looks_at=queues.LOOKS_AT,
+        is_trial=trial != queues.NO_TRIAL,
         rows=rows,
-        row=row,
+        older=older,
+        is_empty=row is None and not list_predictions(engine, Filters(limit=1))[0],
         problem=problem,
+        sample=sample,
+        progress=progress,
+        right=right,
+        row=row,
         previous=rows[at - 1] if at else None,
         following=rows[at + 1] if at is not None and at + 1 < len(rows) else None,
         pieces=mark(row["text"], row["explanation"] or []) if row and row["text"] else [],
         given=given,
         own=own,
         me=reviewer_id(),
-        is_blind=queue in BLIND and own is None,
+        is_blind=queue in queues.BLIND and own is None,
         kept={"queue": queue} | _kept(),
-        done=request.args.get("done"),
-        is_empty=row is None and not list_predictions(engine, Filters(limit=1))[0],
         ago=lambda moment: how_long_ago(now - moment),
         keys=zip(TRUE_LABELS, "SHU" if labels() == SPAM_OR_HAM else "12U", strict=True),
-        stores_texts=current_app.config["STORE_TEXT"],
-        **more,
     )
 
 
-def _trial() -> queues.Trial:
-    registry = current_app.extensions["inference"].registry
+def _trial(registry: ModelRegistry) -> queues.Trial:
     with suppress(ModelUnusable):
-        return registry.named("challenger") or "", registry.current_version()
+        if tried := registry.named("challenger"):
+            return tried, registry.current_version()
     return queues.NO_TRIAL
-
-
-def _engine() -> sa.Engine:
-    engine: sa.Engine = current_app.extensions["engine"]
-    return engine
