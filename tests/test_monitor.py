@@ -417,23 +417,23 @@ def test_no_model_has_learnt_a_message_of_the_demo_and_the_new_kinds_are_hard(ap
 def test_charts_are_laid_out_within_their_frame():
     points = [{"label": str(i), "a": value, "low": value, "high": value} for i, value in enumerate([1, None, 3, 4])]
     laid = chart("Title", points, help="", lines=[Series("a", "A", "accent")], band=("low", "high"))
-    assert [len(piece.split()) for _, piece in laid["lines"]] == [1, 2]  # a gap where nothing is known
-    assert len(laid["bands"]) == 3
-    assert all(56 <= x <= 474 and 24 <= y <= 160 for _, x, y in laid["dots"])
-    assert laid["rows"][1] == ["1", "–", "–"]
+    assert [len(piece) for _, piece in laid["lines"]] == [1, 2]  # a gap where nothing is known
+    assert [kind for kind, *_ in laid["rects"]] == ["band"] * 3
+    assert all(56 <= x <= 474 and 24 <= y <= 160 for _, piece in laid["lines"] for x, y in piece)
+    assert laid["rows"][1] == ("1", "–", "–")
+    assert laid["hits"][0][2] == "0: A 1, 95 % interval 1 to 1"
     assert chart("Empty", [], help="", bars=[Series("a", "A", "ham")])["rows"] == []
     two = [Series("a", "A", "ham"), Series("b", "B", "spam")]
     laid = chart("Title", [{"label": "x", "a": 30, "b": 20}], help="", bars=two)
     assert laid["legend"] == [("ham", "A"), ("spam", "B")]
-    (_, _, y_a, _, height_a), (_, _, y_b, _, height_b) = laid["bars"]
+    (_, _, y_a, _, height_a), (_, _, y_b, _, height_b) = laid["rects"]
     assert y_a + height_a == pytest.approx(160)
     assert y_b + height_b == pytest.approx(y_a, abs=0.11)  # stacked
     assert height_a / height_b == pytest.approx(1.5, rel=0.01)
 
 
 def test_scales_and_labels():
-    assert [top_of_scale([value], least=1) for value in (0, 0.4, 3, 10, 11, 234)] == [1, 1, 5, 10, 20, 500]
-    assert top_of_scale([0.03, None], least=1e-3) == 0.05
+    assert [top_of_scale([value, None]) for value in (0, 0.03, 3, 10, 11, 234)] == [1, 0.05, 5, 10, 20, 500]
     assert time_label("2026-03-04T12:00:00+00:00", "hour") == "4 Mar 12:00"
     assert time_label("2026-03-04T00:00:00+00:00", "day") == "4 Mar"
     written = [figure(0.9812, "%"), figure(1.0, "%"), figure(None), figure(12345), figure(2.44, "ms")]

@@ -7,7 +7,6 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 LEFT, RIGHT, TOP, BOTTOM = 56, 474, 24, 160  # of the plot within a drawing of 480 by 190
-DOTS_UP_TO = 40  # points
 
 
 class Series(NamedTuple):
@@ -36,9 +35,11 @@ def chart(
     All points are equally far apart; `along` names what their labels are. With the unit "%" values are shares, 0 to 1.
     Coordinates are in units of a drawing of 480 by 190.
     """
+    series = (*bars, *lines)
     stacks = [sum(point[one.key] or 0 for one in bars) for point in points]
-    top = highest or top_of_scale([*stacks, *(point[one.key] for point in points for one in lines)], least=1e-3)
+    top = highest or top_of_scale([*stacks, *(point[one.key] for point in points for one in lines)])
     wide = (RIGHT - LEFT) / max(1, len(points))
+    gap = min(1, wide / 8) if len(points) > 1 else wide / 3
 
     def x(place: float) -> float:
         return round(LEFT + place * wide, 1)
@@ -46,57 +47,48 @@ def chart(
     def y(value: float) -> float:
         return round(BOTTOM - (min(max(value, lowest), top) - lowest) / (top - lowest) * (BOTTOM - TOP), 1)
 
-    series = (*bars, *lines)
-    head = [along, *(one.name for one in series), *(["95 % interval"] if band else [])]
-    laid_bars, bands, hits, rows = [], [], [], []
+    rects, rows = [], []
     for place, point in enumerate(points):
-        below, gap = 0.0, min(1.0, wide / 8) if len(points) > 1 else wide / 3
-        for one in bars:
-            value = point[one.key] or 0
-            height = round(y(below) - y(below + value), 1)
-            below += value
-            if value:
-                laid_bars.append((one.colour, x(place) + gap, y(below), round(wide - 2 * gap, 1), height))
-        cells = [point["label"], *(figure(point[one.key], unit) for one in series)]
+        cells = [figure(point[one.key], unit) for one in series]
         if band:
             low, high = (point[key] for key in band)
             cells.append("–" if low is None else f"{figure(low, unit)} to {figure(high, unit)}")
             if low is not None:
-                bands.append((x(place), y(high), round(wide, 1), round(y(low) - y(high), 1)))
-        rows.append(cells)
-        told = ", ".join(f"{name} {cell}" for name, cell in zip(head[1:], cells[1:], strict=True))
-        hits.append((x(place), round(wide, 1), f"{cells[0]}: {told}"))
-
-    pieces = [  # a line is broken where a value is not known
-        (one.colour, [(x(place + 0.5), y(value)) for place, value in piece])
-        for one in lines
-        for piece in _known_pieces([point[one.key] for point in points])
-    ]
-    dots = [(colour, *place) for colour, places in pieces for place in places if len(points) <= DOTS_UP_TO]
+                rects.append(("band", x(place), y(high), wide, y(low) - y(high)))
+        below = 0.0
+        for one in bars:
+            above = below + (point[one.key] or 0)
+            rects.append((f"fill {one.colour}", x(place) + gap, y(above), wide - 2 * gap, y(below) - y(above)))
+            below = above
+        rows.append((point["label"], *cells))
+    head = (along, *(one.name for one in series), *(["95 % interval"] if band else []))
     return {
         "title": f"{title}, {unit}" if unit not in ("", "%") else title,
         "help": help,
         "ticks": [(y(value), _tick(value, unit)) for value in (lowest, (lowest + top) / 2, top)],  # y, label
-        "bands": bands,  # x, y, width, height of each interval
-        "bars": laid_bars,  # colour, x, y, width, height
-        "lines": [(colour, " ".join(f"{left},{height}" for left, height in places)) for colour, places in pieces],
-        "dots": dots,  # colour, x, y
+        "rects": rects,  # class, x, y, width, height
+        "lines": [  # colour, [(x, y), ...]; a line is broken where a value is not known
+            (one.colour, [(x(place + 0.5), y(value)) for place, value in piece])
+            for one in lines
+            for is_known, piece in groupby(
+                enumerate(point[one.key] for point in points), lambda pair: pair[1] is not None
+            )
+            if is_known
+        ],
         "legend": [(one.colour, one.name) for one in series] if len(series) > 1 else [],
-        "hits": hits,  # x, width, what to show on hover
+        "hits": [(x(place), wide, _told(head, cells)) for place, cells in enumerate(rows)],  # x, width, shown on hover
         "head": head,  # of the table
         "rows": rows,
     }
 
 
-def _known_pieces(values: Iterable[float | None]) -> list[list[tuple[int, Any]]]:
-    """Return each run of values that are known, with their places."""
-    runs = groupby(enumerate(values), lambda pair: pair[1] is not None)
-    return [list(run) for is_known, run in runs if is_known]
+def _told(head: Sequence[str], cells: Sequence[str]) -> str:
+    return f"{cells[0]}: " + ", ".join(f"{name} {cell}" for name, cell in zip(head[1:], cells[1:], strict=True))
 
 
-def top_of_scale(values: Iterable[float | None], least: float) -> float:
-    """Return the smallest of 1, 2, 5, 10, 20, ... (or .5, .2, .1, ...) that is not below any value or `least`."""
-    highest = max([least, *(value for value in values if value is not None)])
+def top_of_scale(values: Iterable[float | None]) -> float:
+    """Return the smallest of 1, 2, 5, 10, 20, ... (or .5, .2, .1, ...) that is not below any value; 1 if all are 0."""
+    highest = max((value for value in values if value is not None), default=0) or 1
     power: float = 10.0 ** math.floor(math.log10(highest))
     return next(step * power for step in (1, 2, 5, 10) if step * power >= highest * (1 - 1e-9))
 
