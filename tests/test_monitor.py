@@ -332,6 +332,7 @@ def test_the_page_draws_and_has_nothing_inline(app, signed_in, engine):
     for name in ("24h", "7d", "30d", "all"):
         html = signed_in.get(f"/monitor?range={name}&model_version={version}").text
         assert html.count("<svg") >= 3
+        assert re.search(r"<title>[^<]*: ham 20, spam 20</title>", html)
         assert not re.search(r"<script(?![^>]*\bsrc=)| style=\"", html)
     assert "The input cannot be used" in html  # the failure, in our own words
     assert f"<option selected>{version}" in html
@@ -421,7 +422,7 @@ def test_charts_are_laid_out_within_their_frame():
     assert [kind for kind, *_ in laid["rects"]] == ["band"] * 3
     assert all(56 <= x <= 474 and 24 <= y <= 160 for _, piece in laid["lines"] for x, y in piece)
     assert laid["rows"][1] == ("1", "–", "–")
-    assert laid["hits"][0][2] == "0: A 1, 95 % interval 1 to 1"
+    assert (laid["head"], laid["rows"][0]) == (("time", "A", "95 % interval"), ("0", "1", "1 to 1"))
     assert chart("Empty", [], help="", bars=[Series("a", "A", "ham")])["rows"] == []
     two = [Series("a", "A", "ham"), Series("b", "B", "spam")]
     laid = chart("Title", [{"label": "x", "a": 30, "b": 20}], help="", bars=two)

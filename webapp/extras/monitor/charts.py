@@ -61,7 +61,6 @@ def chart(
             rects.append((f"fill {one.colour}", x(place) + gap, y(above), wide - 2 * gap, y(below) - y(above)))
             below = above
         rows.append((point["label"], *cells))
-    head = (along, *(one.name for one in series), *(["95 % interval"] if band else []))
     return {
         "title": f"{title}, {unit}" if unit not in ("", "%") else title,
         "help": help,
@@ -76,14 +75,10 @@ def chart(
             if is_known
         ],
         "legend": [(one.colour, one.name) for one in series] if len(series) > 1 else [],
-        "hits": [(x(place), wide, _told(head, cells)) for place, cells in enumerate(rows)],  # x, width, shown on hover
-        "head": head,  # of the table
+        "wide": wide,  # a point
+        "head": (along, *(one.name for one in series), *(["95 % interval"] if band else [])),  # of the table
         "rows": rows,
     }
-
-
-def _told(head: Sequence[str], cells: Sequence[str]) -> str:
-    return f"{cells[0]}: " + ", ".join(f"{name} {cell}" for name, cell in zip(head[1:], cells[1:], strict=True))
 
 
 def top_of_scale(values: Iterable[float | None]) -> float:
