@@ -194,27 +194,18 @@ def consumers(engine: sa.Engine) -> list[dict[str, Any]]:
 def verdict(report: Report) -> dict[str, Any]:
     """Return the state (healthy, attention or unknown), one sentence, and the findings, each with what to do."""
     found = [{"about": about, "what": what, "do": do} for about, what, do in _findings(report)]
-    state, sentence = "attention", "Needs attention: " + " ".join(finding["what"] for finding in found)
-    if not found:
-        state, sentence = _all_is_calm(report)
+    reviewed, right = report["accuracy"]["reviewed"], report["accuracy"]["accuracy"]
+    state = "unknown"
+    if found:
+        state, sentence = "attention", "Needs attention: " + " ".join(finding["what"] for finding in found)
+    elif not report["traffic"]["predictions"]:
+        sentence = "Nothing to say yet: there was no prediction in this range."
+    elif reviewed < FEWEST_REVIEWS:
+        sentence = "Nothing alarming, but how accurate the model is on this traffic nobody knows yet: "
+        sentence += f"{reviewed} of at least {FEWEST_REVIEWS} messages of a random sample are reviewed."
+    else:
+        state, sentence = "healthy", f"Healthy: {right:%} right on {reviewed:,} reviewed messages, nothing alarming."
     return {"state": state, "sentence": sentence, "findings": found}
-
-
-def _all_is_calm(report: Report) -> tuple[str, str]:
-    if not report["traffic"]["predictions"]:
-        return "unknown", "Nothing to say yet: there was no prediction in this range."
-    reviewed, right, failed = report["accuracy"]["reviewed"], report["accuracy"]["accuracy"], report["errors"]["failed"]
-    drift, half = report["drift"]["state"], figure(report["latency"]["p50"], "ms")
-    rest = (
-        f"{drift if drift == NOT_SEEN else 'drift not known yet'}, half of the messages take {half} or less, "
-        f"{f'{failed:,}' if failed else 'no'} error{'' if failed == 1 else 's'}."
-    )
-    if reviewed < FEWEST_REVIEWS:
-        return "unknown", (
-            f"Nothing alarming, but how accurate the model is on this traffic nobody knows yet: {reviewed} of at least "
-            f"{FEWEST_REVIEWS} messages of a random sample are reviewed. Otherwise: {rest}"
-        )
-    return "healthy", f"Healthy: {right:%} right on {reviewed:,} reviewed messages, {rest}"
 
 
 def _findings(report: Report) -> Iterator[tuple[str, str, str]]:
@@ -263,7 +254,6 @@ def cards(report: Report) -> list[dict[str, str]]:
     return [
         {
             "about": "accuracy",
-            "help": "Of a random sample of the messages, reviewed by people: the share that the model called right.",
             "value": figure(right.value, "%") if right.n else "Not known",
             "detail": (f"95 % interval {right.interval}, {right.n:,} reviews" if right.n else "no reviews yet")
             + (f", {figure(then.value, '%')} at training" if then.n else "")
@@ -271,21 +261,16 @@ def cards(report: Report) -> list[dict[str, str]]:
         },
         {
             "about": "drift",
-            "help": "Whether the messages are of another kind than those that were declared normal. "
-            "A drifted model is not a wrong one, but its old figures may no longer hold.",
             "value": answer or "Not known",
             "detail": f"{drift['messages']:,} messages compared" if answer else drift["state"],
         },
         {
             "about": "latency",
-            "help": "How long it takes to check and score one message: half take no longer. p99: 99 of 100 take no "
-            "longer.",
             "value": figure(latency["p50"], "ms"),
             "detail": ", ".join(["half take that or less", *slowest]) if latency["n"] else "no predictions yet",
         },
         {
             "about": "errors",
-            "help": "Failed: Hamlet's own fault (status 500 and above). Refused: a request that could not be used.",
             "value": f"{errors['failed']:,} failed",
             "detail": f"{errors['refused']:,} refused, of {errors['requests']:,} requests",
         },
