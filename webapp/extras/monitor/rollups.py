@@ -8,7 +8,6 @@ as they are, all older ones are added to their hour once and for all.
 import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -29,7 +28,6 @@ from webapp.log.tables import (
 
 RANGES = {"24h": dt.timedelta(hours=24), "7d": dt.timedelta(days=7), "30d": dt.timedelta(days=30), "all": None}
 HOUR = dt.timedelta(hours=1)
-HOURS_AT_ONCE = 24  # in one transaction
 # Longer than a row can wait for its commit after it got its id. The clocks of several hosts must not differ by more.
 SETTLED = dt.timedelta(minutes=1)
 ANSWERED = 200  # the status of requests that were answered with predictions
@@ -66,8 +64,7 @@ def span(engine: sa.Engine, name: str, model_version: str | None = None, now: dt
     It does not begin before the log: a chart of seven days of which six are empty would look broken.
     """
     if name not in RANGES:
-        message = f"must be one of {', '.join(RANGES)}"
-        raise InvalidInput(f"range {message}.", [{"field": "range", "message": message}])
+        raise InvalidInput(f"range must be one of {', '.join(RANGES)}.")
     until = _hour_of(now or dt.datetime.now(dt.UTC)) + HOUR
     with engine.connect() as connection:
         first = _first_from(connection, "")
@@ -177,22 +174,24 @@ def refresh_rollups(engine: sa.Engine, now: dt.datetime | None = None) -> None:
     """
     now = now or dt.datetime.now(dt.UTC)
     settled = first_id(now - SETTLED)
-    _reset_after_clock_change(engine, now)
+    with engine.connect() as connection:
+        was_set_back = connection.execute(sa.select(rolled_up.c.before_id)).scalar_one() > first_id(now)
+    if was_set_back:  # the clock, so new rows get ids between those that are summed up
+        with write_transaction(engine) as connection:
+            forget_sums(connection)
     while True:
         with engine.connect() as connection:  # reading alone: the server's writers need not wait for it
-            before = end = connection.execute(sa.select(rolled_up.c.before_id)).scalar_one()
-            new: dict[sa.Table, list[dict[str, Any]]] = {sums: [] for sums in SUMS}
-            for hour, start, end in islice(_hours(connection, before, settled), HOURS_AT_ONCE):
-                for sums, select in SUMS.items():
-                    new[sums] += map(dict, connection.execute(select(hour, start, end)).mappings())
-        if end == before:
-            return
+            before = connection.execute(sa.select(rolled_up.c.before_id)).scalar_one()
+            hour = next(_hours(connection, before, settled), None)
+            if hour is None:
+                return
+            new = {sums: connection.execute(select(*hour)).mappings().all() for sums, select in SUMS.items()}
         with write_transaction(engine) as connection:
-            move = sa.update(rolled_up).where(rolled_up.c.before_id == before).values(before_id=end)
+            move = sa.update(rolled_up).where(rolled_up.c.before_id == before).values(before_id=hour[2])
             if connection.execute(move).rowcount == 1:  # else somebody else did it meanwhile
                 for sums, added in new.items():
                     if added:
-                        connection.execute(_add(engine, sums), added)
+                        connection.execute(_add(engine, sums), list(map(dict, added)))
 
 
 def _add(engine: sa.Engine, sums: sa.Table) -> sa.Insert:
@@ -201,18 +200,6 @@ def _add(engine: sa.Engine, sums: sa.Table) -> sa.Insert:
     total = sums.c.count + insert.excluded.count
     added: sa.Insert = insert.on_conflict_do_update(index_elements=sums.primary_key.columns, set_={"count": total})
     return added
-
-
-def _reset_after_clock_change(engine: sa.Engine, now: dt.datetime) -> None:
-    """If the clock was set back, forget the sums from then on: new rows get ids between those that are summed up."""
-    with engine.connect() as connection:
-        if connection.execute(sa.select(rolled_up.c.before_id)).scalar_one() <= first_id(now):
-            return
-    hour = _hour_of(now - SETTLED)
-    with write_transaction(engine) as connection:
-        for sums in SUMS:
-            connection.execute(sa.delete(sums).where(sums.c.hour >= hour))
-        connection.execute(sa.update(rolled_up).values(before_id=first_id(hour)))
 
 
 def forget_sums(connection: sa.Connection) -> None:
