@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -117,20 +118,20 @@ def test_a_count_that_cannot_be_kept_costs_no_request_and_is_reported_once(clien
 
 
 def test_the_folder_of_the_counts_is_its_owner_s_and_in_memory_where_there_is_some(tmp_path, monkeypatch):
-    monkeypatch.delenv(worker_files.VARIABLE, raising=False)
-    memory, instance = tmp_path / "memory", tmp_path / "instance"
-    assert worker_files.open_folder(instance, memory) == instance / "metrics"
-    worker_files._in_use.close()
-    memory.mkdir()
-    folder = worker_files.open_folder(instance, memory)
-    worker_files._in_use.close()
-    assert folder.parent == memory
-    assert folder.stat().st_mode & 0o777 == 0o700
-    assert os.environ.pop(worker_files.VARIABLE) == str(folder)
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "memory").mkdir()
+    for memory in (tmp_path / "memory", tmp_path / "none"):
+        monkeypatch.setattr(worker_files, "MEMORY", memory)
+        folder = worker_files.open_folder(tmp_path)
+        worker_files._in_use.close()
+        assert folder.parent == (memory if memory.exists() else tmp_path)
+        assert os.environ["PROMETHEUS_MULTIPROC_DIR"] == str(folder)
+        assert folder.stat().st_mode & 0o777 == 0o700
     shutil.rmtree(folder)
-    folder.symlink_to(instance)  # as somebody else might, to have files written elsewhere
+    folder.symlink_to(tmp_path)  # as somebody else might, to have files written elsewhere
     with pytest.raises(PermissionError, match="somebody else"):
-        worker_files.open_folder(instance, memory)
+        worker_files.open_folder(tmp_path)
 
 
 # --- gunicorn ---

@@ -35,7 +35,6 @@ from webapp.api.schemas import responses
 from webapp.config import VERSION
 from webapp.errors import LogUnavailable, ModelUnusable, NotReady
 from webapp.extras.monitor import rollups
-from webapp.extras.prometheus.worker_files import VARIABLE
 from webapp.log.tables import Row, reviews
 
 BUILD = {"version": VERSION, "python": platform.python_version(), "scikit_learn": version("scikit-learn")}
@@ -104,7 +103,7 @@ def metrics() -> Response:
     registry = CollectorRegistry()
     registry.register(State())
     try:
-        if VARIABLE in os.environ:
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:  # see worker_files.py
             MultiProcessCollector(registry)
         else:  # one process alone, as with flask run
             registry.register(REGISTRY)
@@ -125,14 +124,12 @@ class State(Collector):
             served = {"model_version": model.version, "threshold": str(model.threshold)}
             yield InfoMetricFamily("hamlet_model", "The served model.", value=served)
         engine = current_app.extensions["engine"]
-        try:
+        newest = sa.select(reviews.c.created_at).order_by(reviews.c.id.desc()).limit(1)  # an id grows with time
+        with suppress(LogUnavailable):  # what needs it fails, and is counted
             rows = rollups.count_predictions(engine)
             yield GaugeMetricFamily("hamlet_log_rows", "Predictions in the log.", value=rows)
-            newest = sa.select(reviews.c.created_at).order_by(reviews.c.id.desc()).limit(1)  # an id grows with time
             with engine.connect() as connection:
                 last = connection.execute(newest).scalar()
             if last:
                 about = "When somebody last reviewed."
                 yield GaugeMetricFamily("hamlet_last_review_timestamp_seconds", about, value=last.timestamp())
-        except (sa.exc.SQLAlchemyError, LogUnavailable) as error:
-            logger.warning("/metrics without figures of the log: %s", error)

@@ -5,34 +5,30 @@ count costs no system call, and what was counted survives the death of the proce
 where there is one: a process that writes to a mapped file on a full disk is killed (SIGBUS).
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-with suppress(ImportError):
-    import fcntl  # Windows has neither this nor gunicorn
-
-VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # the variable by which prometheus_client knows the folder
-MEMORY = Path("/dev/shm")  # noqa: S108  the folder in it is made for its owner alone, and refused if it is another's
+MEMORY = "/dev/shm"  # noqa: S108  the folder in it is made for its owner alone, and refused if it is another's
 
 _in_use: IO[bytes] | None = None
 
 
-def open_folder(instance_folder: Path, memory: Path = MEMORY) -> Path:
+def open_folder(instance_folder: Path) -> Path:
     """Make the folder of a server's counts and return it, empty unless processes that count in it are alive.
 
     Every process of the server holds a lock on it until it ends, however it ends. So counts begin anew at a start, but
     not at a reload (SIGHUP), and not while an older master still works beside a new one (SIGUSR2). Raises OSError.
     """
     global _in_use
-    instance_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder = instance_folder / "metrics"
-    if memory.is_dir() and os.access(memory, os.W_OK):
-        name = hashlib.sha256(str(instance_folder.resolve()).encode()).hexdigest()[:16]
-        folder = memory / f"hamlet-{os.getuid()}-{name}"
+    name = hashlib.sha256(str(instance_folder.resolve()).encode()).hexdigest()[:16]
+    parent = MEMORY if os.access(MEMORY, os.W_OK) else tempfile.gettempdir()
+    folder = Path(parent) / f"hamlet-{os.getuid()}-{name}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
         raise PermissionError(f"{folder} belongs to somebody else")
@@ -43,7 +39,7 @@ def open_folder(instance_folder: Path, memory: Path = MEMORY) -> Path:
             file.unlink()
     fcntl.flock(lock, fcntl.LOCK_SH)
     _in_use = lock  # and with it the lock, which the workers inherit
-    os.environ[VARIABLE] = str(folder)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)  # by which prometheus_client knows it
     return folder
 
 
@@ -52,4 +48,4 @@ def remove_folder() -> None:
     if _in_use:
         with suppress(OSError):
             fcntl.flock(_in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(os.environ[VARIABLE])
+            shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"])
