@@ -22,22 +22,24 @@ def chart(
     points: Sequence[Mapping[str, Any]],
     *,
     help: str,
+    step: str = "",
     along: str = "time",
-    lines: Sequence[Series] = (),
-    bars: Sequence[Series] = (),
+    lines: Sequence[tuple[str, str, str]] = (),
+    bars: Sequence[tuple[str, str, str]] = (),
     band: tuple[str, str] | None = None,
     unit: str = "",
     lowest: float = 0,
     highest: float | None = None,
 ) -> dict[str, Any]:
-    """Lay out points {label, key: value or None, ...}: bars stacked, lines over them, `band` the keys of an interval.
+    """Lay out points {at or label, key: value or None, ...}: bars stacked, lines over them, `band` an interval's keys.
 
-    All points are equally far apart; `along` names what their labels are. With the unit "%" values are shares, 0 to 1.
-    Coordinates are in units of a drawing of 480 by 190.
+    All points are equally far apart, a `step` of time, or as `along` names what their labels are. With the unit "%"
+    values are shares, 0 to 1. Coordinates are in units of a drawing of 480 by 190.
     """
-    series = (*bars, *lines)
-    stacks = [sum(point[one.key] or 0 for one in bars) for point in points]
-    top = highest or top_of_scale([*stacks, *(point[one.key] for point in points for one in lines)])
+    series = [Series(*one) for one in (*bars, *lines)]
+    stacked, over = series[: len(bars)], series[len(bars) :]
+    stacks = [sum(point[one.key] or 0 for one in stacked) for point in points]
+    top = highest or top_of_scale([*stacks, *(point[one.key] for point in points for one in over)])
     wide = (RIGHT - LEFT) / max(1, len(points))
     gap = min(1, wide / 8) if len(points) > 1 else wide / 3
 
@@ -56,11 +58,11 @@ def chart(
             if low is not None:
                 rects.append(("band", x(place), y(high), wide, y(low) - y(high)))
         below = 0.0
-        for one in bars:
+        for one in stacked:
             above = below + (point[one.key] or 0)
             rects.append((f"fill {one.colour}", x(place) + gap, y(above), wide - 2 * gap, y(below) - y(above)))
             below = above
-        rows.append((point["label"], *cells))
+        rows.append((point["label"] if "label" in point else time_label(point["at"], step), *cells))
     return {
         "title": f"{title}, {unit}" if unit not in ("", "%") else title,
         "help": help,
@@ -68,7 +70,7 @@ def chart(
         "rects": rects,  # class, x, y, width, height
         "lines": [  # colour, [(x, y), ...]; a line is broken where a value is not known
             (one.colour, [(x(place + 0.5), y(value)) for place, value in piece])
-            for one in lines
+            for one in over
             for is_known, piece in groupby(
                 enumerate(point[one.key] for point in points), lambda pair: pair[1] is not None
             )
