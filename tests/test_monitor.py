@@ -121,6 +121,8 @@ def test_samples_of_different_times_count_by_their_traffic(app, engine):
 
 def test_unsure_reviews_are_said_with_what_they_may_mean(app, signed_in, engine):
     truth = send(app, 40)
+    review_sample(engine, dict.fromkeys(truth, "unsure"))
+    assert "Of the 40 messages that were reviewed nobody was sure" in signed_in.get("/monitor?range=24h").text
     review_sample(engine, truth | dict.fromkeys(list(truth)[:4], "unsure"))
     accuracy = figures(app)["accuracy"]
     assert (accuracy["reviewed"], accuracy["unsure"], accuracy["if_unsure"]) == (36, 4, [0.9, 1.0])
@@ -211,6 +213,13 @@ def test_later_messages_are_compared_with_the_declared_range_and_copies_count_on
     terms = {one["term"]: one for one in alarmed["drift"]["changed_terms"]}
     assert terms["coins"]["share_now"] > 0.2
     assert "invest in" in terms["coins"]["example"]
+
+
+def test_a_declared_range_of_which_all_was_purged_is_none(app, flask):
+    declare(app, ORDINARY[:120])
+    flask("log", "purge", "--older-than", "0d")
+    log(app, ORDINARY)
+    assert figures(app)["drift"]["state"] == "no range declared normal"
 
 
 def test_hours_that_the_declared_range_has_no_messages_of_are_said(app, engine):

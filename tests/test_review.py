@@ -332,7 +332,7 @@ def test_labels_come_in_any_file_that_train_would_read(app, flask, ids, tmp_path
         (f"\ufeffsep=,\r\nnote,ID,True_Label\r\ncafe,{ids[0]},HAM\r\n".encode(), "ham"),
         (f'{{"id": "{ids[0]}", "true_label": "spam"}}\n'.encode(), "spam"),
         (f"id,prediction_id,true_label\n7,{ids[0]},Not Spam\n".encode(), "ham"),
-        (f'"id"\t"true_label"\n"{ids[0]}"\t"1"\n'.encode(), "spam"),
+        (f'"id"\t"true_label"\n"{ids[0].upper()}"\t"1"\n'.encode(), "spam"),
         (f'{{"id": "{ids[0]}", "true_label": 0}}\n'.encode(), "ham"),
         (f'{{"id": "{ids[0]}", "true_label": true}}\n'.encode(), "spam"),
     ):

@@ -31,7 +31,8 @@ ALIKE = 0.7  # of the terms of two messages, from which on they are copies
 EXAMPLE_LENGTH = 160  # characters
 
 NONE_DECLARED = (
-    "Drift is measured against a range of your own messages that looks right to you. None is declared normal yet."
+    "Drift is measured against a range of your own messages that looks right to you. None is declared normal, or what "
+    "was is purged."
 )
 COMPARED = (
     "Compared with the messages from {0.since:%d %B %Y %H:%M} to {0.until:%d %B %Y %H:%M} UTC, which somebody declared "
@@ -105,13 +106,13 @@ def drift_report(engine: sa.Engine, model: SpamModel | None, span: Span) -> dict
     with engine.connect() as connection:
         newest = sa.select(drift_references).order_by(drift_references.c.id.desc()).limit(1)
         declared = connection.execute(newest).first()
-    if declared is None:
+    ids_then = fair_sample(engine, declared.since, declared.until, 2 * MESSAGES) if declared else []
+    if declared is None or not ids_then:
         messages = count_predictions(engine)
         proposed = messages if messages >= PROPOSED_FROM else None
         return report | {"state": "no range declared normal", "note": NONE_DECLARED, "proposed": proposed}
     note = COMPARED.format(declared)
     ids = fair_sample(engine, max(span.since, declared.until), span.until, MESSAGES, model_version=span.model_version)
-    ids_then = fair_sample(engine, declared.since, declared.until, 2 * MESSAGES)
     like = like_hours(ids_then, ids)
     if len(like) >= min(FEWEST_NORMAL, len(ids_then)) and len(like_hours(ids, ids_then)) >= MOST * len(ids):
         ids_then = like

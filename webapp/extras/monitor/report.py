@@ -249,13 +249,14 @@ def cards(report: Report) -> list[dict[str, str]]:
     accuracy, drift, latency, errors = (report[name] for name in ("accuracy", "drift", "latency", "errors"))
     right, then = accuracy["accuracy"], accuracy["at_training"]["accuracy"]
     bounds = [figure(bound, "%") for bound in accuracy["if_unsure"] or ()]
+    no_figure = "all reviews are unsure" if accuracy["unsure"] else "no reviews yet"
     answer = {DRIFTED: "Drifted", NOT_SEEN: "None seen"}.get(drift["state"])
     slowest = [f"{name} {figure(latency[name], 'ms')}" for name in ("p95", "p99") if latency[name] is not None]
     return [
         {
             "about": "accuracy",
             "value": figure(right.value, "%") if right.n else "Not known",
-            "detail": (f"95 % interval {right.interval}, {right.n:,} reviews" if right.n else "no reviews yet")
+            "detail": (f"95 % interval {right.interval}, {right.n:,} reviews" if right.n else no_figure)
             + (f", {figure(then.value, '%')} at training" if then.n else "")
             + ("; {} to {} whatever the unsure ones are".format(*bounds) if bounds else ""),
         },

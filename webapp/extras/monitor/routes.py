@@ -6,12 +6,12 @@ from functools import partial
 from flask import Blueprint, current_app, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
+from webapp.cli.command import current_inference, metric_names
 from webapp.extras.access.routes import signed_in_only
 from webapp.extras.monitor.charts import chart, figure
 from webapp.extras.monitor.drift import declare_reference
 from webapp.extras.monitor.report import cards, report
 from webapp.extras.monitor.rollups import RANGES, Span, span
-from webapp.inference import Inference
 
 blueprint = Blueprint("monitor", __name__)
 blueprint.before_request(signed_in_only)
@@ -21,16 +21,16 @@ blueprint.add_app_template_filter(figure)
 @blueprint.get("/monitor")
 def page() -> str:
     """Show how accurate, how steady, how fast and how faultless the model was in a range of time."""
-    inference: Inference = current_app.extensions["inference"]
-    chosen = _chosen(request.args)
-    figures = report(current_app.extensions["engine"], inference.registry, chosen)
+    registry, chosen = current_inference().registry, _chosen(request.args)
+    figures = report(current_app.extensions["engine"], registry, chosen)
     return render_template(
         "monitor/monitor.html",
         ranges=RANGES,
         span=chosen,
-        versions=inference.registry.versions(),
+        versions=registry.versions(),
         report=figures,
         cards=cards(figures),
+        names=metric_names(registry.labels()),
         concerned={finding["about"] for finding in figures["verdict"]["findings"]},
         chart=partial(chart, step=chosen.step),
         reliability=[

@@ -49,7 +49,7 @@ def _read(source: Path | BinaryIO, labels: Labels) -> dict[str, str]:
             raise BadData(f"{table.name}, line 1: the file must begin with the names of its columns: id,true_label")
         for line, values, error, *_ in table.read(positions):
             prediction_id, word = (as_text(value).strip() for value in values or ("", ""))
-            label = words.get(normalise(word))
+            prediction_id, label = prediction_id.lower(), words.get(normalise(word))
             if not error and not (prediction_id and prediction_id.isprintable() and label):
                 error = f"each row is an id and {labels.spam}, {labels.ham} or {UNSURE}."
             if not error and given.setdefault(prediction_id, str(label)) != label:
