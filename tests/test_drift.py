@@ -13,7 +13,6 @@ from statsmodels.stats.proportion import proportions_ztest
 
 from webapp.config import ROOT
 from webapp.extras.monitor.drift import (
-    BY_MODEL,
     DRIFTED,
     FEATURES,
     NOT_SEEN,
@@ -43,17 +42,13 @@ def test_the_rank_test_is_wilcoxons_and_of_many_features_pillais():
     assert rank_test(then, now)[0] == pytest.approx(pillai.loc["Pillai's trace", "Pr > F"], rel=0.02)
 
 
-def test_the_rank_test_finds_what_is_there_and_seldom_what_is_not():
+def test_the_distance_is_in_standard_deviations_and_what_follows_from_another_feature_counts_once():
     random = np.random.default_rng(4)
-    same = [rank_test(random.normal(size=(200, 4)), random.normal(size=(100, 4))) for _ in range(400)]
-    assert 0.02 <= np.mean([p_value < 0.05 for p_value, _ in same]) <= 0.08
-    tied = [rank_test(random.poisson(0.1, (300, 4)), random.poisson(0.1, (100, 4)))[0] for _ in range(400)]
-    assert np.mean(np.array(tied) < 0.05) <= 0.08
     for more in ([1, 0, 0, 0], [0.4, 0.4, 0.4, 0.4]):
         p_value, effect = rank_test(random.normal(size=(500, 4)), random.normal(more, size=(200, 4)))
         assert p_value < 0.01
         assert effect == pytest.approx(np.linalg.norm(more), rel=0.25)
-    twice = np.repeat(random.normal(size=(500, 1)), 2, axis=1)  # what follows from another feature counts once
+    twice = np.repeat(random.normal(size=(500, 1)), 2, axis=1)
     assert rank_test(twice[:300], twice[300:]) == pytest.approx(rank_test(twice[:300, :1], twice[300:, :1]))
 
 
@@ -70,27 +65,10 @@ def test_drift_no_drift_and_too_few_messages():
     assert drift(reference, made(random, 50, shift=1))["state"] == DRIFTED
     few = drift(reference, made(random, 49, shift=3))
     assert (few["state"], few["p_corrected"], few["effect"], few["n_current"]) == (TOO_FEW, None, None, 49)
-
-
-def test_a_trifle_in_many_messages_is_significant_but_no_alarm():
-    random = np.random.default_rng(7)
-    trifle = drift(made(random, 20_000), made(random, 20_000, shift=0.04))
+    trifle = drift(made(random, 20_000), made(random, 20_000, shift=0.04))  # significant, but no alarm
     assert trifle["p_corrected"] < 0.001
     assert trifle["effect"] == pytest.approx(0.04 * len(FEATURES) ** 0.5, abs=0.02)
     assert trifle["state"] == NOT_SEEN
-
-
-def test_without_stored_texts_only_what_the_model_said_is_compared():
-    random = np.random.default_rng(10)
-    current = made(random, 200)
-    current[:, len(BY_MODEL) :] = np.nan
-    assert drift(made(random, 1000), current)["state"] == NOT_SEEN
-    current[:, 0] += 1
-    test = drift(made(random, 1000), current)
-    assert (test["state"], test["n_current"]) == (DRIFTED, 200)
-    json.dumps(changes(made(random, 1000), current), allow_nan=False)
-    current[:] = np.nan  # another version said it: not known of the served one
-    assert drift(made(random, 1000), current)["state"] == TOO_FEW
 
 
 def test_features_are_of_the_text_alone_and_a_long_one_costs_no_more_than_its_beginning():
@@ -139,10 +117,6 @@ def test_terms_are_ordered_by_the_z_of_their_share_and_rare_ones_and_signs_are_l
     assert [term["term"] for term in changed] == ["beta", "alpha", "prize"]
     assert changed[1]["z"] == pytest.approx(proportions_ztest([119, 300], [200, 1000])[0], abs=0.01)
     assert (changed[1]["share_then"], changed[1]["share_now"], changed[1]["example"]) == (0.3, 0.595, "alpha, hello")
-    random = np.random.default_rng(11)
-    words = [f"word{chr(97 + i // 26)}{chr(97 + i % 26)}" for i in range(500)]
-    drawn = [" ".join(random.choice(words, 12)) for _ in range(1200)]
-    assert changed_terms(drawn[:1000], drawn[1000:]) == []  # by chance alone
     assert changed_terms([], []) == []
 
 
