@@ -131,13 +131,14 @@ def test_unsure_reviews_are_said_with_what_they_may_mean(app, signed_in, engine)
     assert "90 % to 100 % whatever the unsure ones are" in page
 
 
-def test_a_model_that_is_worse_than_at_training_is_said_but_not_of_an_older_one(app, engine):
+def test_a_model_that_is_worse_than_at_training_is_said_but_not_of_an_older_one(app, engine, signed_in):
     review_sample(engine, send(app, 10), wrong=6)
     assert "right less often than at training: 40.0 %" in figures(app)["verdict"]["sentence"]
     execute(engine, sa.update(predictions).values(model_version="20200101-000000-aaaaaaa"))
     shown = figures(app)
     assert shown["accuracy"]["accuracy"]["value"] == 0.4
     assert not shown["accuracy"]["worse_than_at_training"]
+    assert "whose training is shown: not known, 0 of 10 reviews" in signed_in.get("/monitor?range=24h").text
 
 
 # --- Drift ---

@@ -31,7 +31,7 @@ def monitor(name: str, model_version: str | None, file_format: str, declare_norm
     else:
         labels, traffic = registry.labels(), figures["traffic"]
         told, words = figures["verdict"], metric_names(labels)
-        lines = {card["about"]: f"{card['value']}, {card['detail']}" for card in cards(figures)}
+        lines = {about: f"{value}, {detail}" for about, (value, detail) in cards(figures).items()}
         metrics = ("recall", "false_positive_rate", "precision")
         lines |= {words[metric]: f"{figures['accuracy'][metric]:%}" for metric in metrics}
         lines["traffic"] = f"{traffic['predictions']:,} predictions, {traffic['called_spam']:,} called {labels.spam}"

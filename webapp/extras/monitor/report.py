@@ -244,35 +244,29 @@ def _findings(report: Report) -> Iterator[tuple[str, str, str]]:
         )
 
 
-def cards(report: Report) -> list[dict[str, str]]:
-    """Return the four cards: a big number each, and what to know about it."""
+def cards(report: Report) -> dict[str, tuple[str, str]]:
+    """Return the four cards: of each figure a big number, and what to know about it."""
     accuracy, drift, latency, errors = (report[name] for name in ("accuracy", "drift", "latency", "errors"))
     right, then = accuracy["accuracy"], accuracy["at_training"]["accuracy"]
-    bounds = [figure(bound, "%") for bound in accuracy["if_unsure"] or ()]
-    no_figure = "all reviews are unsure" if accuracy["unsure"] else "no reviews yet"
     answer = {DRIFTED: "Drifted", NOT_SEEN: "None seen"}.get(drift["state"])
-    slowest = [f"{name} {figure(latency[name], 'ms')}" for name in ("p95", "p99") if latency[name] is not None]
-    return [
-        {
-            "about": "accuracy",
-            "value": figure(right.value, "%") if right.n else "Not known",
-            "detail": (f"95 % interval {right.interval}, {right.n:,} reviews" if right.n else no_figure)
-            + (f", {figure(then.value, '%')} at training" if then.n else "")
-            + ("; {} to {} whatever the unsure ones are".format(*bounds) if bounds else ""),
-        },
-        {
-            "about": "drift",
-            "value": answer or "Not known",
-            "detail": f"{drift['messages']:,} messages compared" if answer else drift["state"],
-        },
-        {
-            "about": "latency",
-            "value": figure(latency["p50"], "ms"),
-            "detail": ", ".join(["half take that or less", *slowest]) if latency["n"] else "no predictions yet",
-        },
-        {
-            "about": "errors",
-            "value": f"{errors['failed']:,} failed",
-            "detail": f"{errors['refused']:,} refused, of {errors['requests']:,} requests",
-        },
-    ]
+    reviews = "all reviews are unsure" if accuracy["unsure"] else "no reviews yet"
+    if right.n:
+        reviews = f"95 % interval {right.interval}, {right.n:,} reviews"
+    if then.n:
+        reviews += f", {figure(then.value, '%')} at training"
+    if accuracy["if_unsure"]:
+        worst, best = (figure(bound, "%") for bound in accuracy["if_unsure"])
+        reviews += f"; {worst} to {best} whatever the unsure ones are"
+    times = "half take that or less" if latency["n"] else "no predictions yet"
+    for name in ("p95", "p99"):
+        times += f", {name} {figure(latency[name], 'ms')}" if latency[name] is not None else ""
+    compared = f"{drift['messages']:,} messages compared" if answer else drift["state"]
+    return {
+        "accuracy": (figure(right.value, "%") if right.n else "Not known", reviews),
+        "drift": (answer or "Not known", compared),
+        "latency": (figure(latency["p50"], "ms"), times),
+        "errors": (
+            f"{errors['failed']:,} failed",
+            f"{errors['refused']:,} refused, of {errors['requests']:,} requests",
+        ),
+    }

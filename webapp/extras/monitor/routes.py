@@ -31,7 +31,6 @@ def page() -> str:
         report=figures,
         cards=cards(figures),
         names=metric_names(registry.labels()),
-        concerned={finding["about"] for finding in figures["verdict"]["findings"]},
         chart=partial(chart, step=chosen.step),
         reliability=[
             {"label": f"{100 * one['lower']:.0f} to {100 * one['upper']:.0f} %", "said": one["mean_probability"]}
