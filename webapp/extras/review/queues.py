@@ -37,40 +37,38 @@ Day = Annotated[dt.date, BeforeValidator(_read_day)]
 
 def upcoming(engine: sa.Engine, queue: str, limit: int = AHEAD, trial: Trial = NO_TRIAL) -> list[Row]:
     """Return the next messages of a queue that nobody has reviewed yet, in the order in which they are to be."""
-    with engine.connect() as connection:  # the ids first: to sort whole rows would take their texts along
-        found = connection.execute(_waiting(queue, trial).limit(limit)).scalars().all()
-        rows = connection.execute(sa.select(predictions).where(predictions.c.id.in_(found))).mappings().all()
-    return [dict(row) for row in sorted(rows, key=lambda row: found.index(row["id"]))]
+    with engine.connect() as connection:
+        return [dict(row) for row in connection.execute(_waiting(queue, trial).limit(limit)).mappings()]
 
 
 def count_waiting(engine: sa.Engine, trial: Trial = NO_TRIAL) -> dict[str, int]:
     """Return how many messages wait in each queue, counted up to COUNT_UP_TO + 1."""
-    in_any_order = [_waiting(queue, trial).order_by(None).limit(COUNT_UP_TO + 1).subquery() for queue in QUEUES]
-    counts = [sa.select(sa.func.count()).select_from(ids).scalar_subquery() for ids in in_any_order]
+    some = [_waiting(queue, trial).order_by(None).limit(COUNT_UP_TO + 1).subquery() for queue in QUEUES]
+    counts = [sa.select(sa.func.count(rows.c.id)).scalar_subquery() for rows in some]
     with engine.connect() as connection:
         return dict(zip(QUEUES, connection.execute(sa.select(*counts)).one(), strict=True))
 
 
 def _waiting(queue: str, trial: Trial) -> sa.Select[Any]:
-    """Return, as SQL, the ids of the messages of a queue that nobody has reviewed yet, the next one first."""
+    """Return, as SQL, the messages of a queue that nobody has reviewed yet, the next one first."""
     column = predictions.c
-    ids = sa.select(column.id).where(~is_reviewed(column.id))
+    rows = sa.select(predictions).where(~is_reviewed(column.id))
     match queue:
         case "random":
             newest = sa.select(sa.func.max(samples.c.id)).scalar_subquery()
-            ids = ids.join(sample_members, sample_members.c.prediction_id == column.id)
-            return ids.where(sample_members.c.sample_id == newest).order_by(sample_members.c.position)
+            rows = rows.join(sample_members, sample_members.c.prediction_id == column.id)
+            return rows.where(sample_members.c.sample_id == newest).order_by(sample_members.c.position)
         case "uncertain":
             # Bounded by an id, as SQLite then needs to read no more of the rows than it has to.
             last = sa.select(column.id).order_by(column.id.desc()).offset(LOOKS_AT - 1).limit(1).scalar_subquery()
-            ids = ids.where(column.id >= sa.func.coalesce(last, ""))
-            return ids.order_by(sa.func.abs(column.spam_probability - column.threshold))
+            rows = rows.where(column.id >= sa.func.coalesce(last, ""))
+            return rows.order_by(sa.func.abs(column.spam_probability - column.threshold))
         case "reported":
-            return ids.where(column.sender_report == "wrong").order_by(column.id.desc())
+            return rows.where(column.sender_report == "wrong").order_by(column.id.desc())
         case "challenger":  # what earlier trials differed on says nothing of this one
             # Both in one, as by its column SQLite would walk over all that the challenger ever scored.
             of_trial = column.challenger_version + column.model_version == "".join(trial)
-            return ids.where(column.challenger_label != column.label, of_trial).order_by(column.id.desc())
+            return rows.where(column.challenger_label != column.label, of_trial).order_by(column.id.desc())
     raise ValueError(queue)
 
 
