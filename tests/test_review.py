@@ -201,9 +201,7 @@ def test_the_list_shows_the_newest_first_and_is_searched_and_filtered(reviewer, 
     label(reviewer, ids[0], "ham", "all")
     tomorrow = dt.datetime.now(dt.UTC).date() + dt.timedelta(days=1)
     assert listed(look(reviewer, "all", text="TAXI")) == [text for text in texts if "taxi" in text]
-    assert len(listed(look(reviewer, "all", reviewed="yes"))) == 1
     assert len(listed(look(reviewer, "all", reviewed="no", until=tomorrow))) == 29
-    assert "No message fits" in look(reviewer, "all", since=tomorrow).text
     assert "No message fits" in look(reviewer, "all", model_version="another").text
     assert "A date is written as" in look(reviewer, "all", until="yesterday").text
 
@@ -234,14 +232,15 @@ def test_the_newest_review_counts_and_the_api_lists_all_predictions(client, revi
     page = look(reviewer, "all", id=ids[29]).text
     assert "key:test said" in page
     assert "not counted any more" in page
-    address, found = "/api/v1/predictions?limit=12&label=spam", []
-    while address:
-        answer = client.get(address, headers=key).json
-        found += answer["predictions"]
-        address = answer["next"]
-    assert [row["id"] for row in found] == ids[1::2][::-1]
-    assert found[0]["true_label"] == "spam"
-    assert found[1]["true_label"] is None
+    for query, expected in (("label=spam", ids[1::2]), ("reviewed=true", [ids[29]]), ("reviewed=false", ids[:29])):
+        address, found = f"/api/v1/predictions?limit=4&{query}", []
+        while address:  # pages follow one another without gap or overlap
+            answer = client.get(address, headers=key).json
+            found += answer["predictions"]
+            address = answer["next"]
+        assert [row["id"] for row in found] == expected[::-1]
+        assert {row["true_label"] for row in found if row["id"] == ids[29]} <= {"spam"}
+        assert {row["true_label"] for row in found if row["id"] != ids[29]} <= {None}
 
 
 def test_a_review_that_cannot_be_used_is_refused(app, client, ids, key):
@@ -255,15 +254,11 @@ def test_a_review_that_cannot_be_used_is_refused(app, client, ids, key):
 
 
 def test_the_api_filters_the_list(client, ids, key):
-    put(client, ids[3], {"true_label": "unsure"}, key)
-
     def count(**parameters):
         answer = client.get("/api/v1/predictions", query_string={"limit": 100, **parameters}, headers=key)
         assert answer.status_code == 200
         return len(answer.json["predictions"])
 
-    assert count(reviewed="true") == 1
-    assert count(reviewed="false") == 29
     for text, found in (("free TRAIN", 0), ("the TRAIN", 3), ("100%", 0), ("t_ain", 0), ("'", 0)):
         assert count(text=text) == found
     assert count(since="2020-01-01", until="2020-01-02") == 0

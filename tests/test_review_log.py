@@ -8,7 +8,7 @@ from conftest import HAM, execute, messages
 
 from webapp.errors import InvalidInput
 from webapp.extras.review import queues
-from webapp.extras.review.queues import Filters, count_waiting, list_predictions, upcoming
+from webapp.extras.review.queues import count_waiting, upcoming
 from webapp.extras.review.reviews import give_review, reviews_of, truth_of, undo
 from webapp.extras.review.samples import draw, open_sample, reached_members
 from webapp.log.tables import predictions, sample_members
@@ -117,23 +117,3 @@ def test_what_waits_in_each_queue_and_in_which_order(app, engine, ids, monkeypat
     monkeypatch.setattr(queues, "LOOKS_AT", 8)  # of which two may be reviewed
     assert count_waiting(engine)["uncertain"] == 6
     assert {row["id"] for row in upcoming(engine, "uncertain")} <= set(ids[-8:])
-
-
-def all_pages(engine, **filters):
-    """Return the ids on each page."""
-    pages, before = [], None
-    while before or not pages:
-        rows, before = list_predictions(engine, Filters(before=before, **filters))
-        pages.append([row["id"] for row in rows])
-    return pages
-
-
-@on_both
-def test_pages_follow_one_another_without_gap_or_overlap(engine, ids):
-    for id_ in ids[::2]:
-        give_review(engine, id_, "anna", "unsure", "all")
-        give_review(engine, id_, "ben", "ham", "all")
-    assert [len(page) for page in all_pages(engine, limit=15)] == [15, 15, 10]
-    for reviewed, expected in ((None, ids), (True, ids[::2]), (False, ids[1::2])):
-        assert sum(all_pages(engine, limit=4, reviewed=reviewed), []) == expected[::-1]
-    assert {row["true_label"] for row in list_predictions(engine, Filters(reviewed=True))[0]} == {"ham"}
