@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import sqlalchemy as sa
 from scipy.stats import fisher_exact
 
@@ -141,14 +142,12 @@ def _over_time(span: Span, counted: Counter[Any], names: Sequence[str]) -> list[
 
 def quantiles(buckets: Counter[int]) -> dict[str, float | None]:
     """Return p50, p95 and p99 in milliseconds: the smallest latency that so great a share does not exceed."""
-    found: dict[str, float | None] = dict.fromkeys(QUANTILES)
-    so_far = 0
-    for bucket, number in sorted(buckets.items()):
-        so_far += number
-        for name, (share, fewest) in QUANTILES.items():
-            if found[name] is None and so_far >= share * buckets.total() >= share * fewest:
-                found[name] = bucket_ms(bucket)
-    return found
+    values, weights = [bucket_ms(bucket) for bucket in buckets], list(buckets.values())
+
+    def quantile(share: float) -> float:
+        return float(np.quantile(values, share, weights=weights, method="inverted_cdf"))
+
+    return {name: quantile(share) if sum(weights) >= n else None for name, (share, n) in QUANTILES.items()}
 
 
 def errors(engine: sa.Engine, span: Span) -> dict[str, Any]:
