@@ -104,7 +104,7 @@ def test_answers_to_another_question_are_not_this_model_s_accuracy(app, models, 
     assert "known to ± 0 points" in signed_in.get("/review").text
 
 
-def test_samples_of_different_times_count_by_their_traffic(app, engine):
+def test_samples_of_different_times_count_by_their_traffic(app, engine, signed_in):
     """An hour of 90 messages, all right, and one of 10, all wrong, with ten reviews each: 90 %, not 50 %."""
     ids = list(send(app, 100))
     now = dt.datetime.now(dt.UTC).replace(minute=30, second=0, microsecond=0)
@@ -115,8 +115,11 @@ def test_samples_of_different_times_count_by_their_traffic(app, engine):
         for row in upcoming(engine, "random"):
             other = {"ham": "spam", "spam": "ham"}[row["label"]]
             give_review(engine, row["id"], "web:1", row["label"] if shift == 5 else other, "random")
-    accuracy = figures(app)["accuracy"]["accuracy"]
-    assert (accuracy["n"], accuracy["value"]) == (20, 0.9)
+    accuracy = figures(app)["accuracy"]
+    assert (accuracy["accuracy"]["n"], accuracy["accuracy"]["value"], accuracy["sampled"]) == (20, 0.9, 1)
+    log(app, ORDINARY[:300])
+    assert figures(app)["accuracy"]["sampled"] == 0.25
+    assert "The samples are of 25 % of the messages" in signed_in.get("/monitor?range=24h").text
 
 
 def test_unsure_reviews_are_said_with_what_they_may_mean(app, signed_in, engine):

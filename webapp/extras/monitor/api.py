@@ -33,7 +33,7 @@ EXAMPLE = {  # it names all that there is: a test compares it with an answer
     "model_version": None,
     "model_problem": "",
     "accuracy": METRICS
-    | {"reviewed": 212, "unsure": 7, "if_unsure": [0.95, 0.98], "of_current": RIGHT, "brier": 0.02}
+    | {"reviewed": 212, "unsure": 7, "if_unsure": [0.95, 0.98], "sampled": 0.9, "of_current": RIGHT, "brier": 0.02}
     | {"confusion_matrix": {"spam_called_spam": 40, "spam_called_ham": 2, "ham_called_ham": 168, "ham_called_spam": 2}}
     | {"reliability": [{"lower": 0.9, "upper": 1.0, "mean_probability": 0.98, "spam": RIGHT}]}
     | {"over_time": [{"at": AT} | RIGHT], "worse_than_at_training": False}

@@ -79,10 +79,12 @@ def accuracy(members: Sequence[ReviewedPrediction], messages: int = 0) -> dict[s
     called = np.array([one.label == "spam" for one in known], dtype=bool)
     probability = np.array([one.spam_probability for one in known])
     right = sample_proportion(truth == called, weights)
+    of_samples = sum(one.weight for one in members)  # messages of the time that the samples are of
     return {
         "reviewed": len(known),
         "unsure": len(members) - len(known),  # the reviewer could not say: they are in no figure
         "if_unsure": _if_unsure(members, right.value or 0.0),
+        "sampled": round(min(of_samples / messages, 1.0), 4) if messages else None,
         "accuracy": right,
         "recall": sample_proportion(called[truth], weights[truth]),
         "false_positive_rate": sample_proportion(called[~truth], weights[~truth]),
