@@ -289,7 +289,8 @@ def test_labels_from_a_file_are_taken_in_steps_and_a_later_file_changes_them(app
     assert "2 new, 0 as before, 1 unknown." in result.output
     assert "nothing" in result.output
     assert {(row["reviewer"], row["queue"]) for row in stored(app)} == {("import", "import")}
-    result = flask("review", "import", "-", input=as_csv((ids[0], "spam"), (ids[1], "spam"), (ids[2], "unsure")))
+    rows = [(ids[0], "spam"), (ids[1], "spam"), (ids[2], "unsure"), (ids[3], " ")]  # the last is not labelled yet
+    result = flask("review", "import", "-", input=as_csv(*rows))
     assert "2 new, 1 as before, 0 unknown." in result.output
     assert [row["true_label"] for row in stored(app)] == ["ham", "spam", "spam", "unsure"]
 

@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import compress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from webapp.config import MAX_TEXT_LENGTH
 from webapp.errors import BadData
@@ -65,7 +65,7 @@ def read_labelled(
         if columns[0] == columns[1]:
             raise BadData(f'{path}: the column "{column}" cannot hold both the messages and the labels')
         found, noted = _read_examples(table, columns, dataset, meanings)
-        dataset.notices += [table.about(*columns), *table.notices()]
+        dataset.notices += table.notices(*columns)
         for fact, lines in noted.items():
             rows = "1 row has" if len(lines) == 1 else f"{len(lines):,} rows have"
             dataset.notices.append(f"{table.name}: {rows} {fact} (first in line {lines[0]})")
@@ -94,12 +94,14 @@ def _read_examples(
     others = {other: at for other in ("source", "split", "kind") if (at := table.find([other])) is not None}
     found: defaultdict[str, list[int]] = defaultdict(list)
     noted: defaultdict[str, list[int]] = defaultdict(list)
-    for line, values, error, _, _ in table.read([*columns, *others.values()]):
+    for line, values, error, _ in table.read([*columns, *others.values()]):
         if error:
             raise BadData(f"{table.name}, line {line}: {error}")
         text, label = values[0], normalise(values[1])
-        if fault := _unusable(text) if label else "no label":
-            noted[f"{fault}, left out"].append(line)
+        is_text = isinstance(text, str) and not re.search("[\x00\ud800-\udfff]", text)
+        fault = "no valid text" if as_text(text).strip() else "no text"
+        if not label or not is_text or not text.strip():
+            noted[f"{fault if label else 'no label'}, left out"].append(line)
             continue
         found[label].append(line)
         more = {other: as_text(value).strip() for other, value in zip(others, values[2:], strict=True)}
@@ -113,16 +115,6 @@ def _read_examples(
         source = source if source.isprintable() else shown(source, len(source))
         dataset.examples.append(Example(text[:MAX_TEXT_LENGTH], meanings.get(label, False), source, PARTS[part], kind))
     return found, noted
-
-
-def _unusable(text: Any) -> str:
-    """Return what a row has in place of a message, or in it, "" where it can be used."""
-    if not as_text(text).strip():
-        return "no text"
-    if not isinstance(text, str):
-        return "a text that is not a string"
-    found = re.search("[\x00\ud800-\udfff]", text)
-    return "" if not found else "a NUL character" if found[0] == "\x00" else "half a surrogate pair"
 
 
 def _advice(found: Mapping[str, Sequence[int]], labels: Sequence[str]) -> str:

@@ -37,7 +37,6 @@ class Row(NamedTuple):
     values: Sequence[Any]
     error: str | None  # then the values are not to be used
     raw: Any  # the whole row, for whoever writes it again: cells, (object as text, object), or (Arrow batch, place)
-    size: int  # about how many characters it is written with
 
 
 class Table:
@@ -50,29 +49,28 @@ class Table:
     note = ""  # what else people should know of what was taken for the header
 
     def __init__(self, lines: Lines):
-        self.name, self.has_mark, self._lines = lines.name, lines.has_mark, lines
-        self.notices = lines.notices  # what is to be said of what was read so far
+        self.name, self.lines = lines.name, lines
 
     def _name_columns(self, names: Iterable[str]) -> None:
         self.columns = [name.strip(INVISIBLE) for name in names]
         if len(self.columns) > MOST_COLUMNS:
             raise BadData(f"{self.name} has {len(self.columns):,} columns, and at most {MOST_COLUMNS:,} are read")
-        lowered = [name.lower() for name in self.columns if name]
-        if twice := {name for name in lowered if lowered.count(name) > 1}:
-            raise BadData(f"{self.name} names the column {shown(min(twice))} twice")
 
     def find(self, names: Iterable[str]) -> int | None:
-        """Return the position of the first of these columns that there is, as it is written or nearly so."""
+        """Return the position of the first of these columns that there is; raises BadData where it is there twice."""
         alike = [normalise(column) for column in self.columns]
-        for name in names:
-            for columns, wanted in ((self.columns, name.strip()), (alike, normalise(name))):
-                if wanted in columns:
-                    return columns.index(wanted)
+        for name in map(normalise, names):
+            if alike.count(name) > 1:
+                raise BadData(f"{self.name} names the column {shown(name)} twice")
+            if name in alike:
+                return alike.index(name)
         return None
 
     def find_column(self, wanted: str | None, kind: str = "text") -> int:
         """Return the position of the column with the messages, or where kind is "label" the labels; raises BadData."""
         names = [wanted] if wanted else TEXT_COLUMNS if kind == "text" else LABEL_COLUMNS
+        if wanted and self.columns.count(wanted.strip()) == 1:  # though others may be nearly alike
+            return self.columns.index(wanted.strip())
         at = self.find(names)
         if at is None and not wanted:
             at = self.by_content.get(kind)
@@ -81,10 +79,11 @@ class Table:
             raise BadData(f"{self.name}: no column {' or '.join(names)} among {columns}; name it with --{kind}-column")
         return at
 
-    def about(self, text_at: int, label_at: int | None = None) -> str:
-        """Return what it was taken for, in one line."""
+    def notices(self, text_at: int, label_at: int | None = None) -> list[str]:
+        """Return what it was taken for, and what is to be said of what was read so far."""
         label = "" if label_at is None else f', labels in "{shown(self.columns[label_at])}"'
-        return f'{self.name}: {self.format}, messages in "{shown(self.columns[text_at])}"{label}{self.note}'
+        about = f'{self.name}: {self.format}, messages in "{shown(self.columns[text_at])}"{label}{self.note}'
+        return [about, *self.lines.notices()]
 
     def read(self, positions: Sequence[int]) -> Iterator[Row]:
         """Yield each row with the values of the columns at these positions; raises BadData."""
@@ -92,15 +91,15 @@ class Table:
 
     def done(self) -> float | None:
         """Return how much of it was read, 0 to 1; None for a pipe."""
-        return self._lines.done()
+        return self.lines.done()
 
     def check_size(self, limit: int) -> None:
         """Raise BadData if it unpacks to more bytes, or breaks off. It is spent then."""
-        self._lines.check_size(limit)
+        self.lines.check_size(limit)
 
     def close(self) -> None:
         """Close what was opened."""
-        self._lines.close()
+        self.lines.close()
 
 
 def normalise(word: object) -> str:
@@ -160,23 +159,20 @@ class JsonTable(Table):
                 f"{self.name}: no JSON object in its first lines: JSON Lines have one in each. jq -c '.[]' makes them "
                 "of an array, to_json(orient='records', lines=True) of a pandas table"
             )
-        names = dict.fromkeys(name for value in objects for name in value)
-        self._names = [name for name in names if name == name.encode(errors="ignore").decode()]
-        # Others than the usual ones may differ in case alone.
-        self._name_columns([name for name in self._names if normalise(name) in (*TEXT_COLUMNS, *LABEL_COLUMNS)])
-        self.columns = [name.strip() for name in self._names]
+        self._names = list(dict.fromkeys(name for value in objects for name in value))
+        self._name_columns(self._names)
         self.by_content = {"text": 0} if len(self.columns) == 1 else {}
 
     def read(self, positions: Sequence[int]) -> Iterator[Row]:
         names = [self._names[at] for at in positions]
-        while line := self._lines.next():
-            raw, number, is_long = line.strip(), self._lines.number, len(line) > limits.LONGEST_ROW
+        while line := self.lines.next():
+            raw, number, is_long = line.strip(), self.lines.number, len(line) > limits.LONGEST_ROW
             value, error = (None, limits.TOO_LONG) if is_long else _json_object(raw)
             if value is not None:
-                yield Row(number, [value.get(name) for name in names], None, (raw, value), len(raw))
+                yield Row(number, [value.get(name) for name in names], None, (raw, value))
             elif raw:
                 members = {} if is_long else {"line": raw}
-                yield Row(number, (), error, (json.dumps(members, ensure_ascii=False), members), len(raw))
+                yield Row(number, (), error, (json.dumps(members, ensure_ascii=False), members))
 
 
 def _json_object(line: str) -> tuple[dict[str, Any] | None, str | None]:
@@ -231,9 +227,8 @@ class ParquetTable(Table):
     def read(self, positions: Sequence[int]) -> Iterator[Row]:
         for batch in self._batches(PARQUET_ROWS):
             values = [self._values(batch.column(at)) for at in positions]
-            size = batch.nbytes // max(len(batch), 1)
             for number in range(len(batch)):
-                yield Row(self._done + number + 1, [column[number] for column in values], None, (batch, number), size)
+                yield Row(self._done + number + 1, [column[number] for column in values], None, (batch, number))
             self._done += len(batch)
 
     def _values(self, column: Any) -> list[Any]:
@@ -243,7 +238,7 @@ class ParquetTable(Table):
         except UnicodeDecodeError:
             values = column.cast("large_binary").to_pylist()
         return [
-            self._lines.recode(value.decode("utf-8", "surrogateescape"), number) if isinstance(value, bytes) else value
+            self.lines.recode(value.decode("utf-8", "surrogateescape"), number) if isinstance(value, bytes) else value
             for number, value in enumerate(values, start=self._done + 1)
         ]
 

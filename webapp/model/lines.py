@@ -16,7 +16,6 @@ from webapp.errors import BadData
 LONGEST_ROW = 1024 * 1024  # characters; far above any message, and it bounds the memory
 TOO_LONG = f"The row has more than {LONGEST_ROW:,} characters and was left out."
 SNIFFED_LINES, SNIFFED_SIZE = 1_000, 256 * 1024  # at the beginning, which tell delimiter, header and usual values
-NAMED_LINES = 5  # of those that are no UTF-8
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 CONTROLS = bytes({*range(32)} - set(b"\t\n\f\r\x1b"))  # a tenth of what is compressed, next to nothing of any text
@@ -65,9 +64,9 @@ class Lines:
     def __init__(self, source: Path | BinaryIO, name: str | None = None):
         self.path = source if isinstance(source, Path) else None
         self.name = name or str(self.path or "standard input")
-        self.number = self._recoded_count = 0
+        self.number = self.taken = 0  # lines and characters that were given out
+        self._recoded = self._first_recoded = 0  # how many lines were no UTF-8, and the number of the first
         self._raw: Any = None
-        self._recoded: list[int] = []  # the numbers of the first lines that were no UTF-8
         self._waiting: deque[str] = deque()
         try:
             with reading(self.name):
@@ -99,6 +98,7 @@ class Lines:
         """Return the next line, "" at the end; of one that is too long LONGEST_ROW + 1 characters. Raises BadData."""
         line = self._waiting.popleft() if self._waiting else next(self._unread, "")
         self.number += bool(line)
+        self.taken += len(line)
         return line
 
     def put_back(self, lines: Sequence[str]) -> None:
@@ -131,19 +131,15 @@ class Lines:
         """Return a text of a line with the bytes that were no UTF-8 read as Windows-1252, and note where they were."""
         if text.isascii() or self._is_utf16 or not _NO_UTF8.search(text):
             return text
-        self._recoded_count += 1
-        if len(self._recoded) < NAMED_LINES:
-            self._recoded.append(number)
+        self._recoded += 1
+        self._first_recoded = self._first_recoded or number
         return _NO_UTF8.sub(_windows_1252, text)
 
     def notices(self) -> list[str]:
         """Return what is to be said of the encoding of what was read so far, in at most one line."""
-        if not self._recoded:
-            return []
-        more = self._recoded_count - len(self._recoded)
-        which = ", ".join(map(str, self._recoded)) + (f" and {more:,} more" if more else "")
-        lines = "line" if self._recoded_count == 1 else "lines"
-        return [f"{self.name}: {lines} {which} not UTF-8, read as Windows-1252"]
+        lines = "1 line is" if self._recoded == 1 else f"{self._recoded:,} lines are"
+        told = f"{self.name}: {lines} not UTF-8, read as Windows-1252 (first line {self._first_recoded})"
+        return [told] if self._recoded else []
 
     def check_size(self, limit: int) -> None:
         """Raise BadData if there are more bytes left, or if it breaks off."""

@@ -98,7 +98,7 @@ def _csv(table: CsvTable) -> tuple[str, Render]:
     header = line(names)
     if table.has_marks and table.delimiter == "\t":  # in TSV marks are text, unless the first row has them everywhere
         header = "\t".join(f'"{name}"' for name in names) + table.line_end
-    return ("\ufeff" if table.has_mark else "") + header, lambda row, answer: line([*row.raw, *answer])
+    return ("\ufeff" if table.lines.has_mark else "") + header, lambda row, answer: line([*row.raw, *answer])
 
 
 def _json(table: Table) -> tuple[str, Render]:

@@ -37,7 +37,7 @@ from webapp.model.labels import SPAM_OR_HAM
 from webapp.model.scoring import SpamModel
 
 CHUNK_ROWS = 2_000  # scored, logged and written together; an interrupted run goes on from the last whole chunk
-CHUNK_SIZE = 1024 * 1024  # characters that are written, with fewer rows where they are long: it bounds the memory
+CHUNK_SIZE = 1024 * 1024  # characters that are read, with fewer rows where they are long: it bounds the memory
 PREVIEW_ROWS, PREVIEW_LENGTH = 20, 300  # rows and characters of a text that the page shows of a result
 
 Report = Callable[[float | None, str], None]  # is told how far it is, 0 to 1 or None, and in words
@@ -142,20 +142,19 @@ def run_batch(
                     state.rate = (state.rows - rows_before) / (time.monotonic() - began)
                     _store(state, target)
                     report(chunk.share, f"{state.rows:,} rows done, {state.rate:,.0f} rows/s")
-        state.notices = [table.about(text_at), *table.notices()]
+        state.notices = table.notices(text_at)
         return state
 
 
 def _chunks(table: Table, text_at: int, done: int) -> Iterator[Chunk]:
     """Gather the rows behind those that are done."""
     rows: list[Row] = []
-    size = 0
+    before = 0
     for row in islice(table.read([text_at]), done, None):
         rows.append(row)
-        size += row.size
-        if len(rows) == CHUNK_ROWS or size >= CHUNK_SIZE:
+        if len(rows) == CHUNK_ROWS or table.lines.taken - before >= CHUNK_SIZE:
             yield Chunk(done, rows, [_text(row) for row in rows], table.done())
-            done, rows, size = done + len(rows), [], 0
+            done, rows, before = done + len(rows), [], table.lines.taken
     if rows:
         yield Chunk(done, rows, [_text(row) for row in rows], table.done())
 

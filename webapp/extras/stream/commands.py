@@ -85,14 +85,13 @@ def stream_file(file: Path, brokers: str, topic: str, text_column: str | None, c
     producer, sent = make_producer(read_settings(brokers, config)), 0
     with closing(open_table(file, text_column, read_meanings(current_inference().registry.labels()))) as table:
         text_at = table.find_column(text_column)
-        _say(table.about(text_at))
         records = (_record(topic, number, row) for number, row in enumerate(table.read([text_at]), start=1))
         try:
             while chunk := list(islice(records, CHUNK)):
                 deliver(producer, chunk)
                 sent += len(chunk)
         finally:
-            _say("\n".join([*table.notices(), f"{sent:,} records sent to {topic}."]))
+            _say("\n".join([*table.notices(text_at), f"{sent:,} records sent to {topic}."]))
 
 
 def _record(topic: str, number: int, row: Row) -> Outgoing:
