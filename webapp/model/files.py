@@ -213,16 +213,9 @@ class ParquetTable(Table):
         self.schema = self._file.schema_arrow
         self._name_columns(self.schema.names)
         values = [type_.value_type if pa.types.is_dictionary(type_) else type_ for type_ in self.schema.types]
-        self._texts = [at for at, type_ in enumerate(values) if str(type_) in PARQUET_TEXTS]
-        self.by_content = {"text": self._texts[0]} if len(self._texts) == 1 else {}
+        texts = [at for at, type_ in enumerate(values) if str(type_) in PARQUET_TEXTS]
+        self.by_content = {"text": texts[0]} if len(texts) == 1 else {}
         self._done = 0  # rows
-
-    def find_column(self, wanted: str | None, kind: str = "text") -> int:
-        at = super().find_column(wanted, kind)
-        if kind == "text" and at not in self._texts:
-            column = shown(self.columns[at])
-            raise BadData(f"{self.name}: the column {column} holds no text; name it with --text-column")
-        return at
 
     def read(self, positions: Sequence[int]) -> Iterator[Row]:
         for batch in self._batches(PARQUET_ROWS):

@@ -19,24 +19,18 @@ SNIFFED_LINES, SNIFFED_SIZE = 1_000, 256 * 1024  # at the beginning, which tell 
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 CONTROLS = bytes({*range(32)} - set(b"\t\n\f\r\x1b"))  # a tenth of what is compressed, next to nothing of any text
-_FOREIGN = re.compile(
-    r"""(?xs)
-      (?P<excel> PK\x03\x04 .* (?:\[Content_Types\]|mimetype) | \xd0\xcf\x11\xe0 ) | (?P<zip> PK\x03\x04 )
-    | (?P<pdf> %PDF ) | (?P<utf_32> \xff\xfe\0\0 ) | (?P<pickle> \x80[\2-\5] ) | (?P<parquet> PAR1 )
-    | (?P<page> <(?i:!doctype|html|table|\?xml) ) | (?P<mail> From\ \S+@ | (?:Return-Path|Received|Delivered-To): )
-    | (?P<compressed> BZh | \xfd7zXZ | \(\xb5/\xfd | \x1f\x8b )"""
-)
-FOREIGN = {
-    "excel": "an Excel file: save it as CSV",
-    "zip": "a ZIP archive: unpack it first",
-    "pdf": "a PDF: save its table as CSV",
-    "utf_32": "UTF-32: save it as UTF-8",
-    "pickle": "a Python pickle, which may run code: save it as CSV",
-    "parquet": "Parquet packed by gzip: unpack it first",
-    "page": "a web page or XML: export its table as CSV",
-    "mail": "a mail: write mails as rows of CSV",
-    "compressed": "compressed, but not once by gzip: unpack it first",
+FOREIGN = {  # by how they begin
+    r"PK\x03\x04.*(?:\[Content_Types\]|mimetype)|\xd0\xcf\x11\xe0": "an Excel file: save it as CSV",
+    r"PK\x03\x04": "a ZIP archive: unpack it first",
+    "%PDF": "a PDF: save its table as CSV",
+    r"\xff\xfe\0\0": "UTF-32: save it as UTF-8",
+    r"\x80[\2-\5]": "a Python pickle, which may run code: save it as CSV",
+    "PAR1": "Parquet packed by gzip: unpack it first",
+    r"<(?i:!doctype|html|table|\?xml)": "a web page or XML: export its table as CSV",
+    r"From \S+@|(?:Return-Path|Received|Delivered-To):": "a mail: write mails as rows of CSV",
+    r"BZh|\xfd7zXZ|\(\xb5/\xfd|\x1f\x8b": "compressed, but not once by gzip: unpack it first",
 }
+_FOREIGN = re.compile("|".join(f"({beginning})" for beginning in FOREIGN), re.DOTALL)
 _NO_UTF8 = re.compile("[\udc80-\udcff]+")  # what surrogateescape makes of it
 BROKEN: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error, UnicodeError)  # what reading may raise
 
@@ -88,7 +82,7 @@ class Lines:
 
     def _refuse_foreign(self, head: bytes) -> None:
         if foreign := _FOREIGN.match(head.lstrip().decode("latin-1")):
-            raise BadData(f"{self.name} is {FOREIGN[str(foreign.lastgroup)]}")
+            raise BadData(f"{self.name} is {list(FOREIGN.values())[(foreign.lastindex or 0) - 1]}")
         text, controls = head.decode("utf-8", "surrogateescape")[:-3], len(head) - len(head.translate(None, CONTROLS))
         is_binary = b"\0" in head.partition(b"\n")[0] or (controls > 16 + len(head) / 20 and _NO_UTF8.search(text))
         if is_binary and not self._is_utf16:
