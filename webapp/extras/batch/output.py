@@ -34,9 +34,7 @@ class Answer(NamedTuple):
     error: str | None = None
 
 
-Render = Callable[[Row, Answer], str]  # gives a row as it is written
-Write = Callable[[Sequence[Row], Sequence[Answer]], None]
-WriteThrough = Callable[[Sequence[Row], Sequence[Answer]], int]  # returns how many bytes are on the disk then
+Write = Callable[[Sequence[Row], Sequence[Answer]], Any]  # where it reaches the disk, returns how many bytes are there
 
 
 def take_lock(file: BinaryIO, is_shared: bool = False) -> bool:
@@ -82,11 +80,11 @@ def free_names(taken: Iterable[str]) -> list[str]:
     return names
 
 
-def _csv(table: CsvTable) -> tuple[str, Render]:
-    """Return the header, and how a row is written: cells keep their values, not their quotation marks; UTF-8."""
+def _csv(table: CsvTable) -> tuple[str, Callable[[Row, Answer], str]]:
+    """Return the header, and what renders a row: cells keep their values, not their quotation marks."""
     style: Any = {}
-    if table.delimiter == "\t" and not table.has_marks:  # nor line breaks or tabs in cells
-        style = {"quoting": csv.QUOTE_NONE, "quotechar": None}
+    if table.format == "TSV":  # without marks there are no line breaks or tabs in cells; some would be taken for text
+        style = {"quoting": csv.QUOTE_ALL} if table.has_marks else {"quoting": csv.QUOTE_NONE, "quotechar": None}
     echo: Any = SimpleNamespace(write=str)  # a writer gives back what its file's `write` does: here, the line
     writer = csv.writer(echo, delimiter=table.delimiter, **style)
 
@@ -94,15 +92,12 @@ def _csv(table: CsvTable) -> tuple[str, Render]:
         text: str = writer.writerow(cells)  # it quotes cells with what its own line end, \r\n, is made of
         return text[:-2] + table.line_end
 
-    names = [*table.columns, *free_names(table.columns)]
-    header = line(names)
-    if table.has_marks and table.delimiter == "\t":  # in TSV marks are text, unless the first row has them everywhere
-        header = "\t".join(f'"{name}"' for name in names) + table.line_end
+    header = line([*table.columns, *free_names(table.columns)])
     return ("\ufeff" if table.lines.has_mark else "") + header, lambda row, answer: line([*row.raw, *answer])
 
 
-def _json(table: Table) -> tuple[str, Render]:
-    """Return how an object is written: it keeps its text; five members are added before its closing brace."""
+def _json(table: Table) -> tuple[str, Callable[[Row, Answer], str]]:
+    """Return what renders an object: it keeps its text; five members are added before its closing brace."""
 
     def line(row: Row, answer: Answer) -> str:
         text, members = row.raw
@@ -114,7 +109,7 @@ def _json(table: Table) -> tuple[str, Render]:
 
 @contextmanager
 def _text_writer(table: Table, file: BinaryIO, is_zipped: bool, is_new: bool) -> Iterator[Write]:
-    """Write CSV, TSV or JSON Lines, whichever the input is."""
+    """Write CSV, TSV or JSON Lines, whichever the input is, in UTF-8."""
     header, render = _csv(table) if isinstance(table, CsvTable) else _json(table)
 
     def add(text: str) -> None:
@@ -151,7 +146,7 @@ def _parquet_writer(table: Any, file: BinaryIO) -> Iterator[Write]:
 
 
 @contextmanager
-def open_output(target: Path | BinaryIO, table: Table, size: int) -> Iterator[WriteThrough]:
+def open_output(target: Path | BinaryIO, table: Table, size: int) -> Iterator[Write]:
     """Open OUT.partial, cut off behind so many bytes, or a pipe; OUT appears once everything went well.
 
     Raises BadData when another run is writing to it, NotReady when it cannot be written: the disk is full, say.

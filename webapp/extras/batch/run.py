@@ -50,7 +50,6 @@ class Chunk(NamedTuple):
     first: int  # number of its first row, from 0
     rows: list[Row]
     texts: list[Text]
-    share: float | None  # of the file that was read by then, 0 to 1; None if unknown
 
 
 @dataclass
@@ -67,7 +66,6 @@ class State:
     preview: list[tuple[str, Answer]] = field(default_factory=list)  # the first texts and their answers
     notices: list[str] = field(default_factory=list)  # what was taken for the header, and of the encoding
     words: Sequence[str] = SPAM_OR_HAM  # the model's, for ham and spam
-    replaces: bool = False  # OUT was there, and is to be replaced
     was_complete: bool = False  # nothing was left to do
     rate: float = 0.0  # rows per second, since the run began or went on
 
@@ -141,7 +139,7 @@ def run_batch(
                     state.add(chunk, answers)
                     state.rate = (state.rows - rows_before) / (time.monotonic() - began)
                     _store(state, target)
-                    report(chunk.share, f"{state.rows:,} rows done, {state.rate:,.0f} rows/s")
+                    report(table.done(), f"{state.rows:,} rows done, {state.rate:,.0f} rows/s")
         state.notices = table.notices(text_at)
         return state
 
@@ -153,10 +151,10 @@ def _chunks(table: Table, text_at: int, done: int) -> Iterator[Chunk]:
     for row in islice(table.read([text_at]), done, None):
         rows.append(row)
         if len(rows) == CHUNK_ROWS or table.lines.taken - before >= CHUNK_SIZE:
-            yield Chunk(done, rows, [_text(row) for row in rows], table.done())
+            yield Chunk(done, rows, [_text(row) for row in rows])
             done, rows, before = done + len(rows), [], table.lines.taken
     if rows:
-        yield Chunk(done, rows, [_text(row) for row in rows], table.done())
+        yield Chunk(done, rows, [_text(row) for row in rows])
 
 
 def _text(row: Row) -> Text:
@@ -282,11 +280,11 @@ def _find_state(target: Path, new: State, resume: bool, overwrite: bool, can_app
     Raises BadData rather than touch a file that somebody may still want.
     """
     if overwrite:
-        return replace(new, replaces=True)
+        return new
     old, is_partial = read_state(target), partial(target).exists()
     if resume and target.exists() and not is_partial:
         return replace(old or new, was_complete=True)
-    if (target.exists() and not (resume and old and old.replaces)) or (is_partial and not resume):
+    if (target.exists() and not (resume and old)) or (is_partial and not resume):
         whole = "already" if target.exists() else "in part, left by an interrupted run: go on with --resume"
         raise BadData(f"{target} is there {whole}. Replace it with --overwrite, or name another.")
     if not (resume and old):
@@ -296,4 +294,4 @@ def _find_state(target: Path, new: State, resume: bool, overwrite: bool, can_app
             f"The interrupted run began with {old.began_with}, this one with {new.began_with}. "
             "Give the same, or start anew with --overwrite."
         )
-    return old if can_append else replace(new, model_version=old.model_version, run=old.run, replaces=old.replaces)
+    return old if can_append else replace(new, model_version=old.model_version, run=old.run)
