@@ -339,7 +339,7 @@ UNUSABLE = [
     ("From jo@example.org Mon Jul 29 11:28:02 2002\nSubject: hi\n\nhello\n", "is a mail: write mails as rows of CSV"),
     ("Return-Path: <jo@example.org>\nSubject: hi\n\nhello\n", "is a mail"),
     (TSV.encode("utf-16")[:-1], "is not complete"),
-    (b"\x89PNG\r\n\x1a\n" + bytes(range(1, 256)) * 9, "is no text file"),
+    (b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 9, "is no text file"),
     ("label^text\nham^x\n", "the first line, label.text, is one column; divide it by"),
     ('"label,text"\n"ham,""x, y"""\n', "the first line, label,text, is one column"),
     (table() + "\ufeff" + table(), "line 8: The row is the header again"),

@@ -111,8 +111,7 @@ def _read_examples(
         text = text.strip()
         if len(text) > MAX_TEXT_LENGTH:
             noted[f"more than {MAX_TEXT_LENGTH:,} characters, cut there"].append(line)
-        source, kind = more.get("source", dataset.name.split(".")[0]), more.get("kind", "")
-        source = source if source.isprintable() else shown(source, len(source))
+        source, kind = shown(more.get("source", dataset.name.split(".")[0]), 255), more.get("kind", "")
         dataset.examples.append(Example(text[:MAX_TEXT_LENGTH], meanings.get(label, False), source, PARTS[part], kind))
     return found, noted
 

@@ -131,7 +131,7 @@ def open_table(
     try:
         if lines.is_parquet:
             return ParquetTable(lines)
-        ending, head = ending_format(lines.path) if lines.path else None, lines.peek()
+        ending, head = ending_format(Path(lines.name)), lines.peek()
         if ending == "JSON Lines" or BEGINS_JSON.match(head[0]):
             return JsonTable(lines, head)
         return CsvTable(lines, head, ending == "TSV", text_column, words)

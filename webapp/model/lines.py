@@ -18,7 +18,7 @@ TOO_LONG = f"The row has more than {LONGEST_ROW:,} characters and was left out."
 SNIFFED_LINES, SNIFFED_SIZE = 1_000, 256 * 1024  # at the beginning, which tell delimiter, header and usual values
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-CONTROLS = bytes({*range(32)} - set(b"\t\n\f\r\x1b"))  # a tenth of what is compressed, next to nothing of any text
+MOST_NULS = 7  # at the beginning of a text; of what is compressed each 256th byte is one
 FOREIGN = {  # by how they begin
     r"PK\x03\x04.*(?:\[Content_Types\]|mimetype)|\xd0\xcf\x11\xe0": "an Excel file: save it as CSV",
     r"PK\x03\x04": "a ZIP archive: unpack it first",
@@ -83,8 +83,7 @@ class Lines:
     def _refuse_foreign(self, head: bytes) -> None:
         if foreign := _FOREIGN.match(head.lstrip().decode("latin-1")):
             raise BadData(f"{self.name} is {list(FOREIGN.values())[(foreign.lastindex or 0) - 1]}")
-        text, controls = head.decode("utf-8", "surrogateescape")[:-3], len(head) - len(head.translate(None, CONTROLS))
-        is_binary = b"\0" in head.partition(b"\n")[0] or (controls > 16 + len(head) / 20 and _NO_UTF8.search(text))
+        is_binary = b"\0" in head.partition(b"\n")[0] or head.count(b"\0") > MOST_NULS
         if is_binary and not self._is_utf16:
             raise BadData(f"{self.name} is no text file; if it is UTF-16, save it as UTF-8")
 

@@ -65,8 +65,7 @@ def _keep(file: FileStorage, text_column: str | None, folder: Path) -> dict[str,
     """Keep an uploaded file in the folder of its job; return the job's arguments. Raises BadData, OSError."""
     name = str(file.filename)[-200:]
     name = "".join(letter for letter in name if letter.isprintable()) or "messages"  # no header may hold others
-    is_zipped, endings = name.lower().endswith(".gz"), [e for e in Path(name.lower()).suffixes if e in ENDINGS]
-    source = folder / "".join(["input", *endings[-1:], ".gz" if is_zipped else ""])
+    source = folder / "input"
     file.save(source)
     try:
         words = read_meanings(current_inference().registry.labels())
@@ -76,7 +75,7 @@ def _keep(file: FileStorage, text_column: str | None, folder: Path) -> dict[str,
     except BadData as error:
         raise BadData(str(error).replace("--text-column", "the field below")) from error
     ending = next(ending for ending, kind in ENDINGS.items() if kind == table.format)
-    target = f"result{ending}{'.gz' if is_zipped and table.can_append else ''}"
+    target = f"result{ending}{'.gz' if name.lower().endswith('.gz') and table.can_append else ''}"
     return {"name": name, "source": source.name, "target": target, "text_column": text_column}
 
 

@@ -108,8 +108,6 @@ def dead_letter(record: Record, topic: str, reason: str) -> Outgoing:
     """Return the record as it was, with headers that say what is wrong with it and where it was."""
     facts = {"reason": reason, "topic": record.topic, "partition": record.partition, "offset": record.offset}
     why: Headers = [(f"hamlet-{name}", str(fact).encode()) for name, fact in facts.items()]
-    sizes = f"{len(record.value or b'')} bytes of value, {len(record.key or b'')} of key, and the headers"
-    truncated = ("hamlet-truncated", f"too large for this topic: it had {sizes}".encode())
     value, key = (part and part[:SHORTENED] for part in (record.value, record.key))
-    shortened = Outgoing(topic, value, key, [*why, truncated])
+    shortened = Outgoing(topic, value, key, [*why, ("hamlet-truncated", b"The whole is too large for this topic.")])
     return Outgoing(topic, record.value, record.key, [*record.headers, *why], lambda: shortened)

@@ -35,7 +35,6 @@ METADATA_S = 10
 SEND_S = 30  # how long acknowledgements may take
 PAUSE_S = 2  # before it connects again
 REPORT_EVERY_S = 5
-FORGOTTEN_AFTER = dt.timedelta(days=1)  # a consumer that fell silent
 
 Properties = dict[str, Any]
 
@@ -67,26 +66,18 @@ class Status:
         self.row |= dict.fromkeys(("records", "dead_letters", "troubles"), 0)
         self._reported_at, self._reported = time.monotonic(), 0
 
-    def report(self, lag: int) -> None:
-        """Write how things stand, if it is time to; `lag` is how many records are left."""
+    def report(self, lag: int | None) -> None:
+        """Write how things stand, if it is time to; `lag` is how many records are left, None that no more are taken."""
         seconds = time.monotonic() - self._reported_at
-        if seconds > REPORT_EVERY_S:
-            rate = round((self.row["records"] - self._reported) / seconds, 1)
-            self._reported_at, self._reported = time.monotonic(), self.row["records"]
-            self._replace(self.row | {"seen_at": dt.datetime.now(dt.UTC), "lag": lag, "records_per_second": rate})
-
-    def forget(self) -> None:
-        """Take this consumer off the page."""
-        self._replace(None)
-
-    def _replace(self, row: dict[str, Any] | None) -> None:
-        """Replace the row of this consumer, and delete those of consumers that fell silent long ago."""
-        shown, silent_since = stream_consumers.c, dt.datetime.now(dt.UTC) - FORGOTTEN_AFTER
-        gone = (shown.name == self.name) | (shown.seen_at < silent_since)
+        if lag is not None and seconds < REPORT_EVERY_S:
+            return
+        rate = round((self.row["records"] - self._reported) / (seconds or 1), 1)
+        self._reported_at, self._reported = time.monotonic(), self.row["records"]
         with suppress(LogUnavailable), write_transaction(self._engine) as connection:
-            connection.execute(sa.delete(stream_consumers).where(gone))
-            if row:
-                connection.execute(sa.insert(stream_consumers).values(**row))
+            connection.execute(sa.delete(stream_consumers).where(stream_consumers.c.name == self.name))
+            if lag is not None:
+                row = self.row | {"seen_at": dt.datetime.now(dt.UTC), "lag": lag, "records_per_second": rate}
+                connection.execute(sa.insert(stream_consumers), row)
 
 
 class Stream:
@@ -121,7 +112,7 @@ class Stream:
             except (NotReady, KafkaException) as error:
                 self._say_once(error.args[0].str() if isinstance(error, KafkaException) else str(error))
                 self._stopping.wait(PAUSE_S)
-        self.status.forget()
+        self.status.report(None)
 
     @contextmanager
     def _connected(self) -> Iterator[tuple[Consumer, Producer, str]]:
