@@ -44,14 +44,6 @@ Report = Callable[[float | None, str], None]  # is told how far it is, 0 to 1 or
 Text = tuple[str, str]  # a row's text, and what is wrong with it
 
 
-class Chunk(NamedTuple):
-    """Rows that are scored, logged and written together."""
-
-    first: int  # number of its first row, from 0
-    rows: list[Row]
-    texts: list[Text]
-
-
 @dataclass
 class State:
     """What must be the same to go on, how far the run came, and what it found."""
@@ -76,13 +68,13 @@ class State:
         called = f"{self.spam:,} {self.words[1]}, {ham:,} {self.words[0]}"
         return f"{self.rows:,} rows: {called}, {self.errors:,} with an error"
 
-    def add(self, chunk: Chunk, answers: list[Answer]) -> None:
+    def add(self, rows: list[Row], answers: list[Answer]) -> None:
         """Count a chunk."""
         self.rows += len(answers)
         self.spam += sum(answer.label == self.words[1] for answer in answers)
         self.errors += sum(answer.error is not None for answer in answers)
         if not self.preview:
-            texts = (text[:PREVIEW_LENGTH].encode(errors="replace").decode() for text, _ in chunk.texts[:PREVIEW_ROWS])
+            texts = (_text(row)[0][:PREVIEW_LENGTH].encode(errors="replace").decode() for row in rows[:PREVIEW_ROWS])
             self.preview = list(zip(texts, answers, strict=False))
 
 
@@ -134,9 +126,9 @@ def run_batch(
                 _store(state, target)
                 inference.log.engine.dispose()  # workers are forked, and a connection must not be shared
                 began, rows_before = time.monotonic(), state.rows
-                for chunk, answers in score_chunks(_chunks(table, text_at, state.rows), scorer):
-                    state.output_size = write(chunk.rows, answers)
-                    state.add(chunk, answers)
+                for rows, answers in score_chunks(_chunks(table, text_at, state.rows), scorer, state.rows):
+                    state.output_size = write(rows, answers)
+                    state.add(rows, answers)
                     state.rate = (state.rows - rows_before) / (time.monotonic() - began)
                     _store(state, target)
                     report(table.done(), f"{state.rows:,} rows done, {state.rate:,.0f} rows/s")
@@ -144,17 +136,17 @@ def run_batch(
         return state
 
 
-def _chunks(table: Table, text_at: int, done: int) -> Iterator[Chunk]:
+def _chunks(table: Table, text_at: int, done: int) -> Iterator[list[Row]]:
     """Gather the rows behind those that are done."""
     rows: list[Row] = []
     before = 0
     for row in islice(table.read([text_at]), done, None):
         rows.append(row)
         if len(rows) == CHUNK_ROWS or table.lines.taken - before >= CHUNK_SIZE:
-            yield Chunk(done, rows, [_text(row) for row in rows])
-            done, rows, before = done + len(rows), [], table.lines.taken
+            yield rows
+            rows, before = [], table.lines.taken
     if rows:
-        yield Chunk(done, rows, [_text(row) for row in rows])
+        yield rows
 
 
 def _text(row: Row) -> Text:
@@ -192,7 +184,7 @@ class Scorer(NamedTuple):
         return answers
 
 
-def score_chunks(chunks: Iterator[Chunk], scorer: Scorer) -> Iterator[tuple[Chunk, list[Answer]]]:
+def score_chunks(chunks: Iterator[list[Row]], scorer: Scorer, done: int) -> Iterator[tuple[list[Row], list[Answer]]]:
     """Yield each chunk with its answers, which are logged, on all cores. Raises NotReady when a worker process died.
 
     Where workers are forked, they share the model's memory, and every connection that is open now: to a database none
@@ -200,20 +192,22 @@ def score_chunks(chunks: Iterator[Chunk], scorer: Scorer) -> Iterator[tuple[Chun
     """
     beginning, workers = list(islice(chunks, 2)), cpu_count()
     if workers == 1 or len(beginning) < 2:  # one chunk is scored before a worker has started
-        for chunk in chain(beginning, chunks):
-            yield chunk, scorer.score(chunk.first, chunk.texts)
+        for rows in chain(beginning, chunks):
+            yield rows, scorer.score(done, list(map(_text, rows)))
+            done += len(rows)
         return
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(scorer,))
-    waiting: deque[tuple[Chunk, Future[list[Answer]]]] = deque()
+    waiting: deque[tuple[list[Row], Future[list[Answer]]]] = deque()
     try:
-        for chunk in chain(beginning, chunks):
-            waiting.append((chunk, pool.submit(_score_in_worker, chunk.first, chunk.texts)))
+        for rows in chain(beginning, chunks):
+            waiting.append((rows, pool.submit(_score_in_worker, done, list(map(_text, rows)))))
+            done += len(rows)
             if len(waiting) > workers + 2:  # enough for none to wait, and no more: it bounds the memory
-                done, future = waiting.popleft()
-                yield done, future.result()
-        for done, future in waiting:
-            yield done, future.result()
+                scored, future = waiting.popleft()
+                yield scored, future.result()
+        for rows, future in waiting:
+            yield rows, future.result()
     except BrokenProcessPool as error:
         raise NotReady("A worker process died; was the memory full?") from error
     finally:
