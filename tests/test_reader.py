@@ -337,7 +337,7 @@ UNUSABLE = [
     ("\n<!DOCTYPE html>\n<html>", "is a web page or XML"),
     ('<table border="1"><tr><td>text</td></tr></table>', "is a web page or XML"),
     ("From jo@example.org Mon Jul 29 11:28:02 2002\nSubject: hi\n\nhello\n", "is a mail: write mails as rows of CSV"),
-    ("Return-Path: <jo@example.org>\nSubject: hi\n\nhello\n", "is a mail"),
+    ("MIME-Version: 1.0\nSubject: hi\n\nhello\n", "is a mail"),
     (TSV.encode("utf-16")[:-1], "is not complete"),
     (b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 9, "is no text file"),
     ("label^text\nham^x\n", "the first line, label.text, is one column; divide it by"),

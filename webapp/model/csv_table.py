@@ -21,7 +21,7 @@ csv.field_size_limit(2 * limits.LONGEST_ROW)
 class CsvTable(Table):
     """CSV or TSV, with a header, or in UCI's form without one."""
 
-    _label_at, _labels = 0, frozenset[str]()  # by these a row is known, or where there are none by its number
+    _label_at, _labels = 0, set[str]()  # by these a row is known, or where there are none by its number
 
     def __init__(self, lines: Lines, head: Sequence[str], is_tsv: bool, wanted: str | None, words: Collection[str]):
         super().__init__(lines)
@@ -54,10 +54,14 @@ class CsvTable(Table):
             self._name_columns(self._header)
         if len(self.columns) == 1:
             self._read_as_list(head, usual)
+        even = [row for row in rows[1:] if len(row) == len(self.columns)]
         label_at = self.by_content.get("label", self.find(LABEL_COLUMNS))
+        if label_at is None:  # a column with few different values does as well
+            few = (at for at in range(len(self.columns)) if 2 * len({row[at] for row in even}) <= len(even))
+            label_at = next(few, None)
         if label_at is not None:
-            even = [row for row in rows[1:] if len(row) == len(self.columns)]
-            self._label_at, self._labels = label_at, words.union(normalise(row[label_at]) for row in even)
+            seen = {row[label_at] for row in even}
+            self._label_at, self._labels = label_at, seen if len(seen) > 1 else seen | words
 
     def _read_as_list(self, head: Sequence[str], usual: set[str]) -> None:
         """Take a file with one column as a list of messages; raises BadData if it has others that are not divided."""
@@ -143,7 +147,7 @@ class CsvTable(Table):
         for number, line in list(enumerate(taken))[1:] if is_own_first else enumerate(taken[:-1]):
             row = line.rstrip("\r\n").split(self.delimiter)
             if 1 < len(row) == len(self.columns) == len(cells):
-                label, own = normalise(row[at]), normalise(cells[at])
+                label, own = row[at], cells[at]
                 if self._labels:
                     rows += label in self._labels or label == own
                 else:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from webapp.errors import BadData
 
 LONGEST_ROW = 1024 * 1024  # characters; far above any message, and it bounds the memory
-TOO_LONG = f"The row has more than {LONGEST_ROW:,} characters and was left out."
+TOO_LONG = f"The row has more than {LONGEST_ROW:,} characters."
 SNIFFED_LINES, SNIFFED_SIZE = 1_000, 256 * 1024  # at the beginning, which tell delimiter, header and usual values
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -27,7 +27,7 @@ FOREIGN = {  # by how they begin
     r"\x80[\2-\5]": "a Python pickle, which may run code: save it as CSV",
     "PAR1": "Parquet packed by gzip: unpack it first",
     r"<(?i:!doctype|html|table|\?xml)": "a web page or XML: export its table as CSV",
-    r"From \S+@|(?:Return-Path|Received|Delivered-To):": "a mail: write mails as rows of CSV",
+    r"From \S+@|(?:Return-Path|Received|Delivered-To|Message-ID|MIME-Version):": "a mail: write mails as rows of CSV",
     r"BZh|\xfd7zXZ|\(\xb5/\xfd|\x1f\x8b": "compressed, but not once by gzip: unpack it first",
 }
 _FOREIGN = re.compile("|".join(f"({beginning})" for beginning in FOREIGN), re.DOTALL)
