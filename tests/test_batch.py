@@ -125,54 +125,49 @@ def test_parquet_keeps_its_types(app, flask, tmp_path):
     assert len(stored(app)) == 2 * len(logged)  # by the two runs, whatever they were interrupted by
 
 
-def test_bad_rows_are_named_and_counted_and_the_others_scored(app, score, monkeypatch):
+GOOD_JSON = json.dumps({"text": HAM})
+BAD_ROWS = {
+    "csv": {
+        "1,": "is empty",
+        "2," + "x" * 10_001: "at most 10,000 characters",
+        "3": "has 1 fields where the header has 2",
+        '4,hi,"how, are", you': "What is too much: how, are, you",
+        "6,nul\x00nul": "NUL",
+        '7,"never closed': "not closed",
+        "8," + "y" * 40_000: "more than 1,048,576 characters",
+    },
+    "jsonl": {
+        "{nonsense": "not valid JSON",
+        '{"text": 5}': "not a string",
+        "{}": "is missing",
+        '{"text": "\\ud800"}': "surrogate",
+    },
+    "txt": {"x\t\ud83d": "surrogate"},  # in UTF-16
+}
+
+
+@pytest.mark.parametrize("ending", BAD_ROWS)
+def test_bad_rows_are_named_and_counted_and_the_others_scored(app, score, monkeypatch, ending):
     monkeypatch.setattr("webapp.model.lines.LONGEST_ROW", 30_000)
-    bad = {
-        b"1,": "is empty",
-        b"2," + b"x" * 10_001: "at most 10,000 characters",
-        b"3": "has 1 fields where the header has 2",
-        b'4,hi,"how, are", you': "What is too much: how, are, you",
-        b"6,nul\x00nul": "NUL",
-        b'7,"never closed': "not closed",
-        b"8," + b"y" * 40_000: "more than 1,048,576 characters",
-    }
-    good = f"good,{HAM}".encode()
-    code, content, said = score(b"id,text\n" + b"".join(line + b"\n" + good + b"\n" for line in bad))
+    bad, good = BAD_ROWS[ending], {"csv": f"good,{HAM}", "jsonl": GOOD_JSON, "txt": f"good\t{HAM}"}[ending]
+    head = {"csv": "id,text\n", "jsonl": "", "txt": "id\ttext\n"}[ending]
+    content = head + "".join(f"{good}\n{line}\n" for line in bad)
+    encoded = content.encode("utf-16", "surrogatepass") if ending == "txt" else content.encode()
+    code, content, said = score(encoded, name=f"in.{ending}", out="out")
     assert code == 1
     assert f"{2 * len(bad)} rows: 0 spam, {len(bad)} ham, {len(bad)} with an error" in said
-    found = table(content)
-    for row, why in zip(found[::2], bad.values(), strict=True):
-        assert None not in [*row, *row.values()], row
-        assert why in row["error"]
-        assert row["label"] == row["prediction_id"] == ""
-    assert {(row["label"], row["error"]) for row in found[1::2]} == {("ham", "")}
-    assert len(stored(app)) == len(bad)
-
-
-def test_bad_json_lines(score):
-    bad = {
-        b"{nonsense": "not valid JSON",
-        b'{"text": 5}': "not a string",
-        b"{}": "is missing",
-        b'{"text": "\\ud800"}': "surrogate",
-    }
-    good = json.dumps({"text": HAM}).encode()
-    code, content, _ = score(b"".join(good + b"\n" + line + b"\n" for line in bad), name="in.jsonl", out="out.jsonl")
-    found = [json.loads(line) for line in content.splitlines()]
-    assert code == 1
-    assert {row["label"] for row in found[::2]} == {"ham"}
+    if ending == "jsonl":
+        found = [json.loads(line) for line in content.splitlines()]
+        assert found[1]["line"] == "{nonsense"
+    else:
+        reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig")), delimiter="\t" if ending == "txt" else ",")
+        found = list(reader)
+        assert all(None not in [*row, *row.values()] for row in found)
+    assert {(row["label"], row["error"] or "") for row in found[::2]} == {("ham", "")}
     for row, why in zip(found[1::2], bad.values(), strict=True):
         assert why in row["error"]
-        assert row["label"] is None
-    assert found[1]["line"] == "{nonsense"
-
-
-def test_half_a_surrogate_pair_in_utf16_is_one_bad_row(score):
-    code, content, _ = score(f"text\tn\n{HAM}\t1\nx\ud83d\t2\n".encode("utf-16", "surrogatepass"))
-    rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig")), delimiter="\t"))
-    assert code == 1
-    assert [(row["label"], row["n"]) for row in rows] == [("ham", "1"), ("", "2")]
-    assert "surrogate" in rows[1]["error"]
+        assert not (row["label"] or row["prediction_id"])
+    assert len(stored(app)) == len(bad)
 
 
 def test_no_file_is_overwritten_unasked_and_never_the_input(score, tmp_path, flask):

@@ -1,7 +1,6 @@
 """Jobs: one at a time, each in a process of its own, whose death the kernel tells."""
 
 import datetime as dt
-import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
@@ -74,33 +73,6 @@ def test_a_killed_job_is_interrupted_and_goes_on_once(runner):
         list(pool.map(runner.resume, [job_id] * 6))
     assert len(runner.started) == 2
     assert runner.get(job_id).state == "running"
-
-
-def test_a_job_tells_how_far_it_is_and_what_it_found(runner):
-    job_id = begin(runner)
-
-    def work(job, folder, report):
-        report(0.25, "a quarter done")
-        now = runner.get(job_id)
-        return {"seen": [now.state, now.progress, now.message, folder.name]}
-
-    assert work_on(runner, job_id, work) == "done"
-    job = runner.get(job_id)
-    assert (job.state, job.progress) == ("done", 1.0)
-    assert job.result == {"seen": ["running", 0.25, "a quarter done", job_id]}
-    runner.resume(job_id)  # it is done: nothing to go on with
-    assert len(runner.started) == 1
-
-
-def test_a_job_is_cancelled_at_once_and_can_go_on(runner):
-    job_id = begin(runner)
-    runner.cancel(job_id)
-    assert runner.started[-1].wait(10) == -signal.SIGTERM
-    assert runner.get(job_id).state == "cancelled"
-    runner.cancel(job_id)  # the button is pressed once more
-    runner.resume(job_id)
-    assert runner.get(job_id).state == "running"
-    assert work_on(runner, job_id, lambda *_: {}) == "done"
 
 
 def test_a_job_that_fails_says_why_and_can_be_run_again(runner):

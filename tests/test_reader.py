@@ -189,6 +189,8 @@ SWALLOWED = {
     'text,label\nhi,ham\n"oh,ham\nok",ham\n': 'hi bad ok"',
     'label,text\nNot-Spam,"oh\nspam,win\nNot-Spam,ok"\n': 'bad win ok"',
     'id,text\n7,a\n8,"b\n9,c\n10,d"\n11,e\n': 'a bad c d" e',
+    "kind,text\n" + "a,x\nb,y\n" * 3 + 'a,"x\nb,y\na,x"\n': 'y bad y x"',
+    "label,text\n" + 1_100 * "Legit,a\n" + 'Phish,"m\nPhish,x\nPhish,m 5"\n': 'a bad x m 5"',  # sorted: it comes late
 }
 
 
@@ -198,61 +200,39 @@ def test_a_mark_that_swallows_rows_is_found_by_labels_and_by_numbers(write):
         assert " ".join(found).endswith(expected), content
 
 
-def test_a_label_that_comes_late_in_a_sorted_file_tells_swallowed_rows_too(write):
-    content = "label,text\n" + 1_100 * "Legit,a\n" + 'Phish,"m\nPhish,x\nPhish,m 5"\n'
-    assert "swallows" in texts(write(content))[1_100]
+LETTER = "Dear Jo,\r\nhow are you, today?\r\n\r\nYours, Al"
+MAILS = [  # as in public collections: commas, quotations, and lines that end in the other columns
+    f'Dear {n}, all\n\nthanks , bye\n"As I, or you, said", he said\n> no, never, he wrote\nYours, X{n}'
+    for n in range(60)
+]
+ROWLIKE = [
+    "Hi Jo ,\nall is well , 1\n1 , 2 and 3\nhow are you ?\nbye",
+    "hey ,\nhow are you ?\nbye",
+    "so\n\nit is dry , 0\nhere",
+]
+STORIES = [*MAILS[:30], 'Stories:\n"Fritz, after the machine made a mistake",mails\nFritz,again,mails\nBye']
+WHOLE = {
+    "label text": [
+        (("ham", "spam")[at % 2], mail)
+        for at, mail in enumerate([*HAM, LETTER, *MAILS, 'He said "win"\n2, or 3\nhelp'])
+    ],
+    "label text source": [("ham", mail, "mails") for mail in STORIES],
+    "text label source": [(mail, "ham", "mails") for mail in MAILS],
+    "id text label": [(at, mail, "ham") for at, mail in enumerate(MAILS)],
+    "text label": [(mail, at % 2) for at, mail in enumerate(ROWLIKE)],
+    "class text": [(at % 2, mail) for at, mail in enumerate(ROWLIKE)],
+    "class text note": [(at % 2, mail, "x" * (at % 2)) for at, mail in enumerate(ROWLIKE * 9)],
+    "id\nnumber,text": [(1, "a\n\nb, c")],
+    "id text": [("8" * 5_000, f"a\n{'9' * 5_000},b")],  # no index: Python makes no number of it
+}
 
 
-def test_a_number_of_thousands_of_digits_is_no_index(write):
-    cell = f"a\n{'9' * 5_000},b"
-    assert texts(write(f'id,text\n{"8" * 5_000},"{cell}"\n')) == [cell]
-
-
-def test_line_breaks_in_a_cell_are_no_rows(read, write):
-    letter = "Dear Jo,\r\nhow are you, today?\r\n\r\nYours, Al"
-    found, _ = read(table([*ROWS, ("ham", letter), ("spam", 'He said "win"\n2, or 3, or 4\nhelp')]))
-    assert [text for text, _ in found[-2:]] == [letter, 'He said "win"\n2, or 3, or 4\nhelp']
-    path = write('"id\nnumber",text\n1,"a\n\nb, c"\n')
-    assert texts(path) == ["a\n\nb, c"]
-
-
-def test_long_mails_in_quotation_marks_stay_whole(write):
-    """As in public collections of mails: commas, quotations and last lines that end in the other columns."""
-    mails = [
-        f'Dear {number}, all\n\nthanks , bye\n"As I, or you, said", he said\n> no, never, he wrote\nYours, X{number}'
-        for number in range(60)
-    ]
-    columns = {"label": "ham", "source": "mails", "text": ""}
-    for header in [("label", "text", "source"), ("text", "label", "source"), ("id", "text", "label")]:
-        rows = [[columns.get(name, str(at)) or mail for name in header] for at, mail in enumerate(mails)]
-        assert texts(write(table(rows, header=header))) == mails
-    rows = [(mail, ("ham", "spam")[at % 2]) for at, mail in enumerate(mails)]
-    for delimiter in "\t,;|":
-        assert texts(write(table(rows, header=None, delimiter=delimiter))) == mails
-
-
-def test_a_mail_with_one_line_that_could_be_a_row_is_no_rows(write):
-    mails = [
-        "Hi Jo ,\nall is well , 1\n1 , 2 and 3\nhow are you ?\nbye",
-        "hey ,\nhow are you ?\nbye",
-        "well\n\nit is dry , 0\nhere",
-        "short",
-    ]
-    for rows in (
-        [(mail, number % 2) for number, mail in enumerate(mails)],
-        [(number % 2, mail) for number, mail in enumerate(mails)],
-        [(number % 2, mail, "x" * (number % 2)) for number, mail in enumerate(mails * 9)],
-    ):
-        header = ["text" if value == mails[0] else "label" if at < 2 else "" for at, value in enumerate(rows[0])]
-        assert texts(write(table(rows, header=header))) == [row[header.index("text")] for row in rows]
-
-
-def test_a_line_of_a_mail_that_ends_as_rows_do_is_no_row(read):
-    mail = 'Stories:\n"Fritz, after the machine made a mistake",mails\nFritz,again,mails\nBye'
-    rows = [*(("ham", f"see you at {number}") for number in range(30)), ("ham", mail)]
-    quoted = [f'{label},"{text.replace(chr(34), 2 * chr(34))}",mails\n' for label, text in rows]
-    found, _ = read("label,text,source\n" + "".join(quoted))
-    assert found[-1] == (mail, False)
+@pytest.mark.parametrize("header", WHOLE)
+def test_lines_of_a_mail_are_no_rows(write, header):
+    columns, rows = header.split("," if "," in header else " "), WHOLE[header]
+    for delimiter in ",;|\t":
+        assert texts(write(table(rows, columns, delimiter))) == [row[columns.index("text")] for row in rows]
+        assert texts(write(table([(mail, "ham") for mail in MAILS], None, delimiter))) == MAILS
 
 
 # --- Labels ---
