@@ -166,7 +166,7 @@ def test_bad_rows_are_named_and_counted_and_the_others_scored(app, score, monkey
     assert {(row["label"], row["error"] or "") for row in found[::2]} == {("ham", "")}
     for row, why in zip(found[1::2], bad.values(), strict=True):
         assert why in row["error"]
-        assert not (row["label"] or row["prediction_id"])
+        assert {row["label"], row["prediction_id"]} <= {"", None}
     assert len(stored(app)) == len(bad)
 
 

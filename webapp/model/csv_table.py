@@ -70,7 +70,6 @@ class CsvTable(Table):
             if names.intersection(TEXT_COLUMNS) and names.intersection(LABEL_COLUMNS):
                 divide = "divide it by commas, semicolons, tabs or |, outside quotation marks"
                 raise BadData(f"{self.name}: the first line, {shown(self.columns[0])}, is one column; {divide}")
-            self.by_content = {"text": 0}
             self.note = "; if that is a message, write a first line with text in it"
         else:  # commas are text, and marks that enclose no line
             self.has_marks = '"' not in ENCLOSED.sub("", "".join(head))

@@ -27,7 +27,6 @@ BEGINS_JSON = re.compile(r"\s*(\{|\[\s*(\{|$))")  # also an array, to be refused
 INVISIBLE = " \t\r\n\ufeff\u200b"
 MOST_COLUMNS = 1_000  # a row with too few cells is filled up, so many columns make much of little
 PARQUET_ROWS = 2_000  # at once
-PARQUET_TEXTS = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view", "null")
 
 
 class Row(NamedTuple):
@@ -53,6 +52,8 @@ class Table:
 
     def _name_columns(self, names: Iterable[str]) -> None:
         self.columns = [name.strip(INVISIBLE) for name in names]
+        if len(self.columns) == 1:
+            self.by_content = {"text": 0}
         if len(self.columns) > MOST_COLUMNS:
             raise BadData(f"{self.name} has {len(self.columns):,} columns, and at most {MOST_COLUMNS:,} are read")
 
@@ -161,7 +162,6 @@ class JsonTable(Table):
             )
         self._names = list(dict.fromkeys(name for value in objects for name in value))
         self._name_columns(self._names)
-        self.by_content = {"text": 0} if len(self.columns) == 1 else {}
 
     def read(self, positions: Sequence[int]) -> Iterator[Row]:
         names = [self._names[at] for at in positions]
@@ -212,15 +212,14 @@ class ParquetTable(Table):
             self._file = pq.ParquetFile(lines.path)
         self.schema = self._file.schema_arrow
         self._name_columns(self.schema.names)
-        values = [type_.value_type if pa.types.is_dictionary(type_) else type_ for type_ in self.schema.types]
-        texts = [at for at, type_ in enumerate(values) if str(type_) in PARQUET_TEXTS]
-        self.by_content = {"text": texts[0]} if len(texts) == 1 else {}
         self._done = 0  # rows
 
     def read(self, positions: Sequence[int]) -> Iterator[Row]:
         for batch in self._batches(PARQUET_ROWS):
             values = [self._values(batch.column(at)) for at in positions]
+            size = batch.nbytes // max(len(batch), 1)
             for number in range(len(batch)):
+                self.lines.taken += size
                 yield Row(self._done + number + 1, [column[number] for column in values], None, (batch, number))
             self._done += len(batch)
 

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from webapp.errors import BadData, NotReady
 from webapp.model.csv_table import CsvTable
-from webapp.model.files import INVISIBLE, Row, Table
+from webapp.model.files import Row, Table, normalise
 
 try:
     import fcntl
@@ -61,10 +61,6 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     new.replace(path)
 
 
-def _is_at(path: Path, file: BinaryIO) -> bool:
-    return path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
-
-
 def partial(target: Path) -> Path:
     """Return where the output grows."""
     return target.with_name(target.name + ".partial")
@@ -72,9 +68,9 @@ def partial(target: Path) -> Path:
 
 def free_names(taken: Iterable[str]) -> list[str]:
     """Return the names of the added columns; one that the input has, such as label or Label, becomes hamlet_label."""
-    names, taken = [], {name.strip(INVISIBLE).lower() for name in taken}
+    names, taken = [], set(map(normalise, taken))
     for name in Answer._fields:
-        while name in taken:
+        while normalise(name) in taken:
             name = f"hamlet_{name}"
         names.append(name)
     return names
@@ -167,7 +163,9 @@ def open_output(target: Path | BinaryIO, table: Table, size: int) -> Iterator[Wr
     try:
         with partial(target).open("ab") if isinstance(target, Path) else nullcontext(target) as file:
             if path:
-                if not take_lock(file) or not _is_at(partial(path), file):  # it is OUT now, if that run has just ended
+                is_free, growing = take_lock(file), partial(path)
+                # If the other run has just ended, the file that was opened is OUT by now.
+                if not (is_free and growing.exists() and os.path.samestat(growing.stat(), os.fstat(file.fileno()))):
                     raise BadData(f"Another run is writing {path} just now.")
                 if os.fstat(file.fileno()).st_size < size:
                     raise BadData(f"{partial(path)} is shorter than it was. Start anew with --overwrite.")
