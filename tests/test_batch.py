@@ -139,6 +139,8 @@ BAD_ROWS = {
     "jsonl": {
         "{nonsense": "not valid JSON",
         '{"text": 5}': "not a string",
+        '{"text": "b", "text": "c"}': "names a member twice",
+        "[1]": "not a JSON object",
         "{}": "is missing",
         '{"text": "\\ud800"}': "surrogate",
     },

@@ -89,23 +89,6 @@ def test_a_file_comes_back_with_its_verdicts(app, signed_in):
     assert signed_in.get(page).status_code == 404
 
 
-def test_each_format_is_told_and_kept_and_the_column_can_be_named(signed_in):
-    files = {
-        "a.tsv": b"id\tmessage\n1\tyou won! call 09061701461\n2\tsee you at lunch\n",
-        "a.jsonl": b'{"id": 1, "text": "you won! call 09061701461"}\n{"id": 2, "text": "see you at lunch"}\n',
-        "a.csv.gz": gzip.compress(b"text\nyou won! call 09061701461\nsee you at lunch\n", mtime=0),
-        "a": b"id,words\n1,you won! call 09061701461\n2,see you at lunch\n",
-    }
-    for name, content in files.items():
-        page = upload(signed_in, content, name, text_column="words" if name == "a" else "").headers["Location"]
-        text = signed_in.get(page).text
-        assert "2 rows: 1 spam, 1 ham, 0 with an error" in text
-        assert "you won! call 09061701461" in text
-        download = fetch(signed_in, page)
-        assert download.headers["Content-Disposition"].endswith(name.replace("a", "a-predictions", 1)) or name == "a"
-        assert b"prediction_id" in (gzip.decompress(download.data) if name.endswith(".gz") else download.data)
-
-
 def test_what_cannot_be_used_is_refused_at_once_and_nothing_is_kept(app, signed_in, tmp_path, monkeypatch):
     zipped = gzip.compress(csv_file(["hello"] * 1000), mtime=0)
     bomb = gzip.compress(b"text\n" + b"a\n" * 5_000_000, mtime=0) * (MAX_UNPACKED // 10_000_000 + 1)
@@ -153,6 +136,8 @@ def test_odd_files_and_names_get_a_page_a_preview_and_a_download(signed_in):
         "nul.csv": (b"id,text\n1,he\x00llo\n2,x\n", ""),
         "no_header.tsv": (b"ham\tsee you\nspam\twin a prize\n", ""),
         "empty_rows.csv": (b"text\n\n\n\n", ""),
+        "packed.csv.gz": (gzip.compress(b"text\nsee you at lunch\n", mtime=0), ""),
+        "no_ending": (b'{"words": "see you", "n": 1}\n', "words"),
         **dict.fromkeys(("a\x01\x1b[31mb.csv", "\u202egpj.csv", "\x1f"), (b"text\nhi\n", "")),
     }
     for name, (content, column) in files.items():
@@ -160,7 +145,12 @@ def test_odd_files_and_names_get_a_page_a_preview_and_a_download(signed_in):
         shown = signed_in.get(page)
         assert shown.status_code == 200
         assert ("The first" in shown.text) == (name != "empty_rows.csv"), name
-        assert fetch(signed_in, page).headers["Content-Disposition"].isprintable()
+        download = fetch(signed_in, page)
+        assert download.headers["Content-Disposition"].isprintable()
+        assert b"prediction_id" in (gzip.decompress(download.data) if name.endswith(".gz") else download.data)
+        if name.isascii() and name.isprintable():
+            ending = name.partition(".")[2] or "jsonl"
+            assert download.headers["Content-Disposition"].endswith(f"-predictions.{ending}")
 
 
 def test_the_version_of_an_interrupted_run_is_kept(app, models):

@@ -19,7 +19,8 @@ from webapp.model.files import LABEL_WORDS, ZERO_AND_ONE, Table, as_text, normal
 from webapp.model.labels import SPAM_OR_HAM, Labels, labels_option
 from webapp.model.lines import shown
 
-PARTS = {"train": "train", "test": "test", "validation": "test", "": ""}  # what a column "split" may say
+# What a column "split" may say.
+PARTS = {"train": "train", "": ""} | dict.fromkeys(("test", "validation", "valid", "val", "dev"), "test")
 APART = "apart"  # as a part: measured on, and not fitted on in the end either
 TRAIN_BUCKETS = range(6)  # of ten: 60 % to fit on, 40 % held out
 FINGERPRINT = 5  # bytes of a text's hash
