@@ -97,7 +97,7 @@ def _read_examples(
     noted: defaultdict[str, list[int]] = defaultdict(list)
     for line, values, error, _ in table.read([*columns, *others.values()]):
         if error:
-            raise BadData(f"{table.name}, line {line}: {error}")
+            raise BadData(f"{table.name}, line {line}: {shown(error, 300)}")
         text, label = values[0], normalise(values[1])
         is_text = isinstance(text, str) and not re.search("[\x00\ud800-\udfff]", text)
         fault = "no valid text" if as_text(text).strip() else "no text"

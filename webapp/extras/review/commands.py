@@ -57,5 +57,5 @@ def _read(source: Path | BinaryIO, labels: Labels) -> dict[str, str]:
             if not error and given.setdefault(prediction_id, str(label)) != label:
                 error = f"the same id has {labels.word(given[prediction_id])} in a row before."
             if error:
-                raise BadData(f"{table.name}, line {line}: {error} Nothing was stored.")
+                raise BadData(f"{table.name}, line {line}: {shown(error, 300)} Nothing was stored.")
     return given
