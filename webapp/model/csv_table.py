@@ -23,7 +23,7 @@ class CsvTable(Table):
 
     _label_at, _labels = 0, set[str]()  # by these a row is known, or where there are none by its number
 
-    def __init__(self, lines: Lines, head: Sequence[str], is_tsv: bool, wanted: str | None, words: Collection[str]):
+    def __init__(self, lines: Lines, head: Sequence[str], wanted: str | None, words: Collection[str]):
         super().__init__(lines)
         words = frozenset({*words, *LABEL_WORDS})  # a list without header may have either
         if sep := SEP.fullmatch(head[0]):
@@ -31,7 +31,7 @@ class CsvTable(Table):
                 pass
             head = head[1:] or [""]
         usual = {normalise(wanted)} if wanted else {*TEXT_COLUMNS, *LABEL_COLUMNS}
-        self.delimiter = sep[1].replace("\\t", "\t") if sep else _find_delimiter(head, usual, is_tsv)
+        self.delimiter = sep[1].replace("\\t", "\t") if sep else _find_delimiter(head, usual)
         self.format = "TSV" if self.delimiter == "\t" else "CSV"
         self.has_marks = _has_marks(head, self.delimiter)
         self.line_end = head[0][len(head[0].rstrip("\r\n")) :] or "\n"
@@ -154,14 +154,14 @@ class CsvTable(Table):
         return 2 * rows > sum(bool(line.strip()) for line in taken) - 1
 
 
-def _find_delimiter(head: Sequence[str], usual: Collection[str], is_tsv: bool) -> str:
+def _find_delimiter(head: Sequence[str], usual: Collection[str]) -> str:
     """Return the delimiter that gives columns with usual names, or else the most even rows."""
 
-    def fitness(delimiter: str) -> tuple[bool, bool, float, int]:
+    def fitness(delimiter: str) -> tuple[bool, float, int]:
         rows = _split(head, delimiter)
         is_known = any(normalise(name) in usual for name in rows[0])
         even = sum(len(row) == len(rows[0]) for row in rows) / len(rows)
-        return len(rows[0]) > 1 and is_known, is_tsv and delimiter == "\t", even, len(rows[0])
+        return is_known, even, len(rows[0])
 
     return max((each for each in "\t,;|" if len(_split(head, each)[0]) > 1), key=fitness, default=",")
 

@@ -132,10 +132,10 @@ def open_table(
     try:
         if lines.is_parquet:
             return ParquetTable(lines)
-        ending, head = ending_format(Path(lines.name)), lines.peek()
-        if ending == "JSON Lines" or BEGINS_JSON.match(head[0]):
+        head = lines.peek()
+        if ending_format(Path(lines.name)) == "JSON Lines" or BEGINS_JSON.match(head[0]):
             return JsonTable(lines, head)
-        return CsvTable(lines, head, ending == "TSV", text_column, words)
+        return CsvTable(lines, head, text_column, words)
     except BadData:
         lines.close()
         raise
