@@ -113,10 +113,10 @@ def new_version(engine: sa.Engine, registry: ModelRegistry, start: Path, way: st
         give_review(engine, one.prediction_id, "web:again", one.true_label, "confirm")
     if way == "correction":
         return retrain(engine, registry).version
-    reviews, note_learnt = reviews_to_learn(engine, registry, SPAM_OR_HAM)
+    reviews = reviews_to_learn(engine, registry, SPAM_OR_HAM)
     fitted = training.train([reviews, read_labelled(start)], weights={reviews.name: training.REVIEW_WEIGHT})
     now = dt.datetime.now(dt.UTC)
-    return artifact.save(registry.folder, fitted.pipeline, fitted.card, "joblib", now, fitted.learnt, note_learnt)
+    return artifact.save(registry.folder, fitted.pipeline, fitted.card, "joblib", now, fitted.learnt)
 
 
 def traffic(seed: int) -> tuple[list[Example], list[list[Example]]]:

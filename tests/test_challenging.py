@@ -11,13 +11,15 @@ import pytest
 import sqlalchemy as sa
 from conftest import HAM, SPAM, execute, served
 
+from webapp.config import PROJECT_SET
 from webapp.errors import ModelUnusable, NotFound
 from webapp.extras.lifecycle import switching
 from webapp.extras.lifecycle.challenger import challenger, shadow_report, slot
 from webapp.extras.review.queues import count_waiting, upcoming
-from webapp.extras.review.reviews import give_review, note_fitted
+from webapp.extras.review.reviews import give_review
 from webapp.log.tables import new_id, predictions
 from webapp.log.writer import LogWriter
+from webapp.model.data import read_labelled
 
 OTHERS = map("".join, itertools.product(string.ascii_lowercase, repeat=3))  # texts that are no copies
 SERVED, CHALLENGER = "20260101-000000-aaaaaaa", "20260102-000000-bbbbbbb"
@@ -112,7 +114,7 @@ def test_who_is_right_is_told_by_the_messages_on_which_they_differ(engine, regis
     assert shadow_report(engine, registry, CHALLENGER, other)[:3] == (2, 2, (2, 0))
 
 
-def test_only_fair_reviews_count_copies_once_and_what_one_has_learnt_not_at_all(engine, registry, log):
+def test_only_fair_reviews_count_copies_once_and_what_one_has_learnt_not_at_all(engine, registry, log, versions):
     ids = log("spam", "ham", 6)
     review(engine, ids[:1], "unsure")
     review(engine, ids[1:2], "spam")
@@ -121,11 +123,17 @@ def test_only_fair_reviews_count_copies_once_and_what_one_has_learnt_not_at_all(
     review(engine, ids[3:4], "spam", "uncertain")
     review(engine, ids[4:5], "ham", "random")
     assert shadow_report(engine, registry, CHALLENGER, SERVED).duel == (0, 2)
-    copies, learnt = log("spam", "ham", 5, text="Win a prize 1 now"), log("spam", "ham", text="All is well, I learnt")
-    review(engine, [*copies, *learnt], "ham")
-    assert shadow_report(engine, registry, CHALLENGER, SERVED).duel == (0, 4)
-    note_fitted(engine, CHALLENGER, learnt)
+    copies = log("spam", "ham", 5, text="Win a prize 1 now")
+    review(engine, copies, "ham")
     assert shadow_report(engine, registry, CHALLENGER, SERVED).duel == (0, 3)
+    served, challenger = versions[:2]
+    review(engine, log("spam", "ham", 2, served=served, version=challenger), "ham")
+    review(
+        engine,
+        log("spam", "ham", served=served, version=challenger, text=read_labelled(PROJECT_SET).examples[0].text),
+        "ham",
+    )
+    assert shadow_report(engine, registry, challenger, served).duel == (0, 2)
 
 
 def test_the_queue_offers_what_the_two_differ_on_newest_first_until_it_is_reviewed(engine, log):

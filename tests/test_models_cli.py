@@ -8,10 +8,10 @@ from conftest import HAM, SPAM
 from webapp.config import ROOT
 from webapp.extras.lifecycle import switching
 from webapp.extras.review.queues import upcoming
-from webapp.extras.review.reviews import give_review, note_fitted
+from webapp.extras.review.reviews import give_review
 from webapp.extras.review.samples import draw
 from webapp.model import artifact
-from webapp.model.data import read_labelled
+from webapp.model.data import fingerprints, read_labelled
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_prune_says_what_it_deletes_and_asks(run, models, versions):
     run("rollback")  # what it goes to is still there
 
 
-def test_compare_takes_the_reviewed_sample_but_nothing_that_one_was_fitted_on(run, versions, client, engine):
+def test_compare_takes_the_reviewed_sample_but_nothing_that_one_was_learnt(run, models, versions, client, engine):
     first, second, _ = versions
     assert "Review a random sample on /review" in run("compare", first, second, code=2)
     texts = [f"{text} {word}" for word in ("one", "two", "three", "four", "five", "six") for text in (HAM, SPAM)]
@@ -113,7 +113,9 @@ def test_compare_takes_the_reviewed_sample_but_nothing_that_one_was_fitted_on(ru
     assert f"only {first} 6, only {second} 0" in output
     assert f"Where just one of the two is right, that is {first} 6 times of 6. That may be chance." in output
     assert "Where they differ" in output
-    note_fitted(engine, second, [row["id"] for row in rows[:4]])
+    card, pipeline = artifact.read_card(models, second), artifact.load(models, second).pipeline
+    now, learnt = dt.datetime.now(dt.UTC), fingerprints(row["text"] for row in rows[:4])
+    second = artifact.save(models, pipeline, card, "joblib", now, learnt)
     assert "of 8 messages" in run("compare", first, second)
 
 

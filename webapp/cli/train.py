@@ -142,10 +142,9 @@ def train(
         dataset.licence = named[-1] if named else dataset.licence
     labels = datasets[0].labels
     own_fit = fit_with(pipeline) if pipeline else None
-    note_learnt: Callable[[str], None] = lambda version: None  # noqa: E731
     if with_reviews:
         reviews_to_learn = current_app.extensions.get("reviews_to_learn")  # of an extra
-        reviews, note_learnt = reviews_to_learn(labels) if reviews_to_learn else (None, note_learnt)
+        reviews = reviews_to_learn(labels) if reviews_to_learn else None
         if not reviews or not reviews.examples:
             raise BadData("--with-reviews: nobody has reviewed a message yet whose text is in the log. See Review.")
         datasets.insert(0, reviews)  # first, as what people say of a message counts, not its copy in a file
@@ -160,7 +159,7 @@ def train(
         print_report(name.replace("_", "-"), metrics, labels)
 
     now = dt.datetime.now(dt.UTC)
-    version = artifact.save(registry.folder, result.pipeline, card, file_format, now, result.learnt, note_learnt)
+    version = artifact.save(registry.folder, result.pipeline, card, file_format, now, result.learnt)
     click.echo(f"\nSaved {registry.folder / version}")
     is_first = not (registry.folder / "current").exists()
     with suppress(HamletError):  # there need not be a version that can be served

@@ -140,14 +140,6 @@ switches = _table_with_id(
     sa.Column("why", sa.Text, nullable=False),
 )
 
-# The reviewed messages that a version was fitted on: they say nothing about how good it is on new ones.
-fitted_reviews = sa.Table(
-    "fitted_reviews",
-    metadata,
-    sa.Column("model_version", sa.Text, primary_key=True),
-    sa.Column("prediction_id", sa.String(36), primary_key=True),
-)
-
 samples = _table_with_id(
     "samples",
     sa.Column("seed", sa.Integer, nullable=False),

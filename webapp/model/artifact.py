@@ -21,7 +21,6 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,13 +62,12 @@ def save(
     file_format: str,
     now: dt.datetime,
     learnt: str | None,
-    announce: Callable[[str], None] = lambda version: None,
 ) -> str:
     """Write a new version and return its name: UTC date, time, and the first letters of the model file's hash.
 
-    The folder gets its name only when it is complete, so a crash leaves no half-written version. `announce` is told the
-    name just before: what must be known of a version is known when it appears. `learnt` is what data.fingerprints
-    gives of the training messages, None where nobody knows them. Raises NotReady when the disk is full, say.
+    The folder gets its name only when it is complete, so a crash leaves no half-written version. `learnt` is what
+    data.fingerprints gives of the training messages, None where nobody knows them. Raises NotReady when the disk is
+    full, say.
     """
     content = to_bytes(pipeline, file_format)
     digest = hashlib.sha256(content).hexdigest()
@@ -100,7 +98,6 @@ def save(
         (unfinished / CARD).write_bytes(card_content)
         if config.MODEL_KEY:
             (unfinished / SIGNATURE).write_text(signature_of(card_content, config.MODEL_KEY))
-        announce(version)
         unfinished.rename(models_folder / version)
         return version
     except OSError as error:

@@ -186,9 +186,9 @@ def fingerprint(text: str) -> bytes:
     return hashlib.sha256(norm(text).encode()).digest()[:FINGERPRINT]
 
 
-def fingerprints(texts: Iterable[str]) -> str:
-    """Return the fingerprints of texts, in Base64."""
-    return base64.b64encode(b"".join(sorted(set(map(fingerprint, texts))))).decode()
+def fingerprints(texts: Iterable[str], known: str = "") -> str:
+    """Return the fingerprints of texts, and those that are known already, in Base64."""
+    return base64.b64encode(b"".join(sorted({*map(fingerprint, texts), *read_fingerprints(known)}))).decode()
 
 
 def read_fingerprints(known: str) -> set[bytes]:

@@ -108,7 +108,7 @@ def shadow_report(engine: sa.Engine, registry: ModelRegistry, version: str, serv
         scored, differing = connection.execute(counts).one()
         # The versions are looked at here, as asked for them SQLite would walk over all that the challenger ever scored.
         rows = [row for row in connection.execute(query) if row.truth and row[:2] == (version, served)]
-    learnt = Learnt(engine, registry, (version, served))
+    learnt = Learnt(registry, (version, served))
     # What `is_spam` says of these examples is whether the served version is right.
     known = drop_copies(Example(row.text, row.truth == row.label, "") for row in rows if row.text is not None)
     served_right = [one.is_spam for one in known if one.text not in learnt]

@@ -117,7 +117,7 @@ def compare_models(read: Callable[..., list[Any]], first: str, second: str, file
     labels = first_model.labels
     if files:
         datasets = read(files, labels)
-        kept, learnt = say_kept(datasets, datasets[0].labels), Learnt(engine, registry, (first, second))
+        kept, learnt = say_kept(datasets, datasets[0].labels), Learnt(registry, (first, second))
         examples = [one for one in kept if one.text not in learnt]
         if left_out := len(kept) - len(examples):
             click.echo(f"One of the two has learnt {left_out:,} of these messages: they are left out.", err=True)

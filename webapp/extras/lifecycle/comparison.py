@@ -3,26 +3,26 @@
 Both see the same messages, so what counts is where just one of them is right: messages that both get right, or both
 wrong, say nothing about which is better, however many there are.
 
-Nor do messages that a version has learnt: those of the files on its card (learnt.txt recognises them), the reviews that
-it, or one that it descends from, was fitted on (noted in the log), and copies of these.
+Nor do messages that a version has learnt, from files or from reviews: learnt.txt in its folder recognises them, and
+copies of these.
 """
 
 import datetime as dt
 import math
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import sqlalchemy as sa
 from scipy.special import betaln
 
-from webapp.errors import BadData
+from webapp.errors import BadData, ModelUnusable
 from webapp.extras.review.reviews import reviewed_messages
 from webapp.extras.review.samples import reached_members
-from webapp.log.tables import fitted_reviews, predictions
 from webapp.model import artifact
 from webapp.model.card import read_card
-from webapp.model.data import Example, copy_keys, drop_copies, fingerprint, read_fingerprints
+from webapp.model.data import Example, drop_copies, fingerprint, loose, read_fingerprints
 from webapp.model.evaluation import Proportion, proportion
 from webapp.model.registry import ModelRegistry
 from webapp.model.scoring import SpamModel
@@ -124,18 +124,19 @@ def compare(first: SpamModel, second: SpamModel, examples: Sequence[Example]) ->
 class Learnt:
     """The messages that one of some versions has learnt: `text in learnt`, copies of reviews too."""
 
-    def __init__(self, engine: sa.Engine, registry: ModelRegistry, versions: Sequence[str]):
-        fitted = sa.select(fitted_reviews.c.prediction_id).where(fitted_reviews.c.model_version.in_(versions))
-        texts = sa.select(predictions.c.text).where(predictions.c.text.is_not(None), predictions.c.id.in_(fitted))
-        with engine.connect() as connection:
-            self._keys = {key for text in connection.execute(texts).scalars() for key in copy_keys(text)}
-        saved = [version for version in versions if version in registry.versions()]
-        self._fingerprints = {
-            one for version in saved for one in read_fingerprints(artifact.verify(registry.folder, version).learnt)
-        }
+    def __init__(self, registry: ModelRegistry, versions: Sequence[str]):
+        self._known: set[bytes] = set()
+        for version in versions:
+            with suppress(ModelUnusable):  # of one that is gone nothing is known
+                self._known |= read_fingerprints(artifact.verify(registry.folder, version).learnt)
 
     def __contains__(self, text: str) -> bool:
-        return fingerprint(text) in self._fingerprints or bool(copy_keys(text) & self._keys)
+        return any(fingerprint(form) in self._known for form in forms(text))
+
+
+def forms(text: str) -> list[str]:
+    """Return a text as its fingerprint is taken, and what it has in common with copies that differ in their signs."""
+    return list(filter(None, [text, loose(text)]))
 
 
 def sampled_examples(engine: sa.Engine, registry: ModelRegistry, versions: Sequence[str]) -> list[Example]:
@@ -144,7 +145,7 @@ def sampled_examples(engine: sa.Engine, registry: ModelRegistry, versions: Seque
     Reviews of reported or uncertain messages would not do: the version that was served then got many of them wrong, so
     it would look worse than it is.
     """
-    learnt = Learnt(engine, registry, versions)
+    learnt = Learnt(registry, versions)
     in_sample = {row.prediction_id for row in reached_members(engine, *EVER)}
     others = registry.with_other_labels(read_card(registry.folder, versions[0]).labels)
     reviewed = reviewed_messages(engine, others)

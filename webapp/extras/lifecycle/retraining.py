@@ -5,20 +5,20 @@ fitted on them, so that any two can be compared on them. docs/lifecycle.md says 
 """
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from webapp.config import PROJECT_SET
 from webapp.errors import BadData
-from webapp.extras.lifecycle.comparison import Comparison, Learnt, compare, sampled_examples
+from webapp.extras.lifecycle.comparison import Comparison, Learnt, compare, forms, sampled_examples
 from webapp.extras.lifecycle.correction import fine_tune
-from webapp.extras.review.reviews import ReviewedMessage, fitted_by, note_fitted, reviewed_messages
+from webapp.extras.review.reviews import ReviewedMessage, reviewed_messages
 from webapp.log.tables import predictions, reviews
 from webapp.model import artifact, training
 from webapp.model.card import Card, Retraining, read_card
-from webapp.model.data import APART, Dataset, Example, bucket, copy_keys, drop_copies, read_labelled
+from webapp.model.data import APART, Dataset, Example, bucket, copy_keys, drop_copies, fingerprints, read_labelled
 from webapp.model.labels import Labels
 from webapp.model.registry import ModelRegistry
 from webapp.model.scoring import make_model
@@ -84,15 +84,15 @@ def retrain(engine: sa.Engine, registry: ModelRegistry) -> Retrained:
     metrics = {"held_out": training.report(new, sample)} if sample else {}
     origin = Retraining(parent=served.version, reviews=len(examples), held_out=len(held_out), last_review=found.last)
     new_card = card.model_copy(update={"metrics": metrics, "retraining": origin})
-    fitted = {*(one.prediction_id for one in found.to_learn), *fitted_by(engine, served.version)}
+    known = artifact.verify(registry.folder, served.version).learnt
+    known = fingerprints((form for one in found.to_learn for form in forms(one.text)), known)
     version = artifact.save(
         registry.folder,
         pipeline,
         new_card,
         card.model_file.format,
         dt.datetime.now(dt.UTC),
-        artifact.verify(registry.folder, served.version).learnt,
-        announce=lambda version: note_fitted(engine, version, fitted),
+        known,
     )
     return Retrained(version, _told(len(examples), found, compared))
 
@@ -106,29 +106,26 @@ def gather(engine: sa.Engine, registry: ModelRegistry, version: str) -> Reviews:
     made = {name: card.retraining for name, card in registry.cards().items() if card.retraining}
     child = next((name for name in reversed(made) if made[name].parent == version), None)
     retraining = made.get(child or version)
-    before, last = fitted_by(engine, child or version), retraining.last_review if retraining else ""
+    before, last = Learnt(registry, [child or version]), retraining.last_review if retraining else ""
     found = _divide(engine, registry, read_card(registry.folder, version).labels, [version])
-    new = [one for one in found.to_learn if one.prediction_id not in before]
+    new = [one for one in found.to_learn if one.text not in before]
     new += [one for one in found.held_out if one.review_id > last]
     return found._replace(new=len(new), child=child)
 
 
-def reviews_to_learn(
-    engine: sa.Engine, registry: ModelRegistry, labels: Labels
-) -> tuple[Dataset, Callable[[str], None]]:
-    """Return the reviewed messages for `train --with-reviews`, and what notes which version has learnt them.
+def reviews_to_learn(engine: sa.Engine, registry: ModelRegistry, labels: Labels) -> Dataset:
+    """Return the reviewed messages for `train --with-reviews`.
 
     Those of the buckets that are kept apart are measured on and never learnt.
     """
     found = _divide(engine, registry, labels, [])
     examples = _examples(found.to_learn) + _examples(found.held_out, APART)
-    fitted = [one.prediction_id for one in found.to_learn]
-    return Dataset(REVIEWS, "", examples, labels=labels), lambda version: note_fitted(engine, version, fitted)
+    return Dataset(REVIEWS, "", examples, labels=labels)
 
 
 def _divide(engine: sa.Engine, registry: ModelRegistry, labels: Labels, versions: Sequence[str]) -> Reviews:
     """Divide the reviews that may teach a model with these labels; what the versions have learnt is not kept apart."""
-    learnt, unconfirmed = Learnt(engine, registry, versions), _unconfirmed(engine)
+    learnt, unconfirmed = Learnt(registry, versions), _unconfirmed(engine)
     to_learn, held_out, waiting = [], [], []
     found = reviewed_messages(engine, registry.with_other_labels(labels))
     for one in found:

@@ -2,21 +2,18 @@
 
 Earlier verdicts stay as rows, so that taking the newest back returns to the one before it. "unsure" is a verdict, but
 no label.
-
-A reviewed message that a version was fitted on says nothing about how good that version is. So it is noted here, for
-that version and all that descend from it, and left out wherever these are compared.
 """
 
 import datetime as dt
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from webapp.errors import NotFound
 from webapp.log.database import write_transaction
-from webapp.log.tables import Row, fitted_reviews, new_id, predictions, reviews
+from webapp.log.tables import Row, new_id, predictions, reviews
 from webapp.log.writer import KEYS_AT_ONCE
 from webapp.model.labels import UNSURE
 
@@ -103,7 +100,7 @@ def reviews_of(engine: sa.Engine, prediction_id: str | None) -> list[Row]:
         return [dict(row) for row in connection.execute(query).mappings()]
 
 
-# --- What there is to learn from, and which version has learnt it ---
+# --- What there is to learn from ---
 
 
 class ReviewedMessage(NamedTuple):
@@ -129,19 +126,3 @@ def reviewed_messages(engine: sa.Engine, other_versions: Collection[str] = ()) -
     )
     with engine.connect() as connection:
         return [ReviewedMessage(*row) for row in connection.execute(query)]
-
-
-def fitted_by(engine: sa.Engine, model_version: str) -> set[str]:
-    """Return the ids of the reviewed predictions that a version, or one that it descends from, was fitted on."""
-    query = sa.select(fitted_reviews.c.prediction_id).where(fitted_reviews.c.model_version == model_version)
-    with engine.connect() as connection:
-        return set(connection.execute(query).scalars())
-
-
-def note_fitted(engine: sa.Engine, model_version: str, prediction_ids: Iterable[str]) -> None:
-    """Note which reviewed predictions a version was fitted on, in place of what was noted; raises LogUnavailable."""
-    rows = [{"model_version": model_version, "prediction_id": id_} for id_ in prediction_ids]
-    with write_transaction(engine) as connection:
-        connection.execute(sa.delete(fitted_reviews).where(fitted_reviews.c.model_version == model_version))
-        if rows:
-            connection.execute(sa.insert(fitted_reviews), rows)
