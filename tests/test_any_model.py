@@ -18,7 +18,6 @@ from sklearn.pipeline import Pipeline, make_pipeline
 
 from webapp.config import ROOT
 from webapp.errors import BadData, ModelUnusable
-from webapp.extras.lifecycle.challenger import slot
 from webapp.extras.review.samples import draw
 from webapp.extras.stream.handler import Record, prediction
 from webapp.model import artifact, training
@@ -103,7 +102,7 @@ def test_neither_do_pages_about_two_versions_that_differ(signed_in, urgent_app, 
     reference = artifact.verify(registry.folder, first).learnt
     now = dt.datetime(2026, 2, 3, tzinfo=dt.UTC)
     second = artifact.save(registry.folder, registry.current().pipeline, card, "joblib", now, reference)
-    slot(registry).write(second)
+    registry.challenger.write(second)
     ids = [signed_in.post("/api/v1/predict", json={"text": text}).json["id"] for text in (URGENT, NORMAL)]
     signed_in.post("/review/sample", data={"size": 2, "days": 1})
     queue = signed_in.get("/review?queue=challenger").text

@@ -314,7 +314,7 @@ def test_what_changed_meanwhile_is_refused_and_a_file_is_replaced_only_when_all_
 
     (models / "current").write_text("another\n")  # what is served now does not matter
     (models / began_with).rename(models / "away")
-    inference.registry._current.model.version = "another"
+    inference.registry.served.model.version = "another"
     assert f"The run began with model {began_with}, which cannot be used any more" in resumed().output
     assert "--overwrite" in resumed().output
     (models / "away").rename(models / began_with)

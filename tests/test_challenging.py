@@ -14,7 +14,7 @@ from conftest import HAM, SPAM, execute, served
 from webapp.config import PROJECT_SET
 from webapp.errors import ModelUnusable, NotFound
 from webapp.extras.lifecycle import switching
-from webapp.extras.lifecycle.challenger import challenger, shadow_report, slot
+from webapp.extras.lifecycle.challenger import challenger, shadow_report
 from webapp.extras.review.queues import count_waiting, upcoming
 from webapp.extras.review.reviews import give_review
 from webapp.log.tables import new_id, predictions
@@ -62,15 +62,13 @@ def stored(client, engine, text=HAM):
 
 def test_its_word_is_stored_with_each_prediction_and_never_shown(client, engine, registry, versions):
     plain, _ = stored(client, engine, SPAM)
-    switching.challenge(engine, registry, versions[2], "web:ann")
+    registry.use(versions[2], kind="challenge")
     tried, row = stored(client, engine, SPAM)
     assert {**tried, "id": 0, "latency_ms": 0} == {**plain, "id": 0, "latency_ms": 0}
     assert versions[2] not in str(client.get(f"/api/v1/predictions/{tried['id']}").json)
     assert (row.challenger_version, row.challenger_label) == (versions[2], "spam")
     assert row.challenger_probability > row.spam_probability
-    held = challenger(slot(registry))
-    registry.use(versions[2], "web:ann")  # what is served is not tried any longer, and not loaded again
-    assert registry.current() is held
+    registry.use(versions[2], "web:ann")  # what is served is not tried any longer
     answer, row = stored(client, engine)
     assert (answer["model_version"], row.challenger_version) == (versions[2], None)
 
@@ -78,14 +76,14 @@ def test_its_word_is_stored_with_each_prediction_and_never_shown(client, engine,
 def test_one_that_fails_stops_no_verdict_and_is_reported_once(
     client, engine, registry, models, versions, monkeypatch, caplog
 ):
-    switching.challenge(engine, registry, versions[1], "web:ann")
-    monkeypatch.setattr(challenger(slot(registry)), "spam_probabilities", lambda texts: 1 / 0)
+    registry.use(versions[1], kind="challenge")
+    monkeypatch.setattr(challenger(registry), "spam_probabilities", lambda texts: 1 / 0)
     for _ in range(3):
         answer, row = stored(client, engine)
         assert (answer["model_version"], row.challenger_version) == (versions[0], None)
     (complaint,) = [record for record in caplog.records if versions[1] in record.getMessage()]
     assert complaint.exc_info[0] is ZeroDivisionError
-    switching.challenge(engine, registry, versions[2], "web:ann")
+    registry.use(versions[2], kind="challenge")
     (models / versions[2] / "model_card.json").write_text("{")  # nor does one that was damaged since
     answer, row = stored(client, engine)
     assert (answer["model_version"], row.challenger_version) == (versions[0], None)
@@ -195,7 +193,7 @@ def test_what_cannot_be_written_or_verified_is_refused_and_not_written_down(clie
     registry.use(third, "web:ann")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Path, "write_text", full)
-        for switch in (lambda: registry.use(first), lambda: switching.challenge(engine, registry, first, "web:ann")):
+        for switch in (lambda: registry.use(first), lambda: registry.use(first, kind="challenge")):
             with pytest.raises(ModelUnusable, match="cannot be written"):
                 switch()
     assert len(switching.history(engine)) == 1

@@ -16,7 +16,7 @@ from conftest import HAM, PASSWORD, Server, served
 from webapp import config
 from webapp.config import ROOT
 from webapp.errors import ModelUnusable
-from webapp.extras.lifecycle.challenger import challenger, slot
+from webapp.extras.lifecycle.challenger import challenger
 from webapp.model import artifact, registry
 
 SHIPPED = (ROOT / "saved_models" / "current").read_text().strip()
@@ -167,7 +167,7 @@ def test_a_planted_pickle_is_never_loaded_on_any_path(
 
     for evil in planted:  # written into the files by hand, under a server that runs
         (models / "challenger").write_text(evil + "\n")
-        assert challenger(slot(inference.registry)) is None
+        assert challenger(inference.registry) is None
         (models / "current").write_text(evil + "\n")
         assert inference.registry.current().version == SHIPPED  # who is there, stays
         assert client.get("/readyz").status_code == 503

@@ -81,7 +81,7 @@ def test_serve_try_stop_and_roll_back_by_buttons(signed_in, registry, versions):
     answer = words(press(signed_in, "use", second, "it  is\nbetter"))
     assert "v2 is served. " in answer
     assert "by you: “it is better”" in answer
-    assert registry.named("challenger") is None
+    assert registry.challenger.read() == ""
     assert f"Serve v1 {first} again, as before this one?" in answer
     press(signed_in, "challenge", third)
     assert "The shadow test is over" in words(press(signed_in, "stop", third))
@@ -103,7 +103,8 @@ def test_what_cannot_be_done_is_said_on_the_same_page_and_changes_nothing(signed
         assert answer.status_code == 503
         assert "was changed after it was saved (SHA-256 differs)" in words(answer)
         assert f"Nothing has changed: version {first} is still served." in words(answer)
-        assert press(signed_in, action, "20990101-000000-abcdef0").status_code == 404
+        for version in ("20990101-000000-abcdef0", "", None):
+            assert press(signed_in, action, version).status_code == 404
     answer = press(signed_in, "challenge", first)
     assert (answer.status_code, "there is nothing to try it beside" in words(answer)) == (422, True)
     assert switching.history(engine) == []
@@ -135,7 +136,7 @@ def test_the_page_shows_what_is_wrong_with_the_versions(app, signed_in, models, 
 
 def test_the_record_of_a_challenger_grows_with_reviews(app, signed_in, engine, registry, versions):
     assert "Challenger differs" not in look(signed_in, "/review")
-    switching.challenge(engine, registry, versions[1], "web:ann", "fewer false alarms")
+    registry.use(versions[1], "web:ann", "fewer false alarms", "challenge")
     assert "has not scored a message yet" in look(signed_in)
     rows = app.extensions["inference"].predict(SPAM_TEXTS, "api")
     page = look(signed_in)
@@ -144,9 +145,9 @@ def test_the_record_of_a_challenger_grows_with_reviews(app, signed_in, engine, r
     queue = signed_in.get("/review?queue=challenger")
     assert re.search(r"Challenger differs\s*<span class=\"count\">20<", queue.text)
     assert "Which of the two says what?" in queue.text
-    switching.challenge(engine, registry, versions[2], "web:ann")  # of another one these say nothing
+    registry.use(versions[2], kind="challenge")  # of another one these say nothing
     assert "Nothing waits here" in look(signed_in, "/review?queue=challenger")
-    switching.challenge(engine, registry, versions[1], "web:ann")
+    registry.use(versions[1], kind="challenge")
     for truth, said in (("spam", "worse: stop the test."), ("ham", "better: serve it.")):
         for row in rows:
             give_review(engine, row["id"], "web:ann", truth, "challenger")
@@ -155,7 +156,7 @@ def test_the_record_of_a_challenger_grows_with_reviews(app, signed_in, engine, r
 
 
 def test_a_challenger_whose_folder_is_gone_is_named_and_can_be_stopped(signed_in, engine, registry, models, versions):
-    switching.challenge(engine, registry, versions[1], "web:ann")
+    registry.use(versions[1], kind="challenge")
     shutil.rmtree(models / versions[1])
     page = look(signed_in)
     assert f"v2 {versions[1]} It cannot be used, so it scores nothing" in page
@@ -176,7 +177,7 @@ def test_versions_with_other_labels_are_not_mixed_up(app, signed_in, engine, reg
     assert len(sampled_examples(engine, registry, versions[:2])) > 10
     press(signed_in, "challenge", versions[1])
     registry.use(urgent)
-    assert registry.named("challenger") is None
+    assert registry.challenger.read() == ""
     assert "0 new reviews: 50 more" in look(signed_in)
     assert sampled_examples(engine, registry, [urgent]) == []
     assert retraining.reviews_to_learn(engine, registry, card.labels).examples == []

@@ -267,7 +267,7 @@ def test_without_a_model_the_figures_of_the_log_are_there_all_the_same(app, mode
     send(app, 4)
     (models / "current").write_text("nothing\n")
     registry = app.extensions["inference"].registry
-    registry._current._refresh_at, registry._current.model = 0.0, None
+    registry.served._refresh_at, registry.served.model = 0.0, None
     broken = figures(app)
     assert (broken["traffic"]["predictions"], broken["drift"]["state"]) == (4, "not known")
     assert (broken["verdict"]["state"], broken["verdict"]["findings"][0]["about"]) == ("attention", "model")

@@ -27,12 +27,13 @@ def fault(version: str) -> str:
 def list_models() -> None:
     """List all versions, oldest first, with their accuracy on held-out messages: * is served, ? is tried."""
     registry = current_inference().registry
+    marks = {registry.challenger.read(): "?", registry.served.read(): "*"}
     for version in registry.versions():
         state = fault(version)
         if not state:
             card = read_card(registry.folder, version)
             state = f"accuracy {card.held_out.accuracy}, {card.model_file.bytes:,} bytes"
-        click.echo(f"{registry.mark(version)} {version}  {state}")
+        click.echo(f"{marks.get(version, ' ')} {version}  {state}")
 
 
 @models.command("show")
@@ -64,8 +65,8 @@ def verify_models(context: click.Context) -> None:
     """Check the files of all versions against their cards; exit with 1 and name those that cannot be used."""
     registry = current_inference().registry
     states = {version: fault(version) for version in registry.versions()}
-    chosen = [slot.read() for slot in registry.slots]
-    states |= {name: "NOT USABLE: it is chosen, but not there" for name in chosen if name and name not in states}
+    chosen = {registry.served.read(), registry.challenger.read()} - {"", *states}
+    states |= dict.fromkeys(sorted(chosen), "NOT USABLE: it is chosen, but not there")
     for version, state in states.items():
         click.echo(f"{version}  {state or 'as it was saved'}")
     context.exit(1 if any(states.values()) else 0)

@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 from webapp.config import FLASK
@@ -27,45 +27,51 @@ NONE_CHOSEN = (
     f"or choose one ({FLASK} models list, then {FLASK} models use VERSION)."
 )
 
+# With the registry, the kind of switch, the version, who switches, and why.
+AroundUse = Callable[["ModelRegistry", str, str | None, str, str], AbstractContextManager[None]]
+
 logger = logging.getLogger(__name__)
 
 
 class Slot:
     """A small file that names a version, and that version as this process has loaded it.
 
-    `mark` is how lists show it, `if_missing` what to do where there is no file; None if there need not be one.
+    `if_missing` says what to do where it names none; "" if it need not name one.
     """
 
-    def __init__(self, file: Path, load: Callable[[str], SpamModel], mark: str, if_missing: str | None = None):
-        self.file, self.mark, self._load, self._if_missing = file, mark, load, if_missing
+    def __init__(self, file: Path, if_missing: str = ""):
+        self.file, self._if_missing = file, if_missing
         self.model: SpamModel | None = None
         self.error: ModelUnusable | None = None
         self._seen: str | None = None  # what the file said when it was read last
         self._refresh_at = 0.0
         self._refreshing = threading.Lock()
 
-    def read(self) -> str | None:
-        """Return the name in the file, None if there is none and need not be; raises ModelUnusable."""
-        version = ""
+    def read(self) -> str:
+        """Return the name in the file, "" where there is none; raises ModelUnusable where it cannot be read."""
         try:
-            version = self.file.read_text().strip()
-        except (PermissionError, ValueError) as error:
-            raise ModelUnusable(f"{self.file} cannot be read ({error}).") from error
-        except OSError:  # it is not there, which is the same as empty
-            pass
+            return self.file.read_text(errors="replace").strip()
+        except (FileNotFoundError, NotADirectoryError):
+            return ""
+        except OSError as error:
+            raise ModelUnusable(f"{self.file} cannot be read ({error.strerror}).") from error
+
+    def version(self) -> str:
+        """Return the same; raises ModelUnusable also where it has to name one and does not."""
+        version = self.read()
         if not version and self._if_missing:
             raise ModelUnusable(self._if_missing)
-        return version or None
+        return version
 
-    def write(self, version: str | None) -> None:
-        """Write another version into the file, or remove it; raises ModelUnusable when the disk is full, say."""
+    def write(self, version: str) -> None:
+        """Write another version into the file, or remove it for ""; raises ModelUnusable when the disk is full, say."""
         new = self.file.with_name(f".{self.file.name}.{os.getpid()}.{threading.get_ident()}")
         try:
-            if version is None:
-                self.file.unlink(missing_ok=True)
-            else:
+            if version:
                 new.write_text(version + "\n")
                 new.replace(self.file)
+            else:
+                self.file.unlink(missing_ok=True)
         except OSError as error:
             raise ModelUnusable(f"{self.file} cannot be written ({error.strerror or error}).") from error
         self._refresh_at = 0.0
@@ -86,11 +92,11 @@ class Slot:
 
     def _refresh(self) -> None:
         try:
-            version = self.read()
+            version = self.version()
             if version == self._seen and self.error is None:
                 return
             before_waiting()
-            self.model = self._load(version) if version else None
+            self.model = artifact.load(self.file.parent, version) if version else None
             self._seen, self.error = version, None
         except ModelUnusable as error:
             if str(error) != str(self.error):
@@ -99,32 +105,17 @@ class Slot:
 
 
 class ModelRegistry:
-    """Knows the saved versions, and holds the current model, loaded once per process. Extras may add slots."""
+    """Knows the saved versions, and holds two of them, loaded once per process: the served one and the challenger.
+
+    `around_use` is called with each switch before it happens, and gives a context manager that it happens in: the extra
+    that writes switches down sets it.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.around_use: list[Callable[[str, str, str, str], AbstractContextManager[None]]] = []
+        self.served, self.challenger = Slot(folder / "current", NONE_CHOSEN), Slot(folder / "challenger")
+        self.around_use: AroundUse = lambda *switch: nullcontext()
         self.in_use: list[Callable[[], Iterable[str]]] = []  # each names versions that must not go, for its work
-        self.slots: list[Slot] = []
-        self._current = self.add_slot("current", "*", NONE_CHOSEN)
-
-    def add_slot(self, name: str, mark: str, if_missing: str | None = None) -> Slot:
-        """Hold one more version: that which the file `name` names."""
-        slot = Slot(self.folder / name, self._load, mark, if_missing)
-        self.slots.append(slot)
-        return slot
-
-    def named(self, name: str) -> str | None:
-        """Return the version that the slot `name` names; None where it names none, or no extra has added it."""
-        return next((slot.read() for slot in self.slots if slot.file.name == name), None)
-
-    def mark(self, version: str) -> str:
-        """Return how lists show what a version is chosen for, a blank for nothing."""
-        for slot in self.slots:
-            with suppress(ModelUnusable):
-                if slot.read() == version:
-                    return slot.mark
-        return " "
 
     def versions(self) -> list[str]:
         """Return the names of all versions, oldest first."""
@@ -146,19 +137,17 @@ class ModelRegistry:
 
     def current_version(self) -> str:
         """Return the name in `current`; raises ModelUnusable."""
-        return self._current.read() or ""
+        return self.served.version()
 
-    def use(self, version: str, who: str = "", why: str = "", kind: str = "use") -> None:
-        """Serve a version from now on; raises NotFound, ModelUnusable or what a hook raises: then nothing changes.
+    def use(self, version: str | None, who: str = "", why: str = "", kind: str = "use") -> None:
+        """Serve a version from now on or, where the kind of switch is "challenge", try it; None for none.
 
-        Each hook of `around_use` is called with kind, version, who and why, and gives a context manager: the switch
-        happens inside, and not if it cannot be entered.
+        Raises NotFound, ModelUnusable or what `around_use` raises: then nothing changes.
         """
-        self.check_loadable(version)
-        with ExitStack() as stack:
-            for hook in self.around_use:
-                stack.enter_context(hook(kind, version, who, why))
-            self._current.write(version)
+        if version is not None:
+            self.check_loadable(version)
+        with self.around_use(self, kind, version, who, why):
+            (self.challenger if kind == "challenge" else self.served).write(version or "")
 
     def current(self) -> SpamModel:
         """Return the served model; raises ModelUnusable.
@@ -166,11 +155,10 @@ class ModelRegistry:
         A new version is loaded by one thread while the others go on with the old one. One that cannot be loaded is
         refused, loudly, and the old one stays; `check` says so.
         """
-        slot = self._current
-        slot.refresh(wait=slot.model is None)
-        if slot.model is None:
-            raise slot.error or ModelUnusable("The model is being loaded. Please try again in a moment.")
-        return slot.model
+        self.served.refresh(wait=self.served.model is None)
+        if self.served.model is None:
+            raise self.served.error or ModelUnusable(NONE_CHOSEN)
+        return self.served.model
 
     def labels(self) -> Labels:
         """Return the served model's words for the labels; ham and spam where none can be served."""
@@ -186,17 +174,9 @@ class ModelRegistry:
         part of it. It goes on with the version before, and each answer names that version, but it is not ready.
         """
         self.current()
-        if self._current.error:
-            raise self._current.error
+        if self.served.error:
+            raise self.served.error
         artifact.verify(self.folder, self.current_version())
-
-    def _load(self, version: str) -> SpamModel:
-        """Load a version, or take it over where this process has it already, as when a challenger is promoted."""
-        for model in (slot.model for slot in self.slots):
-            if model and model.version == version:
-                artifact.verify(self.folder, version)
-                return model
-        return artifact.load(self.folder, version)
 
     def must_exist(self, version: str) -> None:
         """Raise NotFound unless there is such a version."""

@@ -14,7 +14,7 @@ from webapp.extras.lifecycle.switching import record_use
 def init_app(app: OpenAPI) -> None:
     """Add the pages and commands, write down each switch, and let the challenger score every message."""
     inference = app.extensions["inference"]
-    inference.registry.around_use.append(record_use(app.extensions["engine"], inference))
+    inference.registry.around_use = partial(record_use, app.extensions["engine"])
     inference.before_store.append(challenger.score_with(inference))
     models.add_command(use_model, "promote")  # as others call it
     routes.blueprint.cli.add_command(retrain)

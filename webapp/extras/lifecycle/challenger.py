@@ -17,26 +17,19 @@ from webapp.inference import Inference
 from webapp.log.database import snapshot
 from webapp.log.tables import Row, predictions, reviews
 from webapp.model.data import Example, drop_copies
-from webapp.model.registry import ModelRegistry, Slot
+from webapp.model.registry import ModelRegistry
 from webapp.model.scoring import SpamModel
 
-NAME = "challenger"  # of the small file in saved_models/ that says which version it is
 COUNTED = 100_000  # of the newest predictions; how often they differ is no better known from more
 FAIR = ("random", "challenger")  # queues that offer a message for no reason that has to do with who is right
 
 logger = logging.getLogger(__name__)
 
 
-def slot(registry: ModelRegistry) -> Slot:
-    """Return where a registry holds the challenger."""
-    found = next((slot for slot in registry.slots if slot.file.name == NAME), None)
-    return found or registry.add_slot(NAME, "?")
-
-
-def challenger(held: Slot) -> SpamModel | None:
+def challenger(registry: ModelRegistry) -> SpamModel | None:
     """Return the model that is tried, None if there is none or it cannot be loaded: no verdict waits for it."""
-    held.refresh(wait=False)
-    return None if held.error else held.model
+    registry.challenger.refresh(wait=False)
+    return None if registry.challenger.error else registry.challenger.model
 
 
 def score_with(inference: Inference) -> Callable[[Sequence[str], Sequence[Row]], None]:
@@ -45,23 +38,21 @@ def score_with(inference: Inference) -> Callable[[Sequence[str], Sequence[Row]],
     One that fails stops no verdict, and fills no log: each is reported once. Its time is not in the latency: it would
     make the served model look slower than it is.
     """
-    held = slot(inference.registry)
     reported: set[str] = set()  # versions whose failure this process has logged
 
     def score(texts: Sequence[str], rows: Sequence[Row]) -> None:
-        if (model := challenger(held)) is None:
+        if (model := challenger(inference.registry)) is None:
             return
         for text, row in zip(texts, rows, strict=True):
             try:
                 probability = model.spam_probabilities([text])[0]
-                label = model.label(probability)
             except Exception:  # whatever a model may raise: nobody asked for its word
                 if model.version not in reported:
                     reported.add(model.version)
                     words = "The challenger %s cannot score every message; this is said once."
                     logger.exception(words, model.version)
             else:
-                row["challenger_version"], row["challenger_label"] = model.version, label
+                row["challenger_version"], row["challenger_label"] = model.version, model.label(probability)
                 row["challenger_probability"] = probability
 
     return score

@@ -64,9 +64,9 @@ def challenge(version: str | None, stop: bool, why: str) -> None:
     if version and stop:
         raise BadData("Name a version, or say --stop, not both.")
     if version or stop:
-        switching.challenge(engine, registry, version, who(), why)
+        registry.use(version, who(), why, "challenge")
         click.echo(f"{version} is tried from now on." if version else "No version is tried any longer.")
-    elif tried := registry.named("challenger"):
+    elif tried := registry.challenger.read():
         served = registry.current_version()
         found = shadow_report(engine, registry, tried, served)
         click.echo(f"{tried} is tried beside {served}.\n{found.sentence}")

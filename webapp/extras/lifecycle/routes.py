@@ -40,7 +40,7 @@ def page(error: str | None = None) -> str:
     engine, registry, runner = current_app.extensions["engine"], current_inference().registry, current_runner()
     history = switching.history(engine)
     served, problem, reviews, report = None, "", Reviews(), None
-    tried = registry.named("challenger")
+    tried = registry.challenger.read()
     with suppress(HamletError):  # it may go on with a version whose files were damaged since
         served = registry.current().version
     try:
@@ -79,7 +79,7 @@ def page(error: str | None = None) -> str:
     )
 
 
-def _versions(engine: sa.Engine, registry: ModelRegistry, tried: str | None) -> list[dict[str, Any]]:
+def _versions(engine: sa.Engine, registry: ModelRegistry, tried: str) -> list[dict[str, Any]]:
     """Return all versions, the newest first: each one's card, or why it cannot be used, and how it did so far.
 
     The one that is tried is among them, even if its folder is gone.
@@ -114,10 +114,10 @@ def change(action: str) -> ResponseReturnValue:
                 registry.use(version, who, why)
                 words = f"Version {version} is served now."
             case "challenge":
-                switching.challenge(engine, registry, version, who, why)
+                registry.use(version, who, why, "challenge")
                 words = f"Version {version} is tried from now on: it scores each message too, and nobody is told."
             case "stop":
-                switching.challenge(engine, registry, None, who, why)
+                registry.use(None, who, why, "challenge")
                 words = "The shadow test is over. What was found out stays in the log."
             case "rollback":
                 switching.rollback(engine, registry, who, why, expected=version)
@@ -155,7 +155,7 @@ def compare_page() -> ResponseReturnValue:
     engine, registry = current_app.extensions["engine"], current_inference().registry
     names = registry.versions()[::-1]
     first = request.args.get("first") or registry.current_version()
-    second = request.args.get("second") or registry.named("challenger") or next((n for n in names if n != first), first)
+    second = request.args.get("second") or registry.challenger.read() or next((n for n in names if n != first), first)
     if not {first, second} <= set(names):
         abort(404, "There is no such version. The Models page lists those there are.")
     numbers = _numbers(names, switching.history(engine))

@@ -2,47 +2,45 @@
 
 import datetime as dt
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
 
-from webapp.errors import BadData, InvalidInput, ModelUnusable, NotFound
-from webapp.extras.lifecycle.challenger import slot
+from webapp.errors import BadData, InvalidInput, NotFound
 from webapp.extras.lifecycle.comparison import OTHER_QUESTION
-from webapp.inference import Inference
 from webapp.log.database import write_transaction
 from webapp.log.tables import new_id, switches
 from webapp.model.registry import ModelRegistry
 
 
-def record_use(engine: sa.Engine, inference: Inference) -> Callable[..., AbstractContextManager[None]]:
-    """Return the hook that writes down each change of the served version; it raises LogUnavailable."""
-
-    @contextmanager
-    def recorded(kind: str, version: str, who: str, why: str) -> Iterator[None]:
-        registry = inference.registry
-        with _noted(engine, lambda: _served(registry), kind, version, who, why):
-            yield
-            tried = registry.named("challenger")
-            if tried and (tried == version or not _same_question(registry, tried, version)):
-                slot(registry).write(None)  # nothing is to be found out beside this one
-
-    return recorded
-
-
 @contextmanager
-def _noted(
-    engine: sa.Engine, read: Callable[[], str | None], kind: str, version: str | None, who: str, why: str
+def record_use(
+    engine: sa.Engine, registry: ModelRegistry, kind: str, version: str | None, who: str, why: str
 ) -> Iterator[None]:
-    """Write a switch into the history, unless `read` gives that version already, then let it happen."""
+    """Write a switch into the history, unless it changes nothing, then let it happen.
+
+    The shadow test ends where nothing is to be found out beside the version that is served then. Raises LogUnavailable,
+    InvalidInput where the served version itself is to be tried, BadData for one with other labels.
+    """
     with write_transaction(engine) as connection:  # two switches at a time take turns
-        before = read()
-        if before != version:
+        served, tried = registry.served.read(), registry.challenger.read()
+        if kind == "challenge":
+            before = tried
+            if version == served:
+                raise InvalidInput(f"{version} is served: there is nothing to try it beside.")
+            if not _same_question(registry, version, served):
+                raise BadData(OTHER_QUESTION)
+        else:
+            before = served
+        if before != (version or ""):
             switch = {"id": new_id(), "created_at": dt.datetime.now(dt.UTC), "kind": kind, "who": who, "why": why}
-            connection.execute(sa.insert(switches).values(from_version=before, to_version=version, **switch))
+            switch |= {"from_version": before or None, "to_version": version}
+            connection.execute(sa.insert(switches), switch)
         yield  # last: what cannot be written down does not happen
+        if kind != "challenge" and (tried == version or not _same_question(registry, tried, version)):
+            registry.challenger.write("")
 
 
 def rollback(engine: sa.Engine, registry: ModelRegistry, who: str, why: str = "", expected: str | None = None) -> str:
@@ -58,22 +56,6 @@ def rollback(engine: sa.Engine, registry: ModelRegistry, who: str, why: str = ""
         raise InvalidInput("Somebody has switched versions meanwhile. See the history below, and choose again.")
     registry.use(version, who, why, kind="rollback")
     return version
-
-
-def challenge(engine: sa.Engine, registry: ModelRegistry, version: str | None, who: str, why: str = "") -> None:
-    """Try a version in the shadow of the served one from now on, or none.
-
-    Raises as `use` does, InvalidInput for the served version itself, BadData for one with other labels.
-    """
-    if version is not None:
-        served = _served(registry)
-        if version == served:
-            raise InvalidInput(f"{version} is served: there is nothing to try it beside.")
-        registry.check_loadable(version)
-        if not _same_question(registry, version, served):
-            raise BadData(OTHER_QUESTION)
-    with _noted(engine, slot(registry).read, "challenge", version, who, why):
-        slot(registry).write(version)
 
 
 def history(engine: sa.Engine) -> Sequence[sa.Row[Any]]:
@@ -103,7 +85,7 @@ def prunable_versions(engine: sa.Engine, registry: ModelRegistry, keep: int) -> 
     """
     served = registry.current_version()
     registry.must_exist(served)
-    needed = {served, registry.named("challenger"), rollback_target(history(engine), registry.versions())}
+    needed = {served, registry.challenger.read(), rollback_target(history(engine), registry.versions())}
     needed |= {version for ask in registry.in_use for version in ask()}
     versions = registry.versions()
     return [version for version in versions[: max(len(versions) - keep, 0)] if version not in needed]
@@ -123,10 +105,3 @@ def prune(engine: sa.Engine, registry: ModelRegistry, versions: Sequence[str]) -
 def _same_question(registry: ModelRegistry, *versions: str | None) -> bool:
     """Return whether versions have the same labels, as far as their cards can be read."""
     return len({card.labels for name, card in registry.cards().items() if name in versions}) <= 1
-
-
-def _served(registry: ModelRegistry) -> str | None:
-    """Return the name of the current version, None where none was chosen yet or it cannot be read."""
-    with suppress(ModelUnusable):
-        return registry.current_version()
-    return None

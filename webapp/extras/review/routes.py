@@ -132,6 +132,6 @@ def _page(queue: str, problem: str | None = None) -> str:
 
 def _trial(registry: ModelRegistry) -> queues.Trial:
     with suppress(ModelUnusable):
-        if tried := registry.named("challenger"):
+        if tried := registry.challenger.read():
             return tried, registry.current_version()
     return queues.NO_TRIAL
