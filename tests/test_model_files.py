@@ -108,7 +108,7 @@ class Field:
         own = self.models / SHIPPED
         foreign, mixed = self.plant(), self.plant(card=False)
         content = (self.models / foreign / artifact.CARD).read_bytes()
-        (self.models / foreign / artifact.SIGNATURE).write_text(artifact.signature_of(content, "another key"))
+        (self.models / foreign / artifact.SIGNATURE).write_bytes(artifact.signature_of(content, "another key"))
         for name in (artifact.CARD, artifact.SIGNATURE):
             shutil.copy(own / name, self.models / mixed)
         folder = self.plant()

@@ -31,7 +31,7 @@ from sklearn.pipeline import Pipeline
 
 from webapp import config
 from webapp.errors import BadData, ModelUnusable, NotReady
-from webapp.model.card import CARD, SIGNATURE, Card, ModelFile, parse_card, read_card, read_file, signature_of, unusable
+from webapp.model.card import CARD, SIGNATURE, Card, ModelFile, read_card, read_file, signature_of, unusable
 from webapp.model.features import FEATURES_VERSION
 from webapp.model.scoring import SpamModel, make_model
 
@@ -97,7 +97,7 @@ def save(
         card_content = card.model_copy(update=about).to_json()
         (unfinished / CARD).write_bytes(card_content)
         if config.MODEL_KEY:
-            (unfinished / SIGNATURE).write_text(signature_of(card_content, config.MODEL_KEY))
+            (unfinished / SIGNATURE).write_bytes(signature_of(card_content, config.MODEL_KEY))
         unfinished.rename(models_folder / version)
         return version
     except OSError as error:
@@ -181,31 +181,9 @@ class Saved(NamedTuple):
     learnt: str  # the fingerprints of what it has learnt, "" where nobody knows
 
 
-def verify(models_folder: Path, version: str) -> Saved:
+def verify(models_folder: Path, version: str, signed: bool = True) -> Saved:
     """Return the files of a version, if they and what it was made with are as its card says; raises ModelUnusable."""
-    return _verify(models_folder, version, read_card(models_folder, version))
-
-
-def sign(models_folder: Path, version: str) -> Card:
-    """Sign a version whose files are as its card says, and return that card; raises ModelUnusable or BadData.
-
-    Nothing is unpickled, so this says nothing about what the model does: whoever signs has to know where it comes from.
-    """
-    if not config.MODEL_KEY:
-        raise BadData("There is no key to sign with: set HAMLET_MODEL_KEY. docs/model_files.md says how to make one.")
-    content = read_file(models_folder, version, CARD)
-    card = parse_card(content, version)
-    _verify(models_folder, version, card)
-    path, new = (models_folder / version / name for name in (SIGNATURE, f".{SIGNATURE}"))
-    try:
-        new.write_text(signature_of(content, config.MODEL_KEY))  # of the very bytes that were checked
-        new.replace(path)
-    except OSError as error:
-        raise BadData(f"{path} cannot be written ({error.strerror}).") from error
-    return card
-
-
-def _verify(models_folder: Path, version: str, card: Card) -> Saved:
+    card = read_card(models_folder, version, signed)
     saved_with = card.versions.get("scikit-learn")
     if saved_with != sklearn.__version__:
         raise ModelUnusable(
@@ -221,6 +199,24 @@ def _verify(models_folder: Path, version: str, card: Card) -> Saved:
     content = _read_checked(models_folder, version, file.name, file.sha256)
     learnt = _read_checked(models_folder, version, LEARNT, card.learnt.get("sha256", "")) if card.learnt else b""
     return Saved(card, content, learnt.decode())
+
+
+def sign(models_folder: Path, version: str) -> Card:
+    """Sign a version whose files are as its card says, and return that card; raises ModelUnusable or BadData.
+
+    Nothing is unpickled, so this says nothing about what the model does: whoever signs has to know where it comes from.
+    """
+    if not config.MODEL_KEY:
+        raise BadData("There is no key to sign with: set HAMLET_MODEL_KEY. docs/model_files.md says how to make one.")
+    verify(models_folder, version, signed=False)
+    signature = signature_of(read_file(models_folder, version, CARD), config.MODEL_KEY)
+    path, new = (models_folder / version / name for name in (SIGNATURE, f".{SIGNATURE}"))
+    try:
+        new.write_bytes(signature)
+        new.replace(path)
+    except OSError as error:
+        raise BadData(f"{path} cannot be written ({error.strerror}).") from error
+    return read_card(models_folder, version)  # as it was signed
 
 
 def _read_checked(models_folder: Path, version: str, name: str, sha256: str) -> bytes:

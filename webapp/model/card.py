@@ -8,6 +8,7 @@ from, and what not.
 """
 
 import hmac
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -134,16 +135,18 @@ def read_file(models_folder: Path, version: str, name: str) -> bytes:
         raise unusable(f"Model {version[:50]!r} has a {name} that cannot be read ({reason})") from error
 
 
-def read_card(models_folder: Path, version: str) -> Card:
-    """Return the card of a version; raises ModelUnusable, also where a signature is needed and is not right."""
+def read_card(models_folder: Path, version: str, signed: bool = True) -> Card:
+    """Return the card of a version; raises ModelUnusable, also where there is a key and it is not signed with that."""
     content = read_file(models_folder, version, CARD)
-    if config.MODEL_KEY:
-        _check_signature(models_folder, version, content, config.MODEL_KEY)
-    return parse_card(content, version)
-
-
-def parse_card(content: bytes, version: str) -> Card:
-    """Return the card in the bytes of its file; raises ModelUnusable."""
+    if config.MODEL_KEY and signed:
+        signature = b""
+        with suppress(ModelUnusable):
+            signature = read_file(models_folder, version, SIGNATURE).strip()
+        if not hmac.compare_digest(signature, signature_of(content, config.MODEL_KEY)):
+            raise ModelUnusable(
+                f"The card of model {version} is not signed with this HAMLET_MODEL_KEY, or was changed after it was "
+                f"signed. If you know where it comes from: {config.FLASK} models sign {version}"
+            )
     try:
         card = Card.model_validate_json(content)
     except ValidationError as error:
@@ -154,18 +157,6 @@ def parse_card(content: bytes, version: str) -> Card:
     return card
 
 
-def signature_of(content: bytes, key: str) -> str:
+def signature_of(content: bytes, key: str) -> bytes:
     """Return the signature of a card."""
-    return hmac.digest(key.encode(), content, "sha256").hex() + "\n"
-
-
-def _check_signature(models_folder: Path, version: str, content: bytes, key: str) -> None:
-    try:
-        signature = read_file(models_folder, version, SIGNATURE)
-    except ModelUnusable:
-        signature = b""
-    if not hmac.compare_digest(signature.strip(), signature_of(content, key).strip().encode()):
-        raise ModelUnusable(
-            f"The card of model {version} is not signed with this HAMLET_MODEL_KEY, or was changed after it was "
-            f"signed. If you know where it comes from: {config.FLASK} models sign {version}"
-        )
+    return hmac.digest(key.encode(), content, "sha256").hex().encode()
