@@ -294,7 +294,7 @@ LAMBDA = "make_pipeline = pipe(CountVectorizer(tokenizer=lambda s: s.split()), M
 RECIPES = [
     ("make_pipeline = 7", "TypeError"),
     ("def make_pipeline(): return 7", "gives no sklearn.pipeline.Pipeline, but a int"),
-    ("def make_pipeline(): return MultinomialNB()", "a Pipeline takes the vectoriser and the classifier"),
+    ("def make_pipeline(): return MultinomialNB()", "a Pipeline begins with a vectoriser"),
     ("def make_pipeline(): 1 / 0", "ZeroDivisionError"),
     ("import nowhere_to_be_found", "No module named 'nowhere_to_be_found'"),
     ("something = 1", "has no attribute 'make_pipeline'"),

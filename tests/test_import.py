@@ -79,8 +79,7 @@ def test_measure_fills_the_figures_of_its_card(models, tutorial, bring):
     assert "227 messages, 102 urgent" in said
     card = artifact.read_card(models, newest(models))
     assert card.held_out.messages == 227
-    assert [file.file for file in card.imported.measured_on] == ["urgent.csv"]
-    assert (card.imported.file, card.imported.vectorizer) == ("model.pkl", "vectorizer.pkl")
+    assert [name for name, _ in card.imported] == ["model.pkl", "vectorizer.pkl"]
 
 
 def test_nothing_is_run_without_yes(models, tmp_path, bring):
@@ -140,6 +139,23 @@ def test_any_shape_in_which_a_fitted_model_is_saved(models, tmp_path, bring):
         expected = classifier.predict_proba(as_array)[:5, 1]
         model = artifact.load(models, re.search(r"Saved .*/(\S+)", said)[1])
         assert model.spam_probabilities(TEXTS[:5]) == pytest.approx(expected)
+
+
+def test_where_0_is_spam_labels_say_so(models, tmp_path, bring):
+    """Some tutorials number spam 0 and ham 1."""
+    pipeline = fitted(MultinomialNB(), [1 - number for number in NUMBERS])
+    path, data = dump(tmp_path / "model.pkl", pipeline), tmp_path / "rows.csv"
+    words = ["spam" if number else "ham" for number in NUMBERS]
+    data.write_text("label,text\n" + "".join(f'{a},"{b}"\n' for a, b in zip(words, TEXTS, strict=True)))
+    assert "WARNING: nearly all verdicts are the opposite" in bring(path, "--yes", "--measure", data)
+    said = bring(path, "--yes", "--labels", "spam,ham", "--measure", data)
+    assert "WARNING" not in said
+    model = artifact.load(models, version := re.search(r"Saved .*/(\S+)", said)[1])
+    assert model.labels == Labels("ham", "spam")
+    score = model.score(URGENT)
+    assert score.spam_probability == pytest.approx(pipeline.predict_proba([URGENT])[0, 0])
+    assert score.contributions["water"] > 0
+    assert artifact.read_card(models, version).held_out.accuracy.value > 0.95
 
 
 def test_files_that_do_not_belong_together(models, tutorial, tmp_path, bring):

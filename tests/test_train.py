@@ -161,7 +161,7 @@ def test_sources_can_be_weighted_and_the_threshold_chosen(flask, models, labelle
     assert (card["weights"], card["threshold"]) == ({"labelled": 0.25}, 0.9)
     assert flask("predict", SPAM).exit_code == 0
     for options, reason in (
-        (["--threshold", "nan"], "nan is no number"),
+        (["--threshold", "nan"], "nan is not from 0.01 to 0.99"),
         (["--weight", "labelled", "much"], "'much' is not a valid float"),
         (["--weight", "labeled", "0.5"], "the sources are labelled"),
         (["--weight", "labelled", "0"], "must be a number above 0"),

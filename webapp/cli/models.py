@@ -45,7 +45,8 @@ def show_model(version: str) -> None:
     card = read_card(registry.folder, version)
     click.echo(f"{version}: {fault(version) or 'its files are as they were saved'}.")
     if card.imported:
-        click.echo(f"Imported {card.created_at} from {card.imported.file}, SHA-256 {card.imported.sha256}")
+        files = " and ".join(f"{name}, SHA-256 {sha256}" for name, sha256 in card.imported)
+        click.echo(f"Imported {card.created_at} from {files}")
         click.echo("On what it was trained, and how good it was then, is not known.")
     elif card.retraining:
         click.echo(f"{card.retraining.parent}, corrected with {card.retraining.reviews:,} reviews {card.created_at}")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 from flask import current_app
@@ -22,8 +22,26 @@ from webapp.model.labels import SPAM_OR_HAM, Labels, read_labels
 OPPOSITE = 0.1  # accuracy: no spam model is so often wrong, but for what it calls spam
 
 
+class Reader(NamedTuple):
+    """Reads labelled files as the options of a command say."""
+
+    text_column: str | None
+    label_column: str | None
+    labels: Labels | None
+
+    def read(self, files: Iterable[str], labels: Labels = SPAM_OR_HAM) -> list[Any]:
+        """Return the files' datasets, and say what was taken, cut and left out; raises BadData."""
+        from webapp.model.data import read_labelled
+
+        words = self.labels or labels
+        datasets = [read_labelled(Path(file), self.text_column, self.label_column, words) for file in files]
+        for notice in (notice for dataset in datasets for notice in dataset.notices):
+            click.echo(notice, err=True)
+        return datasets
+
+
 def data_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that say how labelled files are to be read; the command gets `read`, which does so."""
+    """Add the options that say how labelled files are to be read; the command gets a `reader`."""
 
     @click.option("--text-column", help="The column with the messages, where it has no usual name such as text.")
     @click.option("--label-column", help="The column with the labels, where it has no usual name such as label.")
@@ -31,47 +49,32 @@ def data_options(command: Callable[..., None]) -> Callable[..., None]:
         "--labels",
         "words",
         metavar="NEGATIVE,POSITIVE",
-        help="The two labels in the files, the one that is looked for last, such as normal,urgent; 0 and 1 may stand "
-        "for them. By default ham,spam. With spam,ham they are these two, but 0 is spam and 1 is ham.",
+        help="The two labels, the one that is looked for last, such as normal,urgent; 0 and 1 may stand for them. By "
+        "default ham,spam. With spam,ham they are these two, but 0 is spam and 1 is ham.",
     )
     @wraps(command)
-    def with_read(text_column: str | None, label_column: str | None, words: str | None, **others: Any) -> None:
-        def read(files: Iterable[str], labels: Labels = SPAM_OR_HAM) -> list[Any]:
-            return read_files(files, read_labels(words) if words else labels, text_column, label_column)
+    def with_reader(text_column: str | None, label_column: str | None, words: str | None, **others: Any) -> None:
+        command(reader=Reader(text_column, label_column, read_labels(words) if words else None), **others)
 
-        command(read=read, **others)
-
-    return with_read
+    return with_reader
 
 
-class Threshold(click.FloatRange):
-    """A range without NaN, which click takes: it is not below the one end, and not above the other."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        number: float = super().convert(value, param, ctx)
-        return number if number == number else self.fail(f"{value} is no number.", param, ctx)
+def check_threshold(_context: click.Context, _option: click.Parameter, threshold: float) -> float:
+    """Return a threshold that a model may have; click's own range takes NaN."""
+    if not 0.01 <= threshold <= 0.99:
+        raise click.BadParameter(f"{threshold} is not from 0.01 to 0.99")
+    return threshold
 
 
 threshold_option = click.option(
     "--threshold",
-    type=Threshold(0.01, 0.99),
+    type=float,
+    callback=check_threshold,
     default=0.5,
     show_default=True,
     help="From which probability a message is called spam (or what your second label is): higher blocks less ham, "
     "lower catches more spam.",
 )
-
-
-def read_files(
-    files: Iterable[str], labels: Labels, text_column: str | None = None, label_column: str | None = None
-) -> list[Any]:
-    """Read labelled files, and say what was taken, cut and left out; raises BadData."""
-    from webapp.model.data import read_labelled
-
-    datasets = [read_labelled(Path(file), text_column, label_column, labels) for file in files]
-    for notice in (notice for dataset in datasets for notice in dataset.notices):
-        click.echo(notice, err=True)
-    return datasets
 
 
 @click.command(cls=Clear)
@@ -117,7 +120,7 @@ def read_files(
 @click.option("--use", "use_now", is_flag=True, help="Serve the new version at once.")
 @with_appcontext
 def train(
-    read: Callable[..., list[Any]],
+    reader: Reader,
     files: tuple[str, ...],
     tests: tuple[str, ...],
     licences: tuple[tuple[str, str], ...],
@@ -136,7 +139,7 @@ def train(
     check_folder(registry.folder)
     if file_format == "skops":
         artifact.skops_io()  # now, and not after the training
-    datasets, unseen = read(files), read(tests)
+    datasets, unseen = reader.read(files), reader.read(tests)
     for dataset in datasets:
         named = [licence for start, licence in licences if dataset.name.startswith(start)]
         dataset.licence = named[-1] if named else dataset.licence
@@ -164,7 +167,7 @@ def train(
     is_first = not (registry.folder / "current").exists()
     with suppress(HamletError):  # there need not be a version that can be served
         if not is_first and (served := registry.current()).labels == labels:
-            _warn_if_opposite(training.report(served, result.held_out))
+            warn_if_opposite(training.report(served, result.held_out))
     if use_now or is_first:
         registry.use(version, who(), "train --use" if use_now else "")
         click.echo("It is served now.")
@@ -176,21 +179,21 @@ def train(
 @click.argument("files", nargs=-1, required=True)
 @data_options
 @with_appcontext
-def evaluate(read: Callable[..., list[Any]], files: tuple[str, ...]) -> None:
+def evaluate(reader: Reader, files: tuple[str, ...]) -> None:
     """Measure the current model on labelled FILES."""
     from webapp.model import training
     from webapp.model.data import fingerprint, read_fingerprints
 
     registry = current_inference().registry
     model = registry.current()
-    kept = say_kept(read(files, model.labels), model.labels)
+    kept = say_kept(reader.read(files, model.labels), model.labels)
     learnt = read_fingerprints(artifact.verify(registry.folder, model.version).learnt)
     if known := sum(fingerprint(example.text) in learnt for example in kept):
         of_these = f"{known:,} of these {len(kept):,} messages"
         click.echo(f"Notice: {model.version} has learnt {of_these}, so this says little about new ones.", err=True)
     report = training.report(model, kept)
     print_report(f"model {model.version}", report, model.labels)
-    _warn_if_opposite(report)
+    warn_if_opposite(report)
 
 
 def say_kept(datasets: Sequence[Any], labels: Labels) -> list[Any]:
@@ -205,7 +208,7 @@ def say_kept(datasets: Sequence[Any], labels: Labels) -> list[Any]:
     return kept
 
 
-def _warn_if_opposite(report: Metrics) -> None:
+def warn_if_opposite(report: Metrics) -> None:
     """Say so loudly where a model of the same labels is wrong of nearly all messages."""
     if report.messages > 1 and (report.accuracy.value or 0) < OPPOSITE:
         click.secho(

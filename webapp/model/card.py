@@ -51,18 +51,7 @@ class Retraining(Part):
 
     parent: str = ""
     reviews: int = 0  # that it was corrected with
-    held_out: int = 0  # reviews that were kept apart
     last_review: str = ""  # id of the newest
-
-
-class Imported(Part):
-    """The files that a version was made from, where somebody brought it; of its training nothing is known."""
-
-    file: str
-    sha256: str
-    vectorizer: str | None = None
-    vectorizer_sha256: str | None = None
-    measured_on: list[DataFile] = []  # whether it has learnt these is not known either
 
 
 class Card(Part):
@@ -83,7 +72,8 @@ class Card(Part):
     split: dict[str, Any] = {}  # how they were divided for measuring
     metrics: dict[str, Metrics] = {}
     retraining: Retraining | None = None
-    imported: Imported | None = None
+    # The name and the SHA-256 of the files of a model that somebody brought; of its training nothing is known.
+    imported: list[tuple[str, str]] | None = None
     learnt: dict[str, str] | None = None  # the name and the SHA-256 of learnt.txt
 
     @model_validator(mode="after")

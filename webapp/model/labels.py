@@ -36,10 +36,10 @@ def labels_option(*words: str) -> str:
     return f"--labels={shlex.quote(','.join(words))}"
 
 
-def read_labels(text: str, of_file: bool = True) -> Labels:
+def read_labels(text: str) -> Labels:
     """Return what the option --labels says, NEGATIVE,POSITIVE: what people call the two; raises BadData.
 
-    Of a file it may also be spam,ham: these two are what they are, but 0 stands for spam and 1 for ham.
+    It may also be spam,ham: these two are what they are, but 0 stands for spam and 1 for ham.
     """
     words = [" ".join(word.lower().split()) for word in text.split(",")]
     if len(words) != 2:
@@ -48,7 +48,6 @@ def read_labels(text: str, of_file: bool = True) -> Labels:
         if not word or len(word) > LONGEST or not word.isprintable() or word == UNSURE:
             raise BadData(f"{word!r} cannot be a label: it takes 1 to {LONGEST} characters, and not the word {UNSURE}")
     ham, spam = words
-    is_inverted = of_file and (ham, spam) == ("spam", "ham")
-    if ham == spam or ((ham == "spam" or spam == "ham") and not is_inverted):
+    if ham == spam or ((ham == "spam" or spam == "ham") and (ham, spam) != ("spam", "ham")):
         raise BadData(f"{ham},{spam}: the labels must differ, and of ham and spam, spam is the second")
     return Labels(ham, spam)

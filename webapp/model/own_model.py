@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
-from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import Pipeline
 
 from webapp.errors import BadData, ModelUnusable
@@ -17,16 +16,10 @@ from webapp.model import artifact, training
 from webapp.model.data import Example
 from webapp.model.scoring import make_model
 
-SEARCHES = (GridSearchCV, RandomizedSearchCV)  # for the best parameters
-ABOUT_Y = "y holds the words 'ham' and 'spam', whatever your file calls them."
-ABOUT_X = (
-    "X is a list of str, one for each message: a Pipeline takes the vectoriser and the classifier, as "
-    "make_pipeline(TfidfVectorizer(), MultinomialNB()) does."
+ABOUT = (
+    "X is a list of str, one for each message, so a Pipeline begins with a vectoriser, as make_pipeline("
+    "TfidfVectorizer(), MultinomialNB()) does; y holds the words 'ham' and 'spam', whatever your file calls them."
 )
-HINTS = {  # what to say where one of these words is in an error
-    ABOUT_Y: ("'ham'", "'spam'", "pos_label", "classes", "scores are NaN"),
-    ABOUT_X: ("'list' object", "dataframe", "DataFrame", "2D array", "list indices"),
-}
 
 
 def unwrap(pipeline: Any) -> Any:
@@ -66,8 +59,7 @@ def fit_with(name: str) -> training.Fit:
             raise BadData(f"--pipeline {name}: {error}") from error
         except Exception as error:  # it is somebody's own code
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"  # it may quote all messages
-            hint = next((" " + hint for hint, words in HINTS.items() if any(word in reason for word in words)), "")
-            raise BadData(f"--pipeline {name} cannot be fitted ({reason}).{hint}") from error
+            raise BadData(f"--pipeline {name} cannot be fitted ({reason}). {ABOUT}") from error
         return pipeline
 
     return fit
@@ -99,6 +91,5 @@ def load_recipe(name: str) -> Callable[[], Any]:
             "its own in your module."
         ) from error
     make = (lambda: clone(found)) if isinstance(found, BaseEstimator) else found
-    inner = estimator.estimator if isinstance(estimator, SEARCHES) else estimator
-    # A vote of several Pipelines, say, takes texts, too.
-    return make if isinstance(inner, Pipeline) else lambda: Pipeline([("model", make())])
+    # A search for parameters, or a vote of several Pipelines, takes texts, too.
+    return make if isinstance(estimator, Pipeline) else lambda: Pipeline([("model", make())])

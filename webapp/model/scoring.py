@@ -21,6 +21,7 @@ from sklearn.pipeline import Pipeline
 
 from webapp.config import THREADS
 from webapp.errors import ModelUnusable
+from webapp.model.data import read_meanings
 from webapp.model.features import (
     LONGEST_WORD,
     NGRAM_VALUE,
@@ -304,10 +305,10 @@ def _feature_names(pipeline: Pipeline) -> np.ndarray | None:
 
 def _index_of_spam(classes: Sequence[object], labels: Labels) -> int:
     """Return which of the two classes means spam, by its labels or as in files; raises ModelUnusable."""
-    for meanings in ({normalise(labels.ham): False, normalise(labels.spam): True}, LABEL_WORDS):
-        is_spam = [meanings.get(normalise(name)) for name in classes]
-        if set(is_spam) == {False, True}:
-            return is_spam.index(True)
+    meanings = LABEL_WORDS | read_meanings(labels)
+    is_spam = [meanings.get(normalise(name)) for name in classes]
+    if set(is_spam) == {False, True}:
+        return is_spam.index(True)
     one, other = (str(name).lower() for name in classes)
     raise ModelUnusable(
         f"The Pipeline's classes are {one} and {other}, the labels {labels.ham} and {labels.spam}. Say which of the "

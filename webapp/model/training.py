@@ -62,7 +62,7 @@ def fit(
     pipeline = make()
     if make is make_pipeline:
         examples = [*examples, *hide_in_ham(examples)]
-    last, classifier = getattr(pipeline, "estimator", pipeline).steps[-1]  # it may be a search for the best parameters
+    last, classifier = pipeline.steps[-1]
     options = {}
     if has_fit_parameter(classifier, "sample_weight"):
         options[f"{last}__sample_weight"] = [weights.get(example.source, 1.0) for example in examples]

@@ -1,7 +1,6 @@
 """flask retrain, and flask models rollback, challenge, history, prune, compare, sign, import: what changes versions."""
 
 import datetime as dt
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from flask.cli import with_appcontext
 
 from webapp.cli.command import Clear, current_inference, print_report
 from webapp.cli.models import WHY, models, who
-from webapp.cli.train import data_options, read_files, say_kept, threshold_option
+from webapp.cli.train import Reader, data_options, say_kept, threshold_option, warn_if_opposite
 from webapp.config import FLASK
 from webapp.errors import BadData
 from webapp.extras.batch.run import Report
@@ -20,8 +19,8 @@ from webapp.extras.lifecycle import importing, retraining, switching
 from webapp.extras.lifecycle.challenger import shadow_report
 from webapp.extras.lifecycle.comparison import Learnt, compare, sampled_examples
 from webapp.model import artifact, training
-from webapp.model.card import Card, Imported
-from webapp.model.labels import read_labels
+from webapp.model.card import Card
+from webapp.model.labels import SPAM_OR_HAM
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -110,13 +109,13 @@ def prune_models(keep: int, yes: bool) -> None:
     help="Labelled messages; may be repeated. By default the reviewed random samples. What one has learnt is left out.",
 )
 @data_options
-def compare_models(read: Callable[..., list[Any]], first: str, second: str, files: tuple[str, ...]) -> None:
+def compare_models(reader: Reader, first: str, second: str, files: tuple[str, ...]) -> None:
     """Compare two versions, FIRST and SECOND, on the same labelled messages: is one of them better, and where?"""
     engine, registry = current_app.extensions["engine"], current_inference().registry
     first_model, second_model = (artifact.load(registry.folder, version) for version in (first, second))
     labels = first_model.labels
     if files:
-        datasets = read(files, labels)
+        datasets = reader.read(files, labels)
         kept, learnt = say_kept(datasets, datasets[0].labels), Learnt(registry, (first, second))
         examples = [one for one in kept if one.text not in learnt]
         if left_out := len(kept) - len(examples):
@@ -155,21 +154,17 @@ def sign_model(version: str) -> None:
 @models.command("import")
 @click.argument("file", type=FILE)
 @click.option("--vectorizer", type=FILE, help="The fitted vectoriser, where FILE holds a classifier alone.")
-@click.option(
-    "--labels",
-    "words",
-    metavar="NEGATIVE,POSITIVE",
-    help="What people call its two classes, the one that is looked for last. By default 0 is ham and 1 is spam.",
-)
+@data_options
 @click.option("--measure", "data", multiple=True, help="A labelled file that it has not learnt, for the figures.")
 @threshold_option
 @click.option("--yes", is_flag=True, help="I know where the files come from: run the code in them.")
 def import_model(
-    file: Path, vectorizer: Path | None, words: str | None, data: tuple[str, ...], threshold: float, yes: bool
+    reader: Reader, file: Path, vectorizer: Path | None, data: tuple[str, ...], threshold: float, yes: bool
 ) -> None:
     """Make a version of a fitted model in FILE, written by pickle, joblib or skops.
 
-    It is a Pipeline that takes texts, or a classifier, whose vectoriser is in another file.
+    It is a Pipeline that takes texts, or a classifier, whose vectoriser is in another file. Where its classes are 0 and
+    1, these are ham and spam, unless --labels says otherwise.
     """
     sources = [importing.read_source(path) for path in (file, vectorizer) if path]
     runs_code = any(source.format != "skops" for source in sources)
@@ -181,9 +176,8 @@ def import_model(
             "you trust, say --yes. docs/model_files.md says more."
         )
     registry = current_inference().registry
-    labels = read_labels(words, of_file=False) if words else None
-    model = importing.import_model(sources, labels, threshold)
-    datasets = read_files(data, model.labels)
+    model = importing.import_model(sources, reader.labels or SPAM_OR_HAM, threshold)
+    datasets = reader.read(data)
     metrics = {"held_out": training.report(model, say_kept(datasets, model.labels))} if datasets else {}
     card = Card(
         labels=model.labels,
@@ -192,13 +186,7 @@ def import_model(
         data=[],
         metrics=metrics,
         recipe=training.describe_steps(model.pipeline),
-        imported=Imported(
-            file=sources[0].path.name,
-            sha256=sources[0].sha256,
-            vectorizer=sources[1].path.name if vectorizer else None,
-            vectorizer_sha256=sources[1].sha256 if vectorizer else None,
-            measured_on=[training.describe(dataset) for dataset in datasets],
-        ),
+        imported=[(source.path.name, source.sha256) for source in sources],
     )
     file_format = "joblib" if runs_code else "skops"
     version = artifact.save(registry.folder, model.pipeline, card, file_format, dt.datetime.now(dt.UTC), None)
@@ -206,6 +194,7 @@ def import_model(
     click.echo(f"From {model.labels.ham} to {model.labels.spam}: {model.labels.spam} is the one that is looked for.")
     if datasets:
         print_report("measured on what you gave", metrics["held_out"], model.labels)
+        warn_if_opposite(metrics["held_out"])
     else:
         click.echo("How good it is is not known: --measure DATA, or review what it says.")
     click.echo(f"To serve it: {FLASK} models use {version}")

@@ -1,13 +1,14 @@
 """Import a model that was fitted elsewhere, in a notebook say: a Pipeline, or a classifier and its vectoriser."""
 
 import hashlib
-import re
 import warnings
 from collections.abc import Sequence
+from importlib.util import find_spec
 from operator import methodcaller
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import sklearn
 from sklearn.exceptions import InconsistentVersionWarning, NotFittedError
 from sklearn.pipeline import Pipeline
@@ -16,11 +17,10 @@ from sklearn.preprocessing import FunctionTransformer
 from webapp.config import FLASK
 from webapp.errors import BadData, ModelUnusable
 from webapp.model import artifact
-from webapp.model.labels import SPAM_OR_HAM, Labels
+from webapp.model.labels import Labels
 from webapp.model.own_model import unwrap
 from webapp.model.scoring import PROBES, SpamModel, make_model
 
-VERSION_IN_PICKLE = re.compile(rb"_sklearn_version.{1,8}?(\d+\.\d+(?:\.\w+)*)", re.DOTALL)
 NEEDS_VECTORIZER = (
     "It must take a list of str. If it takes numbers and not texts, give the fitted vectoriser that it was trained "
     "with, too (--vectorizer FILE)."
@@ -50,56 +50,62 @@ def read_source(path: Path) -> Source:
     return Source(path, content, hashlib.sha256(content).hexdigest(), file_format)
 
 
-def import_model(sources: Sequence[Source], labels: Labels | None, threshold: float) -> SpamModel:
+def import_model(sources: Sequence[Source], labels: Labels, threshold: float) -> SpamModel:
     """Load the files and return a model that serves; raises BadData, which says what to do.
 
     Unless they are of skops, loading them runs the code in them.
     """
-    pipeline = _joined(sources)
+    path, pipeline = sources[0].path, _joined(sources)
     try:
-        return make_model(pipeline, "imported", threshold, labels or SPAM_OR_HAM)
+        model = make_model(pipeline, "imported", threshold, labels)
+        if labels != ("spam", "ham"):
+            return model
+        # Its 0 is spam. From now on its classes say so themselves.
+        pipeline[-1].classes_ = np.array(["ham", "spam"] if model.spam_index == 1 else ["spam", "ham"])
+        return make_model(pipeline, "imported", threshold)
+    except AttributeError as error:
+        name = type(pipeline[-1]).__name__
+        raise BadData(f"{path}: the classes of a {name} cannot be changed. Fit it with the words ham, spam.") from error
     except ModelUnusable as error:
         is_unfitted = hasattr(pipeline, "predict_proba") and not hasattr(pipeline, "classes_")
         if is_unfitted or isinstance(error.__cause__, NotFittedError):
-            raise BadData(f"{sources[0].path} or its vectoriser is not fitted: save them after the fit.") from error
-        reason = f"{sources[0].path} cannot be served: {' '.join(str(error).split()).rstrip('.')}."
+            raise BadData(f"{path} or its vectoriser is not fitted: save them after the fit.") from error
+        reason = f"{path} cannot be served: {' '.join(str(error).split()).rstrip('.')}."
         advice = OTHER_VECTORIZER if "vectorizer" in pipeline.named_steps else NEEDS_VECTORIZER
         raise BadData(f"{reason} {advice}" if "predict_proba fails" in reason else reason) from error
 
 
 def _load(source: Source) -> Any:
-    found = VERSION_IN_PICKLE.search(source.content)
-    version = found[1].decode() if found else None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", InconsistentVersionWarning)
             return artifact.from_bytes(source.content, source.format)
     except InconsistentVersionWarning as warning:
-        version = warning.original_sklearn_version
+        raise BadData(
+            f"{source.path} was saved with scikit-learn {warning.original_sklearn_version}, and {sklearn.__version__} "
+            f"is installed: models do not carry over. Fit and save it again with scikit-learn {sklearn.__version__} "
+            f"(pip install scikit-learn=={sklearn.__version__} where you train), or have Hamlet do it: {FLASK} train "
+            "FILE."
+        ) from warning
     except ModelUnusable as error:
         raise BadData(f"{source.path}: {error}") from error
     except Exception as error:  # unpickling may raise anything
-        # Of a compressed file the version cannot be read: but if a part of scikit-learn is missing, it is another one.
-        is_another = version != sklearn.__version__ if version else "sklearn" in str(error)
-        if not is_another:
-            reason = f"{source.path} cannot be loaded ({type(error).__name__}: {' '.join(str(error).split())[:300]})"
-            raise BadData(f"{reason}. {_what_is_missing(error)}") from error
-    raise BadData(
-        f"{source.path} was saved with scikit-learn {version or '(another version)'}, and {sklearn.__version__} is "
-        f"installed: models do not carry over. Fit and save it again with scikit-learn {sklearn.__version__} (pip "
-        f"install scikit-learn=={sklearn.__version__} where you train), or have Hamlet do it: {FLASK} train FILE."
-    )
+        reason = f"{source.path} cannot be loaded ({type(error).__name__}: {' '.join(str(error).split())[:300]})"
+        raise BadData(f"{reason}. {_what_is_missing(error)}") from error
 
 
 def _what_is_missing(error: Exception) -> str:
-    if isinstance(error, ModuleNotFoundError):
+    if isinstance(error, ModuleNotFoundError) and not find_spec(str(error.name).partition(".")[0]):
         return f"Install {error.name}, or if it is a module of yours, put it beside wsgi.py."
     if isinstance(error, AttributeError) and "__main__" in str(error):
         return (
             "That function or class was defined in the notebook or script itself, so no file has it. Move it into a "
             "module, say my_text.py beside wsgi.py, import it from there in your script, and fit and save again."
         )
-    return "Take a file that pickle.dump, joblib.dump or skops.io.dump has written, and unpack a zip first."
+    return (
+        "Take a file that pickle.dump, joblib.dump or skops.io.dump has written, with scikit-learn "
+        f"{sklearn.__version__}, and unpack a zip first."
+    )
 
 
 def _joined(sources: Sequence[Source]) -> Any:

@@ -82,7 +82,7 @@ def retrain(engine: sa.Engine, registry: ModelRegistry) -> Retrained:
     new = make_model(pipeline, "the new version", served.threshold, served.labels)
     compared = compare(served, new, held_out)
     metrics = {"held_out": training.report(new, sample)} if sample else {}
-    origin = Retraining(parent=served.version, reviews=len(examples), held_out=len(held_out), last_review=found.last)
+    origin = Retraining(parent=served.version, reviews=len(examples), last_review=found.last)
     new_card = card.model_copy(update={"metrics": metrics, "retraining": origin})
     known = artifact.verify(registry.folder, served.version).learnt
     known = fingerprints((form for one in found.to_learn for form in forms(one.text)), known)
