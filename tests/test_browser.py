@@ -492,7 +492,7 @@ def test_the_whole_loop_review_retrain_try_compare_serve_and_roll_back(open_sign
     page.fill("#why-shadow", "it knows the new scam")
     follow(page, "button:has-text('Serve it') >> nth=0")
     assert state(page).startswith("v2 is served.")
-    assert "by you: “it knows the new scam”" in page.inner_text("main")
+    assert "it knows the new scam" in page.inner_text("main")
     wait_for_version(page, server, second)
     page.click("summary:has-text('Roll back')")
     follow(page, "text=Yes, roll back")

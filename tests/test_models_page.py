@@ -80,7 +80,7 @@ def test_serve_try_stop_and_roll_back_by_buttons(signed_in, registry, versions):
     assert "Another one is in the shadow test" in answer
     answer = words(press(signed_in, "use", second, "it  is\nbetter"))
     assert "v2 is served. " in answer
-    assert "by you: “it is better”" in answer
+    assert "you it is better" in answer
     assert registry.challenger.read() == ""
     assert f"Serve v1 {first} again, as before this one?" in answer
     press(signed_in, "challenge", third)
@@ -114,7 +114,7 @@ def test_a_rollback_goes_where_it_said_or_nowhere(signed_in, registry, versions)
     first, second, third = versions
     registry.use(second, "command:root", "<b>a night job</b>")
     assert f"Serve v1 {first} again" in look(signed_in)
-    assert "command:root: “<b>a night job</b>”" in look(signed_in)
+    assert "command:root <b>a night job</b>" in look(signed_in)
     registry.use(third, "web:ben")  # while the page was open
     answer = press(signed_in, "rollback", first)
     assert (answer.status_code, "Somebody has switched versions meanwhile" in words(answer)) == (422, True)

@@ -6,21 +6,11 @@ import os
 import click
 
 from webapp.cli.command import ClearGroup, current_inference, print_report
-from webapp.errors import HamletError
-from webapp.model import artifact
 from webapp.model.card import read_card
 
 models = ClearGroup("models", help="See the saved versions of the model, and choose which one is served.")
+UNUSABLE = "NOT USABLE: "
 WHY = click.option("--why", default="", metavar="TEXT", help="The reason, for the history.")
-
-
-def fault(version: str) -> str:
-    """Return why a version cannot be used, "" where it can."""
-    try:
-        artifact.verify(current_inference().registry.folder, version)
-    except HamletError as error:
-        return f"NOT USABLE: {error}"
-    return ""
 
 
 @models.command("list")
@@ -29,10 +19,8 @@ def list_models() -> None:
     registry = current_inference().registry
     marks = {registry.challenger.read(): "?", registry.served.read(): "*"}
     for version in registry.versions():
-        state = fault(version)
-        if not state:
-            card = read_card(registry.folder, version)
-            state = f"accuracy {card.held_out.accuracy}, {card.model_file.bytes:,} bytes"
+        card, fault = registry.inspect(version)
+        state = f"accuracy {card.held_out.accuracy}, {card.model_file.bytes:,} bytes" if card else UNUSABLE + fault
         click.echo(f"{marks.get(version, ' ')} {version}  {state}")
 
 
@@ -43,7 +31,8 @@ def show_model(version: str) -> None:
     registry = current_inference().registry
     registry.must_exist(version)
     card = read_card(registry.folder, version)
-    click.echo(f"{version}: {fault(version) or 'its files are as they were saved'}.")
+    _, fault = registry.inspect(version)
+    click.echo(f"{version}: {UNUSABLE + fault if fault else 'its files are as they were saved'}.")
     if card.imported:
         files = " and ".join(f"{name}, SHA-256 {sha256}" for name, sha256 in card.imported)
         click.echo(f"Imported {card.created_at} from {files}")
@@ -65,12 +54,12 @@ def show_model(version: str) -> None:
 def verify_models(context: click.Context) -> None:
     """Check the files of all versions against their cards; exit with 1 and name those that cannot be used."""
     registry = current_inference().registry
-    states = {version: fault(version) for version in registry.versions()}
-    chosen = {registry.served.read(), registry.challenger.read()} - {"", *states}
-    states |= dict.fromkeys(sorted(chosen), "NOT USABLE: it is chosen, but not there")
-    for version, state in states.items():
-        click.echo(f"{version}  {state or 'as it was saved'}")
-    context.exit(1 if any(states.values()) else 0)
+    faults = {version: registry.inspect(version)[1] for version in registry.versions()}
+    chosen = {registry.served.read(), registry.challenger.read()} - {"", *faults}
+    faults |= dict.fromkeys(sorted(chosen), "it is chosen, but not there")
+    for version, fault in faults.items():
+        click.echo(f"{version}  {UNUSABLE + fault if fault else 'as it was saved'}")
+    context.exit(1 if any(faults.values()) else 0)
 
 
 @models.command("use")

@@ -131,6 +131,13 @@ class ModelRegistry:
                 cards[version] = read_card(self.folder, version)
         return cards
 
+    def inspect(self, version: str) -> tuple[Card | None, str]:
+        """Return the card of a version whose files are as it says, or None and why the version cannot be used."""
+        try:
+            return artifact.verify(self.folder, version).card, ""
+        except ModelUnusable as error:
+            return None, str(error)
+
     def with_other_labels(self, labels: Labels) -> set[str]:
         """Return the versions that have other labels: they answer another question."""
         return {version for version, card in self.cards().items() if card.labels != labels}
@@ -144,8 +151,10 @@ class ModelRegistry:
 
         Raises NotFound, ModelUnusable or what `around_use` raises: then nothing changes.
         """
-        if version is not None:
-            self.check_loadable(version)
+        if version is not None:  # a server that starts now has to be able to load it
+            self.must_exist(version)
+            artifact.verify(self.folder, version)
+            try_load(self.folder, version)
         with self.around_use(self, kind, version, who, why):
             (self.challenger if kind == "challenge" else self.served).write(version or "")
 
@@ -182,9 +191,3 @@ class ModelRegistry:
         """Raise NotFound unless there is such a version."""
         if version not in self.versions():
             raise NotFound(f"There is no model {version}. See them with: {FLASK} models list")
-
-    def check_loadable(self, version: str) -> None:
-        """Raise NotFound or ModelUnusable unless a server that starts now could serve a version."""
-        self.must_exist(version)
-        artifact.verify(self.folder, version)
-        try_load(self.folder, version)

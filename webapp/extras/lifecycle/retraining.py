@@ -26,7 +26,6 @@ from webapp.model.scoring import make_model
 REVIEWS = "reviews"  # the source of the reviewed messages, beside the files'
 FEWEST_NEW = 50  # reviews: fewer change little, and a version a day is more than anybody looks at
 HOLDOUT_BUCKETS = (7, 8, 9)  # of ten
-SURE = 0.99  # a review that contradicts a verdict that was so sure is asked about once more before it teaches
 ANCHORS = 5_000  # messages of the log that hold the model where its training messages are not at hand
 ANCHOR_WEIGHT = 0.3  # of one of these
 
@@ -125,13 +124,13 @@ def reviews_to_learn(engine: sa.Engine, registry: ModelRegistry, labels: Labels)
 
 def _divide(engine: sa.Engine, registry: ModelRegistry, labels: Labels, versions: Sequence[str]) -> Reviews:
     """Divide the reviews that may teach a model with these labels; what the versions have learnt is not kept apart."""
-    learnt, unconfirmed = Learnt(registry, versions), _unconfirmed(engine)
+    learnt = Learnt(registry, versions)
     to_learn, held_out, waiting = [], [], []
     found = reviewed_messages(engine, registry.with_other_labels(labels))
     for one in found:
         if bucket(one.text) in HOLDOUT_BUCKETS and one.text not in learnt:
             held_out.append(one)
-        elif (one.prediction_id, one.true_label) in unconfirmed:
+        elif one.is_doubtful:
             waiting.append(one)
         else:
             to_learn.append(one)
@@ -140,21 +139,6 @@ def _divide(engine: sa.Engine, registry: ModelRegistry, labels: Labels, versions
 
 def _examples(reviewed: Iterable[ReviewedMessage], part: str = "") -> list[Example]:
     return [Example(one.text, one.true_label == "spam", REVIEWS, part) for one in reviewed]
-
-
-def _unconfirmed(engine: sa.Engine) -> set[tuple[str, str]]:
-    """Return the predictions, each with its label, of which one review alone contradicts a verdict that was so sure."""
-    shown = predictions.c
-    sure = sa.case((shown.label == "spam", shown.spam_probability), else_=1 - shown.spam_probability) >= SURE
-    query = (
-        sa.select(shown.id, reviews.c.true_label)
-        .join(reviews, reviews.c.prediction_id == shown.id)
-        .where(sure, reviews.c.true_label.in_(("spam", "ham")), reviews.c.true_label != shown.label)
-        .group_by(shown.id, reviews.c.true_label)
-        .having(sa.func.count() == 1)
-    )
-    with engine.connect() as connection:
-        return {(id_, label) for id_, label in connection.execute(query)}
 
 
 def _anchors(engine: sa.Engine, card: Card) -> dict[str, float]:

@@ -53,14 +53,13 @@ def page(error: str | None = None) -> str:
             reviews = retraining.gather(engine, registry, served)
             report = shadow_report(engine, registry, tried, served) if tried else None
     retrained = reviews.child if reviews.child not in {switch.to_version for switch in history} else None
-    since, running = next((one for one in history if one.kind != "challenge"), None), runner.running()
+    running = runner.running()
     versions = sorted(_versions(engine, registry, tried), key=lambda one: (one["name"] != served, one["name"] != tried))
     is_training = running is not None and running.kind == "retrain"
     return render_template(
         "lifecycle/models.html",
         served=served,
         problem=problem,
-        since=since if since and since.to_version == served else None,  # None: it was so before this was written down
         rollback_target=switching.rollback_target(history, registry.versions()),
         reviews=reviews,
         retrained=retrained,
@@ -85,14 +84,10 @@ def _versions(engine: sa.Engine, registry: ModelRegistry, tried: str) -> list[di
     The one that is tried is among them, even if its folder is gone.
     """
     counts, members, found = count(engine, PREDICTIONS, ("model_version",)), reached_members(engine, *EVER), []
-    for name in sorted({*registry.versions(), *filter(None, [tried])}, reverse=True):
-        card, fault, predictions = None, "", counts[(name,)]
-        try:
-            card = artifact.verify(registry.folder, name).card
-        except HamletError as error:
-            fault = str(error)
-        live = share_right([one for one in members if one.model_version == name], predictions)
-        found.append({"name": name, "card": card, "fault": fault, "predictions": predictions, "live": live})
+    for name in sorted({*registry.versions(), tried} - {""}, reverse=True):
+        card, fault = registry.inspect(name)
+        live = share_right([one for one in members if one.model_version == name], counts[(name,)])
+        found.append({"name": name, "card": card, "fault": fault, "predictions": counts[(name,)], "live": live})
     return found
 
 

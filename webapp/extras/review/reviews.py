@@ -18,6 +18,7 @@ from webapp.log.writer import KEYS_AT_ONCE
 from webapp.model.labels import UNSURE
 
 TRUE_LABELS = ("spam", "ham", UNSURE)
+SURE = 0.99  # a review that contradicts a verdict that was so sure is asked about once more before it teaches
 STORED_AT_ONCE = 2_000  # verdicts; whoever writes waits for so many at most
 
 _verdicts = reviews.alias("verdicts")  # of its own, so that a query over reviews can ask for the newest of each too
@@ -110,6 +111,7 @@ class ReviewedMessage(NamedTuple):
     review_id: str  # of the newest review: it grows with time
     text: str
     true_label: str
+    is_doubtful: bool  # one review alone contradicts a verdict that was very sure
 
 
 def reviewed_messages(engine: sa.Engine, other_versions: Collection[str] = ()) -> list[ReviewedMessage]:
@@ -117,11 +119,16 @@ def reviewed_messages(engine: sa.Engine, other_versions: Collection[str] = ()) -
 
     Those of other versions cannot: these have other labels, so the reviews answer another question.
     """
+    shown = predictions.c
+    sureness = sa.case((shown.label == "spam", shown.spam_probability), else_=1 - shown.spam_probability)
+    said = sa.select(sa.func.count()).where(_verdicts.c.prediction_id == shown.id)
+    said_once = said.where(_verdicts.c.true_label == reviews.c.true_label).scalar_subquery() == 1
+    is_doubtful = sa.and_(reviews.c.true_label != shown.label, sureness >= SURE, said_once)
     query = (
-        sa.select(predictions.c.id, reviews.c.id, predictions.c.text, reviews.c.true_label)
+        sa.select(shown.id, reviews.c.id, shown.text, reviews.c.true_label, is_doubtful)
         .join(reviews, reviews.c.prediction_id == predictions.c.id)
         .where(reviews.c.id == newest_verdict(reviews.c.prediction_id, "id"), reviews.c.true_label != UNSURE)
-        .where(predictions.c.text.is_not(None), predictions.c.model_version.not_in(other_versions))
+        .where(shown.text.is_not(None), shown.model_version.not_in(other_versions))
         .order_by(reviews.c.id.desc())
     )
     with engine.connect() as connection:
