@@ -304,7 +304,7 @@ CHANGES = [
     {"metrics": {"held_out": {"messages": 1, "spam": 1, "accuracy": {"value": 1.0}}}},
     {"metrics": {"held_out": {"messages": 1, "spam": 1, "accuracy": 0.9}}},
     {"model_file": {"name": "model.pkl", "format": {}, "sha256": ""}},
-    *({"messages": {"messages": "many"}}, {"retraining": {"last_review": 1}}, {"versions": {"scikit-learn": 1.9}}),
+    *({"messages": {"messages": "many"}}, {"retraining": {"parent": 1}}, {"versions": {"scikit-learn": 1.9}}),
 ]
 
 

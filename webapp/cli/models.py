@@ -33,14 +33,15 @@ def show_model(version: str) -> None:
     card = read_card(registry.folder, version)
     _, fault = registry.inspect(version)
     click.echo(f"{version}: {UNUSABLE + fault if fault else 'its files are as they were saved'}.")
-    if card.imported:
+    made = f"{card.created_at:%Y-%m-%d %H:%M:%S}"
+    if card.retraining:
+        click.echo(f"{card.retraining.parent}, corrected with {card.retraining.reviews:,} reviews {made}")
+    elif card.imported:
         files = " and ".join(f"{name}, SHA-256 {sha256}" for name, sha256 in card.imported)
-        click.echo(f"Imported {card.created_at} from {files}")
+        click.echo(f"Imported {made} from {files}")
         click.echo("On what it was trained, and how good it was then, is not known.")
-    elif card.retraining:
-        click.echo(f"{card.retraining.parent}, corrected with {card.retraining.reviews:,} reviews {card.created_at}")
     else:
-        click.echo(f"Trained {card.created_at} on {card.messages.messages:,} messages")
+        click.echo(f"Trained {made} on {card.messages.messages:,} messages")
     for file in card.data:
         click.echo(f"  {file.file}: {file.messages:,} messages, licence {file.licence}")
     for name, metrics in card.metrics.items():

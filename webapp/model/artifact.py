@@ -81,7 +81,7 @@ def save(
             (unfinished / LEARNT).write_text(learnt)
         about = {
             "model_version": version,
-            "created_at": now.replace(microsecond=0),
+            "created_at": now,
             "model_file": ModelFile(
                 name=MODEL_FILES[file_format], format=file_format, sha256=digest, bytes=len(content)
             ),

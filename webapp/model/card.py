@@ -7,6 +7,7 @@ The signature is over every byte of the card, so over all that the card names. d
 from, and what not.
 """
 
+import datetime as dt
 import hmac
 from contextlib import suppress
 from pathlib import Path
@@ -47,18 +48,17 @@ class ModelFile(Part):
 
 
 class Retraining(Part):
-    """Which version it was made from, with which reviews, and how the two compare."""
+    """Which version it was made from, and with how many reviews."""
 
     parent: str = ""
     reviews: int = 0  # that it was corrected with
-    last_review: str = ""  # id of the newest
 
 
 class Card(Part):
     """What is known of a version. Training knows all but the first five and `learnt`, which `save` adds."""
 
     model_version: str = ""
-    created_at: AwareDatetime | None = None
+    created_at: AwareDatetime = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
     model_file: ModelFile = ModelFile()
     versions: dict[str, str] = {}  # of Hamlet, Python and the libraries that it was saved with
     features_version: int = 0

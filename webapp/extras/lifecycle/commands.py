@@ -148,7 +148,9 @@ def sign_model(version: str) -> None:
     """Sign VERSION with HAMLET_MODEL_KEY, if its files are as its card says. Sign only what you know the origin of."""
     card = artifact.sign(current_inference().registry.folder, version)
     file = card.model_file
-    click.echo(f"{version} is signed: {file.name} with SHA-256 {file.sha256}, made {card.created_at}.")
+    click.echo(
+        f"{version} is signed: {file.name} with SHA-256 {file.sha256}, made {card.created_at:%Y-%m-%d %H:%M:%S}."
+    )
 
 
 @models.command("import")

@@ -15,7 +15,7 @@ from webapp.errors import BadData
 from webapp.extras.lifecycle.comparison import Comparison, Learnt, compare, forms, sampled_examples
 from webapp.extras.lifecycle.correction import fine_tune
 from webapp.extras.review.reviews import ReviewedMessage, reviewed_messages
-from webapp.log.tables import predictions, reviews
+from webapp.log.tables import first_id, predictions, reviews
 from webapp.model import artifact, training
 from webapp.model.card import Card, Retraining, read_card
 from webapp.model.data import APART, Dataset, Example, bucket, copy_keys, drop_copies, fingerprints, read_labelled
@@ -44,7 +44,6 @@ class Reviews(NamedTuple):
     held_out: Sequence[ReviewedMessage] = ()  # kept apart
     unconfirmed: Sequence[ReviewedMessage] = ()  # that contradict a very sure verdict, and have been said once
     new: int = 0  # since the version was made, or since `child` was
-    last: str = ""  # id of the newest review
     child: str | None = None  # the newest version that was retrained from this one
 
     @property
@@ -81,18 +80,12 @@ def retrain(engine: sa.Engine, registry: ModelRegistry) -> Retrained:
     new = make_model(pipeline, "the new version", served.threshold, served.labels)
     compared = compare(served, new, held_out)
     metrics = {"held_out": training.report(new, sample)} if sample else {}
-    origin = Retraining(parent=served.version, reviews=len(examples), last_review=found.last)
+    origin = Retraining(parent=served.version, reviews=len(examples))
     new_card = card.model_copy(update={"metrics": metrics, "retraining": origin})
     known = artifact.verify(registry.folder, served.version).learnt
     known = fingerprints((form for one in found.to_learn for form in forms(one.text)), known)
-    version = artifact.save(
-        registry.folder,
-        pipeline,
-        new_card,
-        card.model_file.format,
-        dt.datetime.now(dt.UTC),
-        known,
-    )
+    now, file_format = dt.datetime.now(dt.UTC), card.model_file.format
+    version = artifact.save(registry.folder, pipeline, new_card, file_format, now, known)
     return Retrained(version, _told(len(examples), found, compared))
 
 
@@ -102,14 +95,14 @@ def gather(engine: sa.Engine, registry: ModelRegistry, version: str) -> Reviews:
     What it has learnt, in a file or from reviews, is never kept apart. New are reviews since it was made or, if one was
     retrained from it already, since the newest of these was.
     """
-    made = {name: card.retraining for name, card in registry.cards().items() if card.retraining}
-    child = next((name for name in reversed(made) if made[name].parent == version), None)
-    retraining = made.get(child or version)
-    before, last = Learnt(registry, [child or version]), retraining.last_review if retraining else ""
-    found = _divide(engine, registry, read_card(registry.folder, version).labels, [version])
-    new = [one for one in found.to_learn if one.text not in before]
-    new += [one for one in found.held_out if one.review_id > last]
-    return found._replace(new=len(new), child=child)
+    cards = {version: read_card(registry.folder, version)} | registry.cards()
+    children = [name for name, card in cards.items() if card.retraining and card.retraining.parent == version]
+    child = children[-1] if children else None
+    before, made_at = Learnt(registry, [child or version]), first_id(cards[child or version].created_at)
+    found = _divide(engine, registry, cards[version].labels, [version])
+    new = sum(one.text not in before for one in found.to_learn)
+    new += sum(one.review_id > made_at for one in found.held_out)
+    return found._replace(new=new, child=child)
 
 
 def reviews_to_learn(engine: sa.Engine, registry: ModelRegistry, labels: Labels) -> Dataset:
@@ -126,15 +119,14 @@ def _divide(engine: sa.Engine, registry: ModelRegistry, labels: Labels, versions
     """Divide the reviews that may teach a model with these labels; what the versions have learnt is not kept apart."""
     learnt = Learnt(registry, versions)
     to_learn, held_out, waiting = [], [], []
-    found = reviewed_messages(engine, registry.with_other_labels(labels))
-    for one in found:
+    for one in reviewed_messages(engine, registry.with_other_labels(labels)):
         if bucket(one.text) in HOLDOUT_BUCKETS and one.text not in learnt:
             held_out.append(one)
         elif one.is_doubtful:
             waiting.append(one)
         else:
             to_learn.append(one)
-    return Reviews(to_learn, held_out, waiting, last=found[0].review_id if found else "")
+    return Reviews(to_learn, held_out, waiting)
 
 
 def _examples(reviewed: Iterable[ReviewedMessage], part: str = "") -> list[Example]:
