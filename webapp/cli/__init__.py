@@ -1,7 +1,4 @@
-"""The command line: one command per verb; each only reads, calls and prints.
-
-The server imports this package too, so what only training needs is imported inside the commands.
-"""
+"""The command line: one command per verb; each only reads, calls and prints."""
 
 import sys
 

@@ -15,9 +15,19 @@ from webapp.cli.command import Clear, check_folder, current_inference, print_rep
 from webapp.cli.models import who
 from webapp.config import FLASK
 from webapp.errors import BadData, HamletError
-from webapp.model import artifact
+from webapp.model import artifact, training
+from webapp.model.data import (
+    Dataset,
+    Example,
+    drop_copies,
+    fingerprint,
+    read_fingerprints,
+    read_labelled,
+    summary,
+)
 from webapp.model.evaluation import Metrics
 from webapp.model.labels import SPAM_OR_HAM, Labels, read_labels
+from webapp.model.own_model import fit_with
 
 OPPOSITE = 0.1  # accuracy: no spam model is so often wrong, but for what it calls spam
 
@@ -29,10 +39,8 @@ class Reader(NamedTuple):
     label_column: str | None
     labels: Labels | None
 
-    def read(self, files: Iterable[str], labels: Labels = SPAM_OR_HAM) -> list[Any]:
+    def read(self, files: Iterable[str], labels: Labels = SPAM_OR_HAM) -> list[Dataset]:
         """Return the files' datasets, and say what was taken, cut and left out; raises BadData."""
-        from webapp.model.data import read_labelled
-
         words = self.labels or labels
         datasets = [read_labelled(Path(file), self.text_column, self.label_column, words) for file in files]
         for notice in (notice for dataset in datasets for notice in dataset.notices):
@@ -132,9 +140,6 @@ def train(
     use_now: bool,
 ) -> None:
     """Train a new version of the model on labelled FILES, of any kind that docs/files.md names."""
-    from webapp.model import training
-    from webapp.model.own_model import fit_with
-
     registry, by_source = current_inference().registry, dict(weights)
     check_folder(registry.folder)
     if file_format == "skops":
@@ -181,9 +186,6 @@ def train(
 @with_appcontext
 def evaluate(reader: Reader, files: tuple[str, ...]) -> None:
     """Measure the current model on labelled FILES."""
-    from webapp.model import training
-    from webapp.model.data import fingerprint, read_fingerprints
-
     registry = current_inference().registry
     model = registry.current()
     kept = say_kept(reader.read(files, model.labels), model.labels)
@@ -196,10 +198,8 @@ def evaluate(reader: Reader, files: tuple[str, ...]) -> None:
     warn_if_opposite(report)
 
 
-def say_kept(datasets: Sequence[Any], labels: Labels) -> list[Any]:
+def say_kept(datasets: Sequence[Dataset], labels: Labels) -> list[Example]:
     """Return the messages of labelled files without copies, and say how many there are; raises BadData if none."""
-    from webapp.model.data import drop_copies, summary
-
     examples = [example for dataset in datasets for example in dataset.examples]
     kept = drop_copies(examples)
     click.echo(summary(examples, kept, labels))

@@ -8,6 +8,7 @@
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import combinations_with_replacement
@@ -54,7 +55,7 @@ class Score(NamedTuple):
     """What the model says of one message."""
 
     spam_probability: float  # 0 to 1
-    contributions: dict[str, float]  # term -> what it adds to the log-odds of spam, in the order of the message
+    contributions: dict[str, float]  # term -> what it adds to the log-odds of spam
 
 
 def make_model(pipeline: Pipeline, version: str, threshold: float, labels: Labels = SPAM_OR_HAM) -> "SpamModel":
@@ -168,19 +169,10 @@ class LinearModel(SpamModel):
         rounding = ROUNDING * max(10.0, float(np.abs(parts).sum()))  # values or weights may be float32
         if abs(_sigmoid(self.intercept + float(parts.sum())) - probability) > rounding:
             return super().score(text)
-        return Score(probability, self._by_term(text, row.indices, parts.tolist()))
-
-    def _by_term(self, text: str, columns: np.ndarray, parts: Sequence[float]) -> dict[str, float]:
-        """Add up by the names of the features; a word of the message counts as that, whatever is before its name."""
-        words = {token: 0.0 for _, _, tokens in token_spans(text) for token in tokens}
-        others: dict[str, float] = {}
-        for name, part in zip(self._names[columns], parts, strict=True):
-            word = name.rpartition("__")[2].lower()  # FeatureUnion puts the name of the step before it
-            if word in words:
-                words[word] += part
-            else:
-                others[name] = part
-        return {word: part for word, part in words.items() if part} | others
+        contributions: dict[str, float] = defaultdict(float)
+        for name, part in zip(self._names[row.indices], parts.tolist(), strict=True):
+            contributions[name.rpartition("__")[2].lower()] += part  # FeatureUnion puts the step before the name
+        return Score(probability, contributions)
 
 
 class HamletModel(LinearModel):
