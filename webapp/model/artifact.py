@@ -147,7 +147,7 @@ def load(models_folder: Path, version: str) -> SpamModel:
     # Unpickle the very bytes that were checked: the file could be exchanged in between.
     try:
         pipeline = from_bytes(content, card.model_file.format)
-        return make_model(pipeline, version, card.threshold, card.labels)
+        return make_model(pipeline, version, card.threshold, card.labels, card.zero_is_spam)
     except Exception as error:  # unpickling may raise anything: a class that was moved or is not installed, say
         reason = str(error) if isinstance(error, ModelUnusable) else f"{type(error).__name__}: {error}"
         is_gone = card.pipeline and isinstance(error, (ImportError, AttributeError))

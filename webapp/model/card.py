@@ -63,6 +63,7 @@ class Card(Part):
     versions: dict[str, str] = {}  # of Hamlet, Python and the libraries that it was saved with
     features_version: int = 0
     labels: Labels
+    zero_is_spam: bool = False  # where the classes of an imported model are 0 and 1
     threshold: Annotated[float, Field(ge=0, le=1)]
     weights: dict[str, float]  # how much a message of a source counts, 1 where it is not named
     pipeline: str | None = None  # module:function of the recipe, None for Hamlet's own

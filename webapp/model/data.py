@@ -16,7 +16,7 @@ from typing import NamedTuple
 from webapp.config import MAX_TEXT_LENGTH
 from webapp.errors import BadData
 from webapp.model.files import LABEL_WORDS, ZERO_AND_ONE, Table, as_text, normalise, open_table
-from webapp.model.labels import SPAM_OR_HAM, Labels, labels_option
+from webapp.model.labels import SPAM_OR_HAM, ZERO_IS_SPAM, Labels, labels_option
 from webapp.model.lines import shown
 
 # What a column "split" may say.
@@ -53,7 +53,7 @@ def read_labelled(
 ) -> Dataset:
     """Read a file of labelled messages; raises BadData, naming the file and, where it can, the line.
 
-    `labels` are its words for ham and spam, for which 0 and 1 may stand: ("spam", "ham") means that 0 is spam.
+    `labels` are its words for ham and spam, for which 0 and 1 may stand, or ZERO_IS_SPAM.
     """
     if path.is_fifo():
         raise BadData(f"{path} is a pipe, which can be read once only: give a file")
@@ -83,7 +83,7 @@ def read_meanings(labels: Sequence[str]) -> dict[str, bool]:
     """Return which words in a file mean spam, True, and which ham."""
     if tuple(labels) == SPAM_OR_HAM:
         return LABEL_WORDS
-    if tuple(labels) == ("spam", "ham"):
+    if tuple(labels) == ZERO_IS_SPAM:
         return LABEL_WORDS | {word: not is_spam for word, is_spam in ZERO_AND_ONE.items()}
     return ZERO_AND_ONE | {normalise(labels[0]): False, normalise(labels[1]): True}
 

@@ -29,6 +29,7 @@ class Labels(NamedTuple):
 
 
 SPAM_OR_HAM = Labels("ham", "spam")
+ZERO_IS_SPAM = Labels("spam", "ham")  # as the option --labels says it: these two, but 0 is spam and 1 is ham
 
 
 def labels_option(*words: str) -> str:
@@ -39,7 +40,7 @@ def labels_option(*words: str) -> str:
 def read_labels(text: str) -> Labels:
     """Return what the option --labels says, NEGATIVE,POSITIVE: what people call the two; raises BadData.
 
-    It may also be spam,ham: these two are what they are, but 0 stands for spam and 1 for ham.
+    It may also be ZERO_IS_SPAM.
     """
     words = [" ".join(word.lower().split()) for word in text.split(",")]
     if len(words) != 2:
@@ -48,6 +49,6 @@ def read_labels(text: str) -> Labels:
         if not word or len(word) > LONGEST or not word.isprintable() or word == UNSURE:
             raise BadData(f"{word!r} cannot be a label: it takes 1 to {LONGEST} characters, and not the word {UNSURE}")
     ham, spam = words
-    if ham == spam or ((ham == "spam" or spam == "ham") and (ham, spam) != ("spam", "ham")):
+    if ham == spam or ((ham == "spam" or spam == "ham") and Labels(ham, spam) != ZERO_IS_SPAM):
         raise BadData(f"{ham},{spam}: the labels must differ, and of ham and spam, spam is the second")
     return Labels(ham, spam)

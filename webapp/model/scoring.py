@@ -34,7 +34,7 @@ from webapp.model.features import (
     topic_value,
 )
 from webapp.model.files import LABEL_WORDS, normalise
-from webapp.model.labels import SPAM_OR_HAM, Labels, labels_option
+from webapp.model.labels import SPAM_OR_HAM, ZERO_IS_SPAM, Labels, labels_option
 from webapp.model.tokenizer import token_spans, tokenize
 from webapp.model.topics import TOPICS, topics
 from webapp.waiting import before_waiting
@@ -58,7 +58,9 @@ class Score(NamedTuple):
     contributions: dict[str, float]  # term -> what it adds to the log-odds of spam
 
 
-def make_model(pipeline: Pipeline, version: str, threshold: float, labels: Labels = SPAM_OR_HAM) -> "SpamModel":
+def make_model(
+    pipeline: Pipeline, version: str, threshold: float, labels: Labels = SPAM_OR_HAM, zero_is_spam: bool = False
+) -> "SpamModel":
     """Return a fitted Pipeline as a model; raises ModelUnusable where it gives no probabilities of the two labels."""
     if not hasattr(pipeline, "predict_proba"):
         wrap = "Wrap it into sklearn.calibration.CalibratedClassifierCV and fit it again"
@@ -69,10 +71,11 @@ def make_model(pipeline: Pipeline, version: str, threshold: float, labels: Label
         raise ModelUnusable("The Pipeline does not tell two classes apart; Hamlet takes two classes")
     names = _feature_names(pipeline)
     terms = None if names is None else linear_terms(pipeline[-1], len(names))
-    model = SpamModel(pipeline, version, threshold, labels)
+    about = (pipeline, version, threshold, labels, _index_of_spam(pipeline.classes_, labels, zero_is_spam))
+    model = SpamModel(*about)
     if names is not None and terms:
         is_ours = [type(step) for _, step in pipeline.steps] == [MessageVectorizer, LogisticRegression]
-        model = (HamletModel if is_ours else LinearModel)(names, *terms, pipeline, version, threshold, labels)
+        model = (HamletModel if is_ours else LinearModel)(names, *terms, *about)
     try:
         model.spam_probabilities(PROBES)
         model.score(PROBES[1])
@@ -86,12 +89,14 @@ def make_model(pipeline: Pipeline, version: str, threshold: float, labels: Label
 class SpamModel:
     """Scores messages by `Pipeline.predict_proba`, and explains a score by leaving terms out."""
 
-    def __init__(self, pipeline: Pipeline, version: str, threshold: float, labels: Labels = SPAM_OR_HAM):
+    def __init__(
+        self, pipeline: Pipeline, version: str, threshold: float, labels: Labels = SPAM_OR_HAM, spam_index: int = 1
+    ):
         self.pipeline = pipeline
         self.version = version
         self.threshold = threshold
         self.labels = labels
-        self.spam_index = _index_of_spam(pipeline.classes_, labels)
+        self.spam_index = spam_index  # which of the Pipeline's two classes it is
 
     def score(self, text: str) -> Score:
         """Return the spam probability of a text, and how much lower the log-odds of spam are without each of its terms.
@@ -295,9 +300,9 @@ def _feature_names(pipeline: Pipeline) -> np.ndarray | None:
     return names
 
 
-def _index_of_spam(classes: Sequence[object], labels: Labels) -> int:
+def _index_of_spam(classes: Sequence[object], labels: Labels, zero_is_spam: bool) -> int:
     """Return which of the two classes means spam, by its labels or as in files; raises ModelUnusable."""
-    meanings = LABEL_WORDS | read_meanings(labels)
+    meanings = LABEL_WORDS | read_meanings(ZERO_IS_SPAM if zero_is_spam else labels)
     is_spam = [meanings.get(normalise(name)) for name in classes]
     if set(is_spam) == {False, True}:
         return is_spam.index(True)

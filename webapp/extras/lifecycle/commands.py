@@ -20,7 +20,7 @@ from webapp.extras.lifecycle.challenger import shadow_report
 from webapp.extras.lifecycle.comparison import Learnt, compare, sampled_examples
 from webapp.model import artifact, training
 from webapp.model.card import Card
-from webapp.model.labels import SPAM_OR_HAM
+from webapp.model.labels import SPAM_OR_HAM, ZERO_IS_SPAM
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -184,6 +184,7 @@ def import_model(
     card = Card(
         labels=model.labels,
         threshold=threshold,
+        zero_is_spam=reader.labels == ZERO_IS_SPAM,
         weights={},
         data=[],
         metrics=metrics,

@@ -8,7 +8,6 @@ from operator import methodcaller
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import sklearn
 from sklearn.exceptions import InconsistentVersionWarning, NotFittedError
 from sklearn.pipeline import Pipeline
@@ -17,7 +16,7 @@ from sklearn.preprocessing import FunctionTransformer
 from webapp.config import FLASK
 from webapp.errors import BadData, ModelUnusable
 from webapp.model import artifact
-from webapp.model.labels import Labels
+from webapp.model.labels import ZERO_IS_SPAM, Labels
 from webapp.model.own_model import unwrap
 from webapp.model.scoring import PROBES, SpamModel, make_model
 
@@ -57,15 +56,9 @@ def import_model(sources: Sequence[Source], labels: Labels, threshold: float) ->
     """
     path, pipeline = sources[0].path, _joined(sources)
     try:
-        model = make_model(pipeline, "imported", threshold, labels)
-        if labels != ("spam", "ham"):
-            return model
-        # Its 0 is spam. From now on its classes say so themselves.
-        pipeline[-1].classes_ = np.array(["ham", "spam"] if model.spam_index == 1 else ["spam", "ham"])
-        return make_model(pipeline, "imported", threshold)
-    except AttributeError as error:
-        name = type(pipeline[-1]).__name__
-        raise BadData(f"{path}: the classes of a {name} cannot be changed. Fit it with the words ham, spam.") from error
+        if labels == ZERO_IS_SPAM:
+            return make_model(pipeline, "imported", threshold, zero_is_spam=True)
+        return make_model(pipeline, "imported", threshold, labels)
     except ModelUnusable as error:
         is_unfitted = hasattr(pipeline, "predict_proba") and not hasattr(pipeline, "classes_")
         if is_unfitted or isinstance(error.__cause__, NotFittedError):
