@@ -155,11 +155,12 @@ def test_the_record_of_a_challenger_grows_with_reviews(app, signed_in, engine, r
     assert "Nothing waits here" in look(signed_in, "/review?queue=challenger")
 
 
-def test_a_challenger_whose_folder_is_gone_is_named_and_can_be_stopped(signed_in, engine, registry, models, versions):
+def test_a_challenger_whose_folder_is_gone_is_named_and_can_be_stopped(signed_in, flask, registry, models, versions):
     registry.use(versions[1], kind="challenge")
     shutil.rmtree(models / versions[1])
     page = look(signed_in)
-    assert f"v2 {versions[1]} It cannot be used, so it scores nothing" in page
+    assert "It cannot be used: Model" in flask("models", "challenge").output
+    assert f"v2 {versions[1]} It cannot be used: Model" in page
     assert "The shadow test is over" in words(press(signed_in, "stop"))
     assert "No version is being tried" in look(signed_in)
 

@@ -151,6 +151,8 @@ def test_too_few_new_reviews_are_refused(engine, small, review, flask, labelled)
     refused = flask("retrain")
     assert (refused.exit_code, "0 reviews are new" in refused.stderr) == (2, True)
     review(odd(60))
+    (small.folder / retraining.retrain(engine, small).version / "model.joblib").write_bytes(b"damaged")
+    assert retraining.gather(engine, small, small.current_version()).new == 60
     first = retraining.retrain(engine, small)
     for version in (small.current_version(), first.version):  # not new again, whether the new version is served or not
         small.use(version)

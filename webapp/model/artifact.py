@@ -71,8 +71,9 @@ def save(
     """
     content = to_bytes(pipeline, file_format)
     digest = hashlib.sha256(content).hexdigest()
-    while (models_folder / (version := f"{now:%Y%m%d-%H%M%S}-{digest[:7]}")).exists():  # saved in this second already
-        now += dt.timedelta(seconds=1)
+    named = now
+    while (models_folder / (version := f"{named:%Y%m%d-%H%M%S}-{digest[:7]}")).exists():  # saved in this second already
+        named += dt.timedelta(seconds=1)
     unfinished = models_folder / f".{secrets.token_hex(8)}.unfinished"
     try:
         unfinished.mkdir(parents=True)

@@ -69,6 +69,8 @@ def challenge(version: str | None, stop: bool, why: str) -> None:
         served = registry.current_version()
         found = shadow_report(engine, registry, tried, served)
         click.echo(f"{tried} is tried beside {served}.\n{found.sentence}")
+        if fault := registry.inspect(tried)[1]:
+            click.echo(f"It cannot be used: {fault}")
         if found.differing and not found.duel.better:
             click.echo('To review what they differ on, open /review and choose "Challenger differs".')
     else:

@@ -96,8 +96,8 @@ def gather(engine: sa.Engine, registry: ModelRegistry, version: str) -> Reviews:
     retrained from it already, since the newest of these was.
     """
     cards = {version: read_card(registry.folder, version)} | registry.cards()
-    children = [name for name, card in cards.items() if card.retraining and card.retraining.parent == version]
-    child = children[-1] if children else None
+    made = [name for name, card in cards.items() if card.retraining and card.retraining.parent == version]
+    child = next((name for name in reversed(made) if registry.inspect(name)[0]), None)
     before, made_at = Learnt(registry, [child or version]), first_id(cards[child or version].created_at)
     found = _divide(engine, registry, cards[version].labels, [version])
     new = sum(one.text not in before for one in found.to_learn)
