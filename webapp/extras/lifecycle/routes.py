@@ -16,16 +16,14 @@ from webapp.extras.batch.commands import current_runner
 from webapp.extras.batch.routes import shown_ago
 from webapp.extras.lifecycle import retraining, switching
 from webapp.extras.lifecycle.challenger import shadow_report
-from webapp.extras.lifecycle.comparison import EVER, Differing, compare, sampled_examples
+from webapp.extras.lifecycle.comparison import EVER, compare, sampled_examples
 from webapp.extras.lifecycle.retraining import Reviews
 from webapp.extras.monitor.rollups import PREDICTIONS, count
 from webapp.extras.review.accuracy import share_right
 from webapp.extras.review.reviews import give_reviews
 from webapp.extras.review.samples import reached_members
-from webapp.inference import explain
 from webapp.model import artifact
 from webapp.model.registry import ModelRegistry
-from webapp.model.scoring import SpamModel
 from webapp.web.words import mark
 
 blueprint = Blueprint("models", __name__, url_prefix="/models")
@@ -97,9 +95,9 @@ def _numbers(versions: Sequence[str], history: Sequence[sa.Row[Any]]) -> dict[st
     return {name: f"v{at}" for at, name in enumerate(sorted(filter(None, names)), 1)}
 
 
-@blueprint.post("/<any(use, challenge, stop, rollback, retrain):action>")
+@blueprint.post("/<any(use, challenge, stop, rollback, retrain, confirm):action>")
 def change(action: str) -> ResponseReturnValue:
-    """Serve a version, try one or none, roll back, or train a new one; say so, or why not: then nothing has changed."""
+    """Do what a button says: say that it is done, or why not: then nothing has changed."""
     engine, registry = current_app.extensions["engine"], current_inference().registry
     version, who = request.form.get("version", ""), reviewer_id()
     why = " ".join(request.form.get("why", "").split())
@@ -117,25 +115,19 @@ def change(action: str) -> ResponseReturnValue:
             case "rollback":
                 switching.rollback(engine, registry, who, why, expected=version)
                 words = f"Rolled back: version {version} is served again."
-            case _:
+            case "retrain":
                 current_runner().start("retrain")
                 words = "A new version is being trained, in a process of its own."
+            case _:  # what people said of messages on which the model was very sure of the contrary, once more
+                chosen = set(request.form.getlist("id"))
+                waiting = retraining.gather(engine, registry, registry.current_version()).unconfirmed
+                confirmed = {one.prediction_id: one.true_label for one in waiting if one.prediction_id in chosen}
+                give_reviews(engine, confirmed, who, "confirm")
+                words = f"{len(confirmed)} of {len(waiting)} confirmed: the next version learns them."
     except HamletError as error:
         return page(error=str(error)), error.status
     flash(words)
     return redirect(url_for(".page"), 303)
-
-
-@blueprint.post("/confirm")
-def confirm() -> ResponseReturnValue:
-    """Store once more what people said of messages on which the model was very sure of the contrary."""
-    engine, registry = current_app.extensions["engine"], current_inference().registry
-    chosen = set(request.form.getlist("id"))
-    waiting = retraining.gather(engine, registry, registry.current_version()).unconfirmed
-    confirmed = {one.prediction_id: one.true_label for one in waiting if one.prediction_id in chosen}
-    give_reviews(engine, confirmed, reviewer_id(), "confirm")
-    flash(f"{len(confirmed)} of {len(waiting)} confirmed: the next version learns them.")
-    return redirect(url_for(".page", _anchor="retrain"), 303)
 
 
 @blueprint.get("/retrain/<job_id>/status")
@@ -155,21 +147,14 @@ def compare_page() -> ResponseReturnValue:
         abort(404, "There is no such version. The Models page lists those there are.")
     numbers = _numbers(names, switching.history(engine))
     shown: dict[str, Any] = {"versions": names, "first": first, "second": second, "numbers": numbers}
+    differing = []
     try:
         models = [artifact.load(registry.folder, name) for name in (first, second)]
         found = compare(models[0], models[1], sampled_examples(engine, registry, (first, second)))
     except HamletError as error:
         return render_template("lifecycle/compare.html", **shown, error=str(error)), error.status
-    differing = [_sides(one, models) for one in found.differing]
+    for one in found.differing:
+        rows = [current_inference().score([one.text], "form", model)[0] for model in models]
+        sides = [row | {"pieces": mark(one.text, row["explanation"])} for row in rows]
+        differing.append({"true_label": "spam" if one.is_spam else "ham", "sides": sides})
     return render_template("lifecycle/compare.html", **shown, found=found, differing=differing)
-
-
-def _sides(one: Differing, models: Sequence[SpamModel]) -> dict[str, Any]:
-    """Return a message with what each of two versions says of it, marked as that one reads it."""
-    sides = []
-    for model in models:
-        score = model.score(one.text)
-        figures = {"spam_probability": score.spam_probability, "threshold": model.threshold}
-        said = {"label": model.label(score.spam_probability), "pieces": mark(one.text, explain(score))}
-        sides.append(figures | said)
-    return {"true_label": "spam" if one.is_spam else "ham", "sides": sides}
