@@ -225,7 +225,7 @@ def test_a_training_that_cannot_save_leaves_no_half_written_version(app, flask, 
         assert flask("train", labelled).exit_code != 0
     assert sorted(models.iterdir()) == before
     app.extensions["inference"].registry.folder = labelled / "models"  # below a file
-    assert "cannot be written to" in refused(flask("train", labelled))
+    assert "the version cannot be saved" in refused(flask("train", labelled))
 
 
 def test_evaluate_says_when_the_model_was_trained_on_the_file(flask, models, labelled):

@@ -1,14 +1,12 @@
 """What commands have in common: the app's parts, a clear line when something cannot be used, a model's figures."""
 
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import click
 from flask import current_app
 from flask.cli import AppGroup
 
-from webapp.errors import BadData, HamletError
+from webapp.errors import HamletError
 from webapp.inference import Inference
 from webapp.model.evaluation import Metrics
 from webapp.model.labels import SPAM_OR_HAM, Labels
@@ -37,16 +35,6 @@ class ClearGroup(AppGroup):
 def current_inference() -> Inference:
     inference: Inference = current_app.extensions["inference"]
     return inference
-
-
-def check_folder(folder: Path) -> None:
-    """Raise BadData now, not after the training, if the result could not be saved."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise BadData(f"{folder} cannot be written to ({error.strerror})") from error
 
 
 def metric_names(labels: Labels) -> dict[str, str]:

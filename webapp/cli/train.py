@@ -11,7 +11,7 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from webapp.cli.command import Clear, check_folder, current_inference, print_report
+from webapp.cli.command import Clear, current_inference, print_report
 from webapp.cli.models import who
 from webapp.config import FLASK
 from webapp.errors import BadData, HamletError
@@ -141,7 +141,6 @@ def train(
 ) -> None:
     """Train a new version of the model on labelled FILES, of any kind that docs/files.md names."""
     registry, by_source = current_inference().registry, dict(weights)
-    check_folder(registry.folder)
     if file_format == "skops":
         artifact.skops_io()  # now, and not after the training
     datasets, unseen = reader.read(files), reader.read(tests)

@@ -166,7 +166,9 @@ def train(
         threshold=threshold,
         weights=dict(weights),
         recipe=describe_steps(final),
-        data=[describe(dataset) for dataset in datasets],
+        data=[
+            DataFile(file=one.name, sha256=one.sha256, licence=one.licence, **_count(one.examples)) for one in datasets
+        ],
         messages=Kept(**_count(kept), copies_dropped=len(examples) - len(kept)),
         split={"training_part": _count(training_part), "held_out_part": _count(held_out)},
         metrics=metrics,
@@ -210,11 +212,6 @@ def describe_steps(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
     steps = {name: step.get_params() for name, step in pipeline.steps if hasattr(step, "get_params")}
     found: dict[str, dict[str, Any]] = json.loads(json.dumps(steps, default=repr))
     return found
-
-
-def describe(dataset: Dataset) -> DataFile:
-    """Return what a card says of a file."""
-    return DataFile(file=dataset.name, sha256=dataset.sha256, licence=dataset.licence, **_count(dataset.examples))
 
 
 # --- Probabilities that hold for messages of new kinds: measured with whole kinds left out, and set right by that ---
