@@ -85,10 +85,6 @@ def test_a_damaged_version_is_refused_and_the_old_one_stays(client, flask, model
     assert served(client) == SHIPPED
 
 
-def test_an_empty_folder_has_no_versions(tmp_path):
-    assert registry.ModelRegistry(tmp_path / "none").versions() == []
-
-
 def test_two_saves_in_the_same_second_are_two_versions(models):
     card, _, reference = artifact.verify(models, SHIPPED)
     pipeline, now = artifact.load(models, SHIPPED).pipeline, dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)

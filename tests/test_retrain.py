@@ -14,7 +14,6 @@ from conftest import HAM, PASSWORD, SPAM, messages, use_models
 
 from webapp.errors import BadData, NotReady
 from webapp.extras.lifecycle import retraining
-from webapp.extras.lifecycle.comparison import Learnt
 from webapp.extras.lifecycle.correction import fine_tune
 from webapp.extras.review.reviews import give_review, reviewed_messages
 from webapp.extras.review.samples import draw
@@ -91,7 +90,7 @@ def test_it_corrects_the_weights_of_the_served_version(engine, small, review):
     # What is kept apart is never fitted on, and the figures are of it alone.
     said = [*odd(80), *known[:100]]
     apart = {id_ for id_, (text, _) in zip(ids, said, strict=True) if bucket(text) in retraining.HOLDOUT_BUCKETS}
-    learnt, before = (Learnt(small, [one.version]) for one in (new, old))
+    learnt, before = (artifact.Learnt(small.folder, [one.version]) for one in (new, old))
     assert {id_ for id_, (text, _) in zip(ids, said, strict=True) if text in learnt} == set(ids) - apart
     assert not any(text in before for text, _ in said)
     assert messages(1)[0][1] in learnt  # it descends
@@ -165,7 +164,7 @@ def test_too_few_new_reviews_are_refused(engine, small, review, flask, labelled)
     again = retraining.retrain(engine, small).version
     assert flask("train", labelled, "--with-reviews", "--use").exit_code == 0  # all are learnt or measured on
     assert retraining.gather(engine, small, small.current_version()).new == 0
-    descended = Learnt(small, [again])
+    descended = artifact.Learnt(small.folder, [again])
     assert all(text in descended for text, _ in odd(60) if bucket(text) not in retraining.HOLDOUT_BUCKETS)
 
 

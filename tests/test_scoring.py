@@ -92,17 +92,12 @@ LINEAR = {
     "tfidf, logistic regression": (TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(C=20)),
     "counts, multinomial": (CountVectorizer(), MultinomialNB(alpha=0.1)),
     "tfidf, complement": (TfidfVectorizer(), ComplementNB()),
-    "normed complement": (TfidfVectorizer(), ComplementNB(norm=True)),
     "Bernoulli": (TfidfVectorizer(), BernoulliNB(binarize=0.1)),
-    "Bernoulli of twos": (CountVectorizer(), BernoulliNB(binarize=1)),
     "Bernoulli of ones": (CountVectorizer(binary=True), BernoulliNB(binarize=None)),
-    "no prior": (CountVectorizer(), MultinomialNB(fit_prior=False)),
     "gradient descent": (TfidfVectorizer(), SGDClassifier(loss="log_loss", random_state=0)),
-    "no intercept": (TfidfVectorizer(), LogisticRegression(fit_intercept=False)),
     "steps between": (*COUNTS, SelectKBest(chi2, k=40), MaxAbsScaler(), LogisticRegression()),
     "union": (FeatureUnion([("words", TfidfVectorizer()), ("grams", GRAMS)]), LogisticRegression()),
     "float32": (TfidfVectorizer(dtype=np.float32), LogisticRegression()),
-    "float32, weights too": (TfidfVectorizer(dtype=np.float32), SGDClassifier(loss="log_loss", random_state=0)),
     "a Pipeline at the end": (CountVectorizer(), make_pipeline(TfidfTransformer(), LogisticRegression())),
     "own step in a union": (FeatureUnion([("words", TfidfVectorizer()), ("length", Length())]), LogisticRegression()),
     "reversed": (TfidfVectorizer(), Reversed()),
@@ -151,19 +146,6 @@ def test_any_other_is_explained_by_leaving_terms_out(name):
         score = model.score(text)
         assert score.spam_probability == pytest.approx(pipeline.predict_proba([text])[0, 1])
         assert score == SpamModel(pipeline, "v", 0.5).score(text)
-
-
-def test_naive_bayes_calls_a_message_spam_for_words_that_say_spam():
-    """Left out one by one, each of them would look like a sign of ham: the others are enough."""
-    spam = ["you have won a prize", "won a prize call now", "prize call now", "you won call", "have a prize"]
-    ham = ["have you a minute", "call me now", "a long day now", "you have a point", "see you there"]
-    pipeline = make_pipeline(CountVectorizer(token_pattern=r"\w+"), MultinomialNB())
-    pipeline.fit(spam + ham, ["spam"] * len(spam) + ["ham"] * len(ham))
-    score = make_model(pipeline, "v", 0.5).score("You have won a prize, call now")
-    assert score.spam_probability > 0.5
-    assert min(score.contributions["prize"], score.contributions["won"]) > 0
-    assert max(score.contributions, key=score.contributions.get) == "prize"
-    assert set(score.contributions) == {"you", "have", "won", "a", "prize", "call", "now"}
 
 
 def test_words_of_the_message_are_named_as_such():

@@ -4,7 +4,6 @@ import csv
 import hashlib
 import json
 import os
-import pickle
 import re
 
 import joblib
@@ -120,14 +119,6 @@ def test_a_version_of_either_format_is_served_when_asked(flask, models, labelled
         assert ((models / "current").read_text().strip() == folder.name) == used
         pipeline = joblib.load(folder / name)  # joblib reads plain pickles too
         assert pipeline.predict([SPAM, HAM]).tolist() == ["spam", "ham"]
-
-
-def test_saving_changes_nothing_and_what_is_loaded_is_the_same(labelled):
-    fitted = training.train([data.read_labelled(labelled)]).pipeline["features"]
-    terms = dict(fitted.vocabulary_)
-    loaded = pickle.loads(pickle.dumps(fitted))
-    assert loaded.vocabulary_ == fitted.vocabulary_ == terms
-    assert (loaded.transform([SPAM]) != fitted.transform([SPAM])).nnz == 0
 
 
 def test_the_split_is_that_of_the_published_rule_and_the_next_digits_in_a_file_that_is_a_training_part():

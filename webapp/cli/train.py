@@ -16,15 +16,7 @@ from webapp.cli.models import who
 from webapp.config import FLASK
 from webapp.errors import BadData, HamletError
 from webapp.model import artifact, training
-from webapp.model.data import (
-    Dataset,
-    Example,
-    drop_copies,
-    fingerprint,
-    read_fingerprints,
-    read_labelled,
-    summary,
-)
+from webapp.model.data import Dataset, Example, drop_copies, read_labelled, summary
 from webapp.model.evaluation import Metrics
 from webapp.model.labels import SPAM_OR_HAM, Labels, read_labels
 from webapp.model.own_model import fit_with
@@ -188,8 +180,8 @@ def evaluate(reader: Reader, files: tuple[str, ...]) -> None:
     registry = current_inference().registry
     model = registry.current()
     kept = say_kept(reader.read(files, model.labels), model.labels)
-    learnt = read_fingerprints(artifact.verify(registry.folder, model.version).learnt)
-    if known := sum(fingerprint(example.text) in learnt for example in kept):
+    learnt = artifact.Learnt(registry.folder, [model.version])
+    if known := sum(example.text in learnt for example in kept):
         of_these = f"{known:,} of these {len(kept):,} messages"
         click.echo(f"Notice: {model.version} has learnt {of_these}, so this says little about new ones.", err=True)
     report = training.report(model, kept)

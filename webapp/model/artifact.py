@@ -21,6 +21,8 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +34,7 @@ from sklearn.pipeline import Pipeline
 from webapp import config
 from webapp.errors import BadData, ModelUnusable, NotReady
 from webapp.model.card import CARD, SIGNATURE, Card, ModelFile, read_card, read_file, signature_of, unusable
+from webapp.model.data import fingerprint, loose, read_fingerprints
 from webapp.model.features import FEATURES_VERSION
 from webapp.model.scoring import SpamModel, make_model
 
@@ -226,3 +229,21 @@ def _read_checked(models_folder: Path, version: str, name: str, sha256: str) -> 
     if hashlib.sha256(content).hexdigest() != sha256:
         raise unusable(f"The file {name} of model {version} was changed after it was saved (SHA-256 differs)")
     return content
+
+
+class Learnt:
+    """The messages that one of some versions has learnt: `text in learnt`, copies of reviews too."""
+
+    def __init__(self, models_folder: Path, versions: Iterable[str]):
+        self._known: set[bytes] = set()
+        for version in versions:
+            with suppress(ModelUnusable):  # of one that is gone nothing is known
+                self._known |= read_fingerprints(verify(models_folder, version).learnt)
+
+    def __contains__(self, text: str) -> bool:
+        return any(fingerprint(form) in self._known for form in forms(text))
+
+
+def forms(text: str) -> list[str]:
+    """Return a text as its fingerprint is taken, and what it has in common with copies that differ in their signs."""
+    return list(filter(None, [text, loose(text)]))

@@ -11,11 +11,12 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from webapp.extras.lifecycle.comparison import Duel, Learnt
+from webapp.extras.lifecycle.comparison import Duel
 from webapp.extras.review.reviews import truth_of
 from webapp.inference import Inference
 from webapp.log.database import snapshot
 from webapp.log.tables import Row, predictions, reviews
+from webapp.model.artifact import Learnt
 from webapp.model.data import Example, drop_copies
 from webapp.model.registry import ModelRegistry
 from webapp.model.scoring import SpamModel
@@ -99,7 +100,7 @@ def shadow_report(engine: sa.Engine, registry: ModelRegistry, version: str, serv
         scored, differing = connection.execute(counts).one()
         # The versions are looked at here, as asked for them SQLite would walk over all that the challenger ever scored.
         rows = [row for row in connection.execute(query) if row.truth and row[:2] == (version, served)]
-    learnt = Learnt(registry, (version, served))
+    learnt = Learnt(registry.folder, (version, served))
     # What `is_spam` says of these examples is whether the served version is right.
     known = drop_copies(Example(row.text, row.truth == row.label, "") for row in rows if row.text is not None)
     served_right = [one.is_spam for one in known if one.text not in learnt]

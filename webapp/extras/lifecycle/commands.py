@@ -17,7 +17,7 @@ from webapp.extras.batch.run import Report
 from webapp.extras.batch.runner import Job
 from webapp.extras.lifecycle import importing, retraining, switching
 from webapp.extras.lifecycle.challenger import shadow_report
-from webapp.extras.lifecycle.comparison import Learnt, compare, sampled_examples
+from webapp.extras.lifecycle.comparison import compare, sampled_examples
 from webapp.model import artifact, training
 from webapp.model.card import Card
 from webapp.model.labels import SPAM_OR_HAM, ZERO_IS_SPAM
@@ -118,7 +118,7 @@ def compare_models(reader: Reader, first: str, second: str, files: tuple[str, ..
     labels = first_model.labels
     if files:
         datasets = reader.read(files, labels)
-        kept, learnt = say_kept(datasets, datasets[0].labels), Learnt(registry, (first, second))
+        kept, learnt = say_kept(datasets, datasets[0].labels), artifact.Learnt(registry.folder, (first, second))
         examples = [one for one in kept if one.text not in learnt]
         if left_out := len(kept) - len(examples):
             click.echo(f"One of the two has learnt {left_out:,} of these messages: they are left out.", err=True)

@@ -11,18 +11,17 @@ import datetime as dt
 import math
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import NamedTuple
 
 import sqlalchemy as sa
 from scipy.special import betaln
 
-from webapp.errors import BadData, ModelUnusable
+from webapp.errors import BadData
 from webapp.extras.review.reviews import reviewed_messages
 from webapp.extras.review.samples import reached_members
 from webapp.model import artifact
 from webapp.model.card import read_card
-from webapp.model.data import Example, drop_copies, fingerprint, loose, read_fingerprints
+from webapp.model.data import Example, drop_copies
 from webapp.model.evaluation import Proportion, proportion
 from webapp.model.registry import ModelRegistry
 from webapp.model.scoring import SpamModel
@@ -121,31 +120,13 @@ def compare(first: SpamModel, second: SpamModel, examples: Sequence[Example]) ->
     )
 
 
-class Learnt:
-    """The messages that one of some versions has learnt: `text in learnt`, copies of reviews too."""
-
-    def __init__(self, registry: ModelRegistry, versions: Sequence[str]):
-        self._known: set[bytes] = set()
-        for version in versions:
-            with suppress(ModelUnusable):  # of one that is gone nothing is known
-                self._known |= read_fingerprints(artifact.verify(registry.folder, version).learnt)
-
-    def __contains__(self, text: str) -> bool:
-        return any(fingerprint(form) in self._known for form in forms(text))
-
-
-def forms(text: str) -> list[str]:
-    """Return a text as its fingerprint is taken, and what it has in common with copies that differ in their signs."""
-    return list(filter(None, [text, loose(text)]))
-
-
 def sampled_examples(engine: sa.Engine, registry: ModelRegistry, versions: Sequence[str]) -> list[Example]:
     """Return the reviewed members of random samples that none of the versions has learnt, copies dropped.
 
     Reviews of reported or uncertain messages would not do: the version that was served then got many of them wrong, so
     it would look worse than it is.
     """
-    learnt = Learnt(registry, versions)
+    learnt = artifact.Learnt(registry.folder, versions)
     in_sample = {row.prediction_id for row in reached_members(engine, *EVER)}
     others = registry.with_other_labels(read_card(registry.folder, versions[0]).labels)
     reviewed = reviewed_messages(engine, others)

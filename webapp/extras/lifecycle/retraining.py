@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from webapp.config import PROJECT_SET
 from webapp.errors import BadData
-from webapp.extras.lifecycle.comparison import Comparison, Learnt, compare, forms, sampled_examples
+from webapp.extras.lifecycle.comparison import Comparison, compare, sampled_examples
 from webapp.extras.lifecycle.correction import fine_tune
 from webapp.extras.review.reviews import ReviewedMessage, reviewed_messages
 from webapp.log.tables import first_id, predictions, reviews
@@ -83,7 +83,7 @@ def retrain(engine: sa.Engine, registry: ModelRegistry) -> Retrained:
     origin = Retraining(parent=served.version, reviews=len(examples))
     new_card = card.model_copy(update={"metrics": metrics, "retraining": origin})
     known = artifact.verify(registry.folder, served.version).learnt
-    known = fingerprints((form for one in found.to_learn for form in forms(one.text)), known)
+    known = fingerprints((form for one in found.to_learn for form in artifact.forms(one.text)), known)
     now, file_format = dt.datetime.now(dt.UTC), card.model_file.format
     version = artifact.save(registry.folder, pipeline, new_card, file_format, now, known)
     return Retrained(version, _told(len(examples), found, compared))
@@ -98,7 +98,7 @@ def gather(engine: sa.Engine, registry: ModelRegistry, version: str) -> Reviews:
     cards = {version: read_card(registry.folder, version)} | registry.cards()
     made = [name for name, card in cards.items() if card.retraining and card.retraining.parent == version]
     child = next((name for name in reversed(made) if registry.inspect(name)[0]), None)
-    before, made_at = Learnt(registry, [child or version]), first_id(cards[child or version].created_at)
+    before, made_at = artifact.Learnt(registry.folder, [child or version]), first_id(cards[child or version].created_at)
     found = _divide(engine, registry, cards[version].labels, [version])
     new = sum(one.text not in before for one in found.to_learn)
     new += sum(one.review_id > made_at for one in found.held_out)
@@ -117,7 +117,7 @@ def reviews_to_learn(engine: sa.Engine, registry: ModelRegistry, labels: Labels)
 
 def _divide(engine: sa.Engine, registry: ModelRegistry, labels: Labels, versions: Sequence[str]) -> Reviews:
     """Divide the reviews that may teach a model with these labels; what the versions have learnt is not kept apart."""
-    learnt = Learnt(registry, versions)
+    learnt = artifact.Learnt(registry.folder, versions)
     to_learn, held_out, waiting = [], [], []
     for one in reviewed_messages(engine, registry.with_other_labels(labels)):
         if bucket(one.text) in HOLDOUT_BUCKETS and one.text not in learnt:
