@@ -95,7 +95,7 @@ REFUSED = [
     (lambda: make_pipeline(TfidfVectorizer(), MultinomialNB()), "is not fitted"),
     (lambda: fitted(LinearSVC()), "CalibratedClassifier"),
     (lambda: fitted(VotingClassifier([("one", MultinomialNB())])), "voting='soft'"),
-    (lambda: fitted(Ridge(), NUMBERS), "such as LogisticRegression"),
+    (lambda: fitted(Ridge(), NUMBERS), "take LogisticRegression"),
     (lambda: fitted(DecisionTreeClassifier(), [[n, n] for n in NUMBERS]), "two classes"),
     (lambda: fitted(MultinomialNB(), [i % 3 for i in range(227)]), "two classes"),
     (lambda: fitted(MultinomialNB(), ["ab"[i] for i in NUMBERS]), "--labels=a,b or --labels=b,a"),

@@ -274,13 +274,12 @@ def test_a_damaged_model_file_is_refused_before_it_is_unpickled(models, monkeypa
             artifact.load(models, SHIPPED)
 
 
-def test_a_damaged_card_is_refused_or_can_be_shown(client, flask, models, monkeypatch):
+def test_a_damaged_card_is_refused_or_can_be_shown(client, flask, models):
     """A flipped bit may leave a card that can be read: without a key nothing tells that a licence was another."""
     client.post("/login", data={"password": PASSWORD})
     path = models / SHIPPED / artifact.CARD
     served(client)
-    card = path.read_bytes()
-    for number, content in enumerate(damaged(card, 31)):
+    for number, content in enumerate(damaged(path.read_bytes(), 31)):
         path.write_bytes(content)
         with contextlib.suppress(ModelUnusable):
             artifact.verify(models, SHIPPED)
@@ -289,13 +288,6 @@ def test_a_damaged_card_is_refused_or_can_be_shown(client, flask, models, monkey
                 result = flask(*words)
                 assert result.exception is None or isinstance(result.exception, SystemExit), result.output
             assert client.get("/models").status_code == 200
-    path.write_bytes(card)
-    monkeypatch.setattr(config, "MODEL_KEY", KEY)
-    artifact.sign(models, SHIPPED)
-    for content in damaged(card, 97):
-        path.write_bytes(content)
-        with pytest.raises(ModelUnusable):
-            artifact.read_card(models, SHIPPED)
 
 
 CHANGES = [

@@ -63,10 +63,10 @@ def make_model(
 ) -> "SpamModel":
     """Return a fitted Pipeline as a model; raises ModelUnusable where it gives no probabilities of the two labels."""
     if not hasattr(pipeline, "predict_proba"):
-        wrap = "Wrap it into sklearn.calibration.CalibratedClassifierCV and fit it again"
-        other = "Take a classifier that does, such as LogisticRegression, or VotingClassifier(voting='soft')"
-        advice = wrap if hasattr(pipeline[-1], "decision_function") else other
-        raise ModelUnusable(f"{type(pipeline[-1]).__name__} gives no probabilities (predict_proba). {advice}")
+        raise ModelUnusable(
+            f"{type(pipeline[-1]).__name__} gives no probabilities (predict_proba). Fit one that does: wrap it into "
+            "sklearn.calibration.CalibratedClassifierCV, say voting='soft' for a vote, or take LogisticRegression"
+        )
     if [np.ndim(name) for name in getattr(pipeline, "classes_", ())] != [0, 0]:
         raise ModelUnusable("The Pipeline does not tell two classes apart; Hamlet takes two classes")
     names = _feature_names(pipeline)
@@ -109,8 +109,7 @@ class SpamModel:
         for start, end, tokens in token_spans(text):
             spans.setdefault(tokens[0], []).append((start, end))  # a link, which counts as several, is one
         most = min(MOST_TERMS, MOST_CHARACTERS // max(len(text), 1))
-        longest = set(sorted(spans, key=len, reverse=True)[:most])  # what is short is rarely telling
-        terms = [term for term in spans if term in longest]
+        terms = sorted(spans, key=len, reverse=True)[:most]  # what is short is rarely telling
         probabilities = self._predict([text, *(_without(text, spans[term]) for term in terms)])
         log_odds = np.log(np.maximum(probabilities, LEAST)) - np.log(np.maximum(1 - probabilities, LEAST))
         contributions = dict(zip(terms, (log_odds[0] - log_odds[1:]).tolist(), strict=True))
