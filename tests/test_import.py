@@ -15,7 +15,7 @@ from sklearn.ensemble import RandomForestClassifier, VotingClassifier
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
 from sklearn.model_selection import GridSearchCV
-from sklearn.naive_bayes import ComplementNB, GaussianNB, MultinomialNB
+from sklearn.naive_bayes import BernoulliNB, ComplementNB, GaussianNB, MultinomialNB
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
@@ -233,10 +233,10 @@ def test_any_linear_model_can_be_corrected(pipeline):
 
 
 def test_what_is_no_sum_of_weights_says_what_to_do_instead():
-    forest = fitted(RandomForestClassifier(5, random_state=0))
-    model = make_model(forest, "v", 0.5, Labels("normal", "urgent"))
-    with pytest.raises(BadData, match="A RandomForestClassifier is no sum of weights.*train FILES --with-reviews"):
-        fine_tune(model, [Example("hello", True, "reviews")], {})
+    for classifier in (RandomForestClassifier(5, random_state=0), BernoulliNB()):
+        model = make_model(fitted(classifier), "v", 0.5, Labels("normal", "urgent"))
+        with pytest.raises(BadData, match="(Forest|NB).* is no sum of weights.*train FILES --with-reviews"):
+            fine_tune(model, [Example(URGENT, True, "reviews")], {})
 
 
 def test_a_tutorials_files_are_served_by_the_three_commands_of_the_docs(flask, models, client, tmp_path, monkeypatch):

@@ -68,7 +68,8 @@ def _weights(model: SpamModel, values: sparse.csr_matrix, texts: Sequence[str]) 
     """Return the weights of a model's terms and its intercept; raises BadData where its log-odds are no such sum."""
     classifier = model.pipeline[-1]
     linear = linear_terms(classifier, values.shape[1] - 1)
-    if linear is not None:
+    counts_words = getattr(classifier, "binarize", None) is None  # BernoulliNB asks only which words are there
+    if linear is not None and counts_words:
         weights = np.append(*linear) * (1 if model.spam_index == 1 else -1)
         probability = model.spam_probabilities(texts[:CHECKED])
         if np.allclose(expit(values[:CHECKED] @ weights), probability, atol=1e-6):
