@@ -304,7 +304,6 @@ RECIPES = [
     ("make_pipeline = pipe(TfidfVectorizer(), Zeros())", "y holds the words 'ham' and 'spam'"),
     (f'make_pipeline = pipe(ColumnTransformer([("t", {TFIDF}, "text")]), {BAYES})', "X is a list of str"),
     (f"make_pipeline = pipe({TFIDF}, Missing())", "not from 0 to 1"),
-    (f'make_pipeline = GridSearchCV(pipe({TFIDF}, {BAYES}), {{"memory": [None]}}, refit=False)', "with refit=False"),
     (
         f'make_pipeline = pipe({TFIDF}, GridSearchCV({BAYES}, {{"alpha": [1, 9]}}, cv=2, scoring="f1"))',
         "make_scorer(f1_score, pos_label='spam')",

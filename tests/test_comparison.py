@@ -46,7 +46,7 @@ def test_each_message_is_counted_once_by_who_is_right():
     assert (found.both_right, found.duel, found.neither_right) == (1, (2, 1), 1)
     assert (found.messages, found.first_accuracy.value, found.second_accuracy.value) == (5, 0.6, 0.4)
     assert found.first_accuracy.low == pytest.approx(0.2307, abs=1e-4)  # Wilson
-    assert [one.text for one in found.differing] == ["e", "b", "c"]  # the furthest apart first
+    assert [example.text for example, *_ in found.differing] == ["e", "b", "c"]  # the furthest apart first
     own = compare(Stub({"a": 0.45}, threshold=0.4), Stub({"a": 0.45}, threshold=0.5), [Example("a", True, "")])
     assert own.duel == (1, 0)  # each has its own threshold
     assert compare(first, second, []).first_accuracy.value is None

@@ -29,7 +29,6 @@ def list_models() -> None:
 def show_model(version: str) -> None:
     """Say what is known of VERSION: when, on what data, how good, whether its files are as they were saved."""
     registry = current_inference().registry
-    registry.must_exist(version)
     card = read_card(registry.folder, version)
     _, fault = registry.inspect(version)
     click.echo(f"{version}: {UNUSABLE + fault if fault else 'its files are as they were saved'}.")

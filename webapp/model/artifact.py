@@ -154,8 +154,7 @@ def load(models_folder: Path, version: str) -> SpamModel:
         return make_model(pipeline, version, card.threshold, card.labels, card.zero_is_spam)
     except Exception as error:  # unpickling may raise anything: a class that was moved or is not installed, say
         reason = str(error) if isinstance(error, ModelUnusable) else f"{type(error).__name__}: {error}"
-        is_gone = card.pipeline and isinstance(error, (ImportError, AttributeError))
-        recipe = f". Its recipe is {card.pipeline}: {WHERE.rstrip('.')}" if is_gone else ""
+        recipe = f". Its recipe is {card.pipeline}: {WHERE.rstrip('.')}" if card.pipeline else ""
         raise unusable(f"Model {version} cannot be loaded ({reason}){recipe}") from error
 
 

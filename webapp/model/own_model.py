@@ -32,10 +32,8 @@ def unwrap(pipeline: Any) -> Any:
         last = unwrap(last)
         inner = [(f"{name}_{of}", step) for of, step in last.steps] if isinstance(last, Pipeline) else [(name, last)]
         return Pipeline([*steps, *inner])
-    if not hasattr(pipeline, "cv_results_"):
-        return pipeline
     if not hasattr(pipeline, "best_estimator_"):
-        raise BadData("the search was made with refit=False, so it holds no fitted model: leave that out and fit again")
+        return pipeline
     if np.isnan(getattr(pipeline, "best_score_", 0)):  # it has none where a function chooses
         raise BadData(
             "no parameters could be scored. With scoring='f1' the class 1 is looked for: take "

@@ -138,10 +138,9 @@ def compare_models(reader: Reader, first: str, second: str, files: tuple[str, ..
     click.echo(found.duel.sentence(first, second))
     if found.differing:
         click.echo("\nWhere they differ: truth, both probabilities, message")
-    for item in found.differing:
-        truth = labels.word("spam" if item.is_spam else "ham")
-        probabilities = f"{item.first_probability:.3f} {item.second_probability:.3f}"
-        click.echo(f"  {truth:5} {probabilities}  {' '.join(item.text.split())[:100]}")
+    for example, one, other in found.differing:
+        truth = labels.word("spam" if example.is_spam else "ham")
+        click.echo(f"  {truth:5} {one:.3f} {other:.3f}  {' '.join(example.text.split())[:100]}")
 
 
 @models.command("sign")

@@ -73,15 +73,6 @@ class Duel(NamedTuple):
         return f"W{counts} That may be chance."
 
 
-class Differing(NamedTuple):
-    """A message that just one of the two gets right."""
-
-    text: str
-    is_spam: bool
-    first_probability: float  # of spam, 0 to 1
-    second_probability: float
-
-
 class Comparison(NamedTuple):
     """How two versions do on the same messages."""
 
@@ -91,7 +82,8 @@ class Comparison(NamedTuple):
     duel: Duel
     first_accuracy: Proportion
     second_accuracy: Proportion
-    differing: list[Differing]  # up to SHOWN_MESSAGES, the furthest apart first
+    # Messages that just one gets right, with both probabilities; up to SHOWN_MESSAGES, the furthest apart first.
+    differing: list[tuple[Example, float, float]]
 
 
 def compare(first: SpamModel, second: SpamModel, examples: Sequence[Example]) -> Comparison:
@@ -102,12 +94,12 @@ def compare(first: SpamModel, second: SpamModel, examples: Sequence[Example]) ->
     differing = []
     texts = [example.text for example in examples]
     scored = zip(examples, first.spam_probabilities(texts), second.spam_probabilities(texts), strict=True)
-    for (text, is_spam, *_), one, other in scored:
-        right = ((one >= first.threshold) == is_spam, (other >= second.threshold) == is_spam)
+    for example, one, other in scored:
+        right = ((one >= first.threshold) == example.is_spam, (other >= second.threshold) == example.is_spam)
         counts[right] += 1
         if right[0] != right[1]:
-            differing.append(Differing(text, is_spam, one, other))
-    differing.sort(key=lambda message: -abs(message.first_probability - message.second_probability))
+            differing.append((example, one, other))
+    differing.sort(key=lambda message: -abs(message[1] - message[2]))
     both, duel = counts[True, True], Duel(counts[True, False], counts[False, True])
     return Comparison(
         messages=len(examples),

@@ -153,8 +153,8 @@ def compare_page() -> ResponseReturnValue:
         found = compare(models[0], models[1], sampled_examples(engine, registry, (first, second)))
     except HamletError as error:
         return render_template("lifecycle/compare.html", **shown, error=str(error)), error.status
-    for one in found.differing:
-        rows = [current_inference().score([one.text], "form", model)[0] for model in models]
-        sides = [row | {"pieces": mark(one.text, row["explanation"])} for row in rows]
-        differing.append({"true_label": "spam" if one.is_spam else "ham", "sides": sides})
+    for example, *_ in found.differing:
+        rows = [current_inference().score([example.text], "form", model)[0] for model in models]
+        sides = [row | {"pieces": mark(example.text, row["explanation"])} for row in rows]
+        differing.append({"true_label": "spam" if example.is_spam else "ham", "sides": sides})
     return render_template("lifecycle/compare.html", **shown, found=found, differing=differing)
