@@ -5,7 +5,7 @@ import json
 import shutil
 
 import pytest
-from conftest import HAM, make_version, served
+from conftest import HAM, make_version, served, use_models
 
 from webapp.config import ROOT
 from webapp.model import artifact, registry
@@ -42,47 +42,37 @@ OF_A_VERSION = [
     (card(versions=[]), "not readable"),
     (card(model_version="another"), "belongs to another"),
     (card(model_file={"name": "../../wsgi.py", "format": "pickle", "sha256": ""}), "names no model file"),
+    (remove(artifact.CARD), "has no model_card.json"),
 ]
 OF_WHAT_IS_CHOSEN = [
-    (remove(artifact.CARD), "has no model_card.json"),
     (lambda models, version: (models / "current").write_bytes(b"\xff\xfe"), "has no model_card.json"),
     (lambda models, version: (models / "current").unlink(), "models use"),
     (lambda models, version: (models / "current").write_text("\n"), "models use"),
 ]
 
 
-def test_an_unusable_model_is_explained_everywhere(tmp_path, models, make_app):
+def test_an_unusable_model_is_explained_everywhere_and_the_old_one_stays(app, client, flask, models, tmp_path):
+    second = make_version(models, 2)
     shutil.copytree(models, tmp_path / "whole")
-    for number, (damage, reason) in enumerate([*OF_A_VERSION, *OF_WHAT_IS_CHOSEN]):
+    for damage, reason in [*OF_A_VERSION, *OF_WHAT_IS_CHOSEN]:
         shutil.rmtree(models)
         shutil.copytree(tmp_path / "whole", models)
-        damage(models, SHIPPED)
-        app = make_app(str(number), MODELS_FOLDER=str(models))
-        client = app.test_client()
+        use_models(app, models)  # as a server that starts
+        assert served(client) == SHIPPED
+        damage(models, second)
+        if (damage, reason) in OF_A_VERSION:
+            result = flask("models", "use", second)
+            assert (result.exit_code, reason in result.output) == (2, True), result.output
+            (models / "current").write_text(second)  # even if somebody switches by hand
+        assert served(client) == SHIPPED
+        use_models(app, models)
         problem = client.post("/api/v1/predict", json={"text": HAM})
         assert (problem.status_code, reason in problem.json["detail"]) == (503, True), problem.json
         assert (client.get("/readyz").status_code, client.get("/healthz").status_code) == (503, 200)
         page = client.post("/", data={"text": HAM})
         assert (page.status_code, "cannot be used" in page.text) == (503, True)
-        result = app.test_cli_runner().invoke(args=["predict", HAM])
+        result = flask("predict", HAM)
         assert (result.exit_code, reason in result.output) == (2, True), result.output
-
-
-def test_a_damaged_version_is_refused_and_the_old_one_stays(client, flask, models, tmp_path):
-    second = make_version(models, 2)
-    shutil.copytree(models / second, tmp_path / "whole")
-    assert served(client) == SHIPPED
-    for damage, reason in OF_A_VERSION:
-        (models / "current").write_text(SHIPPED)
-        shutil.rmtree(models / second)
-        shutil.copytree(tmp_path / "whole", models / second)
-        damage(models, second)
-        result = flask("models", "use", second)
-        assert (result.exit_code, reason in result.output) == (2, True), result.output
-        (models / "current").write_text(second)  # even if somebody switches by hand
-        assert served(client) == SHIPPED
-    (models / "current").write_text("")  # by a full disk, say
-    assert served(client) == SHIPPED
 
 
 def test_two_saves_in_the_same_second_are_two_versions(models):
