@@ -99,6 +99,8 @@ REFUSED = [
     (lambda: fitted(DecisionTreeClassifier(), [[n, n] for n in NUMBERS]), "two classes"),
     (lambda: fitted(MultinomialNB(), [i % 3 for i in range(227)]), "two classes"),
     (lambda: fitted(MultinomialNB(), ["ab"[i] for i in NUMBERS]), "--labels=a,b or --labels=b,a"),
+    (lambda: fitted(MultinomialNB(), [("spam", "ok")[i] for i in NUMBERS]), "the second one here: --labels=ok,spam."),
+    (lambda: fitted(MultinomialNB(), [("unsure", "ok")[i] for i in NUMBERS]), "cannot be labels: take others"),
     (lambda: Pipeline([("nb", MultinomialNB().fit([[1], [2]], [0, 1]))]), "list of str"),
     (lambda: [MultinomialNB(), MultinomialNB()], "holds a list: models 2, vectorisers 0"),
     (lambda: {"model": 1}, "holds a dict: models 0, vectorisers 0"),

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from webapp.config import MAX_TEXT_LENGTH
 from webapp.errors import BadData
 from webapp.model.files import LABEL_WORDS, ZERO_AND_ONE, Table, as_text, normalise, open_table
-from webapp.model.labels import SPAM_OR_HAM, ZERO_IS_SPAM, Labels, labels_option
+from webapp.model.labels import SPAM_OR_HAM, ZERO_IS_SPAM, Labels, labels_options
 from webapp.model.lines import shown
 
 # What a column "split" may say.
@@ -125,8 +125,7 @@ def _advice(found: Mapping[str, Sequence[int]], labels: Sequence[str]) -> str:
         return f"{words}; the words to use are {labels[0]} and {labels[1]}"
     if len(found) == 2:
         one, other = sorted(map(shown, found), key=lambda label: (LABEL_WORDS.get(label, False), label))
-        choice = labels_option(one, other) + ("" if "spam" in found else f" or {labels_option(other, one)}")
-        return f"{words}. Say which is looked for, the second one here: {choice}"
+        return f"{words}. Say which is looked for, the second one here: {labels_options(one, other)}"
     return f"{words}. Two are needed: mend the others, or say which with --labels NEGATIVE,POSITIVE"
 
 

@@ -5,6 +5,7 @@ Inside means: in the code, the log, a model's own y, and for Prometheus. At each
 """
 
 import shlex
+from contextlib import suppress
 from typing import NamedTuple
 
 from webapp.errors import BadData
@@ -32,11 +33,6 @@ SPAM_OR_HAM = Labels("ham", "spam")
 ZERO_IS_SPAM = Labels("spam", "ham")  # as the option --labels says it: these two, but 0 is spam and 1 is ham
 
 
-def labels_option(*words: str) -> str:
-    """Return the option --labels as it can be pasted into a shell."""
-    return f"--labels={shlex.quote(','.join(words))}"
-
-
 def read_labels(text: str) -> Labels:
     """Return what the option --labels says, NEGATIVE,POSITIVE: what people call the two; raises BadData.
 
@@ -52,3 +48,13 @@ def read_labels(text: str) -> Labels:
     if ham == spam or ((ham == "spam" or spam == "ham") and Labels(ham, spam) != ZERO_IS_SPAM):
         raise BadData(f"{ham},{spam}: the labels must differ, and of ham and spam, spam is the second")
     return Labels(ham, spam)
+
+
+def labels_options(*words: str) -> str:
+    """Return the option --labels, as it can be pasted into a shell, in each order of two words that it takes."""
+    options = []
+    for text in (",".join(words), ",".join(words[::-1])):
+        with suppress(BadData):
+            read_labels(text)
+            options.append(f"--labels={shlex.quote(text)}")
+    return " or ".join(options) or "none, as these words cannot be labels: take others"

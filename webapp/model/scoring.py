@@ -34,7 +34,7 @@ from webapp.model.features import (
     topic_value,
 )
 from webapp.model.files import LABEL_WORDS, normalise
-from webapp.model.labels import SPAM_OR_HAM, ZERO_IS_SPAM, Labels, labels_option
+from webapp.model.labels import SPAM_OR_HAM, ZERO_IS_SPAM, Labels, labels_options
 from webapp.model.tokenizer import token_spans, tokenize
 from webapp.model.topics import TOPICS, topics
 from webapp.waiting import before_waiting
@@ -308,7 +308,7 @@ def _index_of_spam(classes: Sequence[object], labels: Labels, zero_is_spam: bool
     one, other = (str(name).lower() for name in classes)
     raise ModelUnusable(
         f"The Pipeline's classes are {one} and {other}, the labels {labels.ham} and {labels.spam}. Say which of the "
-        f"classes is looked for, the second one here: {labels_option(one, other)} or {labels_option(other, one)}"
+        f"classes is looked for, the second one here: {labels_options(one, other)}"
     )
 
 
