@@ -36,6 +36,7 @@ from webapp.errors import BadData, ModelUnusable, NotReady
 from webapp.model.card import CARD, SIGNATURE, Card, ModelFile, read_card, read_file, signature_of, unusable
 from webapp.model.data import fingerprint, loose, read_fingerprints
 from webapp.model.features import FEATURES_VERSION
+from webapp.model.labels import ZERO_IS_SPAM
 from webapp.model.scoring import SpamModel, make_model
 
 LEARNT = "learnt.txt"
@@ -151,7 +152,7 @@ def load(models_folder: Path, version: str) -> SpamModel:
     # Unpickle the very bytes that were checked: the file could be exchanged in between.
     try:
         pipeline = from_bytes(content, card.model_file.format)
-        return make_model(pipeline, version, card.threshold, card.labels, card.zero_is_spam)
+        return make_model(pipeline, version, card.threshold, ZERO_IS_SPAM if card.zero_is_spam else card.labels)
     except Exception as error:  # unpickling may raise anything: a class that was moved or is not installed, say
         reason = str(error) if isinstance(error, ModelUnusable) else f"{type(error).__name__}: {error}"
         recipe = f". Its recipe is {card.pipeline}: {WHERE.rstrip('.')}" if card.pipeline else ""

@@ -58,9 +58,7 @@ class Score(NamedTuple):
     contributions: dict[str, float]  # term -> what it adds to the log-odds of spam
 
 
-def make_model(
-    pipeline: Pipeline, version: str, threshold: float, labels: Labels = SPAM_OR_HAM, zero_is_spam: bool = False
-) -> "SpamModel":
+def make_model(pipeline: Pipeline, version: str, threshold: float, labels: Labels = SPAM_OR_HAM) -> "SpamModel":
     """Return a fitted Pipeline as a model; raises ModelUnusable where it gives no probabilities of the two labels."""
     if not hasattr(pipeline, "predict_proba"):
         raise ModelUnusable(
@@ -71,7 +69,8 @@ def make_model(
         raise ModelUnusable("The Pipeline does not tell two classes apart; Hamlet takes two classes")
     names = _feature_names(pipeline)
     terms = None if names is None else linear_terms(pipeline[-1], len(names))
-    about = (pipeline, version, threshold, labels, _index_of_spam(pipeline.classes_, labels, zero_is_spam))
+    words = SPAM_OR_HAM if labels == ZERO_IS_SPAM else labels
+    about = (pipeline, version, threshold, words, _index_of_spam(pipeline.classes_, labels))
     model = SpamModel(*about)
     if names is not None and terms:
         is_ours = [type(step) for _, step in pipeline.steps] == [MessageVectorizer, LogisticRegression]
@@ -299,9 +298,9 @@ def _feature_names(pipeline: Pipeline) -> np.ndarray | None:
     return names
 
 
-def _index_of_spam(classes: Sequence[object], labels: Labels, zero_is_spam: bool) -> int:
+def _index_of_spam(classes: Sequence[object], labels: Labels) -> int:
     """Return which of the two classes means spam, by its labels or as in files; raises ModelUnusable."""
-    meanings = LABEL_WORDS | read_meanings(ZERO_IS_SPAM if zero_is_spam else labels)
+    meanings = LABEL_WORDS | read_meanings(labels)
     is_spam = [meanings.get(normalise(name)) for name in classes]
     if set(is_spam) == {False, True}:
         return is_spam.index(True)

@@ -147,11 +147,8 @@ def compare_models(reader: Reader, first: str, second: str, files: tuple[str, ..
 @click.argument("version")
 def sign_model(version: str) -> None:
     """Sign VERSION with HAMLET_MODEL_KEY, if its files are as its card says. Sign only what you know the origin of."""
-    card = artifact.sign(current_inference().registry.folder, version)
-    file = card.model_file
-    click.echo(
-        f"{version} is signed: {file.name} with SHA-256 {file.sha256}, made {card.created_at:%Y-%m-%d %H:%M:%S}."
-    )
+    file = artifact.sign(current_inference().registry.folder, version).model_file
+    click.echo(f"{version} is signed: {file.name} with SHA-256 {file.sha256}.")
 
 
 @models.command("import")

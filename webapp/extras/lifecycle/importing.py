@@ -16,7 +16,7 @@ from sklearn.preprocessing import FunctionTransformer
 from webapp.config import FLASK
 from webapp.errors import BadData, ModelUnusable
 from webapp.model import artifact
-from webapp.model.labels import ZERO_IS_SPAM, Labels
+from webapp.model.labels import Labels
 from webapp.model.own_model import unwrap
 from webapp.model.scoring import PROBES, SpamModel, make_model
 
@@ -56,8 +56,6 @@ def import_model(sources: Sequence[Source], labels: Labels, threshold: float) ->
     """
     path, pipeline = sources[0].path, _joined(sources)
     try:
-        if labels == ZERO_IS_SPAM:
-            return make_model(pipeline, "imported", threshold, zero_is_spam=True)
         return make_model(pipeline, "imported", threshold, labels)
     except ModelUnusable as error:
         is_unfitted = hasattr(pipeline, "predict_proba") and not hasattr(pipeline, "classes_")
