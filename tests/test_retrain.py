@@ -164,6 +164,9 @@ def test_too_few_new_reviews_are_refused(engine, small, review, flask, labelled)
     again = retraining.retrain(engine, small).version
     assert flask("train", labelled, "--with-reviews", "--use").exit_code == 0  # all are learnt or measured on
     assert retraining.gather(engine, small, small.current_version()).new == 0
+    apart = [bucket(text) in retraining.HOLDOUT_BUCKETS for text, _ in odd(60)]
+    learnt = artifact.Learnt(small.folder, [small.current_version()])
+    assert [f"{text} :-)" not in learnt for text, _ in odd(60)] == apart
     descended = artifact.Learnt(small.folder, [again])
     assert all(text in descended for text, _ in odd(60) if bucket(text) not in retraining.HOLDOUT_BUCKETS)
 

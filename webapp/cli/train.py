@@ -16,7 +16,7 @@ from webapp.cli.models import who
 from webapp.config import FLASK
 from webapp.errors import BadData, HamletError
 from webapp.model import artifact, training
-from webapp.model.data import Dataset, Example, drop_copies, read_labelled, summary
+from webapp.model.data import APART, Dataset, Example, drop_copies, fingerprints, read_labelled, summary
 from webapp.model.evaluation import Metrics
 from webapp.model.labels import SPAM_OR_HAM, Labels, read_labels
 from webapp.model.own_model import fit_with
@@ -141,6 +141,7 @@ def train(
         dataset.licence = named[-1] if named else dataset.licence
     labels = datasets[0].labels
     own_fit = fit_with(pipeline) if pipeline else None
+    reviews: Dataset | None = None
     if with_reviews:
         reviews_to_learn = current_app.extensions.get("reviews_to_learn")  # of an extra
         reviews = reviews_to_learn(labels) if reviews_to_learn else None
@@ -157,8 +158,11 @@ def train(
     for name, metrics in card.metrics.items():
         print_report(name.replace("_", "-"), metrics, labels)
 
-    now = dt.datetime.now(dt.UTC)
-    version = artifact.save(registry.folder, result.pipeline, card, file_format, now, result.learnt)
+    learnt, now = result.learnt, dt.datetime.now(dt.UTC)
+    if reviews:  # of these, copies are known that differ in their signs alone, as they are after `retrain`
+        taught = (form for one in reviews.examples if one.part != APART for form in artifact.forms(one.text))
+        learnt = fingerprints(taught, learnt)
+    version = artifact.save(registry.folder, result.pipeline, card, file_format, now, learnt)
     click.echo(f"\nSaved {registry.folder / version}")
     is_first = not (registry.folder / "current").exists()
     with suppress(HamletError):  # there need not be a version that can be served
