@@ -16,12 +16,11 @@ from gunicorn.glogging import Logger
 ROOT = str(Path(__file__).resolve().parent)
 sys.path.insert(0, ROOT)
 
-from webapp.config import ADDRESS, INSTANCE_FOLDER, THREADS, WORKERS, refuse_debug_mode  # noqa: E402
+from webapp.config import ADDRESS, INSTANCE_FOLDER, THREADS, WORKERS  # noqa: E402
 from webapp.errors import ModelUnusable  # noqa: E402
 from webapp.extras.prometheus import worker_files  # noqa: E402
 from webapp.instance import surprises  # noqa: E402
 
-refuse_debug_mode()
 try:
     worker_files.open_folder(INSTANCE_FOLDER)  # before prometheus_client is imported: it looks for it then
 except OSError as error:

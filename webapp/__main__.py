@@ -3,13 +3,12 @@
 import os
 import sys
 
-from webapp.config import ADDRESS, HOST, INSTANCE_FOLDER, MAX_UPLOAD, PORT, ROOT, THREADS, refuse_debug_mode
+from webapp.config import ADDRESS, HOST, INSTANCE_FOLDER, MAX_UPLOAD, PORT, ROOT, THREADS
 from webapp.instance import surprises
 
 
 def main() -> None:
     """Become gunicorn; on Windows, where gunicorn cannot run, serve with waitress."""
-    refuse_debug_mode()
     os.chdir(ROOT)
     if sys.platform == "win32":
         serve_with_waitress()

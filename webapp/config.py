@@ -8,7 +8,6 @@ use current_app.config["ITS_NAME"].
 
 import os
 import re
-import shlex
 import socket
 import sys
 from collections.abc import Mapping
@@ -138,33 +137,13 @@ INSTANCE_FOLDER = ROOT / _settings["INSTANCE_FOLDER"]
 MODEL_KEY: str | None = _settings["MODEL_KEY"]
 
 
-# --- Commands as messages and pages show them, to be pasted where this process was started ---
-IN_PROJECT = Path.cwd() == ROOT
-
-
-def _shown(program: str) -> str:
-    """Return how to start a program of this environment: `.venv/bin/flask` in the project."""
-    path = Path(sys.executable).with_name(program)
-    return str(path.relative_to(ROOT)) if IN_PROJECT and path.is_relative_to(ROOT) else shlex.quote(str(path))
-
-
-# Flask finds the app by itself in the project's folder alone.
-FLASK = _shown("flask") if IN_PROJECT else f"{_shown('flask')} --app {shlex.quote(str(ROOT / 'wsgi'))}"
-PIP_INSTALL = f"{_shown('pip')} install"
-
-
-def pip_install(requirements: str) -> str:
-    """Return how to install what one of the project's files lists."""
-    return f"{PIP_INSTALL} -r {requirements if IN_PROJECT else shlex.quote(str(ROOT / requirements))}"
+# --- Commands as messages and pages show them, to be typed in the project's folder ---
+_programs = Path(sys.executable).parent
+_programs = _programs.relative_to(ROOT) if _programs.is_relative_to(ROOT) else _programs
+FLASK, PIP_INSTALL = f"{_programs / 'flask'}", f"{_programs / 'pip'} install"
 
 
 def cannot_start(why: str, error: Exception) -> NoReturn:
     """Exit with one line: drivers like to say more."""
     reason = getattr(error, "reason", "") or getattr(error, "orig", error)
     sys.exit(f"Hamlet cannot start: {why} ({' '.join(str(reason).split())})")
-
-
-def refuse_debug_mode() -> None:
-    """Exit if Flask is to run in debug mode, in which it shows its insides to visitors: not on a real server."""
-    if os.environ.get("FLASK_DEBUG", "").lower() not in ("", "0", "false", "no"):  # as Flask reads it
-        sys.exit(f"FLASK_DEBUG is set: unset it. To debug on your own machine, run: {FLASK} run --debug")

@@ -8,14 +8,17 @@ from flask import Flask
 from webapp.cli.log import log
 from webapp.cli.models import models
 from webapp.cli.train import evaluate, predict, train
+from webapp.config import FLASK
 
 
 def register(app: Flask) -> None:
-    """Add the commands to `flask`; exit if it is `flask run` that shows its insides to others than oneself."""
-    command_line = click.get_current_context(silent=True)
-    host = command_line.params.get("host") if command_line else None
-    if app.debug and host not in (None, "127.0.0.1", "::1", "localhost"):
-        sys.exit(f"Debug mode on {host}: others would see source code and more. Leave out --debug or --host.")
+    """Add the commands to `flask`; exit in debug mode, unless it is a command whose pages nobody else sees."""
+    context = click.get_current_context(silent=True)
+    if app.debug and not (context and context.params.get("host") in (None, "127.0.0.1", "::1", "localhost")):
+        sys.exit(
+            "In debug mode visitors see source code and more: unset FLASK_DEBUG. To debug on your own machine, run: "
+            f"{FLASK} run --debug"
+        )
     app.extensions["purge_hooks"] = []  # extras add what else has to go with old predictions
     for command in (train, evaluate, predict, models, log):
         app.cli.add_command(command)
