@@ -176,7 +176,7 @@ def test_a_log_that_cannot_be_used_is_one_clear_line_at_start(tmp_path):
 def test_an_emptied_log_is_not_begun_anew(app, tmp_path):
     app.extensions["engine"].dispose()
     (tmp_path / "instance" / "log.db").write_bytes(b"")
-    with pytest.raises(SystemExit, match=r"Hamlet cannot start: .*log\.db is empty\. Put the log back"):
+    with pytest.raises(SystemExit, match=r"Hamlet cannot start: .*log\.db was deleted, moved, replaced or emptied"):
         create_app(tmp_path / "instance")
     assert (tmp_path / "instance" / "log.db").read_bytes() == b""
 

@@ -40,8 +40,11 @@ def test_what_is_purged_beside_a_running_server_leaves_no_trace_in_any_file(serv
     (job_folder / "input.csv").write_text(f"text\n{MARK}\n")
     assert files_with(folder) >= {"log.db-wal", f"jobs/{job}/input.csv"}  # so the search finds what is there
 
+    execute(engine, sa.text("PRAGMA wal_checkpoint(TRUNCATE)"))
+    size = (folder / "log.db").stat().st_size
     result = with_app.test_cli_runner().invoke(args=["log", "purge", "--older-than", "0d"])
     assert "41 predictions deleted" in result.output
+    assert (folder / "log.db").stat().st_size < size - 40 * len(" and so on" * 50)  # its place is given back
     assert files_with(folder) == set()
     for prediction_id in ids:
         assert files_with(folder, prediction_id) == set()  # nor what was said of it

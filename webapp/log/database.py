@@ -29,8 +29,7 @@ POSTGRESQL = {  # a server that is away, or that vanishes without a word, must b
     "keepalives_count": 3,
 }
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-PUT_BACK = "Put the log back, or, to begin a new one,"
-LOST_WAL = "lost its -wal, which holds the newest rows, while Hamlet was running"
+PUT_BACK = "Stop Hamlet, then put the log or its backup back (docs/deploy.md)"
 
 
 def _translate(context: sa.ExceptionContext) -> None:
@@ -53,7 +52,9 @@ def open_database(url: str | None, instance_folder: Path) -> sa.Engine:
     match place.get_backend_name():
         case "sqlite":
             place = place.set(database=str(ROOT / (place.database or ":memory:")))  # wherever a command is typed
-            _prepare_file(str(place.database))
+            if ":memory:" in str(place.database):
+                raise LogUnavailable("each process would keep its own log in memory and forget it: name a file")
+            _make_file(str(place.database))
             engine = sa.create_engine(place, **options)
             sa.event.listen(engine, "connect", _set_up_sqlite)
             sa.event.listen(engine, "begin", _begin_sqlite)
@@ -90,37 +91,19 @@ def _parse(url: str) -> sa.URL:
         raise LogUnavailable("the URL cannot be read: write it as postgresql://USER:PASSWORD@HOST/NAME") from error
 
 
-def _prepare_file(path: str) -> None:
-    """Refuse a log that has lost something; make a new one that its owner alone can read, whatever its folder.
+def _make_file(path: str) -> None:
+    """Make a new log that its owner alone can read, whatever its folder; SQLite gives its other files that mode.
 
-    SQLite gives its other files that mode. The new one appears when SQLite has written to it: so one that is empty was
-    emptied, and is no new one of another process.
+    It appears when SQLite has written to it: so one that is empty was emptied, and is no new one of another process.
     """
-    if ":memory:" in path:
-        raise LogUnavailable("each process would keep its own log in memory and forget it: name a file")
-    has_wal = os.path.exists(f"{path}-wal")  # asked first: another process makes the log before its -wal
-    size = os.path.getsize(path) if os.path.exists(path) else None
-    if has_wal and not size:  # SQLite would delete that, and begin anew
-        raise LogUnavailable(
-            f"{path} is gone or empty, but {path}-wal, which holds its newest rows, is still there. {PUT_BACK} move "
-            "that away"
-        )
-    if size == 0:
-        raise LogUnavailable(f"{path} is empty. {PUT_BACK} delete it")
-    if size and _lost_wal(path):
-        raise LogUnavailable(
-            f"{path}-wal, which holds the newest rows of {path}, was deleted. Stop all of Hamlet; if {path}-shm is "
-            "still there then, put the -wal back, or, to go on without those rows, move the -shm away"
-        )
-    if size:
+    if os.path.exists(path) or os.path.exists(f"{path}-wal"):
         return
     cannot_be = (OSError, sqlite3.Error)  # that is for SQLite to say, when it connects
     with suppress(*cannot_be), TemporaryDirectory(dir=os.path.dirname(path)) as folder:
         new = os.path.join(folder, "log.db")
         os.close(os.open(new, os.O_CREAT, 0o600))
         with closing(sqlite3.connect(new)) as connection:
-            # What is deleted is overwritten, and its place can be given back in small steps (export.purge).
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            connection.execute("PRAGMA auto_vacuum = FULL")  # the place of what is deleted is given back
             connection.execute("PRAGMA journal_mode = WAL")
         os.link(new, path)  # fails where another process was quicker
 
@@ -191,50 +174,39 @@ class FileWatch:
 
     def __init__(self, engine: sa.Engine, path: str):
         self._path = path
-        self._file: tuple[int, int] | None = None
-        self._wal: tuple[int, int] | None = None  # it stays while this process has any connection
-        self._connections: set[sqlite3.Connection] = set()
+        self._file: tuple[int, int] | None = None  # the log that was seen first
+        self._wals: dict[sqlite3.Connection, tuple[int, int]] = {}  # of each open connection: as long as it has one
         self._fault = ""
-        sa.event.listen(engine, "do_connect", self._before_connecting)
+        for event in ("do_connect", "checkout"):
+            sa.event.listen(engine, event, lambda *_: self.check())
         sa.event.listen(engine, "connect", self._remember)
-        sa.event.listen(engine, "close", self._forget)
-        sa.event.listen(engine, "checkout", lambda *_: self.check())
+        sa.event.listen(engine, "close", lambda connection, _record: self._wals.pop(connection, None))
         sa.event.listen(engine, "handle_error", self._after_an_error)
 
-    def _before_connecting(self, *_: Any) -> None:
-        if _lost_wal(self._path):  # a connection would begin another, and take that for its own
-            self._fault = LOST_WAL
-        self.check()
-
     def _remember(self, connection: sqlite3.Connection, _record: Any) -> None:
-        self._connections.add(connection)
-        self._file = self._file or _identity(self._path)
-        self._wal = self._wal or _identity(f"{self._path}-wal")
-
-    def _forget(self, connection: sqlite3.Connection, _record: Any) -> None:
-        self._connections.discard(connection)
-        if not self._connections:
-            self._wal = None
+        if wal := _identity(f"{self._path}-wal"):
+            self._wals[connection] = wal
 
     def check(self) -> None:
-        """Raise what SQLite raises when it cannot write, unless the files are those that were seen first."""
-        if self._wal and _identity(f"{self._path}-wal") != self._wal:
-            self._fault = LOST_WAL
-        if self._file and _identity(self._path, may_be_empty=False) != self._file:
-            self._fault = "was deleted, moved, replaced or emptied while Hamlet was running"
+        """Raise what SQLite raises when it cannot write, unless the files are whole, and those that were seen first."""
+        wal = _identity(f"{self._path}-wal")  # first: another process makes the log before its -wal
+        file = _identity(self._path, may_be_empty=False)
+        self._file = self._file or file
+        if set(self._wals.values()) - {wal} or (not wal and _lost_wal(self._path)):
+            self._fault = f"lost its -wal, with the newest rows. {PUT_BACK}, or, to go on without, delete its -shm"
+        if file != self._file or (not file and (wal or os.path.exists(self._path))):
+            self._fault = f"was deleted, moved, replaced or emptied. {PUT_BACK}, or, to begin anew, delete what is left"
         if self._fault:
             raise self._error()
 
     def _after_an_error(self, context: sa.ExceptionContext) -> None:
         error = context.original_exception
         if getattr(error, "sqlite_errorcode", None) in DAMAGED:
-            self._fault = f"is damaged ({error})"
+            self._fault = f"is damaged ({error}). {PUT_BACK}"
             raise LogUnavailable.because(self._error())
 
     def _error(self) -> sqlite3.OperationalError:
-        return sqlite3.OperationalError(
-            f"{self._path} {self._fault}. Stop Hamlet, put the log or its backup back (docs/deploy.md), start Hamlet"
-        )
+        return sqlite3.OperationalError(f"{self._path} {self._fault}")
 
 
 def _identity(path: str, may_be_empty: bool = True) -> tuple[int, int] | None:

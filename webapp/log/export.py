@@ -17,7 +17,6 @@ from webapp.log.tables import failures, first_id, metadata, predictions
 FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # what begins with one of these is a formula to a spreadsheet
 PurgeHook = Callable[[sa.Connection, dt.datetime], None]
 PURGED_AT_ONCE = 500  # predictions; whoever writes waits for so many at most
-PAGES_AT_ONCE = 500  # of 4 KiB; the same
 PAUSE_S = 0.05
 CHECKPOINT_S = 60  # readers come and go: sooner or later there is a moment without any
 CHUNK_ROWS = 10_000  # so that memory stays the same, however long the log is
@@ -82,7 +81,7 @@ def purge(engine: sa.Engine, before: dt.datetime, hooks: Sequence[PurgeHook] = (
                 for hook in hooks:
                     hook(connection, before)
         time.sleep(time.monotonic() - started)  # the turn of those who write
-    if engine.dialect.name == "sqlite" and not _shrink_files(engine):
+    if engine.dialect.name == "sqlite" and not _empty_wal(engine):
         raise LogUnavailable(
             f"{count:,} predictions deleted, but somebody has been reading the log for a minute (an export?), so "
             "traces of them are left in log.db-wal. Run this again when it has finished."
@@ -90,20 +89,10 @@ def purge(engine: sa.Engine, before: dt.datetime, hooks: Sequence[PurgeHook] = (
     return count
 
 
-def _shrink_files(engine: sa.Engine) -> bool:
-    """Give the place of deleted rows back, a little at a time, and put all of the write-ahead log into the database.
-
-    Return whether there was a moment without readers for that. (A file without auto_vacuum keeps the place for new
-    rows.)
-    """
+def _empty_wal(engine: sa.Engine) -> bool:
+    """Put all of SQLite's write-ahead log into the database; return whether there was a moment without readers."""
     with closing(engine.raw_connection()) as connection:
         cursor = connection.cursor()
-        before, left = -1, 0
-        while left != before:
-            before = left
-            cursor.executescript(f"PRAGMA incremental_vacuum({PAGES_AT_ONCE})")  # execute would do the first page alone
-            left = cursor.execute("PRAGMA freelist_count").fetchone()[0]
-            time.sleep(PAUSE_S)
         end = time.monotonic() + CHECKPOINT_S
         cursor.execute("PRAGMA busy_timeout = 100")  # milliseconds: while it waits for readers, nobody can write
         try:
