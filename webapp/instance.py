@@ -8,13 +8,13 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from webapp.config import MIN_KEY_LENGTH, ROOT, read_all, variable
+from webapp.config import MIN_KEY_LENGTH, read_all, variable
 
 PRIVATE = ("secret_key", "admin_password", "log.db")
-MOUNTS = Path("/proc/self/mountinfo")
+DISK = Path("/")
 MARKER = Path("/.dockerenv")
 # What container engines and platforms set: there the disk is new at each start, apart from what is mounted into it.
-OF_CONTAINERS = ("container", "KUBERNETES_SERVICE_HOST", "DYNO", "RENDER", "FLY_APP_NAME")
+OF_CONTAINERS = ("container", "KUBERNETES_SERVICE_HOST", "DYNO", "RENDER", "FLY_APP_NAME", "K_SERVICE")
 
 
 def write_private(path: Path, text: str, over: bool = False) -> bool:
@@ -55,8 +55,6 @@ def secret_key(folder: Path) -> str:
 
 def refuse_exposed(folder: Path) -> None:
     """Raise PermissionError if everybody can read, or exchange, the files that are nobody else's business."""
-    if (ROOT / "static") in (folder.resolve(), *folder.resolve().parents):
-        raise PermissionError("everybody could download it from static/: take another folder")
     mode = folder.stat().st_mode
     if os.name == "nt":  # where modes say nothing
         return
@@ -82,13 +80,6 @@ def surprises(folder: Path) -> list[str]:
 
 
 def is_ephemeral(folder: Path) -> bool:
-    """Return whether a folder is in memory or belongs to a container alone; False where that cannot be known."""
-    if not MOUNTS.exists():
-        return False
-    # Each line: number, parent, device, root, where it is mounted, options ... - kind, source, options.
-    mounts = [line.split() for line in MOUNTS.read_text().splitlines()]
-    of_folder = [line for line in mounts if folder.resolve().is_relative_to(line[4])]
-    mount = max(of_folder, key=lambda line: len(line[4]))
-    kind = mount[mount.index("-") + 1]
-    in_container = kind == "overlay" or MARKER.exists() or any(name in os.environ for name in OF_CONTAINERS)
-    return kind in ("tmpfs", "ramfs") or (mount[4] == "/" and in_container)
+    """Return whether a folder is on a container's own disk; False where that cannot be known."""
+    in_container = MARKER.exists() or any(name in os.environ for name in OF_CONTAINERS)
+    return in_container and folder.stat().st_dev == DISK.stat().st_dev

@@ -37,12 +37,10 @@ def copy_log(source: sa.Engine, target: sa.Engine) -> dict[str, int]:
         for table in tables:
             if writing.execute(sa.select(table).limit(1)).first():
                 raise BadData(f"The target's table {table.name} has rows already. Give an empty database.")
+            counts[table.name] = 0
             with reading.execute(sa.select(table), execution_options={"yield_per": CHUNK_ROWS}) as rows:
                 for chunk in rows.partitions():
                     writing.execute(sa.insert(table), [row._asdict() for row in chunk])
-            there, here = (one.execute(sa.select(sa.func.count()).select_from(table)) for one in (reading, writing))
-            counts[table.name] = here.scalar_one()
-            if counts[table.name] != there.scalar_one():
-                raise BadData(f"The copy of {table.name} has another number of rows: nothing was written.")
+                    counts[table.name] += len(chunk)
     recount(target)
     return counts
