@@ -192,7 +192,7 @@ def test_two_versions_are_compared_on_a_reviewed_sample(app, signed_in, engine, 
     draw(engine)
     answer = signed_in.get(address)
     page = words(answer)
-    assert "On 42 messages that were drawn at random" in page
+    assert "On 42 messages, drawn at random" in page
     assert "The first one is better: where just one of the two is right, that is the first one" in page
     assert "<script>alert" not in answer.text
     assert '<mark class="spam s' in answer.text

@@ -57,7 +57,7 @@ def test_what_is_purged_beside_a_running_server_leaves_no_trace_in_any_file(serv
 def test_what_is_purged_cannot_be_read_in_postgresql_any_more(app, client, flask):
     prediction = client.post("/api/v1/predict", json={"text": MARK}).json["id"]
     give_review(app.extensions["engine"], prediction, "web:anna", "spam", "uncertain")
-    assert "1 predictions deleted" in flask("log", "purge", "--older-than", "0d").output
+    assert "1 prediction deleted." in flask("log", "purge", "--older-than", "0d").output
     for table in metadata.sorted_tables:
         rows = str(execute(app.extensions["engine"], sa.select(table)))
         assert (MARK in rows, prediction in rows) == (False, False), table.name

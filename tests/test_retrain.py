@@ -125,7 +125,7 @@ def test_a_review_that_contradicts_a_very_sure_verdict_teaches_only_when_it_is_s
     apart = [text for text in sure if bucket(text) in retraining.HOLDOUT_BUCKETS]
     assert [text for text in sure if said.get(text) == APART] == apart != []  # to measure on, they count
     assert not [text for text in sure if said.get(text) == ""]
-    assert f"{len(waiting)} more contradict a verdict" in flask("retrain").output
+    assert f"on the page Models: {len(waiting)} reviews" in flask("retrain").output
     give_review(engine, waiting[0], "web:ben", "spam", "all")  # who takes it back contradicts no longer
     for id_ in waiting[1:]:
         give_review(engine, id_, "web:ben", "ham", "all")
@@ -148,17 +148,17 @@ def test_a_file_that_is_only_called_as_ours_is_not_ours(engine, small, review, t
 
 def test_too_few_new_reviews_are_refused(engine, small, review, flask, labelled):
     refused = flask("retrain")
-    assert (refused.exit_code, "0 reviews are new" in refused.stderr) == (2, True)
+    assert (refused.exit_code, "0 new reviews since" in refused.stderr) == (2, True)
     review(odd(60))
     (small.folder / retraining.retrain(engine, small).version / "model.joblib").write_bytes(b"damaged")
     assert retraining.gather(engine, small, small.current_version()).new == 60
     first = retraining.retrain(engine, small)
     for version in (small.current_version(), first.version):  # not new again, whether the new version is served or not
         small.use(version)
-        with pytest.raises(BadData, match="^0 reviews are new"):
+        with pytest.raises(BadData, match="^0 new reviews since"):
             retraining.retrain(engine, small)
     review(odd(49, 100))
-    with pytest.raises(BadData, match="^49 reviews are new"):
+    with pytest.raises(BadData, match="^49 new reviews since"):
         retraining.retrain(engine, small)
     review(odd(1, 200))
     again = retraining.retrain(engine, small).version
@@ -189,7 +189,7 @@ def test_reviews_without_text_teach_nothing(app, small, review, flask):
     app.extensions["inference"].log = LogWriter(app.extensions["engine"], hash_key=b"secret")
     review(odd(60))
     refused = flask("retrain").stderr
-    assert "0 reviews are new" in refused
+    assert "0 new reviews since" in refused
     assert "HAMLET_STORE_TEXT" in refused
 
 

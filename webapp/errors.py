@@ -30,6 +30,11 @@ TITLES = {
 }
 
 
+def counted(number: int, thing: str) -> str:
+    """Return how many things there are: "1 message", "2,000 messages"."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 class HamletError(Exception):
     """An error with an HTTP status and a message that says what to do; `title` is the status's, if not its own."""
 

@@ -6,7 +6,7 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
-from webapp.errors import HamletError
+from webapp.errors import HamletError, counted
 from webapp.inference import Inference
 from webapp.model.evaluation import Metrics
 from webapp.model.labels import SPAM_OR_HAM, Labels
@@ -51,7 +51,7 @@ def metric_names(labels: Labels) -> dict[str, str]:
 
 def print_report(name: str, metrics: Metrics, labels: Labels) -> None:
     """Print what was measured of a model."""
-    click.echo(f"\n{name}: {metrics.messages:,} messages, {metrics.spam:,} {labels.spam}")
+    click.echo(f"\n{name}: {counted(metrics.messages, 'message')}, {metrics.spam:,} {labels.spam}")
     names = metric_names(labels)
     wide = max(12, *map(len, names.values()))
     for key, shown in names.items():

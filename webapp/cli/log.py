@@ -8,7 +8,7 @@ import click
 from flask import current_app
 
 from webapp.cli.command import ClearGroup, current_inference
-from webapp.errors import BadData
+from webapp.errors import BadData, counted
 from webapp.log.export import export, purge
 
 log = ClearGroup("log", help="Take predictions out of the log, or away.")
@@ -39,4 +39,4 @@ def purge_log(older_than: str) -> None:
         raise BadData(f"--older-than {older_than}: write the age in days, such as 90d")
     engine, before = current_app.extensions["engine"], dt.datetime.now(dt.UTC) - dt.timedelta(days=int(age[1]))
     count = purge(engine, before, current_app.extensions["purge_hooks"])
-    click.echo(f"{count:,} predictions deleted.")
+    click.echo(f"{counted(count, 'prediction')} deleted.")

@@ -6,6 +6,7 @@ import os
 import click
 
 from webapp.cli.command import ClearGroup, current_inference, print_report
+from webapp.errors import counted
 from webapp.model.card import read_card
 
 models = ClearGroup("models", help="See the saved versions of the model, and choose which one is served.")
@@ -34,7 +35,7 @@ def show_model(version: str) -> None:
     click.echo(f"{version}: {UNUSABLE + fault if fault else 'its files are as they were saved'}.")
     made = f"{card.created_at:%Y-%m-%d %H:%M:%S}"
     if card.retraining:
-        click.echo(f"{card.retraining.parent}, corrected with {card.retraining.reviews:,} reviews {made}")
+        click.echo(f"{card.retraining.parent}, corrected with {counted(card.retraining.reviews, 'review')} {made}")
     elif card.imported:
         files = " and ".join(f"{name}, SHA-256 {sha256}" for name, sha256 in card.imported)
         click.echo(f"Imported {made} from {files}")
@@ -42,7 +43,7 @@ def show_model(version: str) -> None:
     else:
         click.echo(f"Trained {made} on {card.messages.messages:,} messages")
     for file in card.data:
-        click.echo(f"  {file.file}: {file.messages:,} messages, licence {file.licence}")
+        click.echo(f"  {file.file}: {counted(file.messages, 'message')}, licence {file.licence}")
     for name, metrics in card.metrics.items():
         print_report(name.replace("_", "-"), metrics, card.labels)
     versions = ", ".join(f"{name} {number}" for name, number in card.versions.items())

@@ -10,7 +10,7 @@ from typing import TextIO
 
 import sqlalchemy as sa
 
-from webapp.errors import LogUnavailable
+from webapp.errors import LogUnavailable, counted
 from webapp.log.database import BUSY_TIMEOUT_S, write_transaction
 from webapp.log.tables import failures, first_id, metadata, predictions
 
@@ -83,8 +83,8 @@ def purge(engine: sa.Engine, before: dt.datetime, hooks: Sequence[PurgeHook] = (
         time.sleep(time.monotonic() - started)  # the turn of those who write
     if engine.dialect.name == "sqlite" and not _empty_wal(engine):
         raise LogUnavailable(
-            f"{count:,} predictions deleted, but somebody has been reading the log for a minute (an export?), so "
-            "traces of them are left in log.db-wal. Run this again when it has finished."
+            f"{counted(count, 'prediction')} deleted, but somebody has been reading the log for a minute (an export?), "
+            "so traces of them are left in log.db-wal. Run this again when it has finished."
         )
     return count
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from webapp.config import MAX_TEXT_LENGTH
-from webapp.errors import BadData
+from webapp.errors import BadData, counted
 from webapp.model.files import LABEL_WORDS, ZERO_AND_ONE, Table, as_text, normalise, open_table
 from webapp.model.labels import SPAM_OR_HAM, ZERO_IS_SPAM, Labels, labels_options
 from webapp.model.lines import shown
@@ -170,7 +170,8 @@ def drop_copies(examples: Iterable[Example]) -> list[Example]:
 def summary(examples: Sequence[Example], kept: Sequence[Example], labels: Labels) -> str:
     """Return a sentence on what is left of messages without their copies."""
     spam, copies = sum(example.is_spam for example in kept), len(examples) - len(kept)
-    words = f"{len(kept):,} messages ({spam:,} {labels.spam}), {copies:,} copies dropped"
+    dropped = "1 copy" if copies == 1 else f"{copies:,} copies"
+    words = f"{counted(len(kept), 'message')} ({spam:,} {labels.spam}), {dropped} dropped"
     contradicting = copies and sum((not example.is_spam) in before for example, before in _with_copies(examples))
     return words + (
         f", {contradicting:,} of them with the other label: the first one counts." if contradicting else "."

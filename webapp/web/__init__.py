@@ -3,6 +3,7 @@
 from flask import Flask, redirect, url_for
 
 from webapp.config import FLASK
+from webapp.errors import counted
 from webapp.web import check, words
 
 
@@ -13,7 +14,8 @@ def register(app: Flask) -> None:
     app.extensions["private_menu"] = private_menu
     # No filters: of a constant Jinja would compute them once, for all pages.
     about_a_verdict = {"word": words.word, "looks": words.looks, "readable": words.readable}
-    app.jinja_env.globals |= {"menu": menu, "private_menu": private_menu, "flask": FLASK, **about_a_verdict}
+    app.jinja_env.globals |= {"menu": menu, "private_menu": private_menu, "flask": FLASK, "counted": counted}
+    app.jinja_env.globals |= about_a_verdict
     app.register_blueprint(check.blueprint)
     # Some browsers ask for an icon by its old name.
     app.add_url_rule("/favicon.ico", "favicon", lambda: redirect(url_for("static", filename="favicon.svg"), 308))

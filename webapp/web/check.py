@@ -6,7 +6,7 @@ from flask import Blueprint, abort, current_app, flash, redirect, render_templat
 from flask.typing import ResponseReturnValue
 
 from webapp.config import MAX_TEXT_LENGTH
-from webapp.errors import InvalidInput, ModelUnusable
+from webapp.errors import InvalidInput, ModelUnusable, counted
 from webapp.inference import Inference
 from webapp.model.card import Card, read_card
 from webapp.model.labels import SPAM_OR_HAM
@@ -85,7 +85,7 @@ def how_long_ago(age: dt.timedelta) -> str:
     for unit, seconds in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
         count = int(age.total_seconds() // seconds)
         if count > 0:
-            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+            return f"{counted(count, unit)} ago"
     return "just now"
 
 

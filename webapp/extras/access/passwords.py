@@ -9,7 +9,7 @@ from pathlib import Path
 from werkzeug.security import check_password_hash, generate_password_hash
 
 from webapp.config import ADDRESS, FLASK, MIN_PASSWORD_LENGTH
-from webapp.errors import BadData, NotReady
+from webapp.errors import BadData, NotReady, counted
 from webapp.instance import write_private
 
 
@@ -57,7 +57,8 @@ class AdminPassword:
         if self._given is not None:
             raise BadData("HAMLET_ADMIN_PASSWORD is set, and it decides: change it there, or unset it first.")
         if len(password) < MIN_PASSWORD_LENGTH:
-            raise BadData(f"The password has {len(password)} characters: take {MIN_PASSWORD_LENGTH} or more.")
+            length = counted(len(password), "character")
+            raise BadData(f"The password has {length}: take {MIN_PASSWORD_LENGTH} or more.")
         try:
             write_private(self._path, generate_password_hash(password), over=True)
         except OSError as error:

@@ -27,7 +27,7 @@ from typing import BinaryIO, NamedTuple
 
 from joblib import cpu_count
 
-from webapp.errors import BadData, InvalidInput, ModelUnusable, NotReady
+from webapp.errors import BadData, InvalidInput, ModelUnusable, NotReady, counted
 from webapp.extras.batch.output import Answer, open_output, partial, write_json
 from webapp.inference import Inference, check_text
 from webapp.model import artifact
@@ -66,7 +66,7 @@ class State:
         """Return what was found, in words: the same by the command and on the page."""
         ham = self.rows - self.spam - self.errors
         called = f"{self.spam:,} {self.words[1]}, {ham:,} {self.words[0]}"
-        return f"{self.rows:,} rows: {called}, {self.errors:,} with an error"
+        return f"{counted(self.rows, 'row')}: {called}, {self.errors:,} with an error"
 
     def add(self, rows: list[Row], answers: list[Answer]) -> None:
         """Count a chunk."""
@@ -131,7 +131,7 @@ def run_batch(
                     state.add(rows, answers)
                     state.rate = (state.rows - rows_before) / (time.monotonic() - began)
                     _store(state, target)
-                    report(table.done(), f"{state.rows:,} rows done, {state.rate:,.0f} rows/s")
+                    report(table.done(), f"{counted(state.rows, 'row')} done, {state.rate:,.0f} rows/s")
         state.notices = table.notices(text_at)
         return state
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from webapp.errors import counted
 from webapp.extras.lifecycle.comparison import Duel
 from webapp.extras.review.reviews import truth_of
 from webapp.inference import Inference
@@ -69,7 +70,7 @@ class ShadowReport(NamedTuple):
     @property
     def sentence(self) -> str:
         """Return what it adds up to, in words for a beginner: the same on the page and for the command."""
-        messages = f"{'newest ' if self.scored == COUNTED else ''}{self.scored:,} messages"
+        messages = f"{'newest ' if self.scored == COUNTED else ''}{counted(self.scored, 'message')}"
         if not self.scored:
             return "The challenger has not scored a message yet."
         if not self.differing and not self.duel.messages:

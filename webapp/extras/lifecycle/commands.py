@@ -12,7 +12,7 @@ from webapp.cli.command import Clear, current_inference, print_report
 from webapp.cli.models import WHY, models, who
 from webapp.cli.train import Reader, data_options, say_kept, threshold_option, warn_if_opposite
 from webapp.config import FLASK
-from webapp.errors import BadData
+from webapp.errors import BadData, counted
 from webapp.extras.batch.run import Report
 from webapp.extras.batch.runner import Job
 from webapp.extras.lifecycle import importing, retraining, switching
@@ -131,7 +131,7 @@ def compare_models(reader: Reader, first: str, second: str, files: tuple[str, ..
             "No message is left that neither has learnt. Review a random sample on /review, or give other labelled "
             "messages: --data FILE"
         )
-    click.echo(f"{first} was right on {found.first_accuracy} of {found.messages:,} messages")
+    click.echo(f"{first} was right on {found.first_accuracy} of {counted(found.messages, 'message')}")
     click.echo(f"{second} was right on {found.second_accuracy}")
     click.echo(f"both {found.both_right:,}, neither {found.neither_right:,}", nl=False)
     click.echo(f", only {first} {found.duel.only_first:,}, only {second} {found.duel.only_second:,}")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from webapp.config import PROJECT_SET
-from webapp.errors import BadData
+from webapp.errors import BadData, counted
 from webapp.extras.lifecycle.comparison import Comparison, compare, sampled_examples
 from webapp.extras.lifecycle.correction import fine_tune
 from webapp.extras.review.reviews import ReviewedMessage, reviewed_messages
@@ -63,8 +63,8 @@ def retrain(engine: sa.Engine, registry: ModelRegistry) -> Retrained:
     found = gather(engine, registry, served.version)
     if found.missing:
         raise BadData(
-            f"{found.new} reviews are new since the served version was made or retrained; {FEWEST_NEW} are needed (and "
-            f"of messages whose text the log keeps: HAMLET_STORE_TEXT). {_contradictions(found)}"
+            f"{counted(found.new, 'new review')} since the served version was made or retrained; {FEWEST_NEW} are "
+            f"needed (and of messages whose text the log keeps: HAMLET_STORE_TEXT). {_contradictions(found)}"
             "Review more messages on the page Review, then try again."
         )
     if not found.to_learn:
@@ -161,6 +161,6 @@ def _contradictions(found: Reviews) -> str:
     if not found.unconfirmed:
         return ""
     return (
-        f"{len(found.unconfirmed):,} more contradict a verdict that was at least 99 % sure and teach nothing: look at "
-        "these once more on the page Models. "
+        "Against a verdict that was at least 99 % sure, and not counted before you look once more on the page Models: "
+        f"{counted(len(found.unconfirmed), 'review')}. "
     )

@@ -6,6 +6,7 @@ from flask.cli import with_appcontext
 from pydantic_core import to_json
 
 from webapp.cli.command import Clear, current_inference, metric_names
+from webapp.errors import counted
 from webapp.extras.monitor.rollups import RANGES, span
 
 
@@ -34,7 +35,8 @@ def monitor(name: str, model_version: str | None, file_format: str, declare_norm
         lines = {about: f"{value}, {detail}" for about, (value, detail) in cards(figures).items()}
         metrics = ("recall", "false_positive_rate", "precision")
         lines |= {words[metric]: f"{figures['accuracy'][metric]:%}" for metric in metrics}
-        lines["traffic"] = f"{traffic['predictions']:,} predictions, {traffic['called_spam']:,} called {labels.spam}"
+        of_traffic = counted(traffic["predictions"], "prediction")
+        lines["traffic"] = f"{of_traffic}, {traffic['called_spam']:,} called {labels.spam}"
         click.echo("\n".join([told["sentence"], *(f"To do: {finding['do']}" for finding in told["findings"]), ""]))
         click.echo("\n".join(f"{about:18} {line}" for about, line in lines.items()))
     if figures["verdict"]["state"] == "attention":
@@ -49,4 +51,4 @@ def recount_log() -> None:
 
     engine = current_app.extensions["engine"]
     recount(engine)
-    click.echo(f"{count_predictions(engine):,} predictions counted.")
+    click.echo(f"{counted(count_predictions(engine), 'prediction')} counted.")

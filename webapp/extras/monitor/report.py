@@ -9,7 +9,7 @@ import numpy as np
 import sqlalchemy as sa
 from scipy.stats import fisher_exact
 
-from webapp.errors import HamletError
+from webapp.errors import HamletError, counted
 from webapp.extras.monitor.charts import figure
 from webapp.extras.monitor.drift import DRIFTED, NOT_SEEN, drift_report
 from webapp.extras.monitor.rollups import ANSWERED, PREDICTIONS, REQUESTS, Span, bucket_ms, count
@@ -250,7 +250,7 @@ def cards(report: Report) -> dict[str, tuple[str, str]]:
     answer = {DRIFTED: "Drifted", NOT_SEEN: "None seen"}.get(drift["state"])
     reviews = "all reviews are unsure" if accuracy["unsure"] else "no reviews yet"
     if right.n:
-        reviews = f"95 % interval {right.interval}, {right.n:,} reviews"
+        reviews = f"95 % interval {right.interval}, {counted(right.n, 'review')}"
     if then.n:
         reviews += f", {figure(then.value, '%')} at training"
     if accuracy["if_unsure"]:
@@ -266,6 +266,6 @@ def cards(report: Report) -> dict[str, tuple[str, str]]:
         "latency": (figure(latency["p50"], "ms"), times),
         "errors": (
             f"{errors['failed']:,} failed",
-            f"{errors['refused']:,} refused, of {errors['requests']:,} requests",
+            f"{errors['refused']:,} refused, of {counted(errors['requests'], 'request')}",
         ),
     }

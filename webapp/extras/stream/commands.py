@@ -13,7 +13,7 @@ from flask.cli import with_appcontext
 
 from webapp.cli.command import Clear, current_inference
 from webapp.config import MAX_TEXT_LENGTH
-from webapp.errors import BadData
+from webapp.errors import BadData, counted
 from webapp.extras.stream.handler import Outgoing
 from webapp.model.data import read_meanings
 from webapp.model.files import Row, open_table
@@ -91,7 +91,7 @@ def stream_file(file: Path, brokers: str, topic: str, text_column: str | None, c
                 deliver(producer, chunk)
                 sent += len(chunk)
         finally:
-            _say("\n".join([*table.notices(text_at), f"{sent:,} records sent to {topic}."]))
+            _say("\n".join([*table.notices(text_at), f"{counted(sent, 'record')} sent to {topic}."]))
 
 
 def _record(topic: str, number: int, row: Row) -> Outgoing:

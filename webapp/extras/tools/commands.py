@@ -13,7 +13,7 @@ from flask.cli import with_appcontext
 
 from webapp.cli.command import Clear
 from webapp.config import ADDRESS, FLASK
-from webapp.errors import BadData
+from webapp.errors import BadData, counted
 from webapp.extras.monitor.drift import declare_reference
 from webapp.extras.tools import copy
 from webapp.log.database import open_database
@@ -85,5 +85,5 @@ def copy_log(url: str) -> None:
     finally:
         target.dispose()
     for table, rows in counts.items():
-        click.echo(f"{table}: {rows:,} rows")
+        click.echo(f"{table}: {counted(rows, 'row')}")
     click.echo("Both databases hold the same.")
