@@ -26,6 +26,13 @@ def test_ctrl_c_is_one_line_and_130_and_no_line_before_a_command_has_begun():
     assert (done.returncode, done.stderr) == (130, b"")
 
 
+def test_what_has_no_room_is_said_in_one_line(app, start_flask):
+    with open("/dev/full", "w") as full:
+        process = start_flask("log", "export", stdout=full, stderr=subprocess.PIPE, text=True)
+        assert process.communicate()[1] == "Error: [Errno 28] No space left on device\n"
+    assert process.returncode == 2
+
+
 # --- Commands that are shown -----------------------------------------------------------------------------------------
 
 

@@ -36,6 +36,13 @@ def test_only_what_weighed_much_is_marked(client):
     assert "in a link" not in send(client, "Meet @ five @ six, call now").text
 
 
+def test_a_message_of_which_nothing_is_known_is_shown_without_reasons(app, client):
+    address = client.post("/", data={"text": HAM}).location
+    execute(app.extensions["engine"], sa.update(predictions).values(explanation=[]))
+    page = client.get(address).text
+    assert [words in page for words in ("knows no word", HAM[:10], "Contributions")] == [True, True, False]
+
+
 def test_the_form_says_that_messages_are_stored_and_how_right_the_model_is(client):
     page = " ".join(client.get("/").text.split())
     assert "Each message is stored" in page

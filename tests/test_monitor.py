@@ -393,7 +393,7 @@ def test_the_command_prints_the_figures_and_exits_with_1_when_something_needs_at
 def test_the_demo_is_calm_first_and_alarms_after_the_drift(shared_server, make_app, monkeypatch):
     app, seen = make_app(shared_server.instance_folder), []
     monkeypatch.setattr("click.pause", lambda *_: seen.append(figures(app)))  # when a newcomer looks at the page
-    result = app.test_cli_runner().invoke(args=["demo", "--url", shared_server.url])
+    result = app.test_cli_runner().invoke(args=["demo", "--url", f"{shared_server.url}/"])
     assert result.exit_code == 0, result.output
     (calm,) = seen
     assert (calm["verdict"]["state"], calm["verdict"]["findings"]) == ("unknown", [])

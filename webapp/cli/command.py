@@ -1,5 +1,7 @@
 """What commands have in common: the app's parts, a clear line when something cannot be used, a model's figures."""
 
+import os
+import sys
 from typing import Any
 
 import click
@@ -19,9 +21,17 @@ class Clear(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
         except HamletError as error:
             click.echo(f"Error: {error}{f' ({error.reason})' if error.reason else ''}", err=True)
+            ctx.exit(2)
+        except BrokenPipeError:  # `log export | head`: click knows
+            raise
+        except OSError as error:
+            click.echo(f"Error: {error}", err=True)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python would try again to print what is left, and fail
             ctx.exit(2)
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)

@@ -33,6 +33,7 @@ def demo(url: str, later: bool) -> None:
 
     They go into this server's log. No model has learnt any of them.
     """
+    url = url.rstrip("/")
     if later:
         _send(url, "later", "More of the new kinds")
         return
