@@ -19,7 +19,8 @@ from webapp.log.tables import create_tables
 from webapp.log.writer import LogWriter
 from webapp.model.registry import ModelRegistry
 
-# In the order of the menu. Each is a package of webapp/extras/ with a function init_app(app), and can be left out.
+# In the order of the menu. Each is a package of webapp/extras/ with a function init_app(app), and can be left out,
+# together with those that stand on it (docs/architecture.md).
 EXTRAS = ("access", "batch", "review", "monitor", "lifecycle", "prometheus", "stream", "tools")
 
 
@@ -56,6 +57,6 @@ def create_app(
     cli.register(app)
     for name in extras:
         import_module(f"webapp.extras.{name}").init_app(app)
-    if not app.config["PUBLIC"] and "access" not in extras:
-        sys.exit("HAMLET_PUBLIC=false needs the extra `access`, which asks for the sign-in and the API key")
+    if "access" not in extras and (app.extensions["private_menu"] or not app.config["PUBLIC"]):
+        sys.exit("What is not for everybody needs the extra `access`, which asks for the sign-in and the API key")
     return app

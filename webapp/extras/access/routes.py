@@ -112,6 +112,8 @@ def _refused(status: int, what: str, words: str) -> str:
 
 
 def _where_to() -> str:
-    """Return the page that somebody was sent away from, if it is one of ours."""
-    wanted = request.args.get("next", "")
-    return wanted if LOCAL_PATH.fullmatch(wanted) else url_for("review.page")
+    """Return the page that somebody was sent away from, if it is one of ours, else where most have to do."""
+    wanted, first = request.args.get("next", ""), "review.page"
+    if LOCAL_PATH.fullmatch(wanted):
+        return wanted
+    return url_for(first if first in current_app.view_functions else "check.form")
