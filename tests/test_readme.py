@@ -166,7 +166,3 @@ def test_every_promise_names_tests_that_there_are():
     assert len(named) > 15
     for file, test in named:
         assert f"def {test}(" in (promises.parent / file).read_text()
-
-
-def test_a_fork_tests_itself():
-    assert re.search(r"- run: \.ci/run$", (ROOT / ".github/workflows/ci.yml").read_text(), re.MULTILINE)
