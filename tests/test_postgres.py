@@ -16,9 +16,8 @@ from conftest import HAM, PASSWORD, Browser, Server, execute, need
 from postgres import pgbouncer
 
 from webapp.app import create_app
-from webapp.extras.access import throttle
 from webapp.extras.monitor.rollups import PREDICTIONS, count, refresh_rollups
-from webapp.log.tables import failed_sign_ins, predictions
+from webapp.log.tables import predictions
 
 pytestmark = pytest.mark.databases("postgresql")
 
@@ -116,22 +115,6 @@ def test_sums_are_right_while_others_sum_up_and_predict(client, engine, monkeypa
     assert stored[-1] > 20
     assert all(before <= counted for before, counted in zip(stored, seen, strict=True))
     assert count(engine, PREDICTIONS)[()] == len(set(execute(engine, sa.select(predictions.c.id))))
-
-
-def test_two_hosts_slow_down_whoever_guesses_as_one(make_app, database_url, engine):
-    hosts = [make_app(name, DATABASE_URL=database_url, SECRET_KEY=SECRET) for name in ("one", "two")]
-
-    def sign_in(host, password="wrong"):
-        return host.test_client().post("/login", data={"password": password}).status_code
-
-    assert sign_in(hosts[0]) == 403
-    # The next try after many waits for minutes: so a slow machine cannot sit it out by chance.
-    long_ago = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=throttle.LONGEST_WAIT_S)
-    execute(engine, sa.update(failed_sign_ins).values(count=throttle.FREE_TRIES + 20, last_at=long_ago))
-    with ThreadPoolExecutor(8) as pool:
-        statuses = list(pool.map(lambda number: sign_in(hosts[number % 2]), range(15)))
-    assert sorted(statuses) == [403] + 14 * [429]
-    assert [sign_in(host, PASSWORD) for host in hosts] == [429, 429]
 
 
 def test_two_hosts_under_load_lose_nothing_when_a_worker_or_the_database_dies(hosts, postgres):
