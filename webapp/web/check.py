@@ -1,12 +1,10 @@
 """The form and the answer page."""
 
-import datetime as dt
-
 from flask import Blueprint, abort, current_app, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from webapp.config import MAX_TEXT_LENGTH
-from webapp.errors import InvalidInput, ModelUnusable, counted
+from webapp.errors import InvalidInput, ModelUnusable
 from webapp.inference import Inference
 from webapp.model.card import Card, read_card
 from webapp.model.labels import SPAM_OR_HAM
@@ -73,20 +71,10 @@ def answer(prediction_id: str) -> str:
     return render_template(
         "answer.html",
         row=row,
-        ago=how_long_ago(dt.datetime.now(dt.UTC) - row["created_at"]),
         marked=mark(row["text"] or "", explanation),
         explanation=explanation,
         reports=REPORTS,
     )
-
-
-def how_long_ago(age: dt.timedelta) -> str:
-    """Return an age in words, such as "3 minutes ago"."""
-    for unit, seconds in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
-        count = int(age.total_seconds() // seconds)
-        if count > 0:
-            return f"{counted(count, unit)} ago"
-    return "just now"
 
 
 @blueprint.post("/predictions/<prediction_id>/report")

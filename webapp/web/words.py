@@ -1,10 +1,12 @@
-"""What pages say of a verdict: what spam and ham are called, as by the served model, and which words counted."""
+"""What pages say in words: of a verdict, what spam and ham are called by the served model, and which words counted."""
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flask import current_app
 
+from webapp.errors import counted
 from webapp.inference import Inference
 from webapp.model.labels import SPAM_OR_HAM, Labels
 from webapp.model.tokenizer import token_spans
@@ -35,6 +37,16 @@ def readable(term: str) -> str:
     if term[:1] == "@" and term[1:].isalpha():  # a part of a host; "@" alone is a sign
         return f"{term[1:]} (in a link)"
     return term.strip("[]")
+
+
+def how_long_ago(moment: dt.datetime) -> str:
+    """Return the age of something in words, such as "3 minutes ago"."""
+    age = dt.datetime.now(dt.UTC) - moment
+    for unit, seconds in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        count = int(age.total_seconds() // seconds)
+        if count > 0:
+            return f"{counted(count, unit)} ago"
+    return "just now"
 
 
 class Piece(NamedTuple):

@@ -6,7 +6,7 @@ import re
 import secrets
 
 import sqlalchemy as sa
-from flask import Blueprint, abort, current_app, flash, g, redirect, render_template, request, session, url_for
+from flask import Blueprint, abort, current_app, flash, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
 from webapp.cli.command import current_inference
@@ -33,11 +33,9 @@ def signed_in() -> bool:
     fingerprint = current_app.extensions["admin_password"].fingerprint()
     if not hmac.compare_digest(session["password_fingerprint"], fingerprint):
         return False
-    if "signed_in" not in g:  # a page asks several times: its guard, its bar
-        lasts = (sign_ins.c.who == reviewer_id()) & (sign_ins.c.until > dt.datetime.now(dt.UTC))
-        with current_app.extensions["engine"].connect() as connection:
-            g.signed_in = connection.execute(sa.select(sign_ins.c.who).where(lasts)).first() is not None
-    return bool(g.signed_in)
+    lasts = (sign_ins.c.who == reviewer_id()) & (sign_ins.c.until > dt.datetime.now(dt.UTC))
+    with current_app.extensions["engine"].connect() as connection:
+        return connection.execute(sa.select(sign_ins.c.who).where(lasts)).first() is not None
 
 
 def signed_in_only() -> ResponseReturnValue | None:

@@ -1,6 +1,5 @@
 """The batch pages: upload a file of messages, watch it being scored, download the result."""
 
-import datetime as dt
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,6 @@ from webapp.extras.batch.commands import current_runner
 from webapp.extras.batch.runner import Job
 from webapp.model.data import read_meanings
 from webapp.model.files import ENDINGS, open_table
-from webapp.web.check import how_long_ago
 
 blueprint = Blueprint("batch", __name__, url_prefix="/batch")
 blueprint.before_request(signed_in_only)
@@ -92,7 +90,6 @@ def _page(**more: str) -> str:
         running=current_runner().running(),
         limit=MAX_UPLOAD,
         days=JOBS_KEPT_DAYS,
-        ago=shown_ago,
         **more,
     )
 
@@ -100,7 +97,7 @@ def _page(**more: str) -> str:
 @blueprint.get("/<job_id>")
 def run(job_id: str) -> str:
     """Show how far a run is, or what came of it."""
-    return render_template("batch/batch_run.html", job=_job(job_id), days=JOBS_KEPT_DAYS, ago=shown_ago)
+    return render_template("batch/batch_run.html", job=_job(job_id), days=JOBS_KEPT_DAYS)
 
 
 @blueprint.get("/<job_id>/status")
@@ -147,8 +144,3 @@ def delete(job_id: str) -> ResponseReturnValue:
 
 def _job(job_id: str) -> Job:
     return current_runner().get(job_id, "batch")
-
-
-def shown_ago(moment: dt.datetime) -> str:
-    """Return how long ago a time is, in words."""
-    return how_long_ago(dt.datetime.now(dt.UTC) - moment)

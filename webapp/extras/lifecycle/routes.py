@@ -13,7 +13,6 @@ from webapp.cli.command import current_inference
 from webapp.errors import HamletError, ModelUnusable
 from webapp.extras.access.routes import reviewer_id, signed_in_only
 from webapp.extras.batch.commands import current_runner
-from webapp.extras.batch.routes import shown_ago
 from webapp.extras.lifecycle import retraining, switching
 from webapp.extras.lifecycle.challenger import shadow_report
 from webapp.extras.lifecycle.comparison import EVER, compare, sampled_examples
@@ -72,7 +71,6 @@ def page(error: str | None = None) -> str:
         me=reviewer_id(),
         error=error,
         signed=config.MODEL_KEY is not None,
-        ago=shown_ago,
     )
 
 

@@ -18,7 +18,6 @@ from webapp.extras.review.queues import Filters, list_predictions
 from webapp.extras.review.reviews import TRUE_LABELS, give_review, reviews_of, undo
 from webapp.model.labels import SPAM_OR_HAM
 from webapp.model.registry import ModelRegistry
-from webapp.web.check import how_long_ago
 from webapp.web.words import labels, mark, word
 
 blueprint = Blueprint("review", __name__)
@@ -80,7 +79,7 @@ def _kept() -> dict[str, Any]:
 
 def _page(queue: str, problem: str | None = None) -> str:
     """Return the page of a queue or list, with the message open that the address names, in a queue else the first."""
-    engine, inference, now = current_app.extensions["engine"], current_inference(), dt.datetime.now(dt.UTC)
+    engine, inference = current_app.extensions["engine"], current_inference()
     opened, trial = request.args.get("id"), _trial(inference.registry)
     older = sample = progress = right = None
     if queue == "all":
@@ -125,7 +124,6 @@ def _page(queue: str, problem: str | None = None) -> str:
         me=reviewer_id(),
         is_blind=queue in queues.BLIND and own is None,
         kept={"queue": queue} | _kept(),
-        ago=lambda moment: how_long_ago(now - moment),
         keys=zip(TRUE_LABELS, "SHU" if labels() == SPAM_OR_HAM else "12U", strict=True),
     )
 
