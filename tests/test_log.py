@@ -24,7 +24,6 @@ from webapp.log.tables import (
     STEPS,
     create_tables,
     idempotency_keys,
-    new_id,
     predictions,
     schema_version,
 )
@@ -238,11 +237,3 @@ def test_what_another_process_logs_meanwhile_counts(app, inference, monkeypatch)
     both = predict_once(inference, {"stream t/0/2": HAM, "stream t/0/1": SPAM})
     assert both["stream t/0/1"]["id"] == taken["id"]
     assert count(app, predictions) == count(app, idempotency_keys) == 2
-
-
-def test_rows_get_their_ids_when_they_are_stored(inference):
-    rows = inference.score([SPAM], "batch", inference.registry.current())
-    assert "id" not in rows[0]
-    before = new_id()
-    inference.log.add(predictions, rows)
-    assert rows[0]["id"] > before
