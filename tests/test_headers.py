@@ -2,7 +2,6 @@
 
 import datetime as dt
 import re
-from html.parser import HTMLParser
 
 import pytest
 import sqlalchemy as sa
@@ -14,22 +13,20 @@ from webapp.extras.review import samples
 from webapp.extras.review.reviews import give_review
 
 ALWAYS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-POLICY = {
-    "default-src": "'self'",
-    "img-src": "'self' data:",
-    "object-src": "'none'",
-    "base-uri": "'none'",
-    "form-action": "'self'",
-    "frame-ancestors": "'none'",
-}
 STATIC = ("/static/", "/bootstrap/")
-LINKS = ("href", "src", "action", "formaction", "data-status", "poster", "srcset")
+STATIC_FILES = sorted((ROOT / "static").iterdir())
+LINK = re.compile(r'\s(?:href|src|srcset|action|formaction|data-status)="([^"]+)"')
+# What needs a weaker policy, or tells what it should not.
+INLINE = re.compile(r"\son\w+=|\sstyle=|<style|<script(?![^>]*\ssrc=)[^>]*>|<!--")
+FORM = re.compile(r'<form[^>]*method="post".*?</form>', re.DOTALL)
 TYPES = {  # with their character set, where they are text
     "text/html; charset=utf-8",
     "text/css; charset=utf-8",
@@ -69,55 +66,12 @@ def inside(app):
     return client
 
 
-class Page(HTMLParser):
-    """Collects links, and whatever a page should not hold."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.links, self.faults, self._form, self._inside = [], [], None, None
-        self.feed(text)
-
-    def handle_starttag(self, tag, pairs):
-        attributes = dict(pairs)
-        self._inside = tag
-        self.links += [(tag, attributes[name]) for name in LINKS if attributes.get(name)]
-        found = {
-            "an inline handler": any(name.startswith("on") for name in attributes),
-            "an inline style": "style" in attributes or tag == "style",
-            "an inline script": tag == "script" and not attributes.get("src"),
-        }
-        self.faults += [fault for fault, is_there in found.items() if is_there]
-        if tag == "form":
-            self._form = attributes | {"has_token": attributes.get("method") == "dialog"}
-        elif tag == "input" and self._form is not None and attributes.get("name") == "csrf_token":
-            self._form["has_token"] = len(attributes["value"]) > 40
-
-    def handle_endtag(self, tag):
-        if tag == "form":
-            if self._form.get("method", "get") == "post" and not self._form["has_token"]:
-                self.faults.append("a form without a token")
-            self._form = None
-
-    def handle_data(self, data):
-        if self._inside in ("script", "style") and data.strip():
-            self.faults.append(f"an inline {self._inside}")
-        self._inside = None
-
-    def handle_comment(self, data):
-        self.faults.append(f"a comment: {data}")
-
-
 def faults_of(answer, path):
     """Return what is wrong with an answer, as a passive scanner would say it."""
-    names = [name for name, _ in answer.headers]
-    faults = [f"{name} is {answer.headers.get(name)}" for name in ALWAYS if answer.headers.get(name) != ALWAYS[name]]
-    faults += [f"{name} is there twice" for name in {*ALWAYS, "Content-Security-Policy"} if names.count(name) != 1]
-    policy = dict(part.strip().split(" ", 1) for part in answer.headers["Content-Security-Policy"].split(";"))
-    if policy != POLICY:
-        faults.append(f"the policy is {policy}")
-    faults += [f"{name} says too much" for name in ("Server", "X-Powered-By", "X-AspNet-Version") if name in names]
-    if "Access-Control-Allow-Origin" in names:
-        faults.append("other sites may read it")
+    headers = answer.headers
+    faults = [f"{name} is {headers.getlist(name)}" for name in ALWAYS if headers.getlist(name) != [ALWAYS[name]]]
+    faults += [f"{name} says too much" for name in ("Server", "X-Powered-By") if name in headers]
+    faults += ["other sites may read it"] if "Access-Control-Allow-Origin" in headers else []
     is_form = path == "/" and answer.status_code == 200 and answer.request.method in ("GET", "HEAD")
     wanted = "private, no-cache" if is_form else "no-store"
     if not path.startswith(STATIC) and answer.headers["Cache-Control"] != wanted:
@@ -130,10 +84,11 @@ def faults_of(answer, path):
     if not path.startswith(STATIC):
         faults += [f"it tells {found}" for found in LEAKS.findall(answer.text)]
     if answer.mimetype == "text/html":
-        page = Page(answer.text)
-        faults += page.faults
-        faults += [f"a link to {link}" for _, link in page.links if not re.match(r"[/?#](?!/)", link)]
-        faults += [f"a secret in {link}" for _, link in page.links if re.search("token|password|session|key=", link)]
+        faults += [f"inline: {found}" for found in INLINE.findall(answer.text)]
+        faults += ["a form without a token" for form in FORM.findall(answer.text) if 'csrf_token" value="' not in form]
+        links = LINK.findall(answer.text)
+        faults += [f"a link to {link}" for link in links if not re.match(r"[/?#](?!/)", link)]
+        faults += [f"a secret in {link}" for link in links if re.search("token|password|session|key=", link)]
         is_page = answer.text and answer.status_code // 100 != 3
         faults += ["no language"] if is_page and not answer.text.startswith('<!doctype html>\n<html lang="en"') else []
     return faults
@@ -144,9 +99,7 @@ def addresses(app):
     engine, runner = app.extensions["engine"], app.extensions["runner"]
     jobs = {job.kind: job.id for job in runner.list_jobs()}
     (prediction,) = execute(engine, sa.text("SELECT max(id) FROM predictions"))
-    found = [f"/static/{path.name}" for path in (ROOT / "static").iterdir()] + [
-        "/bootstrap/static/css/bootstrap.min.css"
-    ]
+    found = ["/bootstrap/static/css/bootstrap.min.css", *(f"/static/{path.name}" for path in STATIC_FILES)]
     found += [f"/review?queue={queue}" for queue in ("random", "uncertain", "reported", "all")]
     for rule in app.url_map.iter_rules():
         if "GET" in rule.methods and "path:" not in rule.rule:
@@ -235,7 +188,7 @@ def test_the_rules_find_what_they_are_for(app, monkeypatch):
     headers = {"Set-Cookie": "session=x", "Cache-Control": "public", "Server": "Apache/2.4.1"}
     monkeypatch.setitem(app.view_functions, "check.form", lambda: (bad, headers))
     found = " ".join(faults_of(app.test_client().get("/"), "/"))
-    for word in ("handler", "style", "script", "link to //evil", "comment", "token"):
+    for word in ("onclick", "style", "script", "link to //evil", "<!--", "token"):
         assert word in found
     for word in ("192.168.0.1", "Traceback", "HttpOnly", "SameSite", "Cache-Control", "language", "Server"):
         assert word in found
@@ -308,7 +261,7 @@ def test_below_a_sub_path_every_link_stays_below_it(below):
     for path in ("/", "/login", "/api/docs", "/nothing", "/spam", "/spam/login"):  # it may have been cut off, or not
         answer = below.get(path)
         assert answer.status_code == (404 if path == "/nothing" else 200)
-        links = [link for _, link in Page(answer.text).links if not link.startswith("#")]
+        links = [link for link in LINK.findall(answer.text) if not link.startswith("#")]
         assert links
         assert [link for link in links if not link.startswith("/spam/")] == []
         assert "; Path=/spam" in answer.headers.get("Set-Cookie", "; Path=/spam")
