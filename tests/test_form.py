@@ -36,6 +36,13 @@ def test_only_what_weighed_much_is_marked(client):
     assert "in a link" not in send(client, "Meet @ five @ six, call now").text
 
 
+def test_what_is_just_below_the_threshold_is_not_shown_as_having_reached_it(app, client):
+    address = client.post("/", data={"text": HAM}).location
+    execute(app.extensions["engine"], sa.update(predictions).values(spam_probability=0.5999, threshold=0.6))
+    page = " ".join(client.get(address).text.split())
+    assert "59 % likely spam. It would be called spam from 60 % upwards" in page
+
+
 def test_a_message_of_which_nothing_is_known_is_shown_without_reasons(app, client):
     address = client.post("/", data={"text": HAM}).location
     execute(app.extensions["engine"], sa.update(predictions).values(explanation=[]))
