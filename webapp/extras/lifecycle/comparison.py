@@ -16,7 +16,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from scipy.special import betaln
 
-from webapp.errors import BadData
+from webapp.errors import BadData, counted
 from webapp.extras.review.reviews import reviewed_messages
 from webapp.extras.review.samples import reached_members
 from webapp.model import artifact
@@ -67,7 +67,7 @@ class Duel(NamedTuple):
         if not self.messages:
             return "There is no message on which just one of the two is right, so nothing tells them apart."
         leader, times = (first, self.only_first) if self.only_first > self.only_second else (second, self.only_second)
-        counts = f"here just one of the two is right, that is {leader} {times:,} times of {self.messages:,}."
+        counts = f"here just one of the two is right, that is {leader} {counted(times, 'time')} of {self.messages:,}."
         if self.better:
             return f"{leader[0].upper()}{leader[1:]} is better: w{counts}"
         return f"W{counts} That may be chance."
