@@ -58,7 +58,8 @@ def test_predictions_do_not_wait_for_those_that_take_turns(client, engine):
         assert time.monotonic() - started < 2
 
 
-def test_what_it_cannot_hold_is_refused_as_the_sender_s_fault(client):
+def test_what_it_cannot_hold_is_refused_as_the_sender_s_fault(client, key):
+    assert client.get("/api/v1/predictions?text=a%00b", headers=key).status_code == 422
     assert client.get("/api/v1/predictions/a%00b").status_code == 422
     assert client.get("/predictions/a%00b").status_code == 422
     answer = client.post("/api/v1/predict", json={"text": "a\0b"})

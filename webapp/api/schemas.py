@@ -22,7 +22,6 @@ Text = Annotated[
         json_schema_extra={"pattern": TEXT_PATTERN},
     ),
 ]
-Word = Annotated[str, Field(pattern=r"^[^\x00]*$")]  # to be looked for in the log, in which no NUL can be
 
 
 def with_example(example: dict[str, Any], **config: Any) -> ConfigDict:

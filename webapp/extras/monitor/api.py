@@ -6,7 +6,7 @@ from flask import Response, current_app, jsonify
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, ConfigDict, Field
 
-from webapp.api.schemas import WITH_ADDRESS, Word, responses, with_example
+from webapp.api.schemas import WITH_ADDRESS, responses, with_example
 from webapp.extras.access.keys import SECURITY, api_key_required
 from webapp.extras.monitor.report import report
 from webapp.extras.monitor.rollups import span
@@ -56,7 +56,7 @@ class MonitoringQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     range: Literal["24h", "7d", "30d", "all"] = "7d"
-    model_version: Word | None = Field(default=None, description="Only the predictions of this version.")
+    model_version: str | None = Field(default=None, description="Only the predictions of this version.")
 
 
 class Monitoring(BaseModel):

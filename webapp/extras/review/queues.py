@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from webapp.api.schemas import LABEL, GivenLabel, Word
+from webapp.api.schemas import LABEL, GivenLabel
 from webapp.extras.review.reviews import is_reviewed, truth_of
 from webapp.log.tables import Row, first_id, predictions, reviews, sample_members, samples
 
@@ -77,13 +77,13 @@ class Filters(BaseModel):
 
     model_config = ConfigDict(extra="forbid")  # a filter with a slip in its name must not let everything through
 
-    text: Word | None = Field(default=None, description="Found anywhere in the message, in capitals or not (A to Z).")
+    text: str | None = Field(default=None, description="Found anywhere in the message, in capitals or not (A to Z).")
     label: GivenLabel | None = Field(default=None, description=LABEL)
-    model_version: Word | None = None
+    model_version: str | None = None
     since: Day | None = Field(default=None, description="From this day on (UTC), such as 2026-01-31.")
     until: Day | None = Field(default=None, description="Before this day.")
     reviewed: bool | None = Field(default=None, description="Whether anybody has reviewed it.")
-    before: Word | None = Field(default=None, max_length=36, description="An id: only older predictions. See `next`.")
+    before: str | None = Field(default=None, max_length=36, description="An id: only older predictions. See `next`.")
     limit: int = Field(default=50, ge=1, le=100)
 
 
