@@ -60,7 +60,7 @@ def start(tmp_path, capsys):
 def test_the_first_start_prints_a_password_once_and_it_signs_in(start, tmp_path):
     app, printed = start()
     password = FIRST_PASSWORD.search(printed)[1]
-    assert "http://127.0.0.1:8000/login" in printed
+    assert "http" not in printed  # `flask run` has another port, a container another host
     again, printed = start()
     assert printed == ""
     assert sign_in(again.test_client(), password).status_code == 303
@@ -233,7 +233,6 @@ def test_when_the_log_does_not_know_nobody_gets_in(app, client):
 def test_a_real_server_prints_the_password_once(tmp_path):
     with Server(tmp_path / "instance", HAMLET_ADMIN_PASSWORD=None, HAMLET_WORKERS="2") as server:
         (password,) = FIRST_PASSWORD.findall(server.output())
-        assert f"{server.url}/login" in server.output()
         assert [server.sign_in(one) for one in ("wrong", password)] == [(403, False), (200, True)]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from werkzeug.security import check_password_hash, generate_password_hash
 
-from webapp.config import ADDRESS, FLASK, MIN_PASSWORD_LENGTH
+from webapp.config import FLASK, MIN_PASSWORD_LENGTH
 from webapp.errors import BadData, NotReady, counted
 from webapp.instance import write_private
 
@@ -25,14 +25,14 @@ class AdminPassword:
         self._key = secret_key.encode()
 
     def make_first(self) -> None:
-        """At the first start make a password and print it, once, with the address to open; raises OSError."""
+        """At the first start make a password and print it, once; raises OSError."""
         if self._given is not None or self._path.exists():
             return
         password = secrets.token_urlsafe(16)
         if write_private(self._path, generate_password_hash(password)):
             print(
                 f"The admin password is {password} (shown this once; only its hash is kept).\n"
-                f"Sign in with it at http://{ADDRESS}/login; another: {FLASK} set-password",
+                f"Sign in with it on the page /login; another: {FLASK} set-password",
                 file=sys.stderr,
                 flush=True,
             )
