@@ -128,11 +128,18 @@ def test_the_cookie_is_well_kept_and_an_older_sign_in_of_this_browser_ends(app, 
     cookie = sign_in(client, base_url="https://localhost").headers["Set-Cookie"]
     assert all(word in cookie for word in ("HttpOnly", "SameSite=Lax", "Secure"))
     assert "Secure" not in sign_in(client).headers["Set-Cookie"]
-    copy = app.test_client()
-    copy.set_cookie("hamlet_session", client.get_cookie("hamlet_session").value)
+    copy, name = app.test_client(), app.config["SESSION_COOKIE_NAME"]
+    copy.set_cookie(name, client.get_cookie(name).value)
     assert copy.get("/review").status_code == 200
     sign_in(client)
     assert (copy.get("/review").status_code, client.get("/review").status_code) == (303, 200)
+
+
+def test_a_second_hamlet_on_this_host_signs_nobody_out(client, make_app):
+    sign_in(client)
+    cookie = make_app("other").test_client().get("/login").headers["Set-Cookie"].partition(";")[0]
+    client.set_cookie(*cookie.split("=", 1))  # browsers send cookies to all ports of a host
+    assert client.get("/review").status_code == 200
 
 
 @on_both

@@ -158,7 +158,8 @@ REQUESTS = {
 def test_every_bad_request_is_answered_and_its_neighbours_are_in_the_log(shared_server, name):
     server, (request, right) = shared_server, REQUESTS[name]
     before = server.call("/api/v1/predict", {"text": HAM})[1]["id"]
-    answer = exchange(server, request)
+    cookie = exchange(server, get(b"/")).partition(b"Set-Cookie: ")[2].partition(b"=")[0]
+    answer = exchange(server, request.replace(b"hamlet_session", cookie))
     head, _, body = answer.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n").partition(b"\r\n\r\n")
     status = int(head.split()[1])
     assert status in right, answer[:500]

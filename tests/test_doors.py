@@ -113,7 +113,7 @@ def test_what_needs_sign_in_shows_and_does_nothing_without(app, without_csrf, ad
         for cookie in forged(app):
             for method in METHODS:
                 client = app.test_client()
-                client.set_cookie("hamlet_session", cookie)
+                client.set_cookie(app.config["SESSION_COOKIE_NAME"], cookie)
                 answer = client.open(address(rule), method=method, headers={"Authorization": f"Bearer {key}"})
                 if method in ("GET", "HEAD") and "GET" in taken:
                     assert (answer.status_code, answer.location.split("?")[0]) == (303, "/login"), rule
@@ -195,12 +195,13 @@ def test_no_other_site_is_named_in_a_redirect_whatever_host_is_claimed(app):
 def test_a_session_that_somebody_else_planted_is_not_signed_in_afterwards(app):
     attacker, victim = app.test_client(), app.test_client()
     token = hidden(attacker.get("/login").text, "csrf_token")
-    planted = attacker.get_cookie("hamlet_session").value
-    victim.set_cookie("hamlet_session", planted)
+    name = app.config["SESSION_COOKIE_NAME"]
+    planted = attacker.get_cookie(name).value
+    victim.set_cookie(name, planted)
     assert victim.post("/login", data={"password": PASSWORD, "csrf_token": token}).status_code == 303
     assert victim.get("/review").status_code == 200
-    assert victim.get_cookie("hamlet_session").value != planted
-    attacker.set_cookie("hamlet_session", planted)
+    assert victim.get_cookie(name).value != planted
+    attacker.set_cookie(name, planted)
     assert attacker.get("/review").status_code == 303
     # Nor does what the attacker knows of that session let another site send forms in the new one.
     assert victim.post("/review/undo", data={"csrf_token": token}).status_code == 400
@@ -208,8 +209,8 @@ def test_a_session_that_somebody_else_planted_is_not_signed_in_afterwards(app):
 
 def test_signing_out_ends_copies_of_the_cookie_and_nobody_elses_session(app):
     client, other = sign_in(app), sign_in(app)
-    thief = app.test_client()
-    thief.set_cookie("hamlet_session", client.get_cookie("hamlet_session").value)
+    thief, name = app.test_client(), app.config["SESSION_COOKIE_NAME"]
+    thief.set_cookie(name, client.get_cookie(name).value)
     assert thief.get("/review").status_code == 200
     token = hidden(client.get("/").text, "csrf_token")
     assert client.post("/logout", data={"csrf_token": token}).status_code == 303

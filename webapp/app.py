@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 
@@ -40,6 +41,8 @@ def create_app(
         instance_folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds people's messages
         refuse_exposed(instance_folder)
         app.secret_key = str(app.config["SECRET_KEY"] or secret_key(instance_folder))
+        # A name of its own, by its key: cookies know no ports, and a second app on this host would sign people out.
+        app.config["SESSION_COOKIE_NAME"] = f"hamlet_{sha256(app.secret_key.encode()).hexdigest()[:8]}"
         engine = open_database(app.config["DATABASE_URL"], instance_folder)
         create_tables(engine)
     except (OSError, SQLAlchemyError, LogUnavailable) as error:
