@@ -184,9 +184,10 @@ def test_a_misspelt_setting_is_refused_because_its_default_would_count(refusal, 
     for wrong, right in (
         *(("STORE_TEXTS", "STORE_TEXT"), ("STORETEXT", "STORE_TEXT"), ("store_text", "STORE_TEXT")),
         *(("PASSWORD", "ADMIN_PASSWORD"), ("SECRET", "SECRET_KEY"), ("TRUSTED_PROXY", "TRUSTED_PROXIES")),
+        *(("HOST", "HOST"), ("PORT", "PORT")),
     ):
-        line = refusal(**{f"HAMLET_{wrong}": "false"})
-        assert line == f"HAMLET_{wrong}: there is no such setting, did you mean HAMLET_{right}?"
+        line, right = refusal(**{f"HAMLET_{wrong}": "9000"}), right if right == wrong else f"HAMLET_{right}"
+        assert line == f"HAMLET_{wrong}: there is no such setting, did you mean {right}?"
         monkeypatch.delenv(f"HAMLET_{wrong}")
 
 

@@ -96,12 +96,13 @@ def read_all() -> dict[str, Any]:
     Names that are like none of ours are left alone: Flask's own settings, such as DEBUG, are not for the environment to
     change, and Kubernetes sets HAMLET_PORT and the like for a service that is called hamlet.
     """
-    for found in os.environ:
+    for found, text in os.environ.items():
         name = found.removeprefix("HAMLET_")
-        if name != found and name not in SETTINGS:
-            ours = [known for known in SETTINGS if known not in WITHOUT_PREFIX]
-            if close := get_close_matches(name.upper(), ours, 1, cutoff=0.7):
-                sys.exit(f"{found}: there is no such setting, did you mean HAMLET_{close[0]}?")
+        is_kubernetes_s = name == "PORT" and "://" in text
+        if name != found and (name not in SETTINGS or name in WITHOUT_PREFIX) and not is_kubernetes_s:
+            for close in get_close_matches(name.upper(), SETTINGS, 1, cutoff=0.7):
+                ours = close if close in WITHOUT_PREFIX else f"HAMLET_{close}"
+                sys.exit(f"{found}: there is no such setting, did you mean {ours}?")
     texts = {name: os.environ[variable(name)] for name in SETTINGS if variable(name) in os.environ}
     given = {name: text for name, text in texts.items() if text or name not in WITHOUT_PREFIX}
     try:
