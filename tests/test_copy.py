@@ -91,7 +91,8 @@ def test_an_interrupted_copy_leaves_nothing(app, log, target, monkeypatch):
 @pytest.mark.databases("sqlite")
 def test_an_address_that_cannot_be_used_is_said_in_a_line(flask):
     for url, words in (
-        ("postgresql://hamlet@127.0.0.1:1/hamlet", "connection"),
+        ("postgresql://hamlet:secret@127.0.0.1:1/hamlet", "hamlet:***@127.0.0.1:1/hamlet cannot be used: connection"),
+        ("sqlite:////no/such/copy.db", "no/such/copy.db cannot be used: unable to open"),
         ("mysql://hamlet@127.0.0.1/hamlet", "take sqlite or postgresql"),
         ("nonsense", "cannot be read"),
         ("", "cannot be read"),

@@ -10,7 +10,6 @@ from webapp.config import MAX_BATCH, MAX_TEXT_LENGTH
 from webapp.errors import TITLES
 
 LABEL = "One of the served model's two labels: ham or spam, unless its model card has other words for them."
-Label = Annotated[str, Field(description=LABEL)]
 GivenLabel = Annotated[str, Field(json_schema_extra={"enum": ["ham", "spam"]})]  # routes.py: as the model calls them
 TEXT_PATTERN = r"^[^\u0000]*[^\u0000\s][^\u0000]*$"  # for the documentation: inference.check_text asks for it
 Text = Annotated[
@@ -71,7 +70,7 @@ class Prediction(BaseModel):
     model_config = with_example(PREDICTION)
 
     id: str = Field(description="Cannot be guessed; whoever holds it can read the prediction.")
-    label: Label
+    label: str = Field(description=LABEL)
     spam_probability: float = Field(ge=0, le=1, description="Of the second label, whatever it is called.")
     threshold: float = Field(ge=0, le=1, description="From this probability upwards it is the second label.")
     model_version: str

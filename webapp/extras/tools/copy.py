@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from webapp.errors import BadData
+from webapp.errors import BadData, LogUnavailable
 from webapp.extras.monitor.rollups import recount
 from webapp.log.database import snapshot, write_transaction
 from webapp.log.tables import (
@@ -30,7 +30,10 @@ def copy_log(source: sa.Engine, target: sa.Engine) -> dict[str, int]:
 
     Raises BadData if the target is not empty, and LogUnavailable; then nothing is written.
     """
-    create_tables(target)
+    try:
+        create_tables(target)
+    except LogUnavailable as error:  # whose words are about this Hamlet's own log
+        raise BadData(f"{target.url!r} cannot be used: {error.reason or error}") from error
     tables = [table for table in metadata.sorted_tables if table not in NOT_COPIED]
     counts = {}
     with snapshot(source) as reading, write_transaction(target, no_timeout=True) as writing:
