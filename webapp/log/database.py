@@ -175,24 +175,30 @@ class FileWatch:
     def __init__(self, engine: sa.Engine, path: str):
         self._path = path
         self._file: tuple[int, int] | None = None  # the log that was seen first
-        self._wals: dict[sqlite3.Connection, tuple[int, int]] = {}  # of each open connection: as long as it has one
+        self._wal: tuple[int, int] | None = None  # it stays while this process has any connection
+        self._connections: set[sqlite3.Connection] = set()
         self._fault = ""
         for event in ("do_connect", "checkout"):
             sa.event.listen(engine, event, lambda *_: self.check())
         sa.event.listen(engine, "connect", self._remember)
-        sa.event.listen(engine, "close", lambda connection, _record: self._wals.pop(connection, None))
+        sa.event.listen(engine, "close", self._forget)
         sa.event.listen(engine, "handle_error", self._after_an_error)
 
     def _remember(self, connection: sqlite3.Connection, _record: Any) -> None:
-        if wal := _identity(f"{self._path}-wal"):
-            self._wals[connection] = wal
+        self._connections.add(connection)
+        self._wal = self._wal or _identity(f"{self._path}-wal")
+
+    def _forget(self, connection: sqlite3.Connection, _record: Any) -> None:
+        self._connections.discard(connection)
+        if not self._connections:
+            self._wal = None
 
     def check(self) -> None:
         """Raise what SQLite raises when it cannot write, unless the files are whole, and those that were seen first."""
-        wal = _identity(f"{self._path}-wal")  # first: another process makes the log before its -wal
-        file = _identity(self._path, may_be_empty=False)
+        # In this order: another thread may connect meanwhile, and another process makes the log before its -wal.
+        known, wal, file = self._wal, _identity(f"{self._path}-wal"), _identity(self._path, may_be_empty=False)
         self._file = self._file or file
-        if set(self._wals.values()) - {wal} or (not wal and _lost_wal(self._path)):
+        if wal != (known or wal) or (not wal and _lost_wal(self._path)):
             self._fault = f"lost its -wal, with the newest rows. {PUT_BACK}, or, to go on without, delete its -shm"
         if file != self._file or (not file and (wal or os.path.exists(self._path))):
             self._fault = f"was deleted, moved, replaced or emptied. {PUT_BACK}, or, to begin anew, delete what is left"
