@@ -152,12 +152,3 @@ def test_systemd_accepts_the_units(tmp_path):
     command = [systemd_analyze, "verify", "--man=no", *tmp_path.glob("hamlet.*")]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (result.returncode, "hamlet" in result.stderr) == (0, False), result.stderr
-
-
-def test_security_headers_come_through_nginx_once_and_https_is_asked_for_where_it_is(nginx):
-    for scheme, wanted in (("http", None), ("https", "max-age=31536000")):
-        for path in ("/", "/nothing", "/static/style.css", "/api/v1/nothing"):
-            _, headers, _ = ask(nginx[scheme], path)
-            assert headers["Strict-Transport-Security"] == wanted
-            for name in ("Content-Security-Policy", "X-Content-Type-Options", "Referrer-Policy", "Cache-Control"):
-                assert len(headers.get_all(name)) == 1

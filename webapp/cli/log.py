@@ -16,7 +16,10 @@ log = ClearGroup("log", help="Take predictions out of the log, or away.")
 
 @log.command("export")
 @click.option(
-    "--since", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]), help="Only predictions from this time (UTC) on."
+    "--since",
+    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]),
+    metavar="TIME",
+    help="Only predictions from this time (UTC) on, such as 2026-01-31 or 2026-01-31T18:00:00.",
 )
 @click.option("--format", "file_format", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
 @click.option("--bom", is_flag=True, help="Begin the CSV with a byte-order mark, without which Excel garbles accents.")
