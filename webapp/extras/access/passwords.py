@@ -65,7 +65,7 @@ class AdminPassword:
             raise NotReady(f"The password cannot be kept ({error}).") from error
 
     def fingerprint(self) -> str:
-        """Return what tells this password from any other, for a session to remember, and reveals nothing of it."""
+        """Return what tells this password from any other, to be kept with each sign-in, and reveals nothing of it."""
         return self._keyed_hash(self._given if self._given is not None else self._stored_hash()).hex()
 
     def _stored_hash(self) -> str:

@@ -1,7 +1,6 @@
 """Signing in and out, and the guard for pages that show what people sent."""
 
 import datetime as dt
-import hmac
 import re
 import secrets
 
@@ -30,10 +29,7 @@ def signed_in() -> bool:
     """
     if "reviewer" not in session:
         return False
-    fingerprint = current_app.extensions["admin_password"].fingerprint()
-    if not hmac.compare_digest(session["password_fingerprint"], fingerprint):
-        return False
-    lasts = (sign_ins.c.who == reviewer_id()) & (sign_ins.c.until > dt.datetime.now(dt.UTC))
+    lasts = (sign_ins.c.who == _sign_in()) & (sign_ins.c.until > dt.datetime.now(dt.UTC))
     with current_app.extensions["engine"].connect() as connection:
         return connection.execute(sa.select(sign_ins.c.who).where(lasts)).first() is not None
 
@@ -45,6 +41,11 @@ def signed_in_only() -> ResponseReturnValue | None:
     if request.method not in ("GET", "HEAD"):
         abort(403, "This is for people who have signed in, and your sign-in has ended or never began.")
     return redirect(url_for("login.form", next=request.root_path + request.full_path.removesuffix("?")), 303)
+
+
+def _sign_in(fingerprint: str | None = None) -> str:
+    """Return how the log calls this sign-in, which is over as soon as the password is another."""
+    return f"{reviewer_id()} {fingerprint or current_app.extensions['admin_password'].fingerprint()}"
 
 
 def reviewer_id() -> str:
@@ -79,12 +80,11 @@ def sign_in() -> ResponseReturnValue:
         return _refused(403, "Wrong password", "This is not the password."), 403
     throttle.forget(engine, address)
     _end_session()  # an older sign-in in this browser, whose cookie somebody may have
-    session["password_fingerprint"] = fingerprint
     session["reviewer"] = f"web:{secrets.token_hex(4)}"
     now = dt.datetime.now(dt.UTC)
     with write_transaction(engine) as connection:
         connection.execute(sa.delete(sign_ins).where(sign_ins.c.until < now))
-        connection.execute(sa.insert(sign_ins).values(who=reviewer_id(), until=now + SIGNED_IN_FOR))
+        connection.execute(sa.insert(sign_ins).values(who=_sign_in(fingerprint), until=now + SIGNED_IN_FOR))
     return redirect(_where_to(), 303)
 
 
@@ -97,11 +97,10 @@ def sign_out() -> ResponseReturnValue:
 
 
 def _end_session() -> None:
-    reviewer = session.get("reviewer")
-    session.clear()
-    if reviewer:
+    if "reviewer" in session:
         with write_transaction(current_app.extensions["engine"]) as connection:
-            connection.execute(sa.delete(sign_ins).where(sign_ins.c.who == reviewer))
+            connection.execute(sa.delete(sign_ins).where(sign_ins.c.who == _sign_in()))
+    session.clear()
 
 
 def _refused(status: int, what: str, words: str) -> str:
