@@ -25,7 +25,7 @@ def log(server):
     return server.instance_folder / "log.db"
 
 
-@pytest.mark.parametrize("lost", of_a_kind(["-wal"], [""], ["", "-wal", "-shm"]), ids=str)
+@pytest.mark.parametrize("lost", of_a_kind(["-wal"], [""], ["-wal", "-shm"], ["", "-wal", "-shm"]), ids=str)
 def test_a_deleted_file_is_noticed_at_the_next_request_and_never_begun_anew(server, log, lost):
     with Load(server.port) as load:
         load.wait_for(50)
