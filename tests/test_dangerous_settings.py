@@ -1,6 +1,7 @@
 """Hamlet starts safely with no configuration, and refuses a dangerous one in one clear line."""
 
 import os
+import shlex
 import stat
 import subprocess
 import sys
@@ -22,11 +23,11 @@ NOT_ENCODED = ["gehe@im", "gehe:im", "gehe/im", "gehe#im", "geheim%", "gehe@im:x
 def refusal(tmp_path, monkeypatch):
     """Try to start with some environment variables; return the one line that says why not."""
 
-    def refusal(**environment):
+    def refusal(folder=tmp_path / "instance", **environment):
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         with pytest.raises(SystemExit) as end:
-            create_app(tmp_path / "instance")
+            create_app(folder)
         assert "\n" not in end.value.code
         return end.value.code
 
@@ -96,11 +97,29 @@ def test_what_everybody_can_read_is_refused(start, refusal, tmp_path):
         start()
 
 
-def test_a_folder_that_everybody_can_write_to_is_refused(refusal, tmp_path):
+def test_a_folder_that_everybody_can_write_to_or_download_from_is_refused(refusal, tmp_path):
     (tmp_path / "instance").mkdir()
     (tmp_path / "instance").chmod(0o1777)  # as /tmp, where anybody could have left a secret key that they know
     assert "everybody on this machine may write to it: chmod 700 it" in refusal()
     assert not list((tmp_path / "instance").iterdir())
+    folder = ROOT / "static" / "instance"
+    try:
+        assert "everybody could download it from static/" in refusal(folder)
+        assert not list(folder.iterdir())
+    finally:
+        folder.rmdir()
+
+
+def test_commands_are_shown_as_they_can_be_pasted_where_the_process_runs(tmp_path):
+    show = [
+        sys.executable,
+        "-c",
+        "import sys; sys.path.insert(0, sys.argv[1]); from webapp.config import FLASK; print(FLASK)",
+    ]
+    for folder, program in ((ROOT, "flask"), (tmp_path, f"flask --app {ROOT / 'wsgi'}")):
+        shown = subprocess.check_output([*show, str(ROOT)], cwd=folder, text=True).strip()
+        assert shown.endswith(f"/{program}")
+        subprocess.check_output([*shlex.split(shown), "models", "list"], cwd=folder)
 
 
 IMPOSSIBLE = {

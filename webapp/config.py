@@ -8,6 +8,7 @@ use current_app.config["ITS_NAME"].
 
 import os
 import re
+import shlex
 import socket
 import sys
 from collections.abc import Mapping
@@ -137,10 +138,19 @@ INSTANCE_FOLDER = ROOT / _settings["INSTANCE_FOLDER"]
 MODEL_KEY: str | None = _settings["MODEL_KEY"]
 
 
-# --- Commands as messages and pages show them, to be typed in the project's folder ---
+# --- Commands as messages and pages show them, to be pasted where this process was started ---
+IN_PROJECT = Path.cwd() == ROOT  # where Flask finds the app by itself
+
+
+def in_shell(path: Path) -> str:
+    """Return a path as a shell takes it: a relative one for what is in the project, where that is the folder."""
+    return str(path.relative_to(ROOT)) if IN_PROJECT and path.is_relative_to(ROOT) else shlex.quote(str(path))
+
+
 _programs = Path(sys.executable).parent
-_programs = _programs.relative_to(ROOT) if _programs.is_relative_to(ROOT) else _programs
-FLASK, PIP_INSTALL = f"{_programs / 'flask'}", f"{_programs / 'pip'} install"
+FLASK = in_shell(_programs / "flask") + ("" if IN_PROJECT else f" --app {in_shell(ROOT / 'wsgi')}")
+PIP_INSTALL = f"{in_shell(_programs / 'pip')} install"
+
 
 
 def cannot_start(why: str, error: Exception) -> NoReturn:

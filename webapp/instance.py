@@ -8,7 +8,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from webapp.config import MIN_KEY_LENGTH, read_all, variable
+from webapp.config import MIN_KEY_LENGTH, ROOT, read_all, variable
 
 PRIVATE = ("secret_key", "admin_password", "log.db")
 DISK = Path("/")
@@ -55,6 +55,8 @@ def secret_key(folder: Path) -> str:
 
 def refuse_exposed(folder: Path) -> None:
     """Raise PermissionError if everybody can read, or exchange, the files that are nobody else's business."""
+    if folder.resolve().is_relative_to(ROOT / "static"):
+        raise PermissionError("everybody could download it from static/: take another folder")
     mode = folder.stat().st_mode
     if os.name == "nt":  # where modes say nothing
         return

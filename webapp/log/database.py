@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic_core import to_json
 
-from webapp.config import PIP_INSTALL, ROOT, THREADS
+from webapp.config import PIP_INSTALL, ROOT, THREADS, in_shell
 from webapp.errors import InvalidInput, LogUnavailable
 from webapp.waiting import before_waiting
 
@@ -66,7 +66,7 @@ def open_database(url: str | None, instance_folder: Path) -> sa.Engine:
             try:
                 engine = sa.create_engine(place, **options)
             except ImportError as error:
-                how = f"{PIP_INSTALL} -r requirements-postgres.txt"
+                how = f"{PIP_INSTALL} -r {in_shell(ROOT / 'requirements-postgres.txt')}"
                 raise LogUnavailable(f"PostgreSQL needs its driver: {how} ({error})") from error
             sa.event.listen(engine, "connect", _set_up_postgresql, insert=True)  # before SQLAlchemy looks around
             sa.event.listen(engine, "begin", _begin_postgresql)

@@ -17,7 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from webapp.config import PIP_INSTALL
+from webapp.config import PIP_INSTALL, ROOT, in_shell
 from webapp.errors import BadData, LogUnavailable, NotReady
 from webapp.extras.stream.handler import Outgoing, Record, prediction, read
 from webapp.inference import Inference
@@ -27,7 +27,8 @@ from webapp.log.tables import stream_consumers
 try:
     from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 except ImportError as error:
-    raise BadData(f"Streams need the Kafka client: {PIP_INSTALL} -r requirements-kafka.txt") from error
+    how = f"{PIP_INSTALL} -r {in_shell(ROOT / 'requirements-kafka.txt')}"
+    raise BadData(f"Streams need the Kafka client: {how}") from error
 
 BATCH = 500  # records: more would gain nothing, and take longer to do again
 POLL_S = 0.5  # how long an idle consumer sleeps at most before it looks whether it shall stop
