@@ -17,7 +17,7 @@ from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, Se
 from pydantic_core import to_jsonable_python
 from werkzeug.exceptions import BadHost, HTTPException, TooManyRequests
 
-from webapp.errors import TITLES, HamletError, LogUnavailable, NotReady
+from webapp.errors import TITLES, HamletError, LogUnavailable, NotReady, counted
 from webapp.inference import Inference
 
 HEADERS = [
@@ -182,7 +182,7 @@ class _RequestLimit:
                 self._counts[who] = count + 1 + size // COUNTED_BYTES
                 return
         seconds = 60 - int(second)
-        raise TooManyRequests(f"Wait {seconds} seconds, then send the rest more slowly.", retry_after=seconds)
+        raise TooManyRequests(f"Wait {counted(seconds, 'second')}, then send the rest more slowly.", retry_after=seconds)
 
 
 def register(app: Flask) -> None:
