@@ -151,13 +151,21 @@ class Running:
         with contextlib.closing(sqlite3.connect(self.folder / "log.db")) as database:
             return database.execute("SELECT count(*) FROM predictions").fetchone()[0]
 
+    def pids(self) -> list[str]:
+        """Return the ids of all its processes."""
+        return subprocess.run(["pgrep", "-g", str(self.process.pid)], capture_output=True, text=True).stdout.split()
+
     def memory_mib(self) -> float:
         """Return the memory (PSS, MiB) of all its processes."""
-        pids = subprocess.run(["pgrep", "-g", str(self.process.pid)], capture_output=True, text=True).stdout.split()
-        texts = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in pids]
+        texts = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in self.pids()]
         return (
             sum(int(line.split()[1]) for text in texts for line in text.splitlines() if line.startswith("Pss:")) / 1024
         )
+
+    def cpu_s(self) -> float:
+        """Return the seconds of processor time that all its processes have used."""
+        stats = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in self.pids()]
+        return sum(int(stat[11]) + int(stat[12]) for stat in stats) / os.sysconf("SC_CLK_TCK")
 
 
 @contextlib.contextmanager
