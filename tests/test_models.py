@@ -45,7 +45,7 @@ OF_A_VERSION = [
     (remove(artifact.CARD), "has no model_card.json"),
 ]
 OF_WHAT_IS_CHOSEN = [
-    (lambda models, version: (models / "current").write_bytes(b"\xff\xfe"), "has no model_card.json"),
+    (lambda models, version: (models / "current").write_bytes(b"\xff\xfe"), "There is no model"),
     (lambda models, version: (models / "current").unlink(), "models use"),
     (lambda models, version: (models / "current").write_text("\n"), "models use"),
 ]

@@ -41,8 +41,9 @@ def test_list_show_and_verify_tell_what_each_version_is(run, models, versions):
     assert "its files are as they were saved" in output
     assert "uci_sms_train.csv.gz: 3,057 messages, licence CC BY 4.0" in output
     assert "accuracy     0.9" in output
-    for command in ("show", "use"):
-        assert "models list" in run(command, "no-such", code=2)
+    for words in (["show"], ["use"], ["compare", first]):
+        said = run(*words, "no-such", code=2)
+        assert ("There is no model no-such" in said, "models list" in said) == (True, True)
     assert run("verify").count("as it was saved") == 3
     change(models, second)
     (models / third / "learnt.txt").write_text("{}")

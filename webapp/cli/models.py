@@ -32,7 +32,7 @@ def show_model(version: str) -> None:
     registry = current_inference().registry
     card = read_card(registry.folder, version)
     _, fault = registry.inspect(version)
-    click.echo(f"{version}: {UNUSABLE + fault if fault else 'its files are as they were saved'}.")
+    click.echo(f"{version}: {UNUSABLE + fault if fault else 'its files are as they were saved.'}")
     made = f"{card.created_at:%Y-%m-%d %H:%M:%S}"
     if card.retraining:
         click.echo(f"{card.retraining.parent}, corrected with {counted(card.retraining.reviews, 'review')} {made}")

@@ -120,7 +120,8 @@ def read_file(models_folder: Path, version: str, name: str) -> bytes:
             raise unusable(f"Model {version} has a {name} that is no ordinary file")
         return path.read_bytes()
     except FileNotFoundError as error:
-        raise unusable(f"Model {version} has no {name}") from error
+        why = f"Model {version} has no {name}" if path.parent.is_dir() else f"There is no model {version}"
+        raise unusable(why) from error
     except (OSError, ValueError) as error:  # a name that no file can have, too
         reason = getattr(error, "strerror", None) or error
         raise unusable(f"Model {version[:50]!r} has a {name} that cannot be read ({reason})") from error
