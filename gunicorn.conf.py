@@ -102,9 +102,11 @@ def worker_exit(server: Any, worker: Any) -> None:
 
 def load_model(server: Any) -> None:
     """Load the model before the workers are forked: they share its memory."""
-    # It was logged; the app starts all the same and says what is wrong when asked. (The benchmarks' apps have none.)
-    with suppress(ModelUnusable, KeyError):
-        server.app.wsgi().extensions["inference"].registry.current()
+    with suppress(KeyError):  # the benchmarks' apps have none
+        try:
+            server.app.wsgi().extensions["inference"].registry.current()
+        except ModelUnusable as error:  # the app starts all the same, and says it when asked
+            server.log.error(error)
 
 
 on_reload = load_model
