@@ -94,7 +94,7 @@ def test_an_address_that_cannot_be_used_is_said_in_a_line(flask):
         ("postgresql://hamlet:secret@127.0.0.1:1/hamlet", "hamlet:***@127.0.0.1:1/hamlet cannot be used: connection"),
         ("sqlite:////no/such/copy.db", "no/such/copy.db cannot be used: unable to open"),
         ("mysql://hamlet@127.0.0.1/hamlet", "take sqlite or postgresql"),
-        ("nonsense", "cannot be read"),
+        ("nonsense", "sqlite:///FILE"),
         ("", "cannot be read"),
     ):
         result = flask("log", "copy", "--to", url)

@@ -88,7 +88,8 @@ def _parse(url: str) -> sa.URL:
     try:
         return sa.make_url(("postgresql" if kind == "postgres" else kind) + separator + rest)
     except (sa.exc.ArgumentError, ValueError) as error:
-        raise LogUnavailable("the URL cannot be read: write it as postgresql://USER:PASSWORD@HOST/NAME") from error
+        forms = "postgresql://USER:PASSWORD@HOST/NAME or sqlite:///FILE"
+        raise LogUnavailable(f"the URL cannot be read: write it as {forms}") from error
 
 
 def _make_file(path: str) -> None:
