@@ -224,7 +224,7 @@ def _findings(report: Report) -> Iterator[tuple[str, str, str]]:
         yield (
             "drift",
             f"The messages are not like those that were declared normal. {what}.",
-            ("See below which words became more frequent. " if drift["changed_terms"] else "")
+            ("See on /monitor which words became more frequent. " if drift["changed_terms"] else "")
             + "If the new kind of message is here to stay, review some of it and train anew; if it is right as it is, "
             "declare this range normal.",
         )
@@ -233,7 +233,7 @@ def _findings(report: Report) -> Iterator[tuple[str, str, str]]:
             "errors",
             f"{figure(errors['share_failed'], '%')} of the requests failed: {errors['failed']:,} of "
             f"{errors['requests']:,}.",
-            "See the list of errors below, and the server's own output around these times.",
+            "See the list of errors on /monitor, and the server's own output around these times.",
         )
     if latency["n"] >= FEWEST_TO_BE_SLOW and latency["p99"] >= SLOW_MS:
         yield (
