@@ -111,8 +111,11 @@ def test_processes_that_start_together_do_not_migrate_twice(tmp_path, empty_data
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it exits with a connection open
 def test_a_log_of_development_or_of_a_newer_hamlet_is_left_alone_and_said_in_one_line(app, tmp_path, database_url):
-    for step, advice in ((-1, "move the log away, and a new one is begun"), (1, "use the Hamlet that wrote")):
-        execute(app.extensions["engine"], sa.update(schema_version).values(version=FIRST_VERSION + step))
+    for version, advice in (
+        (FIRST_VERSION - 1, "move the log away, and a new one is begun"),
+        (FIRST_VERSION + len(STEPS) + 1, "use the Hamlet that wrote"),
+    ):
+        execute(app.extensions["engine"], sa.update(schema_version).values(version=version))
         with pytest.raises(SystemExit, match=f"Hamlet cannot start: .* {advice}"):
             create_app(tmp_path / "instance", DATABASE_URL=database_url)
     gc.collect()
