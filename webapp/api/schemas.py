@@ -60,7 +60,7 @@ class BatchRequest(BaseModel):
 
 
 class TermContribution(BaseModel):
-    term: str = Field(description="A word of the message, a [kind of word], or a (fact about the whole message).")
+    term: str = Field(description="A word of the message, a [kind of word], or @ and a part of a link's host.")
     contribution: float = Field(
         description="What it adds to the log-odds of spam; below 0 it speaks for ham, the first label."
     )
