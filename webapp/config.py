@@ -152,7 +152,6 @@ FLASK = in_shell(_programs / "flask") + ("" if IN_PROJECT else f" --app {in_shel
 PIP_INSTALL = f"{in_shell(_programs / 'pip')} install"
 
 
-
 def cannot_start(why: str, error: Exception) -> NoReturn:
     """Exit with one line: drivers like to say more."""
     reason = getattr(error, "reason", "") or getattr(error, "orig", error)

@@ -182,7 +182,9 @@ class _RequestLimit:
                 self._counts[who] = count + 1 + size // COUNTED_BYTES
                 return
         seconds = 60 - int(second)
-        raise TooManyRequests(f"Wait {counted(seconds, 'second')}, then send the rest more slowly.", retry_after=seconds)
+        raise TooManyRequests(
+            f"Wait {counted(seconds, 'second')}, then send the rest more slowly.", retry_after=seconds
+        )
 
 
 def register(app: Flask) -> None:
