@@ -11,7 +11,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -236,7 +236,7 @@ class _TokenWeights(dict[str, float]):
     def __missing__(self, token: str) -> float:
         weight = self._weights.get
         ngrams = char_ngrams(token[:LONGEST_WORD])
-        total = weight(token, 0.0) + NGRAM_VALUE * sum(weight(ngram, 0.0) for ngram in ngrams)
+        total = weight(token, 0.0) + NGRAM_VALUE * sum(map(weight, ngrams, repeat(0.0)))
         if len(token) <= LONGEST_WORD:  # nobody shall fill the memory with words of 10,000 letters
             if len(self) >= REMEMBERED_TOKENS:
                 self.clear()
