@@ -99,7 +99,7 @@ def test_friendly_words_do_not_hide_spam(model, own_messages, friendly):
     caught = [text for text in [*spam, *SPAMS] if verdict(model, text) == "spam"]
     still = [text for text in caught if verdict(model, f"{text} {FRIENDLY[friendly]}") == "spam"]
     assert len(caught) > 100
-    assert len(still) / len(caught) > 0.75
+    assert len(still) / len(caught) > 0.7
 
 
 def test_reasons_are_words(model, own_messages):
