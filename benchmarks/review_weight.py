@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from webapp.config import PROJECT_SET  # noqa: E402
-from webapp.extras.lifecycle.correction import fine_tune  # noqa: E402
+from webapp.extras.lifecycle.retraining import fine_tune  # noqa: E402
 from webapp.model import training  # noqa: E402
 from webapp.model.data import Example, drop_copies, read_labelled  # noqa: E402
 from webapp.model.scoring import make_model  # noqa: E402

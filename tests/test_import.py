@@ -23,7 +23,7 @@ from test_model_files import Planted
 
 from webapp.config import ROOT
 from webapp.errors import BadData
-from webapp.extras.lifecycle.correction import fine_tune
+from webapp.extras.lifecycle.retraining import fine_tune
 from webapp.model import artifact
 from webapp.model.data import Example
 from webapp.model.labels import Labels

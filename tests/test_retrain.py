@@ -14,7 +14,7 @@ from conftest import HAM, PASSWORD, SPAM, messages, use_models
 
 from webapp.errors import BadData, NotReady
 from webapp.extras.lifecycle import retraining
-from webapp.extras.lifecycle.correction import fine_tune
+from webapp.extras.lifecycle.retraining import fine_tune
 from webapp.extras.review.reviews import give_review, reviewed_messages
 from webapp.extras.review.samples import draw
 from webapp.log.writer import LogWriter
