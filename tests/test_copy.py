@@ -10,7 +10,7 @@ from webapp.extras.access import keys
 from webapp.extras.monitor.drift import declare_reference
 from webapp.extras.review.reviews import give_review
 from webapp.extras.review.samples import draw
-from webapp.extras.tools import copy
+from webapp.extras.tools.commands import NOT_COPIED, copy_rows
 from webapp.log.database import open_database
 from webapp.log.tables import create_tables, hourly_predictions, metadata
 
@@ -50,7 +50,7 @@ def log(app):
 
 def everything(engine):
     """Return all rows that are to be copied."""
-    tables = [table for table in metadata.sorted_tables if table not in copy.NOT_COPIED]
+    tables = [table for table in metadata.sorted_tables if table not in NOT_COPIED]
     return {table.name: sorted(map(repr, execute(engine, sa.select(table)))) for table in tables}
 
 
@@ -82,9 +82,9 @@ def test_an_interrupted_copy_leaves_nothing(app, log, target, monkeypatch):
         return insert(table)
 
     insert = sa.insert
-    monkeypatch.setattr(copy.sa, "insert", lambda table: stop(target, table))
+    monkeypatch.setattr(sa, "insert", lambda table: stop(target, table))
     with pytest.raises(KeyboardInterrupt):
-        copy.copy_log(app.extensions["engine"], target)
+        copy_rows(app.extensions["engine"], target)
     assert not any(everything(target).values())
 
 
