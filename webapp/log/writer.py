@@ -62,12 +62,13 @@ class LogWriter:
             self._columns[table] = list(zip(names, processors, strict=True))
 
     def add(self, table: sa.Table, rows: Sequence[Row], keys: Sequence[str] | None = None) -> None:
-        """Give each row its id and time, and store all in one transaction; return once they are committed.
+        """Give each row its id, and all one time, and store them in one transaction; return once they are committed.
 
         Raises LogUnavailable, or AlreadyStored where keys are given: then none of them is stored.
         """
+        now = dt.datetime.now(dt.UTC)  # of the whole request: the monitor counts requests by it
         for row in rows:
-            row["id"], row["created_at"] = new_id(), dt.datetime.now(dt.UTC)
+            row["id"], row["created_at"] = new_id(), now
             if self._hash_key and table is predictions:
                 row["text_hash"] = hmac.digest(self._hash_key, row["text"].encode(), "sha256").hex()
         values = [

@@ -112,12 +112,12 @@ def _sum_predictions(hour: Hour, start: str, end: str) -> sa.Select[Any]:
 def _sum_requests(hour: Hour, start: str, end: str) -> sa.Select[Any]:
     """Count those that failed, and those of form and API that were answered: one of these may hold many texts.
 
-    Its rows have its id and nearly one time, to a quarter of a second here: some clients give all requests one id.
+    Its rows have its id and one time, to the microsecond: some clients give all requests one id.
     """
     by = [failures.c.source, failures.c.status, failures.c.what]
     failed = sa.select(hour, *by, sa.func.count().label("count")).where(failures.c.id >= start, failures.c.id < end)
     columns = predictions.c
-    request = sa.func.coalesce(columns.request_id + sa.func.substr(columns.id, 1, 11), columns.id)
+    request = sa.func.coalesce(columns.request_id + sa.cast(columns.created_at, sa.Text), columns.id)
     requests = sa.func.count(sa.distinct(request))
     answered = sa.select(hour, columns.source, sa.literal(ANSWERED), sa.literal(""), requests).where(
         columns.id >= start, columns.id < end, columns.source.in_(("form", "api"))
