@@ -231,11 +231,18 @@ def test_evaluate_says_when_the_model_was_trained_on_the_file(flask, models, lab
 
 def test_labels_the_wrong_way_round_are_said_loudly(flask, models, tmp_path):
     path = tmp_path / "inverted.csv"
-    path.write_text("label,text\n" + "".join(f'{int(label == "ham")},"{text}"\n' for label, text in messages(200)))
+    lines = [f'{int(label == "ham")},"{text}"\n' for label, text in messages(200)]
+    path.write_text("label,text\n" + "".join(lines))
     told = flask("train", path)
     assert "WARNING: nearly all verdicts are the opposite." in told.stderr
     assert "--labels spam,ham" in told.stderr
     assert "WARNING" in flask("evaluate", path).stderr
+    noisy = tmp_path / "noisy.csv"  # one in ten is wrong even so, as with a model that is no better
+    noisy.write_text(
+        "label,text\n"
+        + "".join(f"{1 - int(line[0])}{line[1:]}" if at % 10 == 0 else line for at, line in enumerate(lines))
+    )
+    assert "WARNING" in flask("evaluate", noisy).stderr
     for words in (["evaluate", path], ["train", path, "--use"]):
         told = flask(*words, "--labels", "spam,ham")
         assert told.exit_code == 0, told.output

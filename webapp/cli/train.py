@@ -21,7 +21,7 @@ from webapp.model.evaluation import Metrics
 from webapp.model.labels import SPAM_OR_HAM, Labels, read_labels
 from webapp.model.own_model import fit_with
 
-OPPOSITE = 0.1  # accuracy: no spam model is so often wrong, but for what it calls spam
+OPPOSITE = 0.2  # ROC-AUC: no spam model puts ham so far above spam, but for what it calls spam
 
 
 class Reader(NamedTuple):
@@ -204,8 +204,8 @@ def say_kept(datasets: Sequence[Dataset], labels: Labels) -> list[Example]:
 
 
 def warn_if_opposite(report: Metrics) -> None:
-    """Say so loudly where a model of the same labels is wrong of nearly all messages."""
-    if report.messages > 1 and (report.accuracy.value or 0) < OPPOSITE:
+    """Say so loudly where a model of the same labels takes nearly all spam for ham, and the other way round."""
+    if report.roc_auc.value is not None and report.roc_auc.value < OPPOSITE:
         click.secho(
             "WARNING: nearly all verdicts are the opposite. Does 0 mean spam and 1 ham in your files? Then say so with "
             "--labels spam,ham.",
