@@ -141,7 +141,7 @@ def test_a_model_that_is_worse_than_at_training_is_said_but_not_of_an_older_one(
     shown = figures(app)
     assert shown["accuracy"]["accuracy"]["value"] == 0.4
     assert not shown["accuracy"]["worse_than_at_training"]
-    assert "whose training is shown: not known, 0 of 10 reviews" in signed_in.get("/monitor?range=24h").text
+    assert "of that one: not known, 0 of 10 reviews" in signed_in.get("/monitor?range=24h").text
 
 
 # --- Drift ---
@@ -278,7 +278,8 @@ def made_up(**changes):
     right = Proportion(value=0.98, low=0.95, high=0.99, n=212)
     made = {
         "model_problem": "",
-        "accuracy": {"accuracy": right, "of_current": right, "reviewed": 212, "at_training": {"accuracy": right}},
+        "model_version": None,
+        "accuracy": {"accuracy": right, "of_current": right, "at_training": {"accuracy": right}},
         "drift": {"state": "no drift seen", "changes": [], "changed_terms": []},
         "latency": {"p50": 1.0, "p99": 3.0, "n": 1000},
         "errors": {"share_failed": 0.0, "failed": 0, "requests": 1000},
@@ -296,6 +297,9 @@ def test_what_needs_attention_is_named_with_what_to_do():
     assert healthy["sentence"] == (
         "Healthy: 98.0 % (95 % interval 95.0 to 99.0 %) right on 212 reviewed messages, nothing alarming."
     )
+    unknown = verdict(made_up(accuracy__of_current=Proportion()))  # whatever is known of the version before it
+    assert unknown["state"] == "unknown"
+    assert "how accurate the served version is on this traffic nobody knows yet: 0 of" in unknown["sentence"]
     for change, about in (
         ({"accuracy__worse_than_at_training": True}, "accuracy"),
         ({"drift__state": "drifted"}, "drift"),

@@ -193,17 +193,17 @@ def consumers(engine: sa.Engine) -> list[dict[str, Any]]:
 def verdict(report: Report) -> dict[str, Any]:
     """Return the state (healthy, attention or unknown), one sentence, and the findings, each with what to do."""
     found = [{"about": about, "what": what, "do": do} for about, what, do in _findings(report)]
-    reviewed, right = report["accuracy"]["reviewed"], report["accuracy"]["accuracy"]
-    state = "unknown"
+    right, state = report["accuracy"]["of_current"], "unknown"  # how good others were says nothing of this version
     if found:
         state, sentence = "attention", "Needs attention: " + " ".join(finding["what"] for finding in found)
     elif not report["traffic"]["predictions"]:
         sentence = "Nothing to say yet: there was no prediction in this range."
-    elif reviewed < FEWEST_REVIEWS:
-        sentence = "Nothing alarming, but how accurate the model is on this traffic nobody knows yet: "
-        sentence += f"{reviewed} of at least {FEWEST_REVIEWS} messages of a random sample are reviewed."
+    elif right.n < FEWEST_REVIEWS:
+        version = report["model_version"] or "the served version"
+        sentence = f"Nothing alarming, but how accurate {version} is on this traffic nobody knows yet: "
+        sentence += f"{right.n} of at least {FEWEST_REVIEWS} messages of a random sample are reviewed."
     else:
-        state, sentence = "healthy", f"Healthy: {right:%} right on {reviewed:,} reviewed messages, nothing alarming."
+        state, sentence = "healthy", f"Healthy: {right:%} right on {right.n:,} reviewed messages, nothing alarming."
     return {"state": state, "sentence": sentence, "findings": found}
 
 
