@@ -475,7 +475,7 @@ def test_the_whole_loop_review_retrain_try_compare_serve_and_roll_back(open_sign
     wait_for_version(page, server, second, "challenger_version")
     send(server, list(demo_messages("later")))
     page.reload()
-    assert "None of these that neither has learnt was reviewed yet" in page.inner_text("main")
+    assert "None of these was reviewed yet that neither has learnt" in page.inner_text("main")
     examine(page, "a shadow test")
     follow(page, "text=Review where they differ")
     examine(page, "where they differ")

@@ -77,7 +77,8 @@ class ShadowReport(NamedTuple):
             return f"The two agree on all of the {messages} so far, so nothing tells them apart."
         words = f"The two differ on {self.differing:,} of the {messages}."
         if not self.duel.messages:
-            return f"{words} None of these that neither has learnt was reviewed yet."
+            unknown = "None of these was reviewed yet that neither has learnt, in their own queue or the random one."
+            return f"{words} {unknown}"
         return f"{words} {self.duel.sentence('the served version', 'the challenger')}"
 
 
