@@ -156,8 +156,8 @@ def test_a_challenger_whose_folder_is_gone_is_named_and_can_be_stopped(signed_in
     registry.use(versions[1], kind="challenge")
     shutil.rmtree(models / versions[1])
     page = look(signed_in)
-    assert "It cannot be used: Model" in flask("models", "challenge").output
-    assert f"v2 {versions[1]} It cannot be used: Model" in page
+    assert "It cannot be used: There is no model" in flask("models", "challenge").output
+    assert f"v2 {versions[1]} It cannot be used: There is no model" in page
     assert "The shadow test is over" in words(press(signed_in, "stop"))
     assert "No version is being tried" in look(signed_in)
 
@@ -211,7 +211,11 @@ def test_near_the_threshold_a_probability_has_a_decimal(app):
 
 
 def test_reviews_that_contradict_a_sure_verdict_are_confirmed_on_the_page(app, signed_in, models):
-    review(app, ["WIN a free car!!! Claim your prize now, call 09061701461 or text WIN to 80085"], "ham")
+    review(
+        app,
+        ["URGENT! You have WON a free car!!! Claim it now, call 09061701461 or text WIN to 80085. 150p per msg"],
+        "ham",
+    )
     page = signed_in.get("/models")
     assert "1 more contradicts a verdict that was at least 99 % sure: look once more before it teaches" in words(page)
     id_ = re.search(r'name="id" value="([^"]+)"', page.text)[1]
