@@ -213,7 +213,7 @@ def test_near_the_threshold_a_probability_has_a_decimal(app):
 def test_reviews_that_contradict_a_sure_verdict_are_confirmed_on_the_page(app, signed_in, models):
     review(
         app,
-        ["URGENT! You have WON a free car!!! Claim it now, call 09061701461 or text WIN to 80085. 150p per msg"],
+        ["URGENT! You have WON a car!!! Claim it now, call 09061701461 or text WIN to 80085. 150p per msg"],
         "ham",
     )
     page = signed_in.get("/models")
