@@ -16,8 +16,8 @@ from conftest import HAM, PASSWORD, Browser, Server, execute, need
 from postgres import pgbouncer
 
 from webapp.app import create_app
-from webapp.extras.monitor.rollups import PREDICTIONS, count, refresh_rollups
-from webapp.log.tables import predictions
+from webapp.extras.monitor.rollups import count, refresh_rollups
+from webapp.log.tables import hourly_predictions, predictions
 
 pytestmark = pytest.mark.databases("postgresql")
 
@@ -86,7 +86,7 @@ def test_times_are_utc_whatever_the_server_s_time_zone(postgres, client, databas
     id_ = client.post("/api/v1/predict", json={"text": HAM}).json["id"]
     created_at = dt.datetime.fromisoformat(client.get(f"/api/v1/predictions/{id_}").json["created_at"])
     assert abs(dt.datetime.now(dt.UTC) - created_at) < dt.timedelta(minutes=1)
-    (hour,) = count(engine, PREDICTIONS, ("hour",)).elements()
+    (hour,) = count(engine, hourly_predictions, ("hour",)).elements()
     assert hour[0] <= created_at < hour[0] + dt.timedelta(hours=1)
 
 
@@ -109,13 +109,13 @@ def test_sums_are_right_while_others_sum_up_and_predict(client, engine, monkeypa
     deadline = time.monotonic() + 4
     while time.monotonic() < deadline:
         stored.append(len(execute(engine, sa.select(predictions.c.id))))
-        seen.append(count(engine, PREDICTIONS)[()])
+        seen.append(count(engine, hourly_predictions)[()])
     stop.set()
     for thread in threads:
         thread.join()
     assert stored[-1] > 20
     assert all(before <= counted for before, counted in zip(stored, seen, strict=True))
-    assert count(engine, PREDICTIONS)[()] == len(set(execute(engine, sa.select(predictions.c.id))))
+    assert count(engine, hourly_predictions)[()] == len(set(execute(engine, sa.select(predictions.c.id))))
 
 
 def test_two_hosts_under_load_lose_nothing_when_a_worker_or_the_database_dies(hosts, postgres):

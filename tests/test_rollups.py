@@ -14,8 +14,6 @@ from webapp.extras.monitor import rollups
 from webapp.extras.monitor.report import errors, quantiles, traffic_and_latency
 from webapp.extras.monitor.rollups import (
     LATENCY_BUCKET,
-    PREDICTIONS,
-    REQUESTS,
     Span,
     bucket_ms,
     count,
@@ -23,7 +21,7 @@ from webapp.extras.monitor.rollups import (
     span,
 )
 from webapp.extras.review.samples import fair_sample
-from webapp.log.tables import failures, first_id, hourly_predictions, moment_of, new_id, predictions
+from webapp.log.tables import failures, first_id, hourly_predictions, hourly_requests, moment_of, new_id, predictions
 
 on_both = pytest.mark.databases("sqlite", "postgresql")
 
@@ -75,29 +73,29 @@ def test_counts_are_those_of_the_log_before_and_after_the_sums_are_made(engine, 
     expected = Counter(
         (row["created_at"].replace(minute=0, second=0, microsecond=0), row["label"], row["source"]) for row in rows
     )
-    assert count(engine, PREDICTIONS, ("hour", "label", "source")) == expected
+    assert count(engine, hourly_predictions, ("hour", "label", "source")) == expected
     assert 300 < summed(engine) < 500  # those of the last minute are counted as they are
     refresh_rollups(engine, now + dt.timedelta(minutes=2))
-    assert summed(engine) == count(engine, PREDICTIONS)[()] == 500
+    assert summed(engine) == count(engine, hourly_predictions)[()] == 500
     since = NOW.replace(minute=0, second=0) - dt.timedelta(hours=5)
     chosen = [row for row in rows if since <= row["created_at"] and row["model_version"] == "v2"]
-    assert count(engine, PREDICTIONS, span=Span("", since, now + rollups.HOUR, "v2"))[()] == len(chosen)
+    assert count(engine, hourly_predictions, span=Span("", since, now + rollups.HOUR, "v2"))[()] == len(chosen)
     before = Span("", dt.datetime(2020, 1, 1, tzinfo=dt.UTC), since)
-    assert count(engine, PREDICTIONS, span=before)[()] == sum(row["created_at"] < since for row in rows)
+    assert count(engine, hourly_predictions, span=before)[()] == sum(row["created_at"] < since for row in rows)
 
 
 def test_rows_that_come_late_are_seen_once_the_log_is_recounted(engine, log, flask):
     log(20, hours=5)
     refresh_rollups(engine)
     log(20, hours=5)
-    assert count(engine, PREDICTIONS)[()] == 20
+    assert count(engine, hourly_predictions)[()] == 20
     assert "40 predictions counted" in flask("log", "recount").output
 
 
 @on_both
 def test_two_that_sum_up_at_once_count_each_row_once(engine, log, monkeypatch):
     log(100, hours=3)
-    summed, real = [], rollups.SUMS[PREDICTIONS]
+    summed, real = [], rollups.SUMS[hourly_predictions]
 
     def meanwhile(*arguments):
         if not summed:
@@ -105,9 +103,9 @@ def test_two_that_sum_up_at_once_count_each_row_once(engine, log, monkeypatch):
             refresh_rollups(engine)
         return real(*arguments)
 
-    monkeypatch.setitem(rollups.SUMS, PREDICTIONS, meanwhile)
+    monkeypatch.setitem(rollups.SUMS, hourly_predictions, meanwhile)
     refresh_rollups(engine)
-    assert count(engine, PREDICTIONS)[()] == 100
+    assert count(engine, hourly_predictions)[()] == 100
 
 
 @on_both
@@ -123,7 +121,7 @@ def test_requests_of_form_and_api_are_counted_by_status_and_rows_of_files_are_no
     expected = {("api", 422): 3, ("api", 415): 1, ("api", 200): 1, ("form", 200): 3}
     for minutes in (0, 2):  # before and after they are summed up
         refresh_rollups(engine, dt.datetime.now(dt.UTC) + dt.timedelta(minutes=minutes))
-        assert count(engine, REQUESTS, ("source", "status")) == expected
+        assert count(engine, hourly_requests, ("source", "status")) == expected
 
 
 @on_both

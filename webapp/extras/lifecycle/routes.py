@@ -17,10 +17,11 @@ from webapp.extras.lifecycle import retraining, switching
 from webapp.extras.lifecycle.challenger import shadow_report
 from webapp.extras.lifecycle.comparison import EVER, compare, sampled_examples
 from webapp.extras.lifecycle.retraining import Reviews
-from webapp.extras.monitor.rollups import PREDICTIONS, count
+from webapp.extras.monitor.rollups import count
 from webapp.extras.review.accuracy import share_right
 from webapp.extras.review.reviews import give_reviews
 from webapp.extras.review.samples import reached_members
+from webapp.log.tables import hourly_predictions
 from webapp.model import artifact
 from webapp.model.registry import ModelRegistry
 from webapp.web.words import mark
@@ -79,7 +80,7 @@ def _versions(engine: sa.Engine, registry: ModelRegistry, tried: str) -> list[di
 
     The one that is tried is among them, even if its folder is gone.
     """
-    counts, members, found = count(engine, PREDICTIONS, ("model_version",)), reached_members(engine, *EVER), []
+    counts, members, found = count(engine, hourly_predictions, ("model_version",)), reached_members(engine, *EVER), []
     for name in sorted({*registry.versions(), tried} - {""}, reverse=True):
         card, fault = registry.inspect(name)
         live = share_right([one for one in members if one.model_version == name], counts[(name,)])

@@ -12,10 +12,10 @@ from scipy.stats import fisher_exact
 from webapp.errors import HamletError, counted
 from webapp.extras.monitor.charts import figure
 from webapp.extras.monitor.drift import DRIFTED, NOT_SEEN, drift_report
-from webapp.extras.monitor.rollups import ANSWERED, PREDICTIONS, REQUESTS, Span, bucket_ms, count
+from webapp.extras.monitor.rollups import ANSWERED, Span, bucket_ms, count
 from webapp.extras.review.accuracy import ReviewedPrediction, accuracy, share_right
 from webapp.extras.review.samples import reached_members
-from webapp.log.tables import stream_consumers
+from webapp.log.tables import hourly_predictions, hourly_requests, stream_consumers
 from webapp.model.card import Card
 from webapp.model.evaluation import Metrics, effective_n
 from webapp.model.labels import UNSURE
@@ -71,7 +71,7 @@ def _accuracy(engine: sa.Engine, registry: ModelRegistry, span: Span, card: Card
     for member in members:
         steps[span.step_of(member.created_at)].append(member)
     messages: Counter[Any] = Counter()  # that these stand for: of all, of each step, of each version
-    counted = count(engine, PREDICTIONS, (span.step, "model_version"), span) if members else Counter()
+    counted = count(engine, hourly_predictions, (span.step, "model_version"), span) if members else Counter()
     for (step, version), number in counted.items():
         if version not in others:
             messages.update({"all": number, step: number, version: number})
@@ -112,7 +112,7 @@ def traffic_and_latency(engine: sa.Engine, span: Span) -> tuple[dict[str, Any], 
     labels: Counter[Any] = Counter()  # of each label, and of each step and label
     buckets: defaultdict[Any, Counter[int]] = defaultdict(Counter)  # of all, of each source, of each step
     # Counted once for all figures: in a log of millions this is what takes time.
-    counted = count(engine, PREDICTIONS, (span.step, "label", "source", "latency_bucket"), span)
+    counted = count(engine, hourly_predictions, (span.step, "label", "source", "latency_bucket"), span)
     for (step, label, source, bucket), number in counted.items():
         labels[label] += number
         labels[step, label] += number
@@ -158,7 +158,7 @@ def errors(engine: sa.Engine, span: Span) -> dict[str, Any]:
     """
     kinds: Counter[tuple[str, int, str]] = Counter()
     outcomes: Counter[Any] = Counter()
-    counts = count(engine, REQUESTS, (span.step, "source", "status", "what"), span._replace(model_version=None))
+    counts = count(engine, hourly_requests, (span.step, "source", "status", "what"), span._replace(model_version=None))
     for (step, source, status, what), number in counts.items():
         if status != ANSWERED:
             outcome = "failed" if status >= 500 else "refused"

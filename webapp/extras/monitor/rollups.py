@@ -125,10 +125,9 @@ def _sum_requests(hour: Hour, start: str, end: str) -> sa.Select[Any]:
     return sa.select(sa.union_all(failed.group_by(*by), answered.group_by(columns.source)).subquery())
 
 
-PREDICTIONS, REQUESTS = hourly_predictions, hourly_requests
 SUMS: dict[sa.Table, Callable[[Hour, str, str], sa.Select[Any]]] = {
-    PREDICTIONS: _sum_predictions,
-    REQUESTS: _sum_requests,
+    hourly_predictions: _sum_predictions,
+    hourly_requests: _sum_requests,
 }
 
 
@@ -164,7 +163,7 @@ def _midnight(day: object) -> dt.datetime:
 
 def count_predictions(engine: sa.Engine) -> int:
     """Return how many predictions the log holds."""
-    return count(engine, PREDICTIONS)[()]
+    return count(engine, hourly_predictions)[()]
 
 
 def refresh_rollups(engine: sa.Engine, now: dt.datetime | None = None) -> None:
