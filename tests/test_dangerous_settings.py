@@ -119,7 +119,8 @@ def test_commands_are_shown_as_they_can_be_pasted_where_the_process_runs(tmp_pat
     for folder, program in ((ROOT, "flask"), (tmp_path, f"flask --app {ROOT / 'wsgi'}")):
         shown = subprocess.check_output([*show, str(ROOT)], cwd=folder, text=True).strip()
         assert shown.endswith(f"/{program}")
-        subprocess.check_output([*shlex.split(shown), "models", "list"], cwd=folder)
+        own = os.environ | {"HAMLET_INSTANCE_FOLDER": str(tmp_path / "instance")}
+        subprocess.check_output([*shlex.split(shown), "models", "list"], cwd=folder, env=own)
 
 
 IMPOSSIBLE = {

@@ -34,7 +34,7 @@ MIN_KEY_LENGTH = 32  # characters; it is guessed without asking the server, so a
 
 
 # --- Settings ---
-ORIGIN = re.compile(r"[a-z][\w+.-]*://(\[[0-9a-f:]+\]|[\w.-]+)(:\d+)?", re.ASCII)
+ORIGIN = re.compile(r"[a-z][\w+.-]{0,30}://(\[[0-9a-f:]+\]|[\w.-]+)(:\d+)?", re.ASCII)
 
 
 def _check_host(text: str) -> str:
