@@ -9,14 +9,14 @@ import sys
 import click
 from click.testing import CliRunner
 
-from webapp.cli.command import Clear
+from webapp.cli.command import FriendlyCommand
 from webapp.config import FLASK, ROOT
 
 INTERRUPTED = "import webapp.app\ndef create_app(): raise KeyboardInterrupt\nwebapp.app.create_app = create_app\n"
 
 
 def test_ctrl_c_is_one_line_and_130_and_no_line_before_a_command_has_begun():
-    @click.command(cls=Clear)
+    @click.command(cls=FriendlyCommand)
     def slow():
         raise KeyboardInterrupt
 

@@ -19,7 +19,7 @@ from webapp.extras.review.reviews import give_review, reviewed_messages
 from webapp.extras.review.samples import draw
 from webapp.log.writer import LogWriter
 from webapp.model import artifact, training
-from webapp.model.data import APART, Example, bucket, read_labelled
+from webapp.model.data import HOLDOUT, Example, bucket, read_labelled
 from webapp.model.registry import ModelRegistry
 from webapp.model.scoring import make_model
 
@@ -123,7 +123,7 @@ def test_a_review_that_contradicts_a_very_sure_verdict_teaches_only_when_it_is_s
     taught = retraining.reviews_to_learn(engine, small, small.current().labels)  # by `train --with-reviews`
     said = {one.text: one.part for one in taught.examples}
     apart = [text for text in sure if bucket(text) in retraining.HOLDOUT_BUCKETS]
-    assert [text for text in sure if said.get(text) == APART] == apart != []  # to measure on, they count
+    assert [text for text in sure if said.get(text) == HOLDOUT] == apart != []  # to measure on, they count
     assert not [text for text in sure if said.get(text) == ""]
     assert f"on the page Models: {len(waiting)} reviews" in flask("retrain").output
     give_review(engine, waiting[0], "web:ben", "spam", "all")  # who takes it back contradicts no longer

@@ -16,7 +16,7 @@ from webapp.model.labels import SPAM_OR_HAM, Labels
 INTERRUPTED = 130  # the exit code after Ctrl-C, as shells have it
 
 
-class Clear(click.Command):
+class FriendlyCommand(click.Command):
     """A command that ends with one clear line: exit code 2 when something cannot be used, 130 after Ctrl-C."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -38,8 +38,8 @@ class Clear(click.Command):
             ctx.exit(INTERRUPTED)
 
 
-class ClearGroup(AppGroup):
-    command_class = Clear
+class FriendlyGroup(AppGroup):
+    command_class = FriendlyCommand
 
 
 def current_inference() -> Inference:

@@ -7,11 +7,11 @@ import sys
 import click
 from flask import current_app
 
-from webapp.cli.command import ClearGroup, current_inference
+from webapp.cli.command import FriendlyGroup, current_inference
 from webapp.errors import BadData, counted
 from webapp.log.export import export, purge
 
-log = ClearGroup("log", help="Take predictions out of the log, or away.")
+log = FriendlyGroup("log", help="Take predictions out of the log, or away.")
 
 
 @log.command("export")

@@ -5,11 +5,11 @@ import os
 
 import click
 
-from webapp.cli.command import ClearGroup, current_inference, print_report
+from webapp.cli.command import FriendlyGroup, current_inference, print_report
 from webapp.errors import counted
 from webapp.model.card import read_card
 
-models = ClearGroup("models", help="See the saved versions of the model, and choose which one is served.")
+models = FriendlyGroup("models", help="See the saved versions of the model, and choose which one is served.")
 UNUSABLE = "NOT USABLE: "
 WHY = click.option("--why", default="", metavar="TEXT", help="The reason, for the history.")
 

@@ -11,12 +11,12 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from webapp.cli.command import Clear, current_inference, print_report
+from webapp.cli.command import FriendlyCommand, current_inference, print_report
 from webapp.cli.models import who
 from webapp.config import FLASK
 from webapp.errors import BadData, HamletError
 from webapp.model import artifact, training
-from webapp.model.data import APART, Dataset, Example, drop_copies, fingerprints, read_labelled, summary
+from webapp.model.data import HOLDOUT, Dataset, Example, drop_copies, fingerprints, read_labelled, summary
 from webapp.model.evaluation import Metrics
 from webapp.model.labels import SPAM_OR_HAM, Labels, read_labels
 from webapp.model.own_model import fit_with
@@ -77,7 +77,7 @@ threshold_option = click.option(
 )
 
 
-@click.command(cls=Clear)
+@click.command(cls=FriendlyCommand)
 @click.argument("files", nargs=-1, required=True)
 @data_options
 @click.option("--test", "tests", multiple=True, help="A file that is only measured on. May be repeated.")
@@ -160,7 +160,7 @@ def train(
 
     learnt, now = result.learnt, dt.datetime.now(dt.UTC)
     if reviews:  # of these, copies are known that differ in their signs alone, as they are after `retrain`
-        taught = (form for one in reviews.examples if one.part != APART for form in artifact.forms(one.text))
+        taught = (form for one in reviews.examples if one.part != HOLDOUT for form in artifact.forms(one.text))
         learnt = fingerprints(taught, learnt)
     version = artifact.save(registry.folder, result.pipeline, card, file_format, now, learnt)
     click.echo(f"\nSaved {registry.folder / version}")
@@ -175,7 +175,7 @@ def train(
         click.echo(f"To serve it: {FLASK} models use {version}")
 
 
-@click.command(cls=Clear)
+@click.command(cls=FriendlyCommand)
 @click.argument("files", nargs=-1, required=True)
 @data_options
 @with_appcontext
@@ -214,7 +214,7 @@ def warn_if_opposite(report: Metrics) -> None:
         )
 
 
-@click.command(cls=Clear)
+@click.command(cls=FriendlyCommand)
 @click.argument("text")
 @with_appcontext
 def predict(text: str) -> None:

@@ -21,7 +21,7 @@ from webapp.model.lines import shown
 
 # What a column "split" may say.
 PARTS = {"train": "train", "": ""} | dict.fromkeys(("test", "validation", "valid", "val", "dev"), "test")
-APART = "apart"  # as a part: measured on, and not fitted on in the end either
+HOLDOUT = "holdout"  # as a part: measured on, and not fitted on in the end either
 TRAIN_BUCKETS = range(6)  # of ten: 60 % to fit on, 40 % held out
 FINGERPRINT = 5  # bytes of a text's hash
 
@@ -32,7 +32,7 @@ class Example(NamedTuple):
     text: str
     is_spam: bool
     source: str  # which collection it comes from; by default the file's name
-    part: str = ""  # "train" or "test" where the file says so, or APART; else a hash decides
+    part: str = ""  # "train" or "test" where the file says so, or HOLDOUT; else a hash decides
     kind: str = ""  # what it is about, where the file says so: one campaign, service or template is of one kind
 
 

@@ -24,7 +24,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from webapp.errors import BadData
 from webapp.model.card import Card, DataFile, Kept
-from webapp.model.data import APART, Dataset, Example, drop_copies, fingerprints, split
+from webapp.model.data import HOLDOUT, Dataset, Example, drop_copies, fingerprints, split
 from webapp.model.evaluation import Metrics, measure
 from webapp.model.features import MessageVectorizer
 from webapp.model.labels import SPAM_OR_HAM, Labels
@@ -160,7 +160,7 @@ def train(
 
     # What is saved has learnt from all messages, so it is no worse.
     progress("fitting on everything")
-    final = fit_calibrated([example for example in kept if example.part != APART])
+    final = fit_calibrated([example for example in kept if example.part != HOLDOUT])
     card = Card(
         labels=labels,
         threshold=threshold,
@@ -174,7 +174,7 @@ def train(
         metrics=metrics,
     )
     # Copies too: another file may hold them without the one that was kept.
-    learnt = fingerprints(example.text for example in examples if example.part != APART)
+    learnt = fingerprints(example.text for example in examples if example.part != HOLDOUT)
     return Training(final, card, held_out, learnt)
 
 

@@ -26,4 +26,4 @@ def init_app(app: OpenAPI) -> None:
     if not app.config["PUBLIC"]:
         # Before what the blueprints do by themselves: without a key nothing of a request is read.
         app.before_request_funcs.setdefault("api", []).insert(0, keys.api_key_required)
-        app.before_request_funcs.setdefault("check", []).insert(0, routes.signed_in_only)
+        app.before_request_funcs.setdefault("check", []).insert(0, routes.login_required)

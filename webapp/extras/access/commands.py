@@ -7,12 +7,12 @@ import sqlalchemy as sa
 from flask import current_app
 from flask.cli import with_appcontext
 
-from webapp.cli.command import Clear, ClearGroup
+from webapp.cli.command import FriendlyCommand, FriendlyGroup
 from webapp.extras.access import keys
 from webapp.log.tables import api_keys
 
 
-@click.command(cls=Clear)
+@click.command(cls=FriendlyCommand)
 @click.argument("source", required=False, type=click.Choice(["-"]), metavar="[-]")
 @with_appcontext
 def set_password(source: str | None) -> None:
@@ -25,7 +25,7 @@ def set_password(source: str | None) -> None:
     click.echo("The admin password is changed, and everybody is signed out.", err=True)
 
 
-api_key = ClearGroup("api-key", help="Make and revoke keys for programs that read or review the log.")
+api_key = FriendlyGroup("api-key", help="Make and revoke keys for programs that read or review the log.")
 
 
 @api_key.command("create")

@@ -34,8 +34,8 @@ def signed_in() -> bool:
         return connection.execute(sa.select(sign_ins.c.who).where(lasts)).first() is not None
 
 
-def signed_in_only() -> ResponseReturnValue | None:
-    """Let only the signed-in through: `blueprint.before_request(signed_in_only)`."""
+def login_required() -> ResponseReturnValue | None:
+    """Let only the signed-in through: `blueprint.before_request(login_required)`."""
     if signed_in():
         return None
     if request.method not in ("GET", "HEAD"):

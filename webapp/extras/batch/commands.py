@@ -11,7 +11,7 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from webapp.cli.command import Clear, current_inference
+from webapp.cli.command import FriendlyCommand, current_inference
 from webapp.extras.batch.run import Report, run_batch, state_file
 from webapp.extras.batch.runner import Job, Runner
 
@@ -19,7 +19,7 @@ ROWS_WITH_ERRORS = 1  # exit code
 SAY_EVERY_S = 10
 
 
-@click.command(cls=Clear)
+@click.command(cls=FriendlyCommand)
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @click.argument("target", metavar="[OUT]", required=False, type=click.Path(path_type=Path))
 @click.option("--text-column", help="The column with the messages, where its name is not a usual one such as text.")
@@ -71,7 +71,7 @@ def batch(
     click.get_current_context().exit(ROWS_WITH_ERRORS if state.errors else 0)
 
 
-@click.command(cls=Clear, hidden=True)
+@click.command(cls=FriendlyCommand, hidden=True)
 @click.argument("job_id", metavar="ID")
 @with_appcontext
 def job(job_id: str) -> None:

@@ -13,14 +13,14 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from webapp.cli.command import current_inference
 from webapp.config import JOBS_KEPT_DAYS, MAX_UNPACKED, MAX_UPLOAD
 from webapp.errors import BadData, InvalidInput, JobRunning, LogUnavailable
-from webapp.extras.access.routes import signed_in, signed_in_only
+from webapp.extras.access.routes import login_required, signed_in
 from webapp.extras.batch.commands import current_runner
 from webapp.extras.batch.runner import Job
 from webapp.model.data import read_meanings
 from webapp.model.files import ENDINGS, open_table
 
 blueprint = Blueprint("batch", __name__, url_prefix="/batch")
-blueprint.before_request(signed_in_only)
+blueprint.before_request(login_required)
 
 
 @blueprint.url_value_preprocessor

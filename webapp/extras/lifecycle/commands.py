@@ -8,7 +8,7 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from webapp.cli.command import Clear, current_inference, print_report
+from webapp.cli.command import FriendlyCommand, current_inference, print_report
 from webapp.cli.models import WHY, models, who
 from webapp.cli.train import Reader, data_options, say_kept, threshold_option, warn_if_opposite
 from webapp.config import FLASK
@@ -25,7 +25,7 @@ from webapp.model.labels import SPAM_OR_HAM, ZERO_IS_SPAM
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command(cls=Clear)
+@click.command(cls=FriendlyCommand)
 @with_appcontext
 def retrain() -> None:
     """Correct the served version by what people said of messages since, and save that as a new version.

@@ -24,7 +24,7 @@ from webapp.extras.review.reviews import ReviewedMessage, reviewed_messages
 from webapp.log.tables import first_id, predictions, reviews
 from webapp.model import artifact, training
 from webapp.model.card import Card, Retraining, read_card
-from webapp.model.data import APART, Dataset, Example, bucket, copy_keys, drop_copies, fingerprints, read_labelled
+from webapp.model.data import HOLDOUT, Dataset, Example, bucket, copy_keys, drop_copies, fingerprints, read_labelled
 from webapp.model.labels import Labels
 from webapp.model.registry import ModelRegistry
 from webapp.model.scoring import SpamModel, linear_terms, make_model, transform
@@ -120,7 +120,7 @@ def reviews_to_learn(engine: sa.Engine, registry: ModelRegistry, labels: Labels)
     Those of the buckets that are kept apart are measured on and never learnt.
     """
     found = _divide(engine, registry, labels, [])
-    examples = _examples(found.to_learn) + _examples(found.held_out, APART)
+    examples = _examples(found.to_learn) + _examples(found.held_out, HOLDOUT)
     return Dataset(REVIEWS, "", examples, labels=labels)
 
 

@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from webapp import config
 from webapp.cli.command import current_inference
 from webapp.errors import HamletError, ModelUnusable
-from webapp.extras.access.routes import reviewer_id, signed_in_only
+from webapp.extras.access.routes import login_required, reviewer_id
 from webapp.extras.batch.commands import current_runner
 from webapp.extras.lifecycle import retraining, switching
 from webapp.extras.lifecycle.challenger import shadow_report
@@ -27,7 +27,7 @@ from webapp.model.registry import ModelRegistry
 from webapp.web.words import mark
 
 blueprint = Blueprint("models", __name__, url_prefix="/models")
-blueprint.before_request(signed_in_only)
+blueprint.before_request(login_required)
 
 EVENTS = 50  # of the history that are shown
 

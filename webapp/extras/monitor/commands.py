@@ -5,12 +5,12 @@ from flask import current_app
 from flask.cli import with_appcontext
 from pydantic_core import to_json
 
-from webapp.cli.command import Clear, current_inference, metric_names
+from webapp.cli.command import FriendlyCommand, current_inference, metric_names
 from webapp.errors import counted
 from webapp.extras.monitor.rollups import RANGES, span
 
 
-@click.command(cls=Clear)
+@click.command(cls=FriendlyCommand)
 @click.option("--range", "name", type=click.Choice(list(RANGES)), default="7d", show_default=True)
 @click.option("--model-version", help="Only the predictions of this version.")
 @click.option("--format", "file_format", type=click.Choice(["text", "json"]), default="text", show_default=True)
@@ -43,7 +43,7 @@ def monitor(name: str, model_version: str | None, file_format: str, declare_norm
         click.get_current_context().exit(1)
 
 
-@click.command("recount", cls=Clear)
+@click.command("recount", cls=FriendlyCommand)
 @with_appcontext
 def recount_log() -> None:
     """Make the sums by the hour, which /monitor shows, anew from the log."""

@@ -7,14 +7,14 @@ from flask import Blueprint, current_app, flash, redirect, render_template, requ
 from flask.typing import ResponseReturnValue
 
 from webapp.cli.command import current_inference, metric_names
-from webapp.extras.access.routes import signed_in_only
+from webapp.extras.access.routes import login_required
 from webapp.extras.monitor.charts import chart, figure
 from webapp.extras.monitor.drift import declare_reference
 from webapp.extras.monitor.report import cards, report
 from webapp.extras.monitor.rollups import RANGES, Span, span
 
 blueprint = Blueprint("monitor", __name__)
-blueprint.before_request(signed_in_only)
+blueprint.before_request(login_required)
 blueprint.add_app_template_filter(figure)
 
 

@@ -8,7 +8,7 @@ from typing import BinaryIO
 import click
 from flask import current_app
 
-from webapp.cli.command import ClearGroup, current_inference
+from webapp.cli.command import FriendlyGroup, current_inference
 from webapp.errors import BadData
 from webapp.extras.review.reviews import give_reviews
 from webapp.model.data import read_meanings
@@ -18,7 +18,7 @@ from webapp.model.lines import shown
 
 SHOWN_UNKNOWN = 5
 
-review = ClearGroup("review", help="Tell Hamlet what messages really were.")
+review = FriendlyGroup("review", help="Tell Hamlet what messages really were.")
 
 
 @review.command("import")

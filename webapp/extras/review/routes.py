@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from webapp.cli.command import current_inference
 from webapp.errors import InvalidInput, ModelUnusable
-from webapp.extras.access.routes import reviewer_id, signed_in_only
+from webapp.extras.access.routes import login_required, reviewer_id
 from webapp.extras.review import queues, samples
 from webapp.extras.review.accuracy import share_right
 from webapp.extras.review.queues import Filters, list_predictions
@@ -21,7 +21,7 @@ from webapp.model.registry import ModelRegistry
 from webapp.web.words import labels, mark, word
 
 blueprint = Blueprint("review", __name__)
-blueprint.before_request(signed_in_only)
+blueprint.before_request(login_required)
 
 
 @blueprint.get("/review")

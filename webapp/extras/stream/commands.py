@@ -11,7 +11,7 @@ from typing import Any
 import click
 from flask.cli import with_appcontext
 
-from webapp.cli.command import Clear, current_inference
+from webapp.cli.command import FriendlyCommand, current_inference
 from webapp.config import MAX_TEXT_LENGTH
 from webapp.errors import BadData, counted
 from webapp.extras.stream.handler import Outgoing
@@ -30,7 +30,7 @@ _config = click.option(
 )
 
 
-@click.command(cls=Clear)
+@click.command(cls=FriendlyCommand)
 @_brokers
 @click.option("--in", "topic_in", default="messages", show_default=True, help="The topic with the messages.")
 @click.option("--out", "topic_out", default="predictions", show_default=True, help="The topic for the predictions.")
@@ -67,7 +67,7 @@ def stream(
     _say("Stopped.")
 
 
-@click.command("stream-file", cls=Clear)
+@click.command("stream-file", cls=FriendlyCommand)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @_brokers
 @click.option("--to", "topic", default="messages", show_default=True, help="The topic that takes the messages.")

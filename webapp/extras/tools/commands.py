@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from flask import current_app
 from flask.cli import with_appcontext
 
-from webapp.cli.command import Clear
+from webapp.cli.command import FriendlyCommand
 from webapp.config import ADDRESS, FLASK
 from webapp.errors import BadData, LogUnavailable, counted
 from webapp.extras.monitor.drift import declare_reference
@@ -32,7 +32,7 @@ NOT_COPIED = (
 )
 
 
-@click.command(cls=Clear)
+@click.command(cls=FriendlyCommand)
 @click.option("--url", default=f"http://{ADDRESS}", show_default=True, help="Where the server runs.")
 @click.option("--later", is_flag=True, help="Send more of the new kinds: for the shadow test, once you have retrained.")
 @with_appcontext
@@ -80,7 +80,7 @@ def _send(url: str, part: str, what: str) -> None:
                 raise BadData(f"{url} does not answer ({error}). Start the server first: make run") from error
 
 
-@click.command("copy", cls=Clear)
+@click.command("copy", cls=FriendlyCommand)
 @click.option("--to", "url", required=True, metavar="URL", help="An empty database, postgresql://... or sqlite:///...")
 @with_appcontext
 def copy_log(url: str) -> None:
