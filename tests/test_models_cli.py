@@ -40,7 +40,7 @@ def test_list_show_and_verify_tell_what_each_version_is(run, models, versions):
     output = run("show", first)
     assert "its files are as they were saved" in output
     assert "uci_sms_train.csv.gz: 3,057 messages, licence CC BY 4.0" in output
-    assert "accuracy     0.9" in output
+    assert "accuracy     96." in output
     for words in (["show"], ["use"], ["compare", first]):
         said = run(*words, "no-such", code=2)
         assert ("There is no model no-such" in said, "models list" in said) == (True, True)
@@ -110,7 +110,7 @@ def test_compare_takes_the_reviewed_sample_but_nothing_that_one_was_learnt(run, 
     for row in rows:
         give_review(engine, row["id"], "ann", "ham" if row["text"].startswith(HAM) else "spam", "random")
     output = run("compare", first, second)
-    assert f"{first} was right on 1.0000" in output
+    assert f"{first} was right on 100.0 %" in output
     assert f"only {first} 6, only {second} 0" in output
     assert f"Where just one of the two is right, that is {first} 6 times of 6. That may be chance." in output
     assert "Where they differ" in output

@@ -38,7 +38,7 @@ def test_training_reports_each_figure_with_an_interval_and_saves_a_version(flask
     assert result.exit_code == 0, result.output
     assert re.search(r"ROC-AUC +\d\.\d{4}\n", result.output)
     for figure in ["accuracy", "spam caught", "ham blocked", "precision"]:
-        assert re.search(rf"{figure} +\d\.\d{{4}} \(95 % interval \d\.\d{{4}} to \d\.\d{{4}}\)", result.output)
+        assert re.search(rf"{figure} +\d+\.\d % \(95 % interval \d+\.\d to \d+\.\d %\)", result.output)
     assert "called spam" in result.output
     card, folder = trained(models)
     assert card["model_version"] == folder.name

@@ -24,22 +24,8 @@ class Estimate(Part):
     low: float | None = None
     high: float | None = None
 
-    @property
-    def interval(self) -> str:
-        """Return the interval in words, in percent."""
-        return (
-            "not known" if self.low is None or self.high is None else f"{100 * self.low:.1f} to {100 * self.high:.1f} %"
-        )
-
-    def __format__(self, spec: str) -> str:
-        """Return the value and its interval in words, in percent where the spec is %."""
-        if self.value is None:
-            return "not known"
-        if self.low is None or self.high is None:
-            return f"{self.value:.4f}"
-        if spec == "%":
-            return f"{100 * self.value:.1f} % (95 % interval {self.interval})"
-        return f"{self.value:.4f} (95 % interval {self.low:.4f} to {self.high:.4f})"
+    def __str__(self) -> str:
+        return "not known" if self.value is None else f"{self.value:.4f}"
 
 
 class Proportion(Estimate):
@@ -52,6 +38,16 @@ class Proportion(Estimate):
         if len({self.value is None, self.low is None, self.high is None}) > 1:
             raise ValueError("a proportion has an interval")
         return self
+
+    @property
+    def interval(self) -> str:
+        """Return the interval in words, in percent."""
+        if self.low is None or self.high is None:
+            return "not known"
+        return f"{100 * self.low:.1f} to {100 * self.high:.1f} %"
+
+    def __str__(self) -> str:
+        return "not known" if self.value is None else f"{100 * self.value:.1f} % (95 % interval {self.interval})"
 
 
 class Counts(Part):

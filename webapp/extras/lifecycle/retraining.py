@@ -161,8 +161,8 @@ def _told(learnt: int, found: Reviews, compared: Comparison) -> str:
     words = f"The served version was corrected with {learnt:,} reviews. {_contradictions(found)}"
     if not compared.messages:
         return words + "No reviewed message was kept apart, so how good it is is not known yet."
-    words += f"Of {compared.messages:,} that were kept apart, the new one is right on {compared.second_accuracy:%}, "
-    words += f"the served one on {compared.first_accuracy:%}. "
+    words += f"Of {compared.messages:,} that were kept apart, the new one is right on {compared.second_accuracy}, "
+    words += f"the served one on {compared.first_accuracy}. "
     return words + compared.duel.sentence("the served version", "the new one")
 
 

@@ -34,7 +34,7 @@ def monitor(name: str, model_version: str | None, file_format: str, declare_norm
         told, words = figures["verdict"], metric_names(labels)
         lines = {about: f"{value}, {detail}" for about, (value, detail) in cards(figures).items()}
         metrics = ("recall", "false_positive_rate", "precision")
-        lines |= {words[metric]: f"{figures['accuracy'][metric]:%}" for metric in metrics}
+        lines |= {words[metric]: f"{figures['accuracy'][metric]}" for metric in metrics}
         of_traffic = counted(traffic["predictions"], "prediction")
         lines["traffic"] = f"{of_traffic}, {traffic['called_spam']:,} called {labels.spam}"
         click.echo("\n".join([told["sentence"], *(f"To do: {finding['do']}" for finding in told["findings"]), ""]))

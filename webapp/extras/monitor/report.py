@@ -203,7 +203,7 @@ def verdict(report: Report) -> dict[str, Any]:
         sentence = f"Nothing alarming, but how accurate {version} is on this traffic nobody knows yet: "
         sentence += f"{right.n} of at least {FEWEST_REVIEWS} messages of a random sample are reviewed."
     else:
-        state, sentence = "healthy", f"Healthy: {right:%} right on {right.n:,} reviewed messages, nothing alarming."
+        state, sentence = "healthy", f"Healthy: {right} right on {right.n:,} reviewed messages, nothing alarming."
     return {"state": state, "sentence": sentence, "findings": found}
 
 
@@ -215,7 +215,7 @@ def _findings(report: Report) -> Iterator[tuple[str, str, str]]:
     if accuracy["worse_than_at_training"]:
         yield (
             "accuracy",
-            f"The model is right less often than at training: {accuracy['of_current']:%} against "
+            f"The model is right less often than at training: {accuracy['of_current']} against "
             f"{figure(accuracy['at_training']['accuracy'].value, '%')}.",
             "Look on /review at what it gets wrong, and train anew with messages of that kind.",
         )
