@@ -2,7 +2,7 @@
 
 The five steps of model deployment, and where they are:
 train (model/training.py), save (model/artifact.py), serve (web/, api/), deploy (wsgi.py, gunicorn.conf.py),
-monitor (log/, monitoring/).
+monitor (log/, extras/review/, extras/monitor/).
 
-Nothing is imported here: a saved model names webapp.model.features, and whoever loads one should not need Flask.
+Nothing is imported here: a saved model names webapp.model.features, and loading one must not need Flask.
 """

@@ -12,7 +12,7 @@ from webapp.config import FLASK
 
 
 def register(app: Flask) -> None:
-    """Add the commands to `flask`; exit in debug mode, unless it is a command whose pages nobody else sees."""
+    """Add the commands to `flask`; exit in debug mode, unless only this machine can see the pages."""
     context = click.get_current_context(silent=True)
     if app.debug and not (context and context.params.get("host") in (None, "127.0.0.1", "::1", "localhost")):
         sys.exit(

@@ -146,7 +146,7 @@ def train(
         reviews_to_learn = current_app.extensions.get("reviews_to_learn")  # of an extra
         reviews = reviews_to_learn(labels) if reviews_to_learn else None
         if not reviews or not reviews.examples:
-            raise BadData("--with-reviews: nobody has reviewed a message yet whose text is in the log. See Review.")
+            raise BadData("--with-reviews: no message whose text is in the log has been reviewed yet. See Review.")
         datasets.insert(0, reviews)  # first, as what people say of a message counts, not its copy in a file
         if not pipeline:
             by_source.setdefault(reviews.name, training.REVIEW_WEIGHT)

@@ -2,8 +2,8 @@
 
 import sys
 
-# scikit-learn imports pandas where it is installed, though it has no use for it, and each process carries 60 MB more.
-# So it is told that there is none. Whoever needs pandas, such as your own recipe, imports it as ever.
+# scikit-learn imports pandas wherever it is installed, which costs each process 60 MB, and does not need it here. So
+# pandas is hidden during this import. Code that needs pandas, such as your own recipe, imports it as usual.
 if "pandas" not in sys.modules:
     sys.modules["pandas"] = None  # type: ignore[assignment]
     import sklearn.utils.fixes  # noqa: F401

@@ -4,10 +4,10 @@
     saved_models/<version>/model_card.json                what it is, what it was made from, how good it is
     saved_models/<version>/learnt.txt                     which messages it has learnt, as parts of their hashes
 
-Loading a pickle runs whatever code is in it. So the file's SHA-256 is compared with the card's before anything is
-unpickled, and so are the versions: scikit-learn itself would only warn. The hash shows damage and mix-ups; against
-somebody who can write both files only a signature helps (card.py). A file of skops runs no code: it may hold types that
-skops or Hamlet trusts, and no others. This is the one module that unpickles.
+Loading a pickle runs the code in it. So the file's SHA-256 is compared with the card's before anything is unpickled, and
+so are the versions: scikit-learn itself would only warn. The hash shows damage and mix-ups; against an attacker who can
+write both files only a signature helps (card.py). A file of skops runs no code: it may only hold types that skops or
+Hamlet trusts. No other module unpickles.
 """
 
 import datetime as dt
@@ -41,7 +41,7 @@ from webapp.model.scoring import SpamModel, make_model
 
 LEARNT = "learnt.txt"
 MODEL_FILES = {"joblib": "model.joblib", "pickle": "model.pkl", "skops": "model.skops"}
-# Beside those that skops trusts by itself. Never a card's: whoever can write a card could trust anything.
+# Beside those that skops trusts by itself. A card cannot add to them: then its author could trust anything.
 TRUSTED = [
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
@@ -70,7 +70,7 @@ def save(
     """Write a new version and return its name: UTC date, time, and the first letters of the model file's hash.
 
     The folder gets its name only when it is complete, so a crash leaves no half-written version. `learnt` is what
-    data.fingerprints gives of the training messages, None where nobody knows them. Raises NotReady when the disk is
+    data.fingerprints gives of the training messages, None where they are not known. Raises NotReady when the disk is
     full, say.
     """
     content = to_bytes(pipeline, file_format)
@@ -162,8 +162,8 @@ def load(models_folder: Path, version: str) -> SpamModel:
 def try_load(models_folder: Path, version: str) -> None:
     """Load a version and let it score a message in a process of its own, as a new server will; raises ModelUnusable.
 
-    This process may have modules that a server will not find, or have loaded the version long ago; and a file may end
-    the process that loads it, or never come to an end.
+    This process may have modules that a server will not find, or have loaded the version long ago; and loading a file may
+    end the process, or hang.
     """
     command = [sys.executable, "-c", TRY, str(models_folder.resolve()), version]
     try:
@@ -182,7 +182,7 @@ class Saved(NamedTuple):
 
     card: Card
     content: bytes  # of the model file
-    learnt: str  # the fingerprints of what it has learnt, "" where nobody knows
+    learnt: str  # the fingerprints of what it has learnt, "" where that is not known
 
 
 def verify(models_folder: Path, version: str, signed: bool = True) -> Saved:
@@ -208,7 +208,7 @@ def verify(models_folder: Path, version: str, signed: bool = True) -> Saved:
 def sign(models_folder: Path, version: str) -> Card:
     """Sign a version whose files are as its card says, and return that card; raises ModelUnusable or BadData.
 
-    Nothing is unpickled, so this says nothing about what the model does: whoever signs has to know where it comes from.
+    Nothing is unpickled, so a signature says nothing about what the model does: sign only a file whose origin you know.
     """
     if not config.MODEL_KEY:
         raise BadData("There is no key to sign with: set HAMLET_MODEL_KEY. docs/model_files.md says how to make one.")

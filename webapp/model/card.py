@@ -73,7 +73,7 @@ class Card(Part):
     split: dict[str, Any] = {}  # how they were divided for measuring
     metrics: dict[str, Metrics] = {}
     retraining: Retraining | None = None
-    # The name and the SHA-256 of the files of a model that somebody brought; of its training nothing is known.
+    # The name and the SHA-256 of the files of an imported model; its training is not known.
     imported: list[tuple[str, str]] | None = None
     learnt: dict[str, str] | None = None  # the name and the SHA-256 of learnt.txt
 

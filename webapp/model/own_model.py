@@ -55,7 +55,7 @@ def fit_with(name: str) -> training.Fit:
             make_model(pipeline, name, training.THRESHOLD)
         except (BadData, ModelUnusable) as error:
             raise BadData(f"--pipeline {name}: {error}") from error
-        except Exception as error:  # it is somebody's own code
+        except Exception as error:  # it is the user's code
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"  # it may quote all messages
             raise BadData(f"--pipeline {name} cannot be fitted ({reason}). {ABOUT}") from error
         return pipeline
@@ -76,7 +76,7 @@ def load_recipe(name: str) -> Callable[[], Any]:
     try:
         found = getattr(importlib.import_module(module), attribute)
         estimator = clone(found) if isinstance(found, BaseEstimator) else found()
-    except Exception as error:  # it is somebody's own code
+    except Exception as error:  # it is the user's code
         where = f" {artifact.WHERE.capitalize()}" if isinstance(error, ImportError) else ""
         raise BadData(f"--pipeline {name} cannot be used ({type(error).__name__}: {error}).{where}") from error
     if not isinstance(estimator, BaseEstimator):

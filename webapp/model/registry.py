@@ -99,7 +99,7 @@ class Slot:
             self.model = artifact.load(self.file.parent, version) if version else None
             self._seen, self.error = version, None
         except ModelUnusable as error:
-            said = self._if_missing and not self.model  # no model answers, and whoever asks is told why
+            said = self._if_missing and not self.model  # no model answers, and each request says why
             if str(error) != str(self.error) and not said:
                 logger.error("%s%s", error, f" Version {self.model.version} stays." if self.model else "")
             self.error = error

@@ -80,7 +80,7 @@ def make_model(pipeline: Pipeline, version: str, threshold: float, labels: Label
         model.score(PROBES[1])
     except ModelUnusable:
         raise
-    except Exception as error:  # it may be somebody's own code
+    except Exception as error:  # it may be the user's code
         raise ModelUnusable(f"The Pipeline's predict_proba fails ({type(error).__name__}: {error})") from error
     return model
 
@@ -222,7 +222,7 @@ class HamletModel(LinearModel):
         return Score(_sigmoid(self.intercept + sum(contributions.values())), contributions)
 
     def spam_probabilities(self, texts: Sequence[str]) -> list[float]:
-        """Return the spam probability of each text, where nobody asks why."""
+        """Return the spam probability of each text, shape (texts,)."""
         return [self.score(text).spam_probability for text in texts]
 
 
@@ -237,7 +237,7 @@ class _TokenWeights(dict[str, float]):
         weight = self._weights.get
         ngrams = char_ngrams(token[:LONGEST_WORD])
         total = weight(token, 0.0) + NGRAM_VALUE * sum(map(weight, ngrams, repeat(0.0)))
-        if len(token) <= LONGEST_WORD:  # nobody shall fill the memory with words of 10,000 letters
+        if len(token) <= LONGEST_WORD:  # words of 10,000 letters must not fill the memory
             if len(self) >= REMEMBERED_TOKENS:
                 self.clear()
             self[token] = total
@@ -257,7 +257,7 @@ def _sigmoid(log_odds: float) -> float:  # scipy's takes 1 us more, for a single
 def transform(pipeline: Pipeline, texts: Sequence[str]) -> Any:
     """Return what the classifier of a fitted Pipeline gets of texts.
 
-    Step by step: a Pipeline that ends in somebody's own step without a state would take itself for not fitted.
+    Step by step: a Pipeline that ends in a step without fitted attributes would take itself for not fitted.
     """
     values: Any = texts
     for _, step in pipeline.steps[:-1]:
@@ -279,7 +279,7 @@ def linear_terms(classifier: Any, features: int) -> tuple[np.ndarray, float] | N
             log_odds = classifier.decision_function(values)
         else:
             return None
-    except Exception:  # it takes no sparse values, or another number of them, or it is somebody's own code
+    except Exception:  # it takes no sparse values, or another number of them, or it is the user's code
         return None
     return log_odds[1:] - log_odds[0], float(log_odds[0])
 
@@ -293,7 +293,7 @@ def _feature_names(pipeline: Pipeline) -> np.ndarray | None:
         return None
     try:
         names: np.ndarray = pipeline[first:-1].get_feature_names_out()
-    except Exception:  # a part of a FeatureUnion that has no names, say, or somebody's own code
+    except Exception:  # a part of a FeatureUnion that has no names, say, or the user's code
         return None
     return names
 

@@ -5,7 +5,7 @@
     train           the whole way, from labelled files to a fitted Pipeline and the card that describes it
     report          measure a model on other messages
 
-Somebody's own Pipeline takes the place of make_pipeline: see own_model.py.
+A user's own Pipeline takes the place of make_pipeline: see own_model.py.
 """
 
 import json
@@ -119,8 +119,8 @@ def train(
     """Train on labelled files and measure on messages that the measured model never saw; raises BadData.
 
     `unseen` are files of other origin, only ever measured on. `weights` says how much a message of a source counts in
-    the fit (1 where it does not say). `progress` is told of each step as it begins. `own_fit` makes
-    somebody's own model in place of ours.
+    the fit (1 where it does not say). `progress` is called as each step begins. `own_fit` fits the user's own model in
+    place of ours.
     """
     # Copies go first, over all files: one that is in both parts would be measured on after it was learnt.
     progress("dropping copies")
