@@ -4,10 +4,10 @@
     saved_models/<version>/model_card.json                what it is, what it was made from, how good it is
     saved_models/<version>/learnt.txt                     which messages it has learnt, as parts of their hashes
 
-Loading a pickle runs the code in it. So the file's SHA-256 is compared with the card's before anything is unpickled, and
-so are the versions: scikit-learn itself would only warn. The hash shows damage and mix-ups; against an attacker who can
-write both files only a signature helps (card.py). A file of skops runs no code: it may only hold types that skops or
-Hamlet trusts. No other module unpickles.
+Loading a pickle runs the code in it. So the file's SHA-256 is compared with the card's before anything is unpickled,
+and so are the versions: scikit-learn itself would only warn. The hash shows damage and mix-ups; against an attacker who
+can write both files only a signature helps (card.py). A file of skops runs no code: it may only hold types that skops
+or Hamlet trusts. No other module unpickles.
 """
 
 import datetime as dt
@@ -162,8 +162,8 @@ def load(models_folder: Path, version: str) -> SpamModel:
 def try_load(models_folder: Path, version: str) -> None:
     """Load a version and let it score a message in a process of its own, as a new server will; raises ModelUnusable.
 
-    This process may have modules that a server will not find, or have loaded the version long ago; and loading a file may
-    end the process, or hang.
+    This process may have modules that a server will not find, or have loaded the version long ago; and loading a file
+    may end the process, or hang.
     """
     command = [sys.executable, "-c", TRY, str(models_folder.resolve()), version]
     try:
