@@ -42,13 +42,15 @@ NGRAM_LENGTHS = (2, 3, 4, 5)
 LONGEST_WORD = 32  # letters of a word that are cut into n-grams; longer "words" are no words
 
 
-@lru_cache(maxsize=8192)
 def char_ngrams(token: str) -> tuple[str, ...]:
     """Return the groups of letters in a word, its ends marked by spaces; a placeholder has none."""
     if token.startswith("["):
         return ()
     word = f" {token[:LONGEST_WORD]} "
     return tuple(f"~{word[i : i + n]}" for n in NGRAM_LENGTHS for i in range(len(word) - n + 1))
+
+
+_char_ngrams_once = lru_cache(maxsize=8192)(char_ngrams)  # for training; a served model remembers their sum (scoring.py)
 
 
 def pairs(tokens: Sequence[str]) -> Iterable[tuple[str, str]]:
@@ -80,7 +82,7 @@ def term_values(text: str) -> dict[str, float]:
     for first, second in pairs(tokens):
         values[f"{first} {second}"] = value
     for token in distinct:
-        for ngram in char_ngrams(token):
+        for ngram in _char_ngrams_once(token):
             values[ngram] = values.get(ngram, 0.0) + NGRAM_VALUE * value
     found = sorted(topics(distinct))
     value = topic_value(len(found))
