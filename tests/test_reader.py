@@ -223,7 +223,6 @@ WHOLE = {
     "class text": [(at % 2, mail) for at, mail in enumerate(ROWLIKE)],
     "class text note": [(at % 2, mail, "x" * (at % 2)) for at, mail in enumerate(ROWLIKE * 9)],
     "id\nnumber,text": [(1, "a\n\nb, c")],
-    "id text": [("8" * 5_000, f"a\n{'9' * 5_000},b")],  # no index: Python makes no number of it
 }
 
 

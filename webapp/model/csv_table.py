@@ -2,6 +2,7 @@
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
 from webapp.errors import BadData
@@ -10,9 +11,9 @@ from webapp.model.files import LABEL_COLUMNS, LABEL_WORDS, TEXT_COLUMNS, ZERO_AN
 from webapp.model.lines import Lines, shown
 
 SEP = re.compile(r'"?sep=([^\w\s"]|\t|\\t)"?\s*', re.IGNORECASE)  # a first line as Excel understands it
+UNDIVIDED = "\x1f"  # divides the lines of a list of messages, in which commas are text
 ENCLOSED = re.compile(r'(?<![^\t\r\n])"((?:[^"]|"")*+)(?:"(?![^\t\r\n])|\Z)')  # a cell of TSV; the last may be cut off
 BLANK_BEFORE_MARK = re.compile(r'[,;|\t] +"(?!")')
-NUMBER = re.compile(r"\d{1,20}")  # of a row; Python makes no number of thousands of digits
 BAD_MARK = "The row has a quotation mark that is not closed, has text behind it, or swallows the rows behind it."
 
 csv.field_size_limit(2 * limits.LONGEST_ROW)
@@ -20,8 +21,6 @@ csv.field_size_limit(2 * limits.LONGEST_ROW)
 
 class CsvTable(Table):
     """CSV or TSV, with a header, or in UCI's form without one."""
-
-    _label_at, _labels = 0, set[str]()  # by these a row is known, or where there are none by its number
 
     def __init__(self, lines: Lines, head: Sequence[str], wanted: str | None, words: Collection[str]):
         super().__init__(lines)
@@ -33,13 +32,10 @@ class CsvTable(Table):
         usual = {normalise(wanted)} if wanted else {*TEXT_COLUMNS, *LABEL_COLUMNS}
         self.delimiter = sep[1].replace("\\t", "\t") if sep else _find_delimiter(head, usual)
         self.format = "TSV" if self.delimiter == "\t" else "CSV"
-        self.has_marks = _has_marks(head, self.delimiter)
+        self._divide_by(self.delimiter, head)
         self.line_end = head[0][len(head[0].rstrip("\r\n")) :] or "\n"
-        self._parse_by(self.delimiter)
         rows = _split(head, self.delimiter)
-        named = rows[0][rows[0][0] == "" :]
-        # By pandas, with its index or without, some of the columns, in any order.
-        is_numbered = len(set(named)) == len(named) and all(len(name) == 1 and name.isdecimal() for name in named)
+        is_numbered = all(name.isdecimal() or not name for name in rows[0])  # by pandas, its index has no name
         if not wanted and (usual - words).isdisjoint(map(normalise, rows[0])):  # spam may be a name, or a label
             self.by_content = _by_content(rows[is_numbered:], words)
         self._header: list[str] = []
@@ -53,17 +49,13 @@ class CsvTable(Table):
                 raise BadData(f"{self.name}, line {line}: {error}")
             self._name_columns(self._header)
         if len(self.columns) == 1:
-            self._read_as_list(head, usual)
-        even = [row for row in rows[1:] if len(row) == len(self.columns)]
-        label_at = self.by_content.get("label", self.find(LABEL_COLUMNS))
-        if label_at is None:  # a column with few different values does as well
-            few = (at for at in range(len(self.columns)) if 2 * len({row[at] for row in even}) <= len(even))
-            label_at = next(few, None)
-        if label_at is not None:
-            seen = {row[label_at] for row in even}
-            self._label_at, self._labels = label_at, seen if len(seen) > 1 else seen | words
+            self._take_as_list(head, usual)
+        # A quotation mark swallows rows where lines have one of these: labels, or what the first column has often.
+        self._known_at = self.by_content.get("label", self.find(LABEL_COLUMNS) or 0)
+        seen = Counter(row[self._known_at] for row in rows[1:] if len(row) == len(self.columns))
+        self._known = words.union(value for value, count in seen.items() if count > 1)
 
-    def _read_as_list(self, head: Sequence[str], usual: set[str]) -> None:
+    def _take_as_list(self, head: Sequence[str], usual: set[str]) -> None:
         """Take a file with one column as a list of messages; raises BadData if it has others that are not divided."""
         if usual.isdisjoint(map(normalise, self.columns)):
             names = {normalise(name) for name in re.split(r"[^\w\s/]|\s\s+", self.columns[0])}
@@ -71,16 +63,15 @@ class CsvTable(Table):
                 divide = "divide it by commas, semicolons, tabs or |, outside quotation marks"
                 raise BadData(f"{self.name}: the first line, {shown(self.columns[0])}, is one column; {divide}")
             self.note = "; if that is a message, write a first line with text in it"
-        else:  # commas are text, and marks that enclose no line
-            self.has_marks = '"' not in ENCLOSED.sub("", "".join(head))
-            self._parse_by("\x1f")
+        else:
+            self._divide_by(UNDIVIDED, head)
 
-    def _parse_by(self, delimiter: str) -> None:
-        """Prepare what divides lines, as to do so for each of them is slow: without and with blanks before marks."""
-        self._dialect, self._spaced = (
-            csv.reader([], delimiter=delimiter, skipinitialspace=is_spaced, strict=True).dialect
-            for is_spaced in (False, True)
-        )
+    def _divide_by(self, delimiter: str, head: Sequence[str]) -> None:
+        """Set what divides lines. In TSV and in a list a quotation mark that encloses no cell is text."""
+        is_spaced = any(map(BLANK_BEFORE_MARK.search, head))
+        self._dialect = csv.reader([], delimiter=delimiter, skipinitialspace=is_spaced, strict=True).dialect
+        self._marks_may_be_text = delimiter in ("\t", UNDIVIDED)
+        self.has_marks = not self._marks_may_be_text or _has_marks(head)
 
     def read(self, positions: Sequence[int]) -> Iterator[Row]:
         width = len(self.columns)
@@ -114,17 +105,18 @@ class CsvTable(Table):
     def _read_quoted(self, line: str, as_text: list[str]) -> tuple[list[str], str | None]:
         """Return the cells of the record that begins with a line, and what is wrong with them.
 
-        Where the marks are not as in RFC 4180 that line alone is the bad row, its marks text, and the next a new row.
+        Where the marks are not as in RFC 4180, that line alone is the row, its marks text, and the next a new row.
         """
         taken = [line]
-        is_spaced = ' "' in line and BLANK_BEFORE_MARK.search(line)
         try:
-            cells = next(csv.reader(self._feed(taken), self._spaced if is_spaced else self._dialect))
+            cells = next(csv.reader(self._feed(taken), self._dialect))
         except csv.Error:  # not closed, or something stands behind a closing mark
             cells = []
         if cells and not (len(taken) > 1 and self._swallows(cells, taken)):
             return cells, None
         self.lines.put_back(taken[1:])
+        if self._marks_may_be_text:
+            return as_text, None
         return as_text, BAD_MARK + (' (Within quotation marks one is written "", not \\".)' if "\\" in line else "")
 
     def _feed(self, taken: list[str]) -> Iterator[str]:
@@ -137,21 +129,16 @@ class CsvTable(Table):
             yield line
 
     def _swallows(self, cells: Sequence[str], taken: Sequence[str]) -> bool:
-        """Return whether most lines of a record are rows between stray marks, and no line breaks in a cell.
-
-        A line is known as a row by its label or the next number, where the record's own is in another line.
-        """
-        at, rows = self._label_at, 0
+        """Return whether most lines of a record are rows between stray marks, and no line breaks in a cell."""
+        if not 1 < len(cells) == len(self.columns):
+            return False
+        at, own = self._known_at, cells[self._known_at]
         is_own_first = '"' in "".join(taken[0].split(self.delimiter)[at + 1 :])
-        for number, line in list(enumerate(taken))[1:] if is_own_first else enumerate(taken[:-1]):
-            row = line.rstrip("\r\n").split(self.delimiter)
-            if 1 < len(row) == len(self.columns) == len(cells):
-                label, own = row[at], cells[at]
-                if self._labels:
-                    rows += label in self._labels or label == own
-                else:
-                    rows += bool(NUMBER.fullmatch(label) and NUMBER.fullmatch(own)) and int(label) == int(own) + number
-        return 2 * rows > sum(bool(line.strip()) for line in taken) - 1
+        others = [line for line in (taken[1:] if is_own_first else taken[:-1]) if line.strip()]
+        split = (line.rstrip("\r\n").split(self.delimiter) for line in others)
+        keys = [row[at] for row in split if len(row) == len(cells)]
+        rows = sum(key == own or key in self._known or (own.isdecimal() and key.isdecimal()) for key in keys)
+        return 2 * rows > len(others)
 
 
 def _find_delimiter(head: Sequence[str], usual: Collection[str]) -> str:
@@ -168,24 +155,15 @@ def _find_delimiter(head: Sequence[str], usual: Collection[str]) -> str:
 
 def _split(head: Sequence[str], delimiter: str) -> list[list[str]]:
     """Return the cells of the first lines."""
-    mark = '"' if _has_marks(head, delimiter) else None
-    return [row for row in csv.reader(head, delimiter=delimiter, quotechar=mark) if row] or [[""]]
+    return [row for row in csv.reader(head, delimiter=delimiter) if row] or [[""]]
 
 
-def _has_marks(head: Sequence[str], delimiter: str) -> bool:
-    """Return whether quotation marks enclose cells.
-
-    In TSV they are text, unless all names have them, or most rows, or just the cells that a program must enclose.
-    """
-    names = head[0].strip("\r\n").split(delimiter)
-    if delimiter != "\t" or all(len(name) > 1 and name[0] == name[-1] == '"' for name in names):
-        return True
+def _has_marks(head: Sequence[str]) -> bool:
+    """Return whether a program has put quotation marks around cells of TSV or of a list: else they are text."""
     text = "".join(head)
-    enclosed, others = ENCLOSED.findall(text), ENCLOSED.sub("", text)
-    # With a tab and a line break it may as well be a row between stray marks.
-    needed = any('""' in cell or ("\t" in cell) != ("\n" in cell or "\r" in cell) for cell in enclosed)
-    by_excel = "," not in others and all("," in cell for cell in enclosed)
-    return '"' not in others and bool(enclosed) and (needed or by_excel or 2 * len(enclosed) > len(head))
+    # pandas encloses line breaks and doubles marks, Excel encloses commas too, R all.
+    is_needed = any('""' in cell or "\n" in cell or "\r" in cell for cell in ENCLOSED.findall(text))
+    return '"' not in ENCLOSED.sub("", text) and (is_needed or all('"' in line for line in head if "," in line))
 
 
 def _by_content(rows: Sequence[Sequence[str]], words: Collection[str]) -> dict[str, int]:
