@@ -5,8 +5,7 @@ cannot be used becomes a dead letter: the same record on another topic, with the
 """
 
 import json
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from pydantic_core import to_json
@@ -41,7 +40,7 @@ class Outgoing(NamedTuple):
     value: bytes | None
     key: bytes | None
     headers: Headers
-    instead: "Callable[[], Outgoing] | None" = None  # what to send if the broker refuses it as too large
+    if_too_large: "Outgoing | None" = None  # what to send if the broker refuses it
 
 
 def idempotency_key(record: Record, cluster: str) -> str:
@@ -99,9 +98,8 @@ def read_text(value: bytes | None) -> str:
 
 def prediction(record: Record, row: Row, labels: Labels, topic: str, dead_letter_topic: str = "") -> Outgoing:
     """Return what the API would answer, under the record's key and with its headers."""
-    reason = "The broker refuses the prediction, with this key, as too large."
-    instead = partial(dead_letter, record, dead_letter_topic, reason)
-    return Outgoing(topic, to_json(to_response(row, labels)), record.key, record.headers, instead)
+    letter = dead_letter(record, dead_letter_topic, "The broker refuses the prediction, with this key, as too large.")
+    return Outgoing(topic, to_json(to_response(row, labels)), record.key, record.headers, letter.if_too_large)
 
 
 def dead_letter(record: Record, topic: str, reason: str) -> Outgoing:
@@ -110,4 +108,4 @@ def dead_letter(record: Record, topic: str, reason: str) -> Outgoing:
     why: Headers = [(f"hamlet-{name}", str(fact).encode()) for name, fact in facts.items()]
     value, key = (part and part[:SHORTENED] for part in (record.value, record.key))
     shortened = Outgoing(topic, value, key, [*why, ("hamlet-truncated", b"The whole is too large for this topic.")])
-    return Outgoing(topic, record.value, record.key, [*record.headers, *why], lambda: shortened)
+    return Outgoing(topic, record.value, record.key, [*record.headers, *why], shortened)

@@ -206,13 +206,11 @@ def _make(kind: type[Any], settings: Properties) -> Any:
 
 
 def deliver(producer: Producer, records: Iterable[Outgoing]) -> None:
-    """Send records until the broker has them all, in place of what is too large its `instead`; raises NotReady."""
-    for refused in _send(producer, list(records)):
-        record = refused  # maybe too large only in the company of others: a broker measures whole sets of records
-        while _send(producer, [record]):
-            if not record.instead:
-                raise NotReady("The broker refuses a record as too large.")
-            record = record.instead()
+    """Send records until the broker has them all, in another form what is too large; raises NotReady."""
+    for record in _send(producer, list(records)):
+        # A broker measures whole sets of records, so alone it may be small enough.
+        if _send(producer, [record]) and not (record.if_too_large and not _send(producer, [record.if_too_large])):
+            raise NotReady("The broker refuses a record as too large.")
 
 
 def _send(producer: Producer, records: Sequence[Outgoing]) -> list[Outgoing]:
