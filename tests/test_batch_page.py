@@ -188,7 +188,7 @@ def test_one_file_at_a_time(app, signed_in):
         assert "Cancel" in page
     make_job(app, "batch", "cancelled", {"name": "second.csv"})
     page = signed_in.get(f"/batch/{max(jobs_of(app))}").text
-    assert "Somebody cancelled it" in page
+    assert "It was cancelled" in page
     assert "Resume" in page
 
 

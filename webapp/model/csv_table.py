@@ -49,7 +49,7 @@ class CsvTable(Table):
             self._name_columns(header)
         if len(self.columns) == 1:
             self._take_as_list(head, usual)
-        # A quotation mark swallows rows where lines have one of these: labels, or what the first column has often.
+        # A line within quotation marks that has one of these values in this column looks like a row of its own.
         self._known_at = self.by_content.get("label", self.find(LABEL_COLUMNS) or 0)
         seen = Counter(row[self._known_at] for row in rows[1:] if len(row) == len(self.columns))
         self._known = words.union(value for value, count in seen.items() if count > 1)

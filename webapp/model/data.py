@@ -124,8 +124,8 @@ def _advice(found: Mapping[str, Sequence[int]], labels: Sequence[str]) -> str:
     if set(labels) != set(SPAM_OR_HAM):
         return f"{words}; the words to use are {labels[0]} and {labels[1]}"
     if len(found) == 2:
-        one, other = sorted(map(shown, found), key=lambda label: (LABEL_WORDS.get(label, False), label))
-        return f"{words}. Say which is looked for, the second one here: {labels_options(one, other)}"
+        negative, positive = sorted(map(shown, found), key=lambda label: (LABEL_WORDS.get(label, False), label))
+        return f"{words}. Say which is looked for, the second one here: {labels_options(negative, positive)}"
     return f"{words}. Two are needed: mend the others, or say which with --labels NEGATIVE,POSITIVE"
 
 
@@ -182,7 +182,7 @@ def summary(examples: Sequence[Example], kept: Sequence[Example], labels: Labels
 
 
 def fingerprint(text: str) -> bytes:
-    """Return what recognises one text: a piece of its hash."""
+    """Return a piece of a text's hash, by which it is recognised."""
     return hashlib.sha256(norm(text).encode()).digest()[:FINGERPRINT]
 
 

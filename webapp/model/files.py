@@ -1,7 +1,7 @@
 """The one reader of files: CSV, TSV, JSON Lines or Parquet, plain or gzip'd, from a path or a pipe, in constant memory.
 
 Text is UTF-8, or UTF-16 with its mark; a line with other bytes is taken for Windows-1252. Everything that reads a file
-goes through `open_table`, so that all commands take the same files and say the same of them.
+goes through `open_table`, so that all commands take the same files and describe them in the same words.
 """
 
 import json
@@ -35,7 +35,7 @@ class Row(NamedTuple):
     line: int  # where it begins, from 1; in Parquet the row's number
     values: Sequence[Any]
     error: str | None  # then the values are not to be used
-    raw: Any  # the whole row, for whoever writes it again: cells, (object as text, object), or (Arrow batch, place)
+    raw: Any  # the whole row, to be written again: cells, (object as text, object), or (Arrow batch, place)
 
 
 class Table:
@@ -81,7 +81,7 @@ class Table:
         return at
 
     def notices(self, text_at: int, label_at: int | None = None) -> list[str]:
-        """Return what it was taken for, and what is to be said of what was read so far."""
+        """Return what the file was taken for, and what was odd in what was read so far."""
         label = "" if label_at is None else f', labels in "{shown(self.columns[label_at])}"'
         about = f'{self.name}: {self.format}, messages in "{shown(self.columns[text_at])}"{label}{self.note}'
         return [about, *self.lines.notices()]

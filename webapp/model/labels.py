@@ -1,7 +1,7 @@
 """What people call the two classes, such as normal and urgent. Inside, they are always ham and spam.
 
-Inside means: in the code, the log, a model's own y, and for Prometheus. At each door what goes out is translated by
-`word`, what comes in by `label`. "unsure", which reviewers may say too, is the same everywhere.
+Inside means: in the code, the log, a model's own y, and for Prometheus. Each interface translates its output by
+`word` and its input by `label`. "unsure", which reviewers may say too, is the same everywhere.
 """
 
 import shlex

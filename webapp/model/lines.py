@@ -53,12 +53,12 @@ def reading(name: str, *others: type[Exception]) -> Iterator[None]:
 
 
 class Lines:
-    """Opens a file or pipe and gives out its lines with their ends; `number` is that of the last one, from 1."""
+    """The lines of a file or pipe with their ends; `number` is that of the last line that was returned, from 1."""
 
     def __init__(self, source: Path | BinaryIO, name: str | None = None):
         self.path = source if isinstance(source, Path) else None
         self.name = name or str(self.path or "standard input")
-        self.number = self.taken = 0  # lines and characters that were given out
+        self.number = self.taken = 0  # lines and characters that were returned
         self._recoded = self._first_recoded = 0  # how many lines were no UTF-8, and the number of the first
         self._raw: Any = None
         self._waiting: deque[str] = deque()
@@ -95,7 +95,7 @@ class Lines:
         return line
 
     def put_back(self, lines: Sequence[str]) -> None:
-        """Have these lines, the last that were given out, given out again."""
+        """Put back the last lines that `next` returned; it returns them again."""
         self._waiting.extendleft(reversed(lines))
         self.number -= len(lines)
 
@@ -129,7 +129,7 @@ class Lines:
         return _NO_UTF8.sub(_windows_1252, text)
 
     def notices(self) -> list[str]:
-        """Return what is to be said of the encoding of what was read so far, in at most one line."""
+        """Return a notice of the lines so far that were not UTF-8, if there were any."""
         lines = "1 line is" if self._recoded == 1 else f"{self._recoded:,} lines are"
         told = f"{self.name}: {lines} not UTF-8, read as Windows-1252 (first line {self._first_recoded})"
         return [told] if self._recoded else []
@@ -148,7 +148,7 @@ class Lines:
         return min(1.0, self._raw.tell() / self._size) if self._size else None
 
     def close(self) -> None:
-        """Close the file; a pipe belongs to somebody else."""
+        """Close the file; a pipe stays open for its owner."""
         if self.path and self._raw:
             self._raw.close()
 

@@ -76,7 +76,7 @@ def batch(
 @with_appcontext
 def job(job_id: str) -> None:
     """Run the job ID; the server calls this by itself."""
-    os.nice(10)  # people who wait for an answer come first
+    os.nice(10)  # requests to the server come first
     click.echo(f"Job {job_id}: {current_runner().run(job_id)}")
 
 
@@ -87,7 +87,7 @@ def current_runner() -> Runner:
 
 
 def batch_job(job: Job, folder: Path, report: Report) -> dict[str, Any]:
-    """Score the file that somebody uploaded; go on where an earlier try stopped."""
+    """Score an uploaded file; go on where an earlier try stopped."""
     state = run_batch(
         current_inference(),
         folder / job.arguments["source"],

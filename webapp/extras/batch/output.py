@@ -40,7 +40,7 @@ Write = Callable[[Sequence[Row], Sequence[Answer]], Any]  # where it reaches the
 def take_lock(file: BinaryIO, is_shared: bool = False) -> bool:
     """Take a file's lock, which the kernel lets go when the process and its workers are gone; return if it was free.
 
-    It is waited for a moment: the workers of a process that was killed have to notice.
+    It waits a moment, as the workers of a killed process need one to notice and end.
     """
     until = time.monotonic() + (0 if is_shared else LOCK_PATIENCE_S)
     while fcntl:
@@ -168,7 +168,7 @@ def open_output(target: Path | BinaryIO, table: Table, size: int) -> Iterator[Wr
                 if not (is_free and growing.exists() and os.path.samestat(growing.stat(), os.fstat(file.fileno()))):
                     raise BadData(f"Another run is writing {path} just now.")
                 if os.fstat(file.fileno()).st_size < size:
-                    raise BadData(f"{partial(path)} is shorter than it was. Start anew with --overwrite.")
+                    raise BadData(f"{partial(path)} is shorter than it was. Start again with --overwrite.")
                 file.truncate(size)
             is_zipped = path is not None and path.suffix.lower() == ".gz"
             kind = _text_writer(table, file, is_zipped, not size) if table.can_append else _parquet_writer(table, file)

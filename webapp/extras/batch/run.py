@@ -96,8 +96,8 @@ def run_batch(
     NotReady when the disk is full or a worker died, ModelUnusable, LogUnavailable.
 
     Whatever ends a run from file to file, `resume` goes on where it stopped, with the model version that it began with:
-    no row is twice, and none is missing, in the output or in the log. The state stays beside the output: whoever asked
-    for the run deletes it once that is told.
+    no row is twice, and none is missing, in the output or in the log. The state stays beside the output: the caller
+    deletes it once its user knows the result.
     """
     if isinstance(target, Path) and target.exists() and not target.is_file():
         raise BadData(f"{target} is no file: name another output")
@@ -244,7 +244,7 @@ def _model(inference: Inference, version: str) -> SpamModel:
         return model if model.version == version else artifact.load(inference.registry.folder, version)
     except ModelUnusable as error:
         words = f"The run began with model {version}, which cannot be used any more ({error})."
-        raise ModelUnusable(f"{words} Put it back, or start anew with --overwrite.") from error
+        raise ModelUnusable(f"{words} Put it back, or start again with --overwrite.") from error
 
 
 def state_file(target: Path) -> Path:
@@ -265,13 +265,13 @@ def read_state(target: Path) -> State | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:
-        raise BadData(f"{state_file(target)} cannot be read ({error}). Start anew with --overwrite.") from error
+        raise BadData(f"{state_file(target)} cannot be read ({error}). Start again with --overwrite.") from error
 
 
 def _find_state(target: Path, new: State, resume: bool, overwrite: bool, can_append: bool) -> State:
     """Return the state to start from: the new one, or with `resume` that of the interrupted run if there is one.
 
-    Raises BadData rather than touch a file that somebody may still want.
+    Raises BadData rather than replace a file unasked.
     """
     if overwrite:
         return new
@@ -286,6 +286,6 @@ def _find_state(target: Path, new: State, resume: bool, overwrite: bool, can_app
     if old.began_with != new.began_with:
         raise BadData(
             f"The interrupted run began with {old.began_with}, this one with {new.began_with}. "
-            "Give the same, or start anew with --overwrite."
+            "Give the same, or start again with --overwrite."
         )
     return old if can_append else replace(new, model_version=old.model_version, run=old.run)

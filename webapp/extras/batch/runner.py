@@ -1,4 +1,4 @@
-"""The one background runner: work in a process of its own, which outlives whoever started it.
+"""The one background runner: work in a process of its own, which outlives the server that started it.
 
 A job is a folder, instance/jobs/ID/: job.json says what to do, state.json how far it is or how it ended, output.log
 what it printed, pid which process it is. That holds the lock of instance/jobs/lock, which the kernel lets go at its
@@ -29,9 +29,9 @@ from webapp.log.tables import moment_of, new_id
 
 Work = Callable[["Job", Path, Report], dict[str, Any]]  # takes the job and its folder, returns the result
 
-# What a server tells its own processes, and would be a lie in another one.
+# Settings of a server for its own processes, wrong in any other.
 FOR_THE_SERVER = ("PROMETHEUS_MULTIPROC_DIR", "GUNICORN_", "LISTEN_", "NOTIFY_", "WATCHDOG_", "WERKZEUG_", "FLASK_")
-# People who wait for an answer come first; on busy cores threads that wait for each other made a job four times slower.
+# Requests to the server come first; on busy cores threads that wait for each other made a job four times slower.
 ONE_CORE = {"OPENBLAS_NUM_THREADS": "1"}
 
 logger = logging.getLogger(__name__)

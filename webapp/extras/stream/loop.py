@@ -58,7 +58,7 @@ REBALANCED = (
 
 
 class Status:
-    """What a consumer tells the monitor page every few seconds; where the log is away, the page does without."""
+    """A consumer's figures, which the monitor page shows; written every few seconds, unless the log is away."""
 
     def __init__(self, engine: sa.Engine, topic: str, group: str):
         self._engine = engine
@@ -68,7 +68,7 @@ class Status:
         self._reported_at, self._reported = time.monotonic(), 0
 
     def report(self, lag: int | None) -> None:
-        """Write how things stand, if it is time to; `lag` is how many records are left, None that no more are taken."""
+        """Write the status, if it is time to; `lag` is how many records are left, None at the end, which removes it."""
         seconds = time.monotonic() - self._reported_at
         if lag is not None and seconds < REPORT_EVERY_S:
             return
