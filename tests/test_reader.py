@@ -189,6 +189,9 @@ SWALLOWED = {
     'text,label\nhi,ham\n"oh,ham\nok",ham\n': 'hi bad ok"',
     'label,text\nNot-Spam,"oh\nspam,win\nNot-Spam,ok"\n': 'bad win ok"',
     'id,text\n7,a\n8,"b\n9,c\n10,d"\n11,e\n': 'a bad c d" e',
+    'text,nr\nhi,7\n"oh,8\nwin,9\nok",10\n': 'hi bad win ok"',
+    'text,x\nhi,0.5\n"oh,0.25\nwin,0.125\nok",0.75\n': 'hi bad win ok"',
+    'at,text\n5/1/24 9:00,hi\n5/1/24 9:01,"oh\n5/2/24 10:07,win\n5/11/24 7:00,ok"\n': 'hi bad win ok"',
     "kind,text\n" + "a,x\nb,y\n" * 3 + 'a,"x\nb,y\na,x"\n': 'y bad y x"',
     "label,text\n" + 1_100 * "Legit,a\n" + 'Phish,"m\nPhish,x\nPhish,m 5"\n': 'a bad x m 5"',  # sorted: it comes late
 }

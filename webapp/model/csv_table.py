@@ -14,6 +14,7 @@ SEP = re.compile(r'"?sep=([^\w\s"]|\t|\\t)"?\s*', re.IGNORECASE)  # a first line
 UNDIVIDED = "\x1f"  # divides the lines of a list of messages, in which commas are text
 ENCLOSED = re.compile(r'(?<![^\t\r\n])"((?:[^"]|"")*+)(?:"(?![^\t\r\n])|\Z)')  # a cell of TSV; the last may be cut off
 BLANK_BEFORE_MARK = re.compile(r'[,;|\t] +"(?!")')
+DIGITS = re.compile(r"\d+")  # in numbers and dates, which are alike but for these
 BAD_MARK = "The row has a quotation mark that is not closed, has text behind it, or swallows the rows behind it."
 
 csv.field_size_limit(2 * limits.LONGEST_ROW)
@@ -49,8 +50,10 @@ class CsvTable(Table):
             self._name_columns(header)
         if len(self.columns) == 1:
             self._take_as_list(head, usual)
-        # A line within quotation marks that has one of these values in this column looks like a row of its own.
-        self._known_at = self.by_content.get("label", self.find(LABEL_COLUMNS) or 0)
+        # A line within quotation marks looks like a row of its own by its label, or what stands beside the text.
+        usual_texts = {normalise(wanted)} if wanted else TEXT_COLUMNS
+        beside = int(len(self.columns) > 1 and normalise(self.columns[0]) in usual_texts)
+        self._known_at = self.by_content.get("label", self.find(LABEL_COLUMNS) or beside)
         seen = Counter(row[self._known_at] for row in rows[1:] if len(row) == len(self.columns))
         self._known = words.union(value for value, count in seen.items() if count > 1)
 
@@ -133,7 +136,7 @@ class CsvTable(Table):
         others = [line for line in (taken[1:] if is_own_first else taken[:-1]) if line.strip()]
         split = (line.rstrip("\r\n").split(self.delimiter) for line in others)
         keys = [row[at] for row in split if len(row) == len(cells)]
-        rows = sum(key == own or key in self._known or (own.isdecimal() and key.isdecimal()) for key in keys)
+        rows = sum(key in self._known or DIGITS.sub("0", key) == DIGITS.sub("0", own) for key in keys)
         return 2 * rows > len(others)
 
 
