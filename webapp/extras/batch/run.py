@@ -11,6 +11,7 @@ import gc
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
@@ -221,8 +222,7 @@ def _start_worker(scorer: Scorer) -> None:
     global _scorer
     _scorer = scorer
     gc.freeze()  # what the workers share is not to be copied because a garbage collector walks over it
-    if hasattr(os, "setpgrp"):
-        os.setpgrp()  # Ctrl-C reaches all of a terminal's group: it is for the parent, which stops the workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes: the parent stops its workers
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
@@ -275,13 +275,14 @@ def _find_state(target: Path, new: State, resume: bool, overwrite: bool, can_app
     """
     if overwrite:
         return new
-    old, is_partial = read_state(target), partial(target).exists()
-    if resume and target.exists() and not is_partial:
-        return replace(old or new, was_complete=True)
-    if (target.exists() and not (resume and old)) or (is_partial and not resume):
-        whole = "already" if target.exists() else "in part, left by an interrupted run: go on with --resume"
+    is_there, is_partial = target.exists(), partial(target).exists()
+    if not resume and (is_there or is_partial):
+        whole = "already" if is_there else "in part, left by an interrupted run: go on with --resume"
         raise BadData(f"{target} is there {whole}. Replace it with --overwrite, or name another.")
-    if not (resume and old):
+    old = read_state(target) if resume else None
+    if is_there and not is_partial:
+        return replace(old or new, was_complete=True)
+    if not old:
         return new
     if old.began_with != new.began_with:
         raise BadData(
