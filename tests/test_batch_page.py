@@ -186,7 +186,7 @@ def test_one_file_at_a_time(app, signed_in):
         assert "Running" in page
         assert 'http-equiv="refresh"' in page  # for those without JavaScript
         assert "Cancel" in page
-    make_job(app, "batch", "cancelled", {"name": "second.csv"})
+    make_job(app, "batch", "interrupted", {"name": "second.csv"})
     page = signed_in.get(f"/batch/{max(jobs_of(app))}").text
     assert "It was cancelled" in page
     assert "Resume" in page
@@ -239,7 +239,7 @@ def test_a_run_outlives_the_server_and_a_killed_run_goes_on_where_it_stopped(ser
     browser.send(f"{page}/resume", page)
     process_of(page)
     browser.send(f"{page}/cancel", page)
-    wait_until(lambda: status(browser, page)["state"] == "cancelled")
+    wait_until(lambda: status(browser, page)["state"] == "interrupted")
     assert len(server.stored()) < COUNT
     browser.send(f"{page}/resume", page)
     job = process_of(page)

@@ -129,7 +129,7 @@ def cancel(job_id: str) -> ResponseReturnValue:
 
 @blueprint.post("/<job_id>/resume")
 def resume(job_id: str) -> ResponseReturnValue:
-    """Let a run that was interrupted, cancelled or has failed go on where it stopped."""
+    """Let a run that was interrupted or has failed go on where it stopped."""
     current_runner().resume(_job(job_id).id)
     return redirect(url_for(".run", job_id=job_id), 303)
 

@@ -1,9 +1,9 @@
 """The one background runner: work in a process of its own, which outlives the server that started it.
 
 A job is a folder, instance/jobs/ID/: job.json says what to do, state.json how far it is or how it ended, output.log
-what it printed, pid which process it is. That holds the lock of instance/jobs/lock, which the kernel lets go at its
-death, whatever killed it: so a job without an end whose lock is free was interrupted, or `cancelled`, which is SIGTERM
-and a file of that name. One job runs at a time in an instance folder.
+what it printed. instance/jobs/lock names the job that runs and its process, which holds the file's lock. The kernel
+lets that go at the process's death, whatever killed it: so a job without an end whose lock is free was interrupted.
+Cancelling a job is SIGTERM. One job runs at a time in an instance folder.
 """
 
 import datetime as dt
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 class Job(NamedTuple):
-    """A job as it is now; `state` is running, done, failed, cancelled or interrupted."""
+    """A job as it is now; `state` is running, done, failed or interrupted."""
 
     id: str
     kind: str
@@ -105,11 +105,11 @@ class Runner:
                 if self.running_id() == job_id:
                     return
                 raise JobRunning("Another job is running, and one is allowed at a time. Wait until it is done.")
+            lock.truncate()
             lock.write(job_id.encode())
             lock.flush()
             if _read(folder / "state.json").get("state") != "done":
-                for name in ("state.json", "cancelled", "pid"):
-                    (folder / name).unlink(missing_ok=True)
+                (folder / "state.json").unlink(missing_ok=True)
                 self._spawn(job_id, lock.fileno())
 
     def _spawn(self, job_id: str, lock: int) -> None:
@@ -127,7 +127,7 @@ class Runner:
                 start_new_session=True,  # what is sent to the server's processes, Ctrl-C say, is not for it
                 pass_fds=[lock],  # which keeps the lock until the process, and what it forks, is gone
             )
-        (self.folder(job_id) / "pid").write_text(str(process.pid))
+        os.write(lock, b" %d" % process.pid)
         threading.Thread(target=process.wait, daemon=True).start()  # else it would stay as a zombie when it ends
 
     def run(self, job_id: str) -> str:
@@ -153,9 +153,8 @@ class Runner:
     def cancel(self, job_id: str) -> None:
         """Stop a job's process, if it runs; a job bears that at any moment, and can go on."""
         if self.running_id() == job_id:
-            (self.folder(job_id) / "cancelled").touch()
             with suppress(OSError, ValueError):  # it is only being started, or has just ended
-                os.kill(int((self.folder(job_id) / "pid").read_text()), signal.SIGTERM)
+                os.kill(int((self.jobs / "lock").read_text().removeprefix(job_id)), signal.SIGTERM)
 
     def delete(self, job_id: str) -> None:
         """Delete a job that does not run, and its files; raises JobRunning."""
@@ -178,7 +177,7 @@ class Runner:
         if not about or kind not in ("", about["kind"]):
             raise NotFound("There is no such job. It may have been deleted, or belong to another host.")
         if runs or "state" not in now:
-            now["state"] = "running" if runs else "cancelled" if (folder / "cancelled").exists() else "interrupted"
+            now["state"] = "running" if runs else "interrupted"
         return Job(job_id, created_at=moment_of(job_id), **about, **now)
 
     def list_jobs(self, kind: str = "") -> list[Job]:
@@ -192,7 +191,7 @@ class Runner:
     def running_id(self) -> str:
         """Return the id of the job that runs, "" if none does."""
         with suppress(FileNotFoundError), (self.jobs / "lock").open("r+b") as lock:
-            return "" if take_lock(lock, is_shared=True) else lock.read().decode()
+            return "" if take_lock(lock, is_shared=True) else lock.read(36).decode()
         return ""
 
     def running(self) -> Job | None:
