@@ -388,7 +388,8 @@ def test_a_list_of_messages_needs_no_quotation_marks(write):
         assert texts(write("\n".join(["Message", *messages]), "in.txt")) == messages
     assert texts(write('Message\n"you, too"\nhi\n"a\nb"\n')) == ["you, too", "hi", "a\nb"]
     assert "2 fields" in texts(write("Hello\nyou, too\n"))[0]  # what the columns are is not said
-    assert texts(write('text\na\n""\n\n" "\nb\n')) == ["a", "", " ", "b"]  # an empty row, as pandas writes it
+    assert texts(write('text\na\n""\n\n" "\n"b, c"\n')) == ["a", "", " ", "b, c"]  # an empty row, as pandas writes it
+    assert texts(write('text\na\n"b"\n c, d\n')) == ["a", '"b"', " c, d"]  # no program puts marks there alone
 
 
 # --- Parquet ---

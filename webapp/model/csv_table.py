@@ -12,7 +12,8 @@ from webapp.model.lines import Lines, shown
 
 SEP = re.compile(r'"?sep=([^\w\s"]|\t|\\t)"?\s*', re.IGNORECASE)  # a first line as Excel understands it
 UNDIVIDED = "\x1f"  # divides the lines of a list of messages, in which commas are text
-ENCLOSED = re.compile(r'(?<![^\t\r\n])"((?:[^"]|"")*+)(?:"(?![^\t\r\n])|\Z)')  # a cell of TSV; the last may be cut off
+ENCLOSED = re.compile(r'(?<![^\t\r\n])"((?:[^"]|"")*+)("(?![^\t\r\n])|\Z)')  # a cell of TSV; the last may be cut off
+NEEDS_MARKS = re.compile(r'""|^[^\t]*[\r\n][^\t]*\Z')  # with a tab and a line break it may be rows between stray marks
 BLANK_BEFORE_MARK = re.compile(r'[,;|\t] +"(?!")')
 DIGITS = re.compile(r"\d+")  # in numbers and dates, which are alike but for these
 BAD_MARK = "The row has a quotation mark that is not closed, has text behind it, or swallows the rows behind it."
@@ -160,9 +161,11 @@ def _split(head: Sequence[str], delimiter: str) -> list[list[str]]:
 def _has_marks(head: Sequence[str]) -> bool:
     """Return whether a program has put quotation marks around cells of TSV or of a list: else they are text."""
     text = "".join(head)
+    cells = [cell for cell, end in ENCLOSED.findall(text) if end]
+    with_commas = [line for line in head if "," in line] or head
     # pandas encloses line breaks and doubles marks, Excel encloses commas too, R all.
-    is_needed = any('""' in cell or "\n" in cell or "\r" in cell for cell in ENCLOSED.findall(text))
-    return '"' not in ENCLOSED.sub("", text) and (is_needed or all('"' in line for line in head if "," in line))
+    is_needed = any(map(NEEDS_MARKS.search, cells)) or (bool(cells) and all('"' in line for line in with_commas))
+    return is_needed and '"' not in ENCLOSED.sub("", text)
 
 
 def _by_content(rows: Sequence[Sequence[str]], words: Collection[str]) -> dict[str, int]:
