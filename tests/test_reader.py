@@ -362,7 +362,7 @@ def test_json_lines_need_not_have_all_members(read):
     assert "1 row has no text, left out (first in line 10)" in said
 
 
-def test_a_column_that_is_named_is_taken_else_the_first_usual_name(read):
+def test_a_column_that_is_named_is_taken_else_the_first_usual_name(read, write):
     rows = [("x", text, label, "y") for label, text in ROWS]
     assert read(table(rows, header=("message", "TEXT", "Label", "class")))[0] == LABELLED
     rows = [("x", text, label) for label, text in ROWS]
@@ -370,6 +370,7 @@ def test_a_column_that_is_named_is_taken_else_the_first_usual_name(read):
     rows = [("x", label, "note", text) for label, text in ROWS]
     content = table(rows, header=("text", "Kind", "b;c", "My text"), delimiter=",")
     assert read(content, text_column="my TEXT", label_column="kind")[0] == LABELLED
+    assert texts(write("label,text,label\nham,hi,ham\n")) == ["hi"]  # no label is asked for
     with pytest.raises(BadData, match='"My text" cannot hold both'):
         read(content, text_column="My text", label_column="My text")
 

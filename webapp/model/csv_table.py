@@ -13,7 +13,6 @@ from webapp.model.lines import Lines, shown
 SEP = re.compile(r'"?sep=([^\w\s"]|\t|\\t)"?\s*', re.IGNORECASE)  # a first line as Excel understands it
 UNDIVIDED = "\x1f"  # divides the lines of a list of messages, in which commas are text
 ENCLOSED = re.compile(r'(?<![^\t\r\n])"((?:[^"]|"")*+)("(?![^\t\r\n])|\Z)')  # a cell of TSV; the last may be cut off
-NEEDS_MARKS = re.compile(r'""|^[^\t]*[\r\n][^\t]*\Z')  # with a tab and a line break it may be rows between stray marks
 BLANK_BEFORE_MARK = re.compile(r'[,;|\t] +"(?!")')
 DIGITS = re.compile(r"\d+")  # in numbers and dates, which are alike but for these
 BAD_MARK = "The row has a quotation mark that is not closed, has text behind it, or swallows the rows behind it."
@@ -51,10 +50,11 @@ class CsvTable(Table):
             self._name_columns(header)
         if len(self.columns) == 1:
             self._take_as_list(head, usual)
-        # A line within quotation marks looks like a row of its own by its label, or what stands beside the text.
-        usual_texts = {normalise(wanted)} if wanted else TEXT_COLUMNS
-        beside = int(len(self.columns) > 1 and normalise(self.columns[0]) in usual_texts)
-        self._known_at = self.by_content.get("label", self.find(LABEL_COLUMNS) or beside)
+        # A line within quotation marks looks like a row of its own by its label, or by what stands beside the text.
+        names = [normalise(name) for name in self.columns]
+        is_text_first = len(names) > 1 and names[0] in ({normalise(wanted)} if wanted else TEXT_COLUMNS)
+        label_at = next((at for at, name in enumerate(names) if name in LABEL_COLUMNS), int(is_text_first))
+        self._known_at = self.by_content.get("label", label_at)
         seen = Counter(row[self._known_at] for row in rows[1:] if len(row) == len(self.columns))
         self._known = words.union(value for value, count in seen.items() if count > 1)
 
@@ -163,8 +163,10 @@ def _has_marks(head: Sequence[str]) -> bool:
     text = "".join(head)
     cells = [cell for cell, end in ENCLOSED.findall(text) if end]
     with_commas = [line for line in head if "," in line] or head
-    # pandas encloses line breaks and doubles marks, Excel encloses commas too, R all.
-    is_needed = any(map(NEEDS_MARKS.search, cells)) or (bool(cells) and all('"' in line for line in with_commas))
+    # pandas encloses line breaks and doubles marks, Excel encloses commas too, R all. With a tab and a line break
+    # it may be rows between stray marks.
+    is_needed = any('""' in cell or ("\t" not in cell and ("\n" in cell or "\r" in cell)) for cell in cells)
+    is_needed = is_needed or (bool(cells) and all('"' in line for line in with_commas))
     return is_needed and '"' not in ENCLOSED.sub("", text)
 
 
