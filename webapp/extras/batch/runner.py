@@ -10,7 +10,6 @@ import datetime as dt
 import json
 import logging
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -18,6 +17,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ from webapp.extras.batch.output import take_lock, write_json
 from webapp.extras.batch.run import Report
 from webapp.log.tables import moment_of, new_id
 
+ID = "-".join("[0-9a-f]" * count for count in (8, 4, 4, 4, 12))  # of a job, and so the name of its folder
 Work = Callable[["Job", Path, Report], dict[str, Any]]  # takes the job and its folder, returns the result
 
 # Settings of a server for its own processes, wrong in any other.
@@ -74,7 +75,7 @@ class Runner:
 
     def folder(self, job_id: str) -> Path:
         """Return the folder of a job; raises NotFound for what is no id."""
-        if not re.fullmatch(r"[0-9a-f-]{36}", job_id):
+        if not fnmatchcase(job_id, ID):
             raise NotFound("There is no such job.")
         return self.jobs / job_id
 
@@ -165,7 +166,7 @@ class Runner:
     def remove_old(self, before: dt.datetime | None = None) -> None:
         """Delete the jobs that were begun before a time, by default those too old to keep."""
         before = before or dt.datetime.now(dt.UTC) - dt.timedelta(days=JOBS_KEPT_DAYS)
-        for folder in self.jobs.glob("*-*-*-*-*"):
+        for folder in self.jobs.glob(ID):
             if moment_of(folder.name) < before and self.running_id() != folder.name:
                 self.delete(folder.name)
 
@@ -183,7 +184,7 @@ class Runner:
     def list_jobs(self, kind: str = "") -> list[Job]:
         """Return the jobs that are kept, newest first: all, or those of a kind."""
         jobs = []
-        for folder in sorted(self.jobs.glob("*-*-*-*-*"), reverse=True):
+        for folder in sorted(self.jobs.glob(ID), reverse=True):
             with suppress(NotFound):  # of another kind, only being made, or just deleted
                 jobs.append(self.get(folder.name, kind))
         return jobs
