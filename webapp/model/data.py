@@ -108,7 +108,8 @@ def _read_examples(
         more = {other: as_text(value).strip() for other, value in zip(others, values[2:], strict=True)}
         part = more.get("split", "").lower()
         if part not in PARTS:
-            raise BadData(f"{table.name}, line {line}: split {shown(part)!r} is neither train nor test")
+            what = f"split {shown(part)!r} is neither train nor test: rename the column if it means something else"
+            raise BadData(f"{table.name}, line {line}: {what}")
         text = text.strip()
         if len(text) > MAX_TEXT_LENGTH:
             noted[f"more than {MAX_TEXT_LENGTH:,} characters, cut there"].append(line)
