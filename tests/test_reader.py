@@ -324,7 +324,7 @@ UNUSABLE = [
     (b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 9, "is no text file"),
     ("label^text\nham^x\n", "the first line, label.text, is one column; divide it by"),
     ('"label,text"\n"ham,""x, y"""\n', "the first line, label,text, is one column"),
-    (table() + "\ufeff" + table(), "line 8: label 'label' is unknown"),
+    (table() + "\ufeff" + table(), "line 8: The row is the header again"),
     ('{"label": "ham"}', "no column text"),
     ("," * 500_001 + "text\n", "has 500,002 columns, and at most 1,000 are read"),
     ("," * 3_000_000 + "text\n", "line 1: The row has more than 1,048,576 characters"),

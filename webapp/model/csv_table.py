@@ -39,15 +39,16 @@ class CsvTable(Table):
         is_numbered = all(name.isdecimal() or not name for name in rows[0])  # by pandas, its index has no name
         if not wanted and (usual - words).isdisjoint(map(normalise, rows[0])):  # spam may be a name, or a label
             self.by_content = _by_content(rows[is_numbered:], words)
+        self._header: list[str] = []
         if self.by_content and not is_numbered:
             names_of = {at: name for name, at in self.by_content.items()}
             self._name_columns(names_of.get(at, f"column {at + 1}") for at in range(len(rows[0])))
             self.note = ", no header line"
         else:
-            line, header, error = next(self._records(), (1, [], "There is no header."))
+            line, self._header, error = next(self._records(), (1, [], "There is no header."))
             if error:
                 raise BadData(f"{self.name}, line {line}: {error}")
-            self._name_columns(header)
+            self._name_columns(self._header)
         if len(self.columns) == 1:
             self._take_as_list(head, usual)
         # A line within quotation marks looks like a row of its own by its label, or by what stands beside the text.
@@ -81,10 +82,13 @@ class CsvTable(Table):
         for line, cells, error in self._records():
             if not any(cells[width:]):
                 del cells[width:]  # a delimiter ends the row
-            if error is None and len(cells) == width:
+            if not error and width > 1 and cells == self._header:
+                error = "The row is the header again."  # where files were joined
+            elif error is None and len(cells) == width:
                 yield Row(line, [cells[at] for at in positions], None, cells)
                 continue
-            error = error or f"The row has {len(cells)} fields where the header has {width}."
+            elif error is None:
+                error = f"The row has {len(cells)} fields where the header has {width}."
             if surplus := cells[width:]:
                 error += f" What is too much: {self.delimiter.join(surplus)}"
             yield Row(line, (), error, (cells + [""] * width)[:width])
