@@ -50,7 +50,7 @@ def char_ngrams(token: str) -> tuple[str, ...]:
     return tuple(f"~{word[i : i + n]}" for n in NGRAM_LENGTHS for i in range(len(word) - n + 1))
 
 
-_char_ngrams_once = lru_cache(maxsize=8192)(char_ngrams)  # for training; a served model remembers their sum (scoring.py)
+_char_ngrams_once = lru_cache(maxsize=8192)(char_ngrams)  # for training; a served model remembers their sums
 
 
 def pairs(tokens: Sequence[str]) -> Iterable[tuple[str, str]]:
