@@ -161,6 +161,7 @@ text { fill: #9da7b1 } .grid { stroke: #3d444d }
 .stroke.accent { stroke: #6ea8fe } .fill.accent { fill: #6ea8fe }
 .stroke.warn { stroke: #f0a050 } .fill.warn { fill: #f0a050 }
 .stroke.muted { stroke: #9da7b1 } .fill.muted { fill: #9da7b1 } }
+.stroke.dots { stroke-width: 5; stroke-linecap: round; stroke-dasharray: none }
 </style>"""
     lines = [line.strip() for line in svg.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1).splitlines()]
     return "\n".join([lines[0], style, *(line for line in lines[1:] if line), "</svg>"]) + "\n"

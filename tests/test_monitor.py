@@ -13,7 +13,7 @@ from pydantic_core import to_json
 from webapp.config import PROJECT_SET
 from webapp.errors import InvalidInput
 from webapp.extras.monitor.api import EXAMPLE
-from webapp.extras.monitor.charts import Series, chart, figure, time_label, top_of_scale
+from webapp.extras.monitor.charts import chart, figure, time_label, top_of_scale
 from webapp.extras.monitor.drift import declare_reference
 from webapp.extras.monitor.report import report, verdict
 from webapp.extras.monitor.rollups import span
@@ -431,22 +431,22 @@ def test_no_model_has_learnt_a_message_of_the_demo_and_the_new_kinds_are_hard(ap
 # --- Charts and figures ---
 
 
-def test_charts_are_laid_out_within_their_frame():
+def test_a_chart_has_the_units_of_its_figures_and_a_table_of_them(app):
+    def draw(points, **options):
+        laid = chart("Title", points, help="", **options)
+        with app.test_request_context():
+            return laid, app.jinja_env.get_template("charts.html").make_module().draw(laid)
+
     points = [{"label": str(i), "a": value, "low": value, "high": value} for i, value in enumerate([1, None, 3, 4])]
-    laid = chart("Title", points, help="", lines=[Series("a", "A", "accent")], band=("low", "high"))
-    assert [len(piece) for _, piece in laid["lines"]] == [1, 2]  # a gap where nothing is known
-    assert [kind for kind, *_ in laid["rects"]] == ["band"] * 3
-    assert all(56 <= x <= 474 and 24 <= y <= 160 for _, piece in laid["lines"] for x, y in piece)
-    assert laid["rows"][1] == ("1", "–", "–")
-    assert (laid["head"], laid["rows"][0]) == (("time", "A", "95 % interval"), ("0", "1", "1 to 1"))
-    assert chart("Empty", [], help="", bars=[Series("a", "A", "ham")])["rows"] == []
-    two = [Series("a", "A", "ham"), Series("b", "B", "spam")]
-    laid = chart("Title", [{"label": "x", "a": 30, "b": 20}], help="", bars=two)
-    assert laid["legend"] == [("ham", "A"), ("spam", "B")]
-    (_, _, y_a, _, height_a), (_, _, y_b, _, height_b) = laid["rects"]
-    assert y_a + height_a == pytest.approx(160)
-    assert y_b + height_b == pytest.approx(y_a, abs=0.11)  # stacked
-    assert height_a / height_b == pytest.approx(1.5, rel=0.01)
+    laid, svg = draw(points, lines=[("a", "A", "accent")], band=("low", "high"), unit="ms")
+    assert 'd="M0.5 -1M2.5 -3L3.5 -4"' in svg  # a gap where nothing is known
+    assert [svg.count(f'class="{name}"') for name in ("band", "hit")] == [3, 4]
+    assert "<title>1: A –, 95 % interval –</title>" in svg
+    assert laid["rows"][2] == ("2", "3 ms", "3 ms to 3 ms")
+    assert 'viewBox="0 -5.0 4 5.0"' in svg
+    _, svg = draw([{"label": "x", "a": 30, "b": 20}], bars=[("a", "A", "ham"), ("b", "B", "spam")])
+    assert re.findall(r'y="(\S+)" width="0.4" height="(\S+)"', svg) == [("-30", "30"), ("-50", "20")]  # stacked
+    assert "Nothing in this range" in draw([], bars=[("a", "A", "ham")])[1]
 
 
 def test_scales_and_labels():

@@ -1,12 +1,9 @@
-"""Where everything in a chart goes; templates/charts.html draws it as SVG. And how figures are written, everywhere."""
+"""What a chart shows, which templates/charts.html draws as SVG; and how figures are written, everywhere."""
 
 import datetime as dt
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
 from typing import Any, NamedTuple
-
-LEFT, RIGHT, TOP, BOTTOM = 56, 474, 24, 160  # of the plot within a drawing of 480 by 190
 
 
 class Series(NamedTuple):
@@ -31,55 +28,33 @@ def chart(
     lowest: float = 0,
     highest: float | None = None,
 ) -> dict[str, Any]:
-    """Lay out points {at or label, key: value or None, ...}: bars stacked, lines over them, `band` an interval's keys.
+    """Return a chart of points {at or label, key: value or None, ...}: stacked bars, lines, a band between two keys.
 
-    All points are equally far apart, a `step` of time, or as `along` names what their labels are. With the unit "%"
-    values are shares, 0 to 1. Coordinates are in units of a drawing of 480 by 190.
+    The points are equally far apart: each is a `step` of time, or what `along` says its label is. With the unit "%"
+    values are shares, 0 to 1.
     """
-    series = [Series(*one) for one in (*bars, *lines)]
-    stacked, over = series[: len(bars)], series[len(bars) :]
-    stacks = [sum(point[one.key] or 0 for one in stacked) for point in points]
-    top = highest or top_of_scale([*stacks, *(point[one.key] for point in points for one in over)])
-    wide = (RIGHT - LEFT) / max(1, len(points))
-    gap = min(1, wide / 8) if len(points) > 1 else wide / 3
-
-    def x(place: float) -> float:
-        return round(LEFT + place * wide, 1)
-
-    def y(value: float) -> float:
-        return round(BOTTOM - (min(max(value, lowest), top) - lowest) / (top - lowest) * (BOTTOM - TOP), 1)
-
-    rects, rows = [], []
-    for place, point in enumerate(points):
-        cells = [figure(point[one.key], unit) for one in series]
+    stacked, drawn = ([Series(*one) for one in series] for series in (bars, lines))
+    stacks = [sum(point[bar.key] for bar in stacked) for point in points]
+    top = highest or top_of_scale([*stacks, *(point[line.key] for point in points for line in drawn)])
+    rows = []
+    for point in points:
+        cells = [figure(point[one.key], unit) for one in (*stacked, *drawn)]
         if band:
             low, high = (point[key] for key in band)
             cells.append("–" if low is None else f"{figure(low, unit)} to {figure(high, unit)}")
-            if low is not None:
-                rects.append(("band", x(place), y(high), wide, y(low) - y(high)))
-        below = 0.0
-        for one in stacked:
-            above = below + (point[one.key] or 0)
-            rects.append((f"fill {one.colour}", x(place) + gap, y(above), wide - 2 * gap, y(below) - y(above)))
-            below = above
         rows.append((point["label"] if "label" in point else time_label(point["at"], step), *cells))
     return {
         "title": f"{title}, {unit}" if unit not in ("", "%") else title,
         "help": help,
-        "ticks": [(y(value), _tick(value, unit)) for value in (lowest, (lowest + top) / 2, top)],  # y, label
-        "rects": rects,  # class, x, y, width, height
-        "lines": [  # colour, [(x, y), ...]; a line is broken where a value is not known
-            (one.colour, [(x(place + 0.5), y(value)) for place, value in piece])
-            for one in over
-            for is_known, piece in groupby(
-                enumerate(point[one.key] for point in points), lambda pair: pair[1] is not None
-            )
-            if is_known
-        ],
-        "legend": [(one.colour, one.name) for one in series] if len(series) > 1 else [],
-        "wide": wide,  # a point
-        "head": (along, *(one.name for one in series), *(["95 % interval"] if band else [])),  # of the table
-        "rows": rows,
+        "points": points,
+        "bars": stacked,
+        "lines": drawn,
+        "band": band,
+        "lowest": lowest,
+        "top": top,
+        "ticks": [(share, _tick(lowest + share * (top - lowest), unit)) for share in (0, 0.5, 1)],
+        "head": (along, *(one.name for one in (*stacked, *drawn)), *(["95 % interval"] if band else [])),
+        "rows": rows,  # of the table
     }
 
 
