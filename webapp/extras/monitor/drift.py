@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from scipy import stats
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, CountVectorizer
 
-from webapp.errors import InvalidInput
+from webapp.errors import InvalidInput, counted
 from webapp.extras.monitor.rollups import Span, count_predictions
 from webapp.extras.review.samples import count_between, fair_sample
 from webapp.log.database import write_transaction
@@ -30,17 +30,11 @@ MOST = 0.9  # of the messages: where fewer have others of their hours to be comp
 ALIKE = 0.7  # of the terms of two messages, from which on they are copies
 EXAMPLE_LENGTH = 160  # characters
 
-NONE_DECLARED = (
-    "Drift is measured against a range of your own messages that looks right to you. None is declared normal, or what "
-    "was is purged."
-)
-COMPARED = (
-    "Compared with the messages from {0.since:%d %B %Y %H:%M} to {0.until:%d %B %Y %H:%M} UTC, which somebody declared "
-    "normal."
-)
+NONE_DECLARED = "No range of your own messages is declared normal, or it was purged: there is nothing to compare with."
+COMPARED = "Compared with {0.since:%d %B %Y %H:%M} to {0.until:%d %B %Y %H:%M} UTC, which was declared normal."
 OTHER_HOURS = (
-    " Of the hours of the day, or the part of the week, that this range has, they hold too few: if day and night, or "
-    "weekdays and weekends, differ at yours, that alone can be the difference. Declare a whole week normal to be sure."
+    " That range has too few messages of the same hours of the day and part of the week. So the difference may be one "
+    "of day and night, or of weekdays and weekends: declare a whole week normal to be sure."
 )
 
 ALPHA = 0.03  # how often the test may alarm where nothing has changed
@@ -68,7 +62,7 @@ FEATURES = BY_MODEL | {  # what a change of each is called, and in what it is me
     "With amounts of money": OF_MESSAGES,
 }
 QUESTION = "Are the messages of another kind: their form (length, digits, links, ...) and what the model says of them?"
-TINY = 1e-9  # a feature that varies less beside the others follows from them
+FOLLOWS = 1e-6  # a feature that varies less beside the others follows from them
 READ_UP_TO = 1_000  # characters: more of a long mail says little more, and takes ten times as long
 
 
@@ -76,18 +70,13 @@ READ_UP_TO = 1_000  # characters: more of a long mail says little more, and take
 
 
 def declare_reference(engine: sa.Engine, since: dt.datetime, until: dt.datetime) -> int:
-    """Declare a range, or what there is of it up to now, normal and return how many predictions it has.
-
-    Raises InvalidInput where it has too few, and LogUnavailable.
-    """
+    """Declare a range, up to now, normal and return how many predictions it has; raises InvalidInput (too few)."""
     now = dt.datetime.now(dt.UTC)
     until = min(until, now)
     messages = count_between(engine, since, until)
     if messages < FEWEST_NORMAL:
-        raise InvalidInput(
-            f"This range has {messages} predictions: too few to compare others with. Choose one with at least "
-            f"{FEWEST_NORMAL}."
-        )
+        found = counted(messages, "prediction")
+        raise InvalidInput(f"This range has {found}, too few to compare with: choose one with {FEWEST_NORMAL} or more.")
     with write_transaction(engine) as connection:
         row = {"id": new_id(), "created_at": now, "since": since, "until": until}
         connection.execute(sa.insert(drift_references), row)
@@ -95,10 +84,10 @@ def declare_reference(engine: sa.Engine, since: dt.datetime, until: dt.datetime)
 
 
 def drift_report(engine: sa.Engine, model: SpamModel | None, span: Span) -> dict[str, Any]:
-    """Return the drift test of a span, and what changed: only messages after the declared range are compared with it.
+    """Compare the messages of a span that came after the declared range with it, and explain a difference.
 
-    All messages count as the served model scores them, so that a change of the model is not taken for one of the
-    traffic. Copies count once on each side: a campaign of one template is one new message.
+    All are scored by the served model, so that a change of the model is not taken for one of the traffic. Copies count
+    once on each side: a campaign of one template is one new message.
     """
     report: dict[str, Any] = {"messages": 0, "proposed": None, "tests": [], "changes": [], "changed_terms": []}
     if model is None:
@@ -134,19 +123,18 @@ def drift_report(engine: sa.Engine, model: SpamModel | None, span: Span) -> dict
 
 
 def like_hours(reference: Sequence[str], current: Sequence[str]) -> list[str]:
-    """Return the ids of the reference that are of an hour of the day and part of the week of the current ones."""
-    hours = {_part_of_week(id_) for id_ in current}
-    return [id_ for id_ in reference if _part_of_week(id_) in hours]
+    """Return the ids of the reference of which the current ones have the hour of the day and the part of the week."""
 
+    def part_of_week(prediction_id: str) -> tuple[bool, int]:
+        at = moment_of(prediction_id)
+        return at.weekday() >= 5, at.hour
 
-def _part_of_week(prediction_id: str) -> tuple[bool, int]:
-    """Return whether a prediction is of a weekend, and its hour of the day (UTC)."""
-    at = moment_of(prediction_id)
-    return at.weekday() >= 5, at.hour
+    parts = {part_of_week(id_) for id_ in current}
+    return [id_ for id_ in reference if part_of_week(id_) in parts]
 
 
 def _messages(engine: sa.Engine, ids: Sequence[str], at_once: int) -> list[Any]:
-    """Return the predictions with these ids, oldest first, of each so many in a row the first of its copies."""
+    """Return the predictions with these ids without copies, oldest first."""
     shown = predictions.c
     query = sa.select(shown.text, shown.text_hash, shown.spam_probability, shown.model_version)
     with engine.connect() as connection:
@@ -159,8 +147,8 @@ def drop_copies(terms: Sequence[AbstractSet[str]], at_once: int) -> list[int]:
     """Return the places of the first of each message and its copies, which are given as their terms.
 
     A copy has ALIKE of its terms in common with an earlier message (Jaccard 1912, New Phytologist 11): templates come
-    with another name, link or code each time. It is looked for among `at_once` messages in a row, as many on both
-    sides: of a template that comes again and again a thousand messages would else hold no more than a hundred do.
+    with another name, link or code each time. Copies are looked for in groups of `at_once` messages in a row, as many
+    on both sides: else 1,000 messages would hold a template that always comes no more often than 100 do.
     """
     kept: list[int] = []
     for start in range(0, len(terms), at_once):
@@ -227,42 +215,40 @@ def rank_test(reference: np.ndarray, current: np.ndarray) -> tuple[float, float]
 
     The Wilcoxon-Mann-Whitney test for many features (Puri & Sen 1971, Nonparametric Methods in Multivariate Analysis,
     chapter 5): each value counts as its rank in both samples, so no outlier rules, and small changes of many features
-    add up. The squared distance of the mean ranks in standard deviations, correlations allowed for (Mahalanobis 1936),
-    is over n m / N (N - 1) of itself distributed as Beta(k / 2, (N - 1 - k) / 2) where nothing has changed, k being the
-    number of features that do not follow from the others (Pillai 1955, for normal scores; ranks come near). Returned
-    is the distance with what chance alone adds to its square, k N / n m, taken off: of one feature it is Cohen's d.
+    add up. It is a regression: how well do the k ranks of a message tell which sample it is of? Where nothing has
+    changed, R^2 is distributed as Beta(k / 2, (N - 1 - k) / 2) (exact for normal scores, near for ranks). N^2 / n m of
+    it is the squared distance of the two means in standard deviations, correlations allowed for (Mahalanobis 1936);
+    from that is taken what chance adds, k N / n m. Of one feature the distance is Cohen's d.
     """
     n, m = len(reference), len(current)
     both = n + m
     ranks = stats.rankdata(np.vstack([reference, current]), axis=0)
-    scores = stats.zscore(ranks[:, np.ptp(ranks, axis=0) > 0])
-    correlation = scores.T @ scores / both
-    k = int(np.linalg.matrix_rank(correlation, tol=TINY, hermitian=True)) if scores.size else 0
+    ranks -= ranks.mean(axis=0)
+    side = np.repeat([-m / both, n / both], [n, m])
+    weights, _, k, _ = np.linalg.lstsq(ranks, side, rcond=FOLLOWS)
     if not k:  # all alike
         return 1.0, 0.0
-    shift = scores[n:].mean(axis=0) - scores[:n].mean(axis=0)
-    squared = float(shift @ np.linalg.pinv(correlation, rcond=TINY, hermitian=True) @ shift)
-    p_value = stats.beta.sf(min(squared * n * m / both**2, 1.0), k / 2, (both - 1 - k) / 2)
-    return float(p_value), max(squared - k * both / (n * m), 0.0) ** 0.5
+    r_squared = float((ranks @ weights) @ side / (side @ side))
+    squared = (r_squared * both - k) * both / (n * m)
+    return float(stats.beta.sf(r_squared, k / 2, (both - 1 - k) / 2)), max(squared, 0.0) ** 0.5
 
 
 def drift(reference: np.ndarray, current: np.ndarray) -> dict[str, Any]:
     """Return what comes of the test. Where too few texts are known, only what the model said of them is compared."""
+    test: dict[str, Any] = {"name": "form", "explanation": QUESTION, "effect_matters_from": MATTERS_FROM}
+    test |= {"p_corrected": None, "effect": None, "state": TOO_FEW}
     for columns in (slice(None), slice(len(BY_MODEL))):
         then, now = (_known(values[:, columns]) for values in (reference, current))
+        test |= {"n_reference": len(then), "n_current": len(now)}
         if min(len(then), len(now)) >= FEWEST:
-            break
-    test = {"name": "form", "explanation": QUESTION, "n_reference": len(then), "n_current": len(now)}
-    test |= {"p_corrected": None, "effect": None, "effect_matters_from": MATTERS_FROM, "state": TOO_FEW}
-    if min(len(then), len(now)) >= FEWEST:
-        p_value, effect = rank_test(then, now)
-        alarms = p_value < ALPHA and effect >= MATTERS_FROM
-        test |= {"p_corrected": p_value, "effect": effect, "state": DRIFTED if alarms else NOT_SEEN}
+            p_value, effect = rank_test(then, now)
+            state = DRIFTED if p_value < ALPHA and effect >= MATTERS_FROM else NOT_SEEN
+            return test | {"p_corrected": p_value, "effect": effect, "state": state}
     return test
 
 
 def _known(values: np.ndarray) -> np.ndarray:
-    known: np.ndarray = values[~np.isnan(values).any(axis=tuple(range(1, values.ndim)))]
+    known: np.ndarray = values[~np.isnan(values).any(axis=1)]
     return known
 
 
@@ -273,12 +259,12 @@ def changes(reference: np.ndarray, current: np.ndarray, positive: str = "spam") 
     """
     told = []
     for column, (name, unit) in enumerate(FEATURES.items()):
-        then, now = (_known(values[:, column]) for values in (reference, current))
+        then, now = (_known(values[:, [column]]) for values in (reference, current))
         if not len(then) or not len(now):
             continue
-        _, distance = rank_test(then[:, None], now[:, None])
+        _, distance = rank_test(then, now)
         if unit == OF_MESSAGES:  # with one or more of them
-            then, now = then > 0, now > 0
+            then, now = np.minimum(then, 1), np.minimum(now, 1)
         factor, middle = 1 if unit == "characters" else 100, np.mean if "% of" in unit else np.median
         before, after = (float(factor * middle(side)) for side in (then, now))
         if distance >= MATTERS_FROM and abs(after - before) >= WORTH_TELLING * max(before, after):
@@ -289,10 +275,8 @@ def changes(reference: np.ndarray, current: np.ndarray, positive: str = "spam") 
 
 
 def _bins(then: np.ndarray, now: np.ndarray) -> list[tuple[float, float]]:
-    edges = np.array([-0.5, 0.5, 1.5])
-    if then.dtype != bool:
-        low, high = np.percentile(np.concatenate([then, now]), [1, 99])
-        edges = np.linspace(low, max(high, low + 1e-9), BINS + 1)
+    low, high = np.percentile(np.vstack([then, now]), [1, 99])
+    edges = np.linspace(low, max(high, low + 1e-9), BINS + 1)
     counted = [np.histogram(np.clip(side, edges[0], edges[-1]), edges)[0] / len(side) for side in (then, now)]
     return [(round(float(a), 4), round(float(b), 4)) for a, b in zip(*counted, strict=True)]
 
@@ -300,37 +284,34 @@ def _bins(then: np.ndarray, now: np.ndarray) -> list[tuple[float, float]]:
 def changed_terms(reference: Sequence[str], current: Sequence[str]) -> list[dict[str, Any]]:
     """Return the terms whose share of the messages moved most, strongest first, each with an example of now.
 
-    Ordered by z, the change of the share over its standard error if nothing had changed (whose square is Pearson's
-    chi-squared): a rare term has a large error and does not lead. Left out is what comes up by chance when so many
-    terms are looked at: at most 5 % of those shown are expected to (Benjamini & Hochberg 1995, JRSS B 57), by Fisher's
-    exact test, as z is not normal where a term is in a few messages.
+    They are ordered by z, the change of the share over its standard error if nothing had changed: a rare term has a
+    large error and does not lead. At most 5 % of those shown are expected to be there by chance (Benjamini & Hochberg
+    1995, JRSS B 57), by Fisher's exact test, as z is not normal where a term is in a few messages.
     """
-    then, now = ([extract(text).terms for text in texts] for texts in (reference, current))
-    if min(len(then), len(now)) < FEWEST:
+    n, m = len(reference), len(current)
+    if min(n, m) < FEWEST:
         return []
-    counts_then, counts_now = (Counter(term for held in side for term in held) for side in (then, now))
+    counts_then, counts_now = (
+        Counter(term for text in side for term in extract(text).terms) for side in (reference, current)
+    )
     terms = sorted(
         term
         for term in {*counts_then, *counts_now} - ENGLISH_STOP_WORDS
         if (term.isalpha() and len(term) >= SHORTEST or term.startswith("["))
-        and counts_then[term] + counts_now[term] >= RAREST * min(len(then), len(now))
+        and counts_then[term] + counts_now[term] >= RAREST * min(n, m)
     )
-    if not terms:
-        return []
-    held_then, held_now = (np.array([counts[term] for term in terms]) for counts in (counts_then, counts_now))
-    both = len(then) + len(now)
-    pooled = (held_then + held_now) / both
-    error = np.sqrt(np.maximum(pooled * (1 - pooled), 1e-12) * (1 / len(then) + 1 / len(now)))
-    z = (held_now / len(now) - held_then / len(then)) / error
-    chance = stats.hypergeom(both, held_then + held_now, len(now))
-    p_values = np.minimum(2 * np.minimum(chance.cdf(held_now), chance.sf(held_now - 1)), 1)
+    then, now = (np.array([counts[term] for term in terms]) for counts in (counts_then, counts_now))
+    pooled = (then + now) / (n + m)
+    z = (now / m - then / n) / np.sqrt(np.maximum(pooled * (1 - pooled), 1e-12) * (1 / n + 1 / m))
+    chance = stats.hypergeom(n + m, then + now, m)
+    p_values = np.minimum(2 * np.minimum(chance.cdf(now), chance.sf(now - 1)), 1)
     is_sure = stats.false_discovery_control(p_values) < SURE
     return [
         {
             "term": terms[i],
-            "share_then": round(counts_then[terms[i]] / len(then), 4),
-            "share_now": round(counts_now[terms[i]] / len(now), 4),
-            "z": round(float(z[i]), 2),
+            "share_then": round(then[i] / n, 4),
+            "share_now": round(now[i] / m, 4),
+            "z": round(z[i], 2),
             "example": next((text[:EXAMPLE_LENGTH] for text in current if terms[i] in extract(text).terms), ""),
         }
         for i in np.argsort(-abs(z), kind="stable")[:TERMS]
