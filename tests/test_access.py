@@ -296,7 +296,7 @@ def test_a_key_opens_its_routes_until_it_is_revoked(app, client, flask, tmp_path
     result = flask("api-key", "create", "laptop-1")
     key = result.stdout.strip()
     assert re.fullmatch(r"hamlet_[\w-]{43}", key)
-    assert "only time" in result.stderr
+    assert "only this time" in result.stderr
     assert client.get("/api/v1/predictions", headers=bearer(key)).status_code == 200
     assert re.search(r"^laptop-1  made \S+ \S+ UTC$", flask("api-key", "list").output, re.MULTILINE)
     assert flask("api-key", "revoke", "laptop-1").exit_code == 0

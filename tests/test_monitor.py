@@ -79,7 +79,7 @@ def test_only_a_reviewed_random_sample_gives_the_accuracy(app, engine):
     for id_ in list(truth)[:10]:
         give_review(engine, id_, "web:1", "ham", "uncertain")
     assert figures(app)["accuracy"]["accuracy"]["value"] is None
-    assert "nobody knows yet" in figures(app)["verdict"]["sentence"]
+    assert "is not known yet" in figures(app)["verdict"]["sentence"]
     review_sample(engine, truth, wrong=4)
     accuracy = figures(app)["accuracy"]
     assert accuracy["reviewed"] == 40
@@ -299,7 +299,7 @@ def test_what_needs_attention_is_named_with_what_to_do():
     )
     unknown = verdict(made_up(accuracy__of_current=Proportion()))  # whatever is known of the version before it
     assert unknown["state"] == "unknown"
-    assert "how accurate the served version is on this traffic nobody knows yet: 0 of" in unknown["sentence"]
+    assert "how accurate the served version is on this traffic is not known yet: 0 of" in unknown["sentence"]
     for change, about in (
         ({"accuracy__worse_than_at_training": True}, "accuracy"),
         ({"drift__state": "drifted"}, "drift"),

@@ -33,9 +33,7 @@ api_key = FriendlyGroup("api-key", help="Make and revoke keys for programs that 
 def create_key(name: str) -> None:
     """Make a key and print it; NAME says whose it is."""
     click.echo(keys.create(current_app.extensions["engine"], name))
-    click.echo(
-        "This is the only time that the key is shown. Send it as the header: Authorization: Bearer KEY", err=True
-    )
+    click.echo("It is shown only this time. Send it in the header: Authorization: Bearer KEY", err=True)
 
 
 @api_key.command("list")

@@ -1,8 +1,7 @@
-"""API keys: for programs that may see and review what people sent; their store, and the guard of routes that need one.
+"""API keys, for programs that may see and review what people sent, and the guard of routes that need one.
 
-The log holds each key's SHA-256 only. A fast hash is right here, unlike for a password: a key is 256 random bits, so
-there is nothing to guess, and it is compared at every request. For the same reason the look-up by hash may take a
-different time for different keys: whoever sends one cannot steer its hash.
+The log holds each key's SHA-256 only. A fast hash is right here, unlike for a password: a key is 256 random bits, so it
+cannot be guessed, and it is compared at every request. Nor can its hash be steered, so a look-up by it leaks nothing.
 """
 
 import datetime as dt
@@ -29,7 +28,7 @@ HOW = f'Send the header "Authorization: Bearer KEY". Whoever runs this Hamlet ma
 
 
 def create(engine: sa.Engine, name: str) -> str:
-    """Make a key, store its hash and return it: nobody can show it again. Raises BadData (the name)."""
+    """Make a key, store its hash and return it; raises BadData (the name)."""
     if not NAME.fullmatch(name):
         raise BadData(f"{name!r} is no name for a key: use up to 40 letters, digits and the signs - _ .")
     key = f"hamlet_{secrets.token_urlsafe(32)}"
@@ -38,14 +37,12 @@ def create(engine: sa.Engine, name: str) -> str:
         with engine.begin() as connection:
             connection.execute(sa.insert(api_keys), row)
     except sa.exc.IntegrityError as error:
-        raise BadData(
-            f"There is or was a key named {name}. Take another name, so that what was done with each key stays apart."
-        ) from error
+        raise BadData(f"There is or was a key {name}. Take another name: reviews are kept under it.") from error
     return key
 
 
 def revoke(engine: sa.Engine, name: str) -> None:
-    """End a key's use, from the next request on; raises NotFound."""
+    """End the use of a key, from the next request on; raises NotFound."""
     in_use = sa.update(api_keys).where(api_keys.c.name == name, api_keys.c.revoked_at.is_(None))
     with engine.begin() as connection:
         if connection.execute(in_use.values(revoked_at=dt.datetime.now(dt.UTC))).rowcount == 0:
@@ -53,10 +50,9 @@ def revoke(engine: sa.Engine, name: str) -> None:
 
 
 def api_key_required() -> None:
-    """Refuse a request without a key that is in use: `blueprint.before_request(api_key_required)`.
+    """Refuse a request without a key in use, before its body is read, and remember the key's name for reviews.
 
-    It comes first, so without a key nothing of a request is read. The key's name is then in g.api_key_name. The
-    blueprint's documentation says the same by abp_security=SECURITY.
+    `blueprint.before_request(api_key_required)`; abp_security=SECURITY says the same in the API's documentation.
     """
     # Not request.authorization: it fails at what claims to be a user name and password and is no Base64.
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")

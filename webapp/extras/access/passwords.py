@@ -1,4 +1,4 @@
-"""The one password of those who may see what people sent."""
+"""The one password, of those who may see what people sent."""
 
 import hashlib
 import hmac
@@ -16,7 +16,7 @@ from webapp.instance import write_private
 class AdminPassword:
     """The admin password: HAMLET_ADMIN_PASSWORD if it is given, else the one whose hash is in the instance folder.
 
-    The file is read whenever it is needed, so that a new password counts in all running workers at once.
+    The file is read at each use, so a new password counts in all running workers at once.
     """
 
     def __init__(self, folder: Path, given: str | None, secret_key: str):
@@ -43,17 +43,11 @@ class AdminPassword:
             return hmac.compare_digest(self._keyed_hash(password), self._keyed_hash(self._given))
         stored = self._stored_hash()
         if not stored:
-            raise NotReady(
-                "There is no admin password that can be read. Whoever runs this Hamlet can set one with: "
-                f"{FLASK} set-password"
-            )
+            raise NotReady(f"There is no admin password. Whoever runs this Hamlet can set one: {FLASK} set-password")
         return check_password_hash(stored, password)
 
     def set(self, password: str) -> None:
-        """Change the password, which signs everybody out.
-
-        Raises BadData (too short, or HAMLET_ADMIN_PASSWORD would win), NotReady (the file cannot be written).
-        """
+        """Change the password, which signs everybody out; raises BadData, NotReady (the file cannot be written)."""
         if self._given is not None:
             raise BadData("HAMLET_ADMIN_PASSWORD is set, and it decides: change it there, or unset it first.")
         if len(password) < MIN_PASSWORD_LENGTH:
@@ -65,7 +59,7 @@ class AdminPassword:
             raise NotReady(f"The password cannot be kept ({error}).") from error
 
     def fingerprint(self) -> str:
-        """Return what tells this password from any other, to be kept with each sign-in, and reveals nothing of it."""
+        """Return what identifies this password without revealing it, to be kept with each sign-in."""
         return self._keyed_hash(self._given if self._given is not None else self._stored_hash()).hex()
 
     def _stored_hash(self) -> str:

@@ -3,6 +3,7 @@
 import datetime as dt
 import re
 import secrets
+from contextlib import suppress
 
 import sqlalchemy as sa
 from flask import Blueprint, abort, current_app, flash, redirect, render_template, request, session, url_for
@@ -23,12 +24,10 @@ blueprint = Blueprint("login", __name__)
 
 
 def signed_in() -> bool:
-    """Return whether the request comes from somebody who signed in within 12 hours, with the password of now.
-
-    Raises LogUnavailable: a sign-out is noted there, so that it ends also the copies that somebody made of the cookie.
-    """
+    """Return whether the request comes from somebody who signed in within 12 hours, with the current password."""
     if "reviewer" not in session:
         return False
+    # The log knows the sign-ins: so a sign-out ends copies of the cookie too.
     lasts = (sign_ins.c.who == _sign_in()) & (sign_ins.c.until > dt.datetime.now(dt.UTC))
     with current_app.extensions["engine"].connect() as connection:
         return connection.execute(sa.select(sign_ins.c.who).where(lasts)).first() is not None
@@ -44,21 +43,21 @@ def login_required() -> ResponseReturnValue | None:
 
 
 def _sign_in(fingerprint: str | None = None) -> str:
-    """Return how the log calls this sign-in, which is over as soon as the password is another."""
+    """Return the name of this sign-in in the log, which ends with the password."""
     return f"{reviewer_id()} {fingerprint or current_app.extensions['admin_password'].fingerprint()}"
 
 
 def reviewer_id() -> str:
-    """Return who is signed in, as the log names them: they all have one password, so each sign-in is somebody."""
+    """Return who is signed in, as the log names them: all have one password, so each sign-in has a name."""
     return str(session["reviewer"])
 
 
 def who_is_here() -> dict[str, bool]:
     """Return what the bar on top of each page needs."""
-    try:
-        return {"can_sign_in": True, "signed_in": signed_in()}
-    except LogUnavailable:  # the page that says so needs a bar too
-        return {"can_sign_in": True, "signed_in": False}
+    is_signed_in = False
+    with suppress(LogUnavailable):  # the page that says so needs a bar too
+        is_signed_in = signed_in()
+    return {"can_sign_in": True, "signed_in": is_signed_in}
 
 
 @blueprint.get("/login")
@@ -109,8 +108,8 @@ def _refused(status: int, what: str, words: str) -> str:
 
 
 def _where_to() -> str:
-    """Return the page that somebody was sent away from, if it is one of ours, else where most have to do."""
-    wanted, first = request.args.get("next", ""), "review.page"
+    """Return the page that asked for the sign-in, if it is one of ours, else the page to review on."""
+    wanted = request.args.get("next", "")
     if LOCAL_PATH.fullmatch(wanted):
         return wanted
-    return url_for(first if first in current_app.view_functions else "check.form")
+    return url_for("review.page" if "review.page" in current_app.view_functions else "check.form")

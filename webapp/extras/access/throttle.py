@@ -1,4 +1,4 @@
-"""Slows down whoever guesses passwords. It holds over all workers and hosts, because it counts in the database."""
+"""Slows down who guesses passwords, over all workers and hosts: it counts in the database."""
 
 import datetime as dt
 import math
@@ -15,11 +15,10 @@ FORGET_AFTER = dt.timedelta(days=1)
 
 
 def begin_try(engine: sa.Engine, address: str) -> int:
-    """Return 0 if somebody at this address may try a password now, else how many seconds they have to wait.
+    """Return 0 if a password may be tried from this address now, else how many seconds it has to wait.
 
-    After `FREE_TRIES` failed ones the next has to wait 2 s, then 4, 8 ... 300 s. A try counts as failed before its
-    password is looked at: however many come at the same moment, no more get through. `forget` takes it back. Raises
-    LogUnavailable.
+    After `FREE_TRIES` failed tries the next has to wait 2 s, then 4, 8 ... 300 s. A try counts as failed before its
+    password is checked, so that no more get through at the same moment; `forget` takes it back.
     """
     who, row = sender(address), failed_sign_ins.c
     with write_transaction(engine) as connection:  # tries take turns
@@ -38,6 +37,6 @@ def begin_try(engine: sa.Engine, address: str) -> int:
 
 
 def forget(engine: sa.Engine, address: str) -> None:
-    """Forget an address's failed tries, because the password was right; raises LogUnavailable."""
+    """Forget the failed tries of an address, because the password was right."""
     with write_transaction(engine) as connection:
         connection.execute(sa.delete(failed_sign_ins).where(failed_sign_ins.c.address == sender(address)))

@@ -21,7 +21,7 @@ from webapp.model.evaluation import Metrics, effective_n
 from webapp.model.labels import UNSURE
 from webapp.model.registry import ModelRegistry
 
-SURE = 0.025  # one-sided: how often a model that is as good as at training may be called worse
+SURE = 0.025  # one-sided: how often a model as good as at training may be called worse
 COMPARED = ("accuracy", "recall", "false_positive_rate", "precision", "brier")  # with what they were at training
 FEWEST_REVIEWS = 30  # below, the interval is too wide to say anything reassuring
 SLOW_MS = 50.0  # p99; a person notices nothing below, and scoring takes well under one
@@ -35,10 +35,7 @@ Report = Mapping[str, Any]
 
 
 def report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict[str, Any]:
-    """Return what /monitor, /api/v1/monitoring and `flask monitor` show.
-
-    Without a usable model the figures of the log are there all the same, and the verdict says what is wrong.
-    """
+    """Return what /monitor, /api/v1/monitoring and `flask monitor` show; without a model, what the log knows."""
     problem, model, card = "", None, None
     try:
         model = registry.current()
@@ -95,20 +92,16 @@ def _is_worse_than_at_training(members: Sequence[ReviewedPrediction], at_trainin
 
 
 def is_worse(right: int, n: int, right_then: int, n_then: int) -> bool:
-    """Return whether `right` of n reviewed messages is less than it was of held-out ones at training.
+    """Return whether `right` of n reviewed messages is less than `right_then` of n_then held-out ones at training.
 
-    Both are uncertain, so it is Fisher's exact test of the two counts, one-sided at SURE: whatever the numbers, a model
-    that is as good as then is called worse in at most 2.5 % of cases.
+    Both are uncertain, so it is Fisher's exact test of the two counts, one-sided at SURE.
     """
     table = [[right, n - right], [right_then, n_then - right_then]]
     return bool(fisher_exact(table, alternative="less").pvalue < SURE)
 
 
 def traffic_and_latency(engine: sa.Engine, span: Span) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return how many predictions there were and how many milliseconds checking and scoring took.
-
-    Latencies are kept to two digits, so the figures are right to 5 %.
-    """
+    """Return how many predictions there were, and their latencies in milliseconds, which are right to 5 %."""
     labels: Counter[Any] = Counter()  # of each label, and of each step and label
     buckets: defaultdict[Any, Counter[int]] = defaultdict(Counter)  # of all, of each source, of each step
     # Counted once for all figures: in a log of millions this is what takes time.
@@ -141,7 +134,7 @@ def _over_time(span: Span, counted: Counter[Any], names: Sequence[str]) -> list[
 
 
 def quantiles(buckets: Counter[int]) -> dict[str, float | None]:
-    """Return p50, p95 and p99 in milliseconds: the smallest latency that so great a share does not exceed."""
+    """Return p50, p95 and p99 in milliseconds: half of the latencies are p50 or less."""
     values, weights = [bucket_ms(bucket) for bucket in buckets], list(buckets.values())
 
     def quantile(share: float) -> float:
@@ -151,10 +144,9 @@ def quantiles(buckets: Counter[int]) -> dict[str, float | None]:
 
 
 def errors(engine: sa.Engine, span: Span) -> dict[str, Any]:
-    """Return how many requests of form and API were refused (4xx) or failed (5xx), and each kind.
+    """Return how many requests of form and API were refused (4xx) or failed (5xx), and the most frequent kinds.
 
-    Rows of files and streams are no requests. Failures belong to no model version. Those that the database itself
-    caused are not in it: see the server's output.
+    They belong to no model version. Failures of the database itself are not in it: see the server's output.
     """
     kinds: Counter[tuple[str, int, str]] = Counter()
     outcomes: Counter[Any] = Counter()
@@ -193,14 +185,14 @@ def consumers(engine: sa.Engine) -> list[dict[str, Any]]:
 def verdict(report: Report) -> dict[str, Any]:
     """Return the state (healthy, attention or unknown), one sentence, and the findings, each with what to do."""
     found = [{"about": about, "what": what, "do": do} for about, what, do in _findings(report)]
-    right, state = report["accuracy"]["of_current"], "unknown"  # how good others were says nothing of this version
+    right, state = report["accuracy"]["of_current"], "unknown"  # not of other versions
     if found:
         state, sentence = "attention", "Needs attention: " + " ".join(finding["what"] for finding in found)
     elif not report["traffic"]["predictions"]:
         sentence = "Nothing to say yet: there was no prediction in this range."
     elif right.n < FEWEST_REVIEWS:
         version = report["model_version"] or "the served version"
-        sentence = f"Nothing alarming, but how accurate {version} is on this traffic nobody knows yet: "
+        sentence = f"Nothing alarming, but how accurate {version} is on this traffic is not known yet: "
         sentence += f"{right.n} of at least {FEWEST_REVIEWS} messages of a random sample are reviewed."
     else:
         state, sentence = "healthy", f"Healthy: {right} right on {right.n:,} reviewed messages, nothing alarming."

@@ -1,8 +1,8 @@
-"""Spans of the log, and its sums by the hour, kept beside it so that figures over millions of rows take no time.
+"""Spans of the log, and its sums by the hour, so that figures over millions of rows take no time.
 
-They can be made anew from the log at any moment (`flask log recount`), and nothing else is in them. Whoever asks for
-counts brings the sums up to date first: rows of the last minute, some of which may not be committed yet, are counted
-as they are, all older ones are added to their hour once and for all.
+The sums hold nothing but the log's counts: `flask log recount` makes them again. Each question first brings them up to
+date: rows older than a minute are added to their hour for good. Newer ones, some of which may not be committed yet, are
+counted as they are.
 """
 
 import datetime as dt
@@ -61,7 +61,7 @@ class Span(NamedTuple):
 def span(engine: sa.Engine, name: str, model_version: str | None = None, now: dt.datetime | None = None) -> Span:
     """Return the span with a name of RANGES that ends with the current hour; raises InvalidInput.
 
-    It does not begin before the log: a chart of seven days of which six are empty would look broken.
+    It does not begin before the log: a chart of seven days, six of them empty, would look broken.
     """
     if name not in RANGES:
         raise InvalidInput(f"range must be one of {', '.join(RANGES)}.")
@@ -110,9 +110,9 @@ def _sum_predictions(hour: Hour, start: str, end: str) -> sa.Select[Any]:
 
 
 def _sum_requests(hour: Hour, start: str, end: str) -> sa.Select[Any]:
-    """Count those that failed, and those of form and API that were answered: one of these may hold many texts.
+    """Count the requests that failed, and those of form and API that were answered: these may hold many texts.
 
-    Its rows have its id and one time, to the microsecond: some clients give all requests one id.
+    The rows of a request have one id and one time, to the microsecond: some clients give all requests one id.
     """
     by = [failures.c.source, failures.c.status, failures.c.what]
     failed = sa.select(hour, *by, sa.func.count().label("count")).where(failures.c.id >= start, failures.c.id < end)
@@ -134,10 +134,7 @@ SUMS: dict[sa.Table, Callable[[Hour, str, str], sa.Select[Any]]] = {
 def count(
     engine: sa.Engine, sums: sa.Table, by: Sequence[str] = (), span: Span | None = None
 ) -> Counter[tuple[Any, ...]]:
-    """Return what a table of sums holds of a span, or of the whole log, by the given columns.
-
-    These are those of the table, "hour" and "day"; both come as the time at which they begin.
-    """
+    """Return the counts of a span, or of the whole log, by columns of a table of sums, or by "day"."""
     refresh_rollups(engine)
     with snapshot(engine) as connection:  # so that no row moves from the tail into the sums meanwhile
         before = connection.execute(sa.select(rolled_up.c.before_id)).scalar_one()
@@ -167,10 +164,7 @@ def count_predictions(engine: sa.Engine) -> int:
 
 
 def refresh_rollups(engine: sa.Engine, now: dt.datetime | None = None) -> None:
-    """Add all rows up to a minute ago to their hour; raises LogUnavailable.
-
-    The first time this takes some seconds for each million rows. What was summed up stays, whoever gives up waiting.
-    """
+    """Add all rows up to a minute ago to their hour: the first time, this takes some seconds for each million rows."""
     now = now or dt.datetime.now(dt.UTC)
     settled = first_id(now - SETTLED)
     with engine.connect() as connection:
@@ -187,7 +181,7 @@ def refresh_rollups(engine: sa.Engine, now: dt.datetime | None = None) -> None:
             new = {sums: connection.execute(select(*hour)).mappings().all() for sums, select in SUMS.items()}
         with write_transaction(engine) as connection:
             move = sa.update(rolled_up).where(rolled_up.c.before_id == before).values(before_id=hour[2])
-            if connection.execute(move).rowcount == 1:  # else somebody else did it meanwhile
+            if connection.execute(move).rowcount == 1:  # else another process did it meanwhile
                 for sums, added in new.items():
                     if added:
                         connection.execute(_add(engine, sums), list(map(dict, added)))
@@ -202,14 +196,14 @@ def _add(engine: sa.Engine, sums: sa.Table) -> sa.Insert:
 
 
 def forget_sums(connection: sa.Connection) -> None:
-    """Throw the sums away; the next look makes them anew from the log."""
+    """Delete the sums; the next question makes them again from the log."""
     for sums in SUMS:
         connection.execute(sa.delete(sums))
     connection.execute(sa.update(rolled_up).values(before_id=""))
 
 
 def recount(engine: sa.Engine) -> None:
-    """Make the sums anew; raises LogUnavailable."""
+    """Make the sums again."""
     with write_transaction(engine, no_timeout=True) as connection:
         forget_sums(connection)
     refresh_rollups(engine)

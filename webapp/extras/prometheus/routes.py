@@ -1,7 +1,4 @@
-"""What a server counts while it works, and GET /metrics, which tells Prometheus: figures only, so it asks for no key.
-
-A count is never worth a request: where it cannot be kept, the server says so once and goes on without.
-"""
+"""What a server counts while it works, and GET /metrics for Prometheus: figures only, so it asks for no key."""
 
 import logging
 import os
@@ -9,23 +6,15 @@ import platform
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from functools import lru_cache, wraps
+from functools import wraps
 from importlib.metadata import version
 from typing import Any
 
 import sqlalchemy as sa
 from flask import Response, current_app, request
 from flask_openapi3 import APIBlueprint
-from prometheus_client import (
-    REGISTRY,
-    CollectorRegistry,
-    Counter,
-    Histogram,
-    Metric,
-    disable_created_metrics,
-    generate_latest,
-)
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
@@ -58,26 +47,23 @@ FAILURES = Counter("hamlet_failures_total", "Requests refused or gone wrong.", [
 
 
 def _harmless(count: Callable[..., None]) -> Callable[..., Any]:
+    """Let a count that cannot be kept cost no request."""
+
     @wraps(count)
     def tried(*arguments: Any) -> Any:
         try:
             count(*arguments)
         except Exception as error:  # whatever it is, the request itself went well
-            _complain(repr(error))
+            logger.error("This could not be counted for /metrics: %r", error)
         return arguments[0]  # an answer goes on its way
 
     return tried
 
 
-@lru_cache(maxsize=16)  # each error once
-def _complain(error: str) -> None:
-    logger.error("Something could not be counted for /metrics (%s); the requests go on.", error)
-
-
 @_harmless
 def count_request(response: Response) -> None:
     """Count an answered request."""
-    # By the route and its methods: what is counted is kept for good, and anybody can think of more paths.
+    # By the route and its methods: counts are kept for good, and anybody can make up paths.
     route, method = (request.url_rule.rule, request.method) if request.url_rule else ("unknown", "any")
     REQUESTS.labels(route, method, response.status_code).inc()
     REQUEST_TIME.labels(route).observe(time.perf_counter() - request.environ["hamlet.started"])
@@ -99,7 +85,7 @@ def count_failure(source: str, status: int) -> None:
 
 @blueprint.get("/metrics", summary="What has it done?", responses=responses(TEXT))
 def metrics() -> Response:
-    """Give Prometheus what all workers counted since the start, and how things stand."""
+    """Return what all workers counted since the start, and the state of now."""
     registry = CollectorRegistry()
     registry.register(State())
     try:
@@ -114,10 +100,10 @@ def metrics() -> Response:
 
 
 class State(Collector):
-    """What is as it is at the moment of asking: the program, the model, the log; what cannot be had is left out."""
+    """The state at the moment of asking: the program, the model, the log; what cannot be read is left out."""
 
     def collect(self) -> Iterator[Metric]:
-        """Yield one metric after the other."""
+        """Yield each metric."""
         yield InfoMetricFamily("hamlet_build", "The running program.", value=BUILD)
         with suppress(ModelUnusable):  # the registry has said why
             model = current_app.extensions["inference"].registry.current()
@@ -131,5 +117,4 @@ class State(Collector):
             with engine.connect() as connection:
                 last = connection.execute(newest).scalar()
             if last:
-                about = "When somebody last reviewed."
-                yield GaugeMetricFamily("hamlet_last_review_timestamp_seconds", about, value=last.timestamp())
+                yield GaugeMetricFamily("hamlet_last_review_timestamp_seconds", "Last review.", value=last.timestamp())

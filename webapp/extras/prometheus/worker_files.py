@@ -1,8 +1,8 @@
-"""The folder in which gunicorn's workers keep their counts, so that whichever answers /metrics can add them up.
+"""The folder in which gunicorn's workers keep their counts, so that the one that answers /metrics can add them up.
 
-It is prometheus_client's own set-up for several processes: each maps a file per kind of metric into its memory, so to
-count costs no system call, and what was counted survives the death of the process. The folder is in memory (tmpfs)
-where there is one: a process that writes to a mapped file on a full disk is killed (SIGBUS).
+It is prometheus_client's own set-up for several processes: each maps a file per kind of metric into its memory. So
+counting costs no system call, and counts survive the death of the process. The folder is in memory (tmpfs) where it
+can be: a process that writes to a mapped file on a full disk is killed (SIGBUS).
 """
 
 import fcntl
@@ -20,10 +20,10 @@ _in_use: IO[bytes] | None = None
 
 
 def open_folder(instance_folder: Path) -> Path:
-    """Make the folder of a server's counts and return it, empty unless processes that count in it are alive.
+    """Make the folder of a server's counts and return it, empty unless living processes count in it; raises OSError.
 
-    Every process of the server holds a lock on it until it ends, however it ends. So counts begin anew at a start, but
-    not at a reload (SIGHUP), and not while an older master still works beside a new one (SIGUSR2). Raises OSError.
+    Each process of the server holds a lock on it until it ends, however it ends. So counts begin at 0 at a start, but
+    not at a reload (SIGHUP), and not while an older master works beside a new one (SIGUSR2).
     """
     global _in_use
     name = hashlib.sha256(str(instance_folder.resolve()).encode()).hexdigest()[:16]
