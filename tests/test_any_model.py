@@ -114,7 +114,7 @@ def test_neither_do_pages_about_two_versions_that_differ(signed_in, urgent_app, 
         assert not INNER_WORDS.search(words_of(page))
 
 
-def test_a_running_server_speaks_the_words_of_what_is_served_now(saved, models, app, client):
+def test_a_running_server_speaks_the_words_of_what_is_served_now(saved, models, app, client, flask):
     """Templates that were rendered before, imported macros too, say the new words after a switch."""
     client.post("/login", data={"password": PASSWORD})
     assert "<h1>Ham or spam?</h1>" in client.get("/").text
@@ -130,6 +130,8 @@ def test_a_running_server_speaks_the_words_of_what_is_served_now(saved, models, 
     assert "Urgent probability" in answer
     for page in [answer, *(client.get(page).text for page in pages)]:
         assert not INNER_WORDS.search(words_of(page).replace("No spam", ""))
+    exported = [json.loads(line)["label"] for line in flask("log", "export", "--format", "jsonl").stdout.splitlines()]
+    assert exported == ["ham", "urgent"]  # each in the words of its version
 
 
 def test_the_api_answers_and_takes_the_words(urgent_app, client, key, flask):

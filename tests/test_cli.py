@@ -33,6 +33,12 @@ def test_what_has_no_room_is_said_in_one_line(app, start_flask):
     assert process.returncode == 2
 
 
+def test_output_is_utf_8_whatever_the_locale(app, start_flask, monkeypatch):
+    app.extensions["inference"].predict(["żółw 😀"], "api")
+    monkeypatch.setenv("PYTHONIOENCODING", "cp1252")  # as on Windows
+    assert "żółw 😀".encode() in start_flask("log", "export", stdout=subprocess.PIPE).communicate()[0]
+
+
 # --- Commands that are shown -----------------------------------------------------------------------------------------
 
 

@@ -453,5 +453,5 @@ def test_scales_and_labels():
     assert [top_of_scale([value, None]) for value in (0, 0.03, 3, 10, 11, 234)] == [1, 0.05, 5, 10, 20, 500]
     assert time_label("2026-03-04T12:00:00+00:00", "hour") == "4 Mar 12:00"
     assert time_label("2026-03-04T00:00:00+00:00", "day") == "4 Mar"
-    written = [figure(0.9812, "%"), figure(1.0, "%"), figure(None), figure(12345), figure(2.44, "ms")]
-    assert written == ["98.1 %", "100 %", "–", "12,345", "2.44 ms"]
+    written = [figure(0.9812, "%"), figure(1.0, "%"), figure(None), figure(12345), figure(2.44, "ms"), figure(0.0042)]
+    assert written == ["98.1 %", "100 %", "–", "12,345", "2.44 ms", "0.0042"]

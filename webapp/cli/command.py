@@ -1,5 +1,6 @@
 """What commands have in common: the app's parts, a clear line when something cannot be used, a model's figures."""
 
+import io
 import os
 import sys
 from typing import Any
@@ -20,6 +21,8 @@ class FriendlyCommand(click.Command):
     """A command that ends with one clear line: exit code 2 when something cannot be used, 130 after Ctrl-C."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        if isinstance(sys.stdout, io.TextIOWrapper):  # Windows writes to files in an encoding without most signs
+            sys.stdout.reconfigure(encoding="utf-8", newline="\n")
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()

@@ -10,6 +10,7 @@ from flask import current_app
 from webapp.cli.command import FriendlyGroup, current_inference
 from webapp.errors import BadData, counted
 from webapp.log.export import export, purge
+from webapp.model.labels import Labels
 
 log = FriendlyGroup("log", help="Take predictions out of the log, or away.")
 
@@ -28,9 +29,13 @@ def export_log(since: dt.datetime | None, file_format: str, bom: bool) -> None:
 
     In CSV a text that a spreadsheet would run as a formula has a ' before it; jsonl holds each value as it is stored.
     """
-    since = since and since.replace(tzinfo=dt.UTC)
-    words = current_inference().registry.labels()._asdict()
-    export(current_app.extensions["engine"], sys.stdout, file_format, since, words, bom)
+    registry, since = current_inference().registry, since and since.replace(tzinfo=dt.UTC)
+    cards, served = registry.cards(), registry.labels()
+
+    def labels_of(version: str) -> Labels:
+        return cards[version].labels if version in cards else served
+
+    export(current_app.extensions["engine"], sys.stdout, file_format, since, labels_of, bom)
 
 
 @log.command("purge")

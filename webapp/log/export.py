@@ -1,4 +1,4 @@
-"""Takes rows out of the log: to a file for people, or away for good when they are too old to keep."""
+"""Takes rows out of the log: to a file, or away for good when they are too old to keep."""
 
 import csv
 import datetime as dt
@@ -13,10 +13,11 @@ import sqlalchemy as sa
 from webapp.errors import LogUnavailable, counted
 from webapp.log.database import BUSY_TIMEOUT_S, write_transaction
 from webapp.log.tables import failures, first_id, metadata, predictions
+from webapp.model.labels import Labels
 
 FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # what begins with one of these is a formula to a spreadsheet
 PurgeHook = Callable[[sa.Connection, dt.datetime], None]
-PURGED_AT_ONCE = 500  # predictions; whoever writes waits for so many at most
+PURGED_AT_ONCE = 500  # predictions; a writer waits for so many at most
 PAUSE_S = 0.05
 CHECKPOINT_S = 60  # readers come and go: sooner or later there is a moment without any
 CHUNK_ROWS = 10_000  # so that memory stays the same, however long the log is
@@ -27,13 +28,13 @@ def export(
     file: TextIO,
     file_format: str,
     since: dt.datetime | None,
-    words: dict[str, str],
+    labels_of: Callable[[str], Labels],
     bom: bool = False,
 ) -> None:
     """Write the predictions made at or after `since`, oldest first, as "csv" or "jsonl".
 
-    `words` says what people call each label. CSV is what spreadsheets open: a text that would be a formula there gets
-    a ' before it, and with a byte-order mark Excel takes it for UTF-8. JSON Lines hold each value as it is stored.
+    `labels_of` says what a version calls the labels. CSV is what spreadsheets open: a text that would be a formula
+    there gets a ' before it, and with a byte-order mark Excel takes it for UTF-8. JSON Lines hold each value as it is.
     """
     query = sa.select(predictions).order_by(predictions.c.id)
     if since:
@@ -45,8 +46,8 @@ def export(
     with engine.connect() as connection:
         for found in connection.execute(query, execution_options={"yield_per": CHUNK_ROWS}).mappings():
             row = dict(found)
-            for name in ("label", "challenger_label"):
-                row[name] = words.get(row[name], row[name])
+            row["label"] = labels_of(row["model_version"]).word(row["label"])
+            row["challenger_label"] = labels_of(row["challenger_version"]).word(row["challenger_label"])
             if file_format == "csv":
                 row["explanation"] = row["explanation"] and json.dumps(row["explanation"])
                 table.writerow(_no_formula(value) if isinstance(value, str) else value for value in row.values())
@@ -55,16 +56,15 @@ def export(
 
 
 def _no_formula(text: str) -> str:
-    # Also before those that begin with a ' already: so to take one away always gives the text back.
+    # Also before those that begin with a ' already, so that taking one away gives the text back.
     return f"'{text}" if text.lstrip("'").startswith(FORMULA) else text
 
 
 def purge(engine: sa.Engine, before: dt.datetime, hooks: Sequence[PurgeHook] = ()) -> int:
     """Delete all that is known of the time before for good, reviews included; return how many predictions there were.
 
-    It goes in small steps, so that nobody who writes meanwhile has to wait; if it is interrupted, run it again. The
-    hooks are called in the last step's transaction. Raises LogUnavailable when something read the log all the time, so
-    that traces may be left in the files.
+    It goes in small steps, so that writers need not wait; if it is interrupted, run it again. The hooks are called in
+    the last step's transaction. Raises LogUnavailable where readers keep SQLite from removing the last traces.
     """
     end, count, upto = first_id(before), 0, ""
     while upto != end:

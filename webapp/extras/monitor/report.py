@@ -209,7 +209,7 @@ def _findings(report: Report) -> Iterator[tuple[str, str, str]]:
             "accuracy",
             f"The model is right less often than at training: {accuracy['of_current']} against "
             f"{figure(accuracy['at_training']['accuracy'].value, '%')}.",
-            "Look on /review at what it gets wrong, and train anew with messages of that kind.",
+            "Look on /review at what it gets wrong, and retrain with messages of that kind.",
         )
     if drift["state"] == DRIFTED:
         what = drift["changes"][0]["sentence"] if drift["changes"] else "Much differs a little"
@@ -217,8 +217,8 @@ def _findings(report: Report) -> Iterator[tuple[str, str, str]]:
             "drift",
             f"The messages are not like those that were declared normal. {what}.",
             ("See on /monitor which words became more frequent. " if drift["changed_terms"] else "")
-            + "If the new kind of message is here to stay, review some of it and train anew; if it is right as it is, "
-            "declare this range normal.",
+            + "If the new kind of message is here to stay, review some of it: if the verdicts are right, declare this "
+            "range normal, else retrain.",
         )
     if (errors["share_failed"] or 0) >= FAILED_SHARE:
         yield (
