@@ -407,6 +407,8 @@ def test_the_demo_is_calm_first_and_alarms_after_the_drift(shared_server, make_a
     assert [finding["about"] for finding in drifted["verdict"]["findings"]] == ["drift"]
     assert drifted["drift"]["changes"]
     assert drifted["drift"]["changed_terms"]
+    elsewhere = make_app().test_cli_runner().invoke(args=["demo", "--url", shared_server.url])
+    assert (elsewhere.exit_code, "has another log" in elsewhere.output) == (2, True)
     nobody = app.test_cli_runner().invoke(args=["demo", "--url", "http://127.0.0.1:9"])
     assert nobody.exit_code == 2
     assert "make run" in nobody.output

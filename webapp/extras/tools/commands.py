@@ -14,7 +14,7 @@ from flask.cli import with_appcontext
 
 from webapp.cli.command import FriendlyCommand
 from webapp.config import ADDRESS, FLASK
-from webapp.errors import BadData, LogUnavailable, counted
+from webapp.errors import BadData, InvalidInput, LogUnavailable, counted
 from webapp.extras.monitor.drift import declare_reference
 from webapp.extras.monitor.rollups import recount
 from webapp.log import tables
@@ -48,7 +48,10 @@ def demo(url: str, later: bool) -> None:
     started = dt.datetime.now(dt.UTC)
     _send(url, "ordinary", "Ordinary messages")
     time.sleep(0.002)  # the declared range ends in the next millisecond, so that the last message is in it
-    messages = declare_reference(current_app.extensions["engine"], started, dt.datetime.now(dt.UTC))
+    try:
+        messages = declare_reference(current_app.extensions["engine"], started, dt.datetime.now(dt.UTC))
+    except InvalidInput as error:
+        raise BadData(f"{url} has another log: give it and this command the same HAMLET_INSTANCE_FOLDER.") from error
     click.echo(f"These {messages:,} messages are declared normal. Look at {url}/monitor now: all is calm.")
     click.pause("Then press any key, and new kinds of messages arrive ...")
     _send(url, "drift", "New kinds of messages")
@@ -75,7 +78,7 @@ def _send(url: str, part: str, what: str) -> None:
                 urllib.request.urlopen(request, timeout=30).close()  # noqa: S310
             except urllib.error.HTTPError as error:
                 with error:
-                    raise BadData(f"{url} answered with status {error.code}: {error.read().decode()}") from error
+                    raise BadData(f"{url} answered with status {error.code}: {error.read(300).decode()}") from error
             except (OSError, ValueError) as error:  # no such server, no such address
                 raise BadData(f"{url} does not answer ({error}). Start the server first: make run") from error
 
