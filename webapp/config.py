@@ -47,6 +47,15 @@ def _check_host(text: str) -> str:
     return host
 
 
+def check_password(text: str) -> str:
+    """Return a password that can be typed and is not soon guessed; raises ValueError."""
+    if len(text) < MIN_PASSWORD_LENGTH:
+        raise ValueError(f"must have {MIN_PASSWORD_LENGTH} characters or more")
+    if not text.isprintable():
+        raise ValueError("has a character that no form takes: a line break at the end, say, or one that is not UTF-8")
+    return text
+
+
 def _check_origins(text: str) -> str:
     origins = text.lower().split()
     if not all(ORIGIN.fullmatch(origin) for origin in origins):
@@ -67,7 +76,7 @@ class Settings(BaseModel):
     MODELS_FOLDER: str = Field("saved_models", min_length=1)  # shared hosts may mount it elsewhere
     DATABASE_URL: str | None = Field(None, min_length=1)  # unset: log.db in the instance folder
     # Opens the pages that show what people sent; unset: made once.
-    ADMIN_PASSWORD: str | None = Field(None, min_length=MIN_PASSWORD_LENGTH, repr=False)
+    ADMIN_PASSWORD: Annotated[str, AfterValidator(check_password)] | None = Field(None, repr=False)
     # Signs cookies; unset: made at first start, kept in the instance folder.
     SECRET_KEY: str | None = Field(None, min_length=MIN_KEY_LENGTH, repr=False)
     MODEL_KEY: str | None = Field(None, min_length=MIN_KEY_LENGTH, repr=False)  # signs models; unset: any may be loaded

@@ -18,7 +18,7 @@ from webapp.log.tables import api_keys
 def set_password(source: str | None) -> None:
     """Change the admin password, which signs everybody out; - reads it from standard input."""
     if source:
-        password = sys.stdin.readline().rstrip("\r\n")
+        password = sys.stdin.buffer.readline().decode("utf-8-sig", "surrogateescape").rstrip("\r\n")
     else:
         password = click.prompt("New password", hide_input=True, confirmation_prompt="The same again", err=True)
     current_app.extensions["admin_password"].set(password)

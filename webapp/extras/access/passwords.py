@@ -8,8 +8,8 @@ from pathlib import Path
 
 from werkzeug.security import check_password_hash, generate_password_hash
 
-from webapp.config import FLASK, MIN_PASSWORD_LENGTH
-from webapp.errors import BadData, NotReady, counted
+from webapp.config import FLASK, check_password
+from webapp.errors import BadData, NotReady
 from webapp.instance import write_private
 
 
@@ -50,11 +50,10 @@ class AdminPassword:
         """Change the password, which signs everybody out; raises BadData, NotReady (the file cannot be written)."""
         if self._given is not None:
             raise BadData("HAMLET_ADMIN_PASSWORD is set, and it decides: change it there, or unset it first.")
-        if len(password) < MIN_PASSWORD_LENGTH:
-            length = counted(len(password), "character")
-            raise BadData(f"The password has {length}: take {MIN_PASSWORD_LENGTH} or more.")
         try:
-            write_private(self._path, generate_password_hash(password), over=True)
+            write_private(self._path, generate_password_hash(check_password(password)), over=True)
+        except ValueError as error:
+            raise BadData(f"The password {error}.") from error
         except OSError as error:
             raise NotReady(f"The password cannot be kept ({error}).") from error
 
@@ -70,5 +69,4 @@ class AdminPassword:
 
     def _keyed_hash(self, text: str) -> bytes:
         """Without the secret key nobody can try passwords against it, as they could against a plain hash."""
-        # An environment variable may hold bytes that are no UTF-8, which Python shows as surrogates.
-        return hmac.digest(self._key, b"admin password:" + text.encode("utf-8", "surrogateescape"), hashlib.sha256)
+        return hmac.digest(self._key, b"admin password:" + text.encode(), hashlib.sha256)
