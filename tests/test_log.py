@@ -140,10 +140,12 @@ def test_jsonl_gives_each_value_as_it_is_stored_and_csv_leaves_empty_what_there_
     ids = [predict(client, "Congratulations! You have won a prize, call now").json["id"] for _ in range(2)]
     with app.extensions["engine"].begin() as connection:
         connection.execute(sa.update(predictions).values(spam_probability=0.1 + 0.2, explanation=None))
-        connection.execute(sa.update(predictions).where(predictions.c.id == ids[1]).values(challenger_label="ham"))
+        changes = {"challenger_label": "ham", "created_at": dt.datetime(2026, 1, 1, tzinfo=dt.UTC)}
+        connection.execute(sa.update(predictions).where(predictions.c.id == ids[1]).values(changes))
         stored = connection.execute(sa.select(predictions).order_by(predictions.c.id)).mappings().all()
     exported = [json.loads(line) for line in flask("log", "export", "--format", "jsonl").output.splitlines()]
-    assert exported == [dict(row) | {"created_at": row["created_at"].isoformat()} for row in stored]
+    assert exported[1]["created_at"] == "2026-01-01T00:00:00.000000+00:00"  # in one format, as pandas wants it
+    assert [row | {"created_at": dt.datetime.fromisoformat(row["created_at"])} for row in exported] == stored
     row, _ = csv.DictReader(io.StringIO(flask("log", "export").output))
     assert (row["explanation"], row["spam_probability"]) == ("", repr(0.1 + 0.2))
     assert flask("log", "export", "--bom").stdout_bytes.startswith(b'\xef\xbb\xbf"id"')

@@ -46,13 +46,14 @@ def export(
     with engine.connect() as connection:
         for found in connection.execute(query, execution_options={"yield_per": CHUNK_ROWS}).mappings():
             row = dict(found)
+            row["created_at"] = row["created_at"].isoformat(timespec="microseconds")  # of a whole second too
             row["label"] = labels_of(row["model_version"]).word(row["label"])
             row["challenger_label"] = labels_of(row["challenger_version"]).word(row["challenger_label"])
             if file_format == "csv":
                 row["explanation"] = row["explanation"] and json.dumps(row["explanation"])
                 table.writerow(_no_formula(value) if isinstance(value, str) else value for value in row.values())
             else:
-                file.write(json.dumps(row, default=dt.datetime.isoformat, ensure_ascii=False) + "\n")
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def _no_formula(text: str) -> str:
