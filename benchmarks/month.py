@@ -28,7 +28,7 @@ from results import save  # noqa: E402
 from webapp.config import PROJECT_SET  # noqa: E402
 from webapp.errors import BadData  # noqa: E402
 from webapp.extras.lifecycle.retraining import gather, retrain, reviews_to_learn  # noqa: E402
-from webapp.extras.monitor.charts import Series, chart  # noqa: E402
+from webapp.extras.monitor.charts import chart  # noqa: E402
 from webapp.extras.review.reviews import give_review  # noqa: E402
 from webapp.inference import Inference  # noqa: E402
 from webapp.log.database import open_database  # noqa: E402
@@ -141,7 +141,7 @@ def draw(days: list[dict[str, object]]) -> str:
         "Share of messages judged rightly",
         days,
         help="",
-        lines=[Series(way, name, colours[way]) for way, name in WAYS.items()],
+        lines=[(way, name, colours[way]) for way, name in WAYS.items()],
         unit="%",
         lowest=0.5,
         highest=1,

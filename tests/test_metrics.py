@@ -129,7 +129,7 @@ def test_the_folder_of_the_counts_is_its_owner_s_and_in_memory_where_there_is_so
         assert folder.stat().st_mode & 0o777 == 0o700
     shutil.rmtree(folder)
     folder.symlink_to(tmp_path)  # as somebody else might, to have files written elsewhere
-    with pytest.raises(PermissionError, match="somebody else"):
+    with pytest.raises(PermissionError, match="another user"):
         worker_files.open_folder(tmp_path)
 
 

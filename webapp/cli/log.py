@@ -10,7 +10,6 @@ from flask import current_app
 from webapp.cli.command import FriendlyGroup, current_inference
 from webapp.errors import BadData, counted
 from webapp.log.export import export, purge
-from webapp.model.labels import Labels
 
 log = FriendlyGroup("log", help="Take predictions out of the log, or away.")
 
@@ -32,10 +31,10 @@ def export_log(since: dt.datetime | None, file_format: str, bom: bool) -> None:
     registry, since = current_inference().registry, since and since.replace(tzinfo=dt.UTC)
     cards, served = registry.cards(), registry.labels()
 
-    def labels_of(version: str) -> Labels:
-        return cards[version].labels if version in cards else served
+    def word(version: str, label: str) -> str:
+        return (cards[version].labels if version in cards else served).word(label)
 
-    export(current_app.extensions["engine"], sys.stdout, file_format, since, labels_of, bom)
+    export(current_app.extensions["engine"], sys.stdout, file_format, since, word, bom)
 
 
 @log.command("purge")

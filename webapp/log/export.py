@@ -13,7 +13,6 @@ import sqlalchemy as sa
 from webapp.errors import LogUnavailable, counted
 from webapp.log.database import BUSY_TIMEOUT_S, write_transaction
 from webapp.log.tables import failures, first_id, metadata, predictions
-from webapp.model.labels import Labels
 
 FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # what begins with one of these is a formula to a spreadsheet
 PurgeHook = Callable[[sa.Connection, dt.datetime], None]
@@ -28,13 +27,13 @@ def export(
     file: TextIO,
     file_format: str,
     since: dt.datetime | None,
-    labels_of: Callable[[str], Labels],
+    word: Callable[[str, str], str],
     bom: bool = False,
 ) -> None:
     """Write the predictions made at or after `since`, oldest first, as "csv" or "jsonl".
 
-    `labels_of` says what a version calls the labels. CSV is what spreadsheets open: a text that would be a formula
-    there gets a ' before it, and with a byte-order mark Excel takes it for UTF-8. JSON Lines hold each value as it is.
+    `word(version, label)` is what that version calls a label. CSV is what spreadsheets open: a text that would be a
+    formula there gets a ' before it, and with a byte-order mark Excel takes it for UTF-8. JSON Lines change no text.
     """
     query = sa.select(predictions).order_by(predictions.c.id)
     if since:
@@ -47,8 +46,8 @@ def export(
         for found in connection.execute(query, execution_options={"yield_per": CHUNK_ROWS}).mappings():
             row = dict(found)
             row["created_at"] = row["created_at"].isoformat(timespec="microseconds")  # of a whole second too
-            row["label"] = labels_of(row["model_version"]).word(row["label"])
-            row["challenger_label"] = labels_of(row["challenger_version"]).word(row["challenger_label"])
+            row["label"] = word(row["model_version"], row["label"])
+            row["challenger_label"] = word(row["challenger_version"], row["challenger_label"])
             if file_format == "csv":
                 row["explanation"] = row["explanation"] and json.dumps(row["explanation"])
                 table.writerow(_no_formula(value) if isinstance(value, str) else value for value in row.values())
@@ -84,8 +83,8 @@ def purge(engine: sa.Engine, before: dt.datetime, hooks: Sequence[PurgeHook] = (
         time.sleep(time.monotonic() - started)  # the turn of those who write
     if engine.dialect.name == "sqlite" and not _empty_wal(engine):
         raise LogUnavailable(
-            f"{counted(count, 'prediction')} deleted, but somebody has been reading the log for a minute (an export?), "
-            "so traces of them are left in log.db-wal. Run this again when it has finished."
+            f"{counted(count, 'prediction')} deleted, but something has read the log for a minute (an export?), so "
+            "traces of them are left in log.db-wal. Run this again when it has finished."
         )
     return count
 

@@ -1,4 +1,4 @@
-"""The one password, of those who may see what people sent."""
+"""The admin password, which opens the pages that show what people sent."""
 
 import hashlib
 import hmac
@@ -64,9 +64,9 @@ class AdminPassword:
     def _stored_hash(self) -> str:
         try:
             return self._path.read_text()
-        except OSError:  # it is gone: nobody is signed in any more, and nobody can sign in
+        except OSError:  # it is gone: all are signed out, and none can sign in
             return ""
 
     def _keyed_hash(self, text: str) -> bytes:
-        """Without the secret key nobody can try passwords against it, as they could against a plain hash."""
+        """Return a hash against which passwords cannot be tried without the secret key."""
         return hmac.digest(self._key, b"admin password:" + text.encode(), hashlib.sha256)

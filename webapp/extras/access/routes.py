@@ -78,7 +78,7 @@ def sign_in() -> ResponseReturnValue:
     if not password.is_right(request.form.get("password", "")):
         return _refused(403, "Wrong password", "This is not the password."), 403
     throttle.forget(engine, address)
-    _end_session()  # an older sign-in in this browser, whose cookie somebody may have
+    _end_session()  # an older sign-in in this browser, whose cookie may be copied
     session["reviewer"] = f"web:{secrets.token_hex(4)}"
     now = dt.datetime.now(dt.UTC)
     with write_transaction(engine) as connection:

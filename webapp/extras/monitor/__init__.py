@@ -11,12 +11,12 @@ from webapp.extras.review.reviews import has_reviews
 
 
 def init_app(app: OpenAPI) -> None:
-    """Add the monitor page, its route of the API, and its commands; make the hourly sums new after a purge."""
+    """Add the monitor page, its route of the API, and its commands; delete the hourly sums after a purge."""
     routes.blueprint.cli.add_command(monitor)
     log.add_command(recount_log)
     app.register_blueprint(routes.blueprint, cli_group=None)
     register_json(app, api.blueprint)
     app.extensions["private_menu"].append(("monitor.page", "Monitor"))
-    # Whoever has just signed in for the first time reads on the form's page what comes next.
+    # The form's page says what comes next after the first sign-in.
     app.jinja_env.globals["nothing_reviewed"] = lambda: not has_reviews(app.extensions["engine"])
     app.extensions["purge_hooks"].append(lambda connection, _before: forget_sums(connection))

@@ -3,15 +3,7 @@
 import datetime as dt
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
-
-
-class Series(NamedTuple):
-    """One line, or one kind of bar: the key of its values in the points, its name, and its colour's class."""
-
-    key: str
-    name: str
-    colour: str
+from typing import Any
 
 
 def chart(
@@ -30,15 +22,15 @@ def chart(
 ) -> dict[str, Any]:
     """Return a chart of points {at or label, key: value or None, ...}: stacked bars, lines, a band between two keys.
 
-    The points are equally far apart: each is a `step` of time, or what `along` says its label is. With the unit "%"
-    values are shares, 0 to 1.
+    Lines and bars are (key, name, colour's class). The points are equally far apart: each is a `step` of time, or what
+    `along` says its label is. With the unit "%" values are shares, 0 to 1.
     """
-    stacked, drawn = ([Series(*one) for one in series] for series in (bars, lines))
-    stacks = [sum(point[bar.key] for bar in stacked) for point in points]
-    top = highest or top_of_scale([*stacks, *(point[line.key] for point in points for line in drawn)])
+    series = [*bars, *lines]
+    stacks = [sum(point[key] for key, _, _ in bars) for point in points]
+    top = highest or top_of_scale([*stacks, *(point[key] for point in points for key, _, _ in lines)])
     rows = []
     for point in points:
-        cells = [figure(point[one.key], unit) for one in (*stacked, *drawn)]
+        cells = [figure(point[key], unit) for key, _, _ in series]
         if band:
             low, high = (point[key] for key in band)
             cells.append("–" if low is None else f"{figure(low, unit)} to {figure(high, unit)}")
@@ -47,13 +39,14 @@ def chart(
         "title": f"{title}, {unit}" if unit not in ("", "%") else title,
         "help": help,
         "points": points,
-        "bars": stacked,
-        "lines": drawn,
+        "bars": bars,
+        "lines": lines,
+        "series": series,
         "band": band,
         "lowest": lowest,
         "top": top,
         "ticks": [(share, _tick(lowest + share * (top - lowest), unit)) for share in (0, 0.5, 1)],
-        "head": (along, *(one.name for one in (*stacked, *drawn)), *(["95 % interval"] if band else [])),
+        "head": (along, *(name for _, name, _ in series), *(["95 % interval"] if band else [])),
         "rows": rows,  # of the table
     }
 

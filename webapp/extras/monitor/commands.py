@@ -31,13 +31,13 @@ def monitor(name: str, model_version: str | None, file_format: str, declare_norm
         click.echo(to_json(figures, indent=2).decode())
     else:
         labels, traffic = registry.labels(), figures["traffic"]
-        told, words = figures["verdict"], metric_names(labels)
+        verdict, words = figures["verdict"], metric_names(labels)
         lines = {about: f"{value}, {detail}" for about, (value, detail) in cards(figures).items()}
         metrics = ("recall", "false_positive_rate", "precision")
         lines |= {words[metric]: f"{figures['accuracy'][metric]}" for metric in metrics}
         of_traffic = counted(traffic["predictions"], "prediction")
         lines["traffic"] = f"{of_traffic}, {traffic['called_spam']:,} called {labels.spam}"
-        click.echo("\n".join([told["sentence"], *(f"To do: {finding['do']}" for finding in told["findings"]), ""]))
+        click.echo("\n".join([verdict["sentence"], *(f"To do: {each['do']}" for each in verdict["findings"]), ""]))
         click.echo("\n".join(f"{about:18} {line}" for about, line in lines.items()))
     if figures["verdict"]["state"] == "attention":
         click.get_current_context().exit(1)
@@ -46,7 +46,7 @@ def monitor(name: str, model_version: str | None, file_format: str, declare_norm
 @click.command("recount", cls=FriendlyCommand)
 @with_appcontext
 def recount_log() -> None:
-    """Make the sums by the hour, which /monitor shows, anew from the log."""
+    """Make the sums by the hour, which /monitor shows, again from the log."""
     from webapp.extras.monitor.rollups import count_predictions, recount
 
     engine = current_app.extensions["engine"]

@@ -1,4 +1,4 @@
-"""Has the traffic changed? A test of a span of the log against the range that somebody declared normal.
+"""Has the traffic changed? A test of a span of the log against the range that was declared normal.
 
 First what of the log is compared, then the formulas, which know nothing of it.
 """
@@ -188,7 +188,7 @@ class Features(NamedTuple):
 
 @lru_cache(maxsize=4_000)  # the same messages are looked at again and again; enough for both sides of a comparison
 def extract(text: str | None) -> Features:
-    """Return the features of a message; of one that was not stored none is known."""
+    """Return the features of a message; they are not known where the text was not stored."""
     if text is None:
         return Features([np.nan] * (len(FEATURES) - len(BY_MODEL)), frozenset())
     start = text[:READ_UP_TO]
@@ -257,7 +257,7 @@ def changes(reference: np.ndarray, current: np.ndarray, positive: str = "spam") 
 
     Each is a sentence and, for a small picture, the shares of the messages of both from low values to high.
     """
-    told = []
+    found = []
     for column, (name, unit) in enumerate(FEATURES.items()):
         then, now = (_known(values[:, [column]]) for values in (reference, current))
         if not len(then) or not len(now):
@@ -270,8 +270,8 @@ def changes(reference: np.ndarray, current: np.ndarray, positive: str = "spam") 
         if distance >= MATTERS_FROM and abs(after - before) >= WORTH_TELLING * max(before, after):
             digits = 1 if max(before, after) < 10 else 0
             sentence = f"{name.format(positive)}: {before:,.{digits}f} → {after:,.{digits}f} {unit}"
-            told.append((distance, {"sentence": sentence, "bins": _bins(then, now)}))
-    return [change for _, change in sorted(told, key=lambda pair: -pair[0])[:CHANGES]]
+            found.append((distance, {"sentence": sentence, "bins": _bins(then, now)}))
+    return [change for _, change in sorted(found, key=lambda pair: -pair[0])[:CHANGES]]
 
 
 def _bins(then: np.ndarray, now: np.ndarray) -> list[tuple[float, float]]:

@@ -60,9 +60,9 @@ def report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict[str, 
 def _accuracy(engine: sa.Engine, registry: ModelRegistry, span: Span, card: Card | None) -> dict[str, Any]:
     others = registry.with_other_labels(card.labels) if card else set()
     members = reached_members(engine, span.since, span.until, span.model_version)
-    members = [one for one in members if one.model_version not in others]
+    members = [member for member in members if member.model_version not in others]
     current = card.model_version if card else ""
-    of_current = [one for one in members if one.model_version == current]
+    of_current = [member for member in members if member.model_version == current]
     at_training = card.held_out if card else Metrics()
     steps: defaultdict[dt.datetime, list[ReviewedPrediction]] = defaultdict(list)
     for member in members:
@@ -87,7 +87,8 @@ def _is_worse_than_at_training(members: Sequence[ReviewedPrediction], at_trainin
     now, then = share_right(members), at_training.accuracy
     if now.value is None or then.value is None:
         return False
-    n = round(effective_n([one.weight for one in members if one.true_label != UNSURE]))  # unequal weights say less
+    known = [member.weight for member in members if member.true_label != UNSURE]
+    n = round(effective_n(known))  # unequal weights say less
     return is_worse(round(now.value * n), n, round(then.value * then.n), then.n)
 
 

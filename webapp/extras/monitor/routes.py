@@ -33,9 +33,9 @@ def page() -> str:
         names=metric_names(registry.labels()),
         chart=partial(chart, step=chosen.step),
         reliability=[
-            {"label": f"{100 * one['lower']:.0f} to {100 * one['upper']:.0f} %", "said": one["mean_probability"]}
-            | one["spam"].model_dump()
-            for one in figures["accuracy"]["reliability"]
+            {"label": f"{100 * bin['lower']:.0f} to {100 * bin['upper']:.0f} %", "said": bin["mean_probability"]}
+            | bin["spam"].model_dump()
+            for bin in figures["accuracy"]["reliability"]
         ],
     )
 

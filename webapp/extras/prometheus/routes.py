@@ -36,7 +36,7 @@ TEXT = {
 blueprint = APIBlueprint("metrics", __name__, abp_tags=[HEALTH])
 logger = logging.getLogger(__name__)
 
-disable_created_metrics()  # many lines more that nobody reads
+disable_created_metrics()  # each count's time of creation, twice as many lines
 REQUEST_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 SCORING_SECONDS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1)
 REQUESTS = Counter("hamlet_requests_total", "Requests answered.", ["route", "method", "status"])

@@ -25,7 +25,7 @@ from webapp.model.data import read_labelled
 # from the part "drift" on are ones that the shipped model often gets wrong.
 MESSAGES = Path(__file__).with_name("demo_messages.csv")
 CHUNK_ROWS = 1_000  # in memory at once
-# What is forgotten within days at most and belongs to one host or process, and sums that are made anew from the log.
+# What belongs to one host or process and is deleted within days, and sums that are made again from the log.
 NOT_COPIED = (
     *(tables.failed_sign_ins, tables.sign_ins, tables.stream_consumers),
     *(tables.hourly_predictions, tables.hourly_requests, tables.rolled_up, tables.schema_version),
