@@ -21,7 +21,7 @@ from webapp.extras.review.queues import upcoming
 from webapp.extras.review.reviews import give_review
 from webapp.extras.review.samples import draw
 from webapp.extras.tools.commands import read_messages
-from webapp.log.tables import first_id, predictions
+from webapp.log.tables import drift_references, first_id, predictions
 from webapp.model import artifact
 from webapp.model.data import copy_keys, read_labelled
 from webapp.model.evaluation import Proportion
@@ -224,6 +224,15 @@ def test_a_declared_range_of_which_all_was_purged_is_none(app, flask):
     flask("log", "purge", "--older-than", "0d")
     log(app, ORDINARY)
     assert figures(app)["drift"]["state"] == "no range declared normal"
+
+
+def test_a_range_that_was_declared_by_a_clock_that_ran_ahead_is_none(app, engine):
+    declare(app, ORDINARY[::2])
+    later = dt.datetime.now(dt.UTC) + dt.timedelta(days=400)
+    ahead = {"id": first_id(later), "created_at": later, "since": later - dt.timedelta(days=401), "until": later}
+    execute(engine, sa.insert(drift_references).values(ahead))
+    log(app, ORDINARY[1::2])
+    assert figures(app)["drift"]["state"] == "no drift seen"
 
 
 def test_hours_that_the_declared_range_has_no_messages_of_are_said(app, engine):
