@@ -125,12 +125,12 @@ def test_samples_of_different_times_count_by_their_traffic(app, engine, signed_i
 def test_unsure_reviews_are_said_with_what_they_may_mean(app, signed_in, engine):
     truth = send(app, 40)
     review_sample(engine, dict.fromkeys(truth, "unsure"))
-    assert "Of the 40 messages that were reviewed nobody was sure" in signed_in.get("/monitor?range=24h").text
+    assert "All 40 reviews of this range are unsure" in signed_in.get("/monitor?range=24h").text
     review_sample(engine, truth | dict.fromkeys(list(truth)[:4], "unsure"))
     accuracy = figures(app)["accuracy"]
     assert (accuracy["reviewed"], accuracy["unsure"], accuracy["if_unsure"]) == (36, 4, [0.9, 1.0])
     page = signed_in.get("/monitor?range=24h").text
-    assert "4 more they were unsure of" in page
+    assert "4 more reviews said unsure" in page
     assert "90 % to 100 % whatever the unsure ones are" in page
 
 

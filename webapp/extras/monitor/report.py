@@ -190,7 +190,8 @@ def verdict(report: Report) -> dict[str, Any]:
     if found:
         state, sentence = "attention", "Needs attention: " + " ".join(finding["what"] for finding in found)
     elif not report["traffic"]["predictions"]:
-        sentence = "Nothing to say yet: there was no prediction in this range."
+        version = f" by {report['model_version']}" if report["model_version"] else ""
+        sentence = f"Nothing to say yet: there was no prediction{version} in this range."
     elif right.n < FEWEST_REVIEWS:
         version = report["model_version"] or "the served version"
         sentence = f"Nothing alarming, but how accurate {version} is on this traffic is not known yet: "
