@@ -125,7 +125,7 @@ def test_samples_of_different_times_count_by_their_traffic(app, engine, signed_i
 def test_unsure_reviews_are_said_with_what_they_may_mean(app, signed_in, engine):
     truth = send(app, 40)
     review_sample(engine, dict.fromkeys(truth, "unsure"))
-    assert "All 40 reviews of this range are unsure" in signed_in.get("/monitor?range=24h").text
+    assert "Each review of this range says unsure" in signed_in.get("/monitor?range=24h").text
     review_sample(engine, truth | dict.fromkeys(list(truth)[:4], "unsure"))
     accuracy = figures(app)["accuracy"]
     assert (accuracy["reviewed"], accuracy["unsure"], accuracy["if_unsure"]) == (36, 4, [0.9, 1.0])
