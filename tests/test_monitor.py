@@ -131,7 +131,7 @@ def test_unsure_reviews_are_said_with_what_they_may_mean(app, signed_in, engine)
     assert (accuracy["reviewed"], accuracy["unsure"], accuracy["if_unsure"]) == (36, 4, [0.9, 1.0])
     page = signed_in.get("/monitor?range=24h").text
     assert "4 more reviews said unsure" in page
-    assert "90 % to 100 % whatever the unsure ones are" in page
+    assert "90 % to 100 % with the unsure ones" in page
 
 
 def test_a_model_that_is_worse_than_at_training_is_said_but_not_of_an_older_one(app, engine, signed_in):

@@ -218,7 +218,7 @@ def _findings(report: Report) -> Iterator[tuple[str, str, str]]:
         yield (
             "drift",
             f"The messages are not like those that were declared normal. {what}.",
-            ("See on /monitor which words became more frequent. " if drift["changed_terms"] else "")
+            ("The monitor page shows which words became more frequent. " if drift["changed_terms"] else "")
             + "If the new kind of message is here to stay, review some of it: if the verdicts are right, declare this "
             "range normal, else retrain.",
         )
@@ -249,7 +249,7 @@ def cards(report: Report) -> dict[str, tuple[str, str]]:
         reviews += f", {figure(then.value, '%')} at training"
     if accuracy["if_unsure"]:
         worst, best = (figure(bound, "%") for bound in accuracy["if_unsure"])
-        reviews += f"; {worst} to {best} whatever the unsure ones are"
+        reviews += f"; {worst} to {best} with the unsure ones"
     times = "half take that or less" if latency["n"] else "no predictions yet"
     for name in ("p95", "p99"):
         times += f", {name} {figure(latency[name], 'ms')}" if latency[name] is not None else ""
