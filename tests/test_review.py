@@ -281,7 +281,7 @@ def as_csv(*rows, header=("id", "true_label")):
 
 @on_both
 def test_labels_from_a_file_are_taken_in_steps_and_a_later_file_changes_them(app, flask, ids, tmp_path, monkeypatch):
-    monkeypatch.setattr("webapp.extras.review.reviews.STORED_AT_ONCE", 1)
+    monkeypatch.setattr("webapp.extras.review.reviews.KEYS_AT_ONCE", 1)
     path = tmp_path / "truth.csv"
     path.write_text(as_csv((ids[0], "ham"), (ids[1], "spam"), ("nothing", "ham")))
     result = flask("review", "import", path)

@@ -45,17 +45,16 @@ def score_with(inference: Inference) -> Callable[[Sequence[str], Sequence[Row]],
     def score(texts: Sequence[str], rows: Sequence[Row]) -> None:
         if (model := challenger(inference.registry)) is None:
             return
-        for text, row in zip(texts, rows, strict=True):
-            try:
-                probability = model.spam_probabilities([text])[0]
-            except Exception:  # whatever a model may raise: nobody asked for its word
-                if model.version not in reported:
-                    reported.add(model.version)
-                    words = "The challenger %s cannot score every message; this is said once."
-                    logger.exception(words, model.version)
-            else:
-                row["challenger_version"], row["challenger_label"] = model.version, model.label(probability)
-                row["challenger_probability"] = probability
+        try:
+            probabilities = model.spam_probabilities(texts)
+        except Exception:  # whatever a model may raise: nobody asked for its word
+            if model.version not in reported:
+                reported.add(model.version)
+                logger.exception("The challenger %s cannot score every message; this is said once.", model.version)
+            return
+        for row, probability in zip(rows, probabilities, strict=True):
+            row["challenger_version"], row["challenger_label"] = model.version, model.label(probability)
+            row["challenger_probability"] = probability
 
     return score
 

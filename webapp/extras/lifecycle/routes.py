@@ -30,6 +30,14 @@ blueprint = Blueprint("models", __name__, url_prefix="/models")
 blueprint.before_request(login_required)
 
 EVENTS = 50  # of the history that are shown
+DONE = {  # what is said of each button's action
+    "use": "Version {} is served now.",
+    "challenge": "Version {} is tried from now on: it scores each message too, and nobody is told.",
+    "stop": "The shadow test is over. What was found out stays in the log.",
+    "rollback": "Rolled back: version {} is served again.",
+    "retrain": "A new version is being trained, in a process of its own.",
+    "confirm": "{} confirmed: the next version learns them.",
+}
 
 
 @blueprint.get("")
@@ -94,7 +102,7 @@ def _numbers(versions: Sequence[str], history: Sequence[sa.Row[Any]]) -> dict[st
     return {name: f"v{at}" for at, name in enumerate(sorted(filter(None, names)), 1)}
 
 
-@blueprint.post("/<any(use, challenge, stop, rollback, retrain, confirm):action>")
+@blueprint.post(f"/<any({', '.join(DONE)}):action>")
 def change(action: str) -> ResponseReturnValue:
     """Do what a button says: say that it is done, or why not: then nothing has changed."""
     engine, registry = current_app.extensions["engine"], current_inference().registry
@@ -102,30 +110,21 @@ def change(action: str) -> ResponseReturnValue:
     why = " ".join(request.form.get("why", "").split())
     try:
         match action:
-            case "use":
-                registry.use(version, who, why)
-                words = f"Version {version} is served now."
-            case "challenge":
-                registry.use(version, who, why, "challenge")
-                words = f"Version {version} is tried from now on: it scores each message too, and nobody is told."
+            case "use" | "challenge" | "rollback":  # to where the button said, whatever happened meanwhile
+                registry.use(version, who, why, action)
             case "stop":
                 registry.use(None, who, why, "challenge")
-                words = "The shadow test is over. What was found out stays in the log."
-            case "rollback":
-                switching.rollback(engine, registry, who, why, expected=version)
-                words = f"Rolled back: version {version} is served again."
             case "retrain":
                 current_runner().start("retrain")
-                words = "A new version is being trained, in a process of its own."
             case _:  # what people said of messages on which the model was very sure of the contrary, once more
                 chosen = set(request.form.getlist("id"))
                 waiting = retraining.gather(engine, registry, registry.current_version()).unconfirmed
                 confirmed = {one.prediction_id: one.true_label for one in waiting if one.prediction_id in chosen}
                 give_reviews(engine, confirmed, who, "confirm")
-                words = f"{len(confirmed)} of {len(waiting)} confirmed: the next version learns them."
+                version = f"{len(confirmed)} of {len(waiting)}"
     except HamletError as error:
         return page(error=str(error)), error.status
-    flash(words)
+    flash(DONE[action].format(version))
     return redirect(url_for(".page"), 303)
 
 
@@ -141,8 +140,7 @@ def compare_page() -> ResponseReturnValue:
     engine, registry = current_app.extensions["engine"], current_inference().registry
     names = registry.versions()[::-1]
     first = request.args.get("first") or registry.current_version()
-    others = registry.with_other_labels(registry.labels())  # nothing can be compared with these, so they come last
-    newest = min((name for name in names if name != first), key=others.__contains__, default=first)
+    newest = next((name for name in names if name != first), first)
     second = request.args.get("second") or registry.challenger.read() or newest
     if not {first, second} <= set(names):
         abort(404, "There is no such version. The Models page lists those there are.")

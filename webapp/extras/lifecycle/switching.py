@@ -12,6 +12,7 @@ from webapp.errors import BadData, InvalidInput, NotFound
 from webapp.extras.lifecycle.comparison import OTHER_QUESTION
 from webapp.log.database import write_transaction
 from webapp.log.tables import new_id, switches
+from webapp.model.card import read_card
 from webapp.model.registry import ModelRegistry
 
 
@@ -26,11 +27,12 @@ def record_use(
     """
     with write_transaction(engine) as connection:  # two switches at a time take turns
         served, tried = registry.served.read(), registry.challenger.read()
+        others = registry.with_other_labels(read_card(registry.folder, version).labels) if version else set()
         if kind == "challenge":
             before = tried
             if version == served:
                 raise InvalidInput(f"{version} is served: there is nothing to try it beside.")
-            if not _same_question(registry, version, served):
+            if served in others:
                 raise BadData(OTHER_QUESTION)
         else:
             before = served
@@ -39,21 +41,18 @@ def record_use(
             switch |= {"from_version": before or None, "to_version": version}
             connection.execute(sa.insert(switches), switch)
         yield  # last: what cannot be written down does not happen
-        if kind != "challenge" and (tried == version or not _same_question(registry, tried, version)):
+        if kind != "challenge" and (tried == version or tried in others):
             registry.challenger.write("")
 
 
-def rollback(engine: sa.Engine, registry: ModelRegistry, who: str, why: str = "", expected: str | None = None) -> str:
-    """Serve the version that was served before this one; return its name.
+def rollback(engine: sa.Engine, registry: ModelRegistry, who: str, why: str = "") -> str:
+    """Serve the version that was served before this one, called again the one before that; return its name.
 
-    Rolling back again goes one further back. Raises NotFound where there is none before it, InvalidInput where it is
-    not the expected one, and as ModelRegistry.use.
+    Raises NotFound where there is none before it, and as ModelRegistry.use.
     """
     version = rollback_target(history(engine), registry.versions())
     if version is None:
         raise NotFound("No other version was served before this one, so there is none to go back to.")
-    if expected not in (None, version):
-        raise InvalidInput("Somebody has switched versions meanwhile. See the history below, and choose again.")
     registry.use(version, who, why, kind="rollback")
     return version
 
@@ -100,8 +99,3 @@ def prune(engine: sa.Engine, registry: ModelRegistry, versions: Sequence[str]) -
             (registry.folder / version).rename(gone)  # at once: nobody ever sees half of a version
             shutil.rmtree(gone)
     return still
-
-
-def _same_question(registry: ModelRegistry, *versions: str | None) -> bool:
-    """Return whether versions have the same labels, as far as their cards can be read."""
-    return len({card.labels for name, card in registry.cards().items() if name in versions}) <= 1

@@ -5,7 +5,6 @@ no label.
 """
 
 import datetime as dt
-import time
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
@@ -19,7 +18,6 @@ from webapp.model.labels import UNSURE
 
 TRUE_LABELS = ("spam", "ham", UNSURE)
 SURE = 0.99  # a review that contradicts a verdict that was so sure is asked about once more before it teaches
-STORED_AT_ONCE = 2_000  # verdicts; whoever writes waits for so many at most
 
 _verdicts = reviews.alias("verdicts")  # of its own, so that a query over reviews can ask for the newest of each too
 
@@ -56,32 +54,30 @@ def give_review(engine: sa.Engine, prediction_id: str, reviewer: str, true_label
 def give_reviews(engine: sa.Engine, true_labels: Mapping[str, str], reviewer: str, queue: str) -> tuple[int, list[str]]:
     """Store what a reviewer says of predictions; what they said last is not stored again.
 
-    Many are stored in small steps, so that nobody who writes meanwhile has to wait; if that is interrupted, say it all
-    again. Returns how many verdicts were new, and the ids that no prediction has. Raises LogUnavailable.
+    Many are stored in small steps, so that others can write meanwhile; if that is interrupted, say it all again.
+    Returns how many verdicts were new, and the ids that no prediction has. Raises LogUnavailable.
     """
-    said: dict[str, list[str | None]] = {}  # by the id of each prediction that there is
-    ids = list(true_labels)
+    ids, new, unknown, now = list(true_labels), 0, [], dt.datetime.now(dt.UTC)
     newest = sa.select(predictions.c.id, reviews.c.reviewer, reviews.c.true_label, reviews.c.queue).select_from(
         predictions.outerjoin(reviews, reviews.c.id == newest_verdict(predictions.c.id, "id"))
     )
-    with engine.connect() as connection:  # so that only the insert makes others wait
-        for start in range(0, len(ids), KEYS_AT_ONCE):
-            some = newest.where(predictions.c.id.in_(ids[start : start + KEYS_AT_ONCE]))
-            said |= {id_: verdict for id_, *verdict in connection.execute(some)}
-    now = dt.datetime.now(dt.UTC)
-    rows = [
-        {"id": new_id(), "created_at": now, "prediction_id": id_}
-        | {"reviewer": reviewer, "true_label": label, "queue": queue}
-        for id_, label in true_labels.items()
-        if id_ in said and said[id_] != [reviewer, label, queue]
-    ]
-    for start in range(0, len(rows), STORED_AT_ONCE):
-        started = time.monotonic()
-        with write_transaction(engine) as connection:
-            connection.execute(sa.insert(reviews), rows[start : start + STORED_AT_ONCE])
-        if start + STORED_AT_ONCE < len(rows):
-            time.sleep(time.monotonic() - started)  # the turn of those who write
-    return len(rows), [id_ for id_ in ids if id_ not in said]
+    for start in range(0, len(ids), KEYS_AT_ONCE):
+        some = ids[start : start + KEYS_AT_ONCE]
+        with engine.connect() as connection:  # only the insert makes others wait
+            found = connection.execute(newest.where(predictions.c.id.in_(some)))
+            said: dict[str, list[str | None]] = {id_: verdict for id_, *verdict in found}
+        rows = [
+            {"id": new_id(), "created_at": now, "prediction_id": id_}
+            | {"reviewer": reviewer, "true_label": true_labels[id_], "queue": queue}
+            for id_ in some
+            if id_ in said and said[id_] != [reviewer, true_labels[id_], queue]
+        ]
+        if rows:
+            with write_transaction(engine) as connection:
+                connection.execute(sa.insert(reviews), rows)
+        new += len(rows)
+        unknown += [id_ for id_ in some if id_ not in said]
+    return new, unknown
 
 
 def undo(engine: sa.Engine, reviewer: str) -> str | None:

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import secrets
-from contextlib import suppress
 from typing import Any
 
 from flask import Blueprint, abort, current_app, redirect, render_template, request, url_for
@@ -10,14 +9,13 @@ from flask.typing import ResponseReturnValue
 from pydantic import ValidationError
 
 from webapp.cli.command import current_inference
-from webapp.errors import InvalidInput, ModelUnusable
+from webapp.errors import InvalidInput
 from webapp.extras.access.routes import login_required, reviewer_id
 from webapp.extras.review import queues, samples
 from webapp.extras.review.accuracy import share_right
 from webapp.extras.review.queues import Filters, list_predictions
 from webapp.extras.review.reviews import TRUE_LABELS, give_review, reviews_of, undo
 from webapp.model.labels import SPAM_OR_HAM
-from webapp.model.registry import ModelRegistry
 from webapp.web.words import labels, mark, word
 
 blueprint = Blueprint("review", __name__)
@@ -79,8 +77,8 @@ def _kept() -> dict[str, Any]:
 
 def _page(queue: str, problem: str | None = None) -> str:
     """Return the page of a queue or list, with the message open that the address names, in a queue else the first."""
-    engine, inference = current_app.extensions["engine"], current_inference()
-    opened, trial = request.args.get("id"), _trial(inference.registry)
+    engine, inference, registry = current_app.extensions["engine"], current_inference(), current_inference().registry
+    opened, trial = request.args.get("id"), (registry.challenger.read(), registry.served.read())
     older = sample = progress = right = None
     if queue == "all":
         try:
@@ -93,9 +91,9 @@ def _page(queue: str, problem: str | None = None) -> str:
         opened = opened or (rows[0]["id"] if rows else None)
     if queue == "random" and (found := samples.open_sample(engine)):
         sample, *progress = found
-        others = inference.registry.with_other_labels(labels())
+        others = registry.with_other_labels(labels())
         reached = samples.reached_members(engine, sample.since, sample.until)
-        right = share_right([one for one in reached if one.model_version not in others])
+        right = share_right([member for member in reached if member.model_version not in others])
     if opened and opened not in [row["id"] for row in rows]:
         rows = [inference.log.get_prediction(opened), *rows]
     at = next((at for at, row in enumerate(rows) if row["id"] == opened), None)
@@ -107,7 +105,7 @@ def _page(queue: str, problem: str | None = None) -> str:
         queues=queues,
         queue=queue,
         waiting=queues.count_waiting(engine, trial),
-        is_trial=trial != queues.NO_TRIAL,
+        is_trial=trial[0],
         rows=rows,
         older=older,
         is_empty=row is None and not list_predictions(engine, Filters(limit=1))[0],
@@ -126,10 +124,3 @@ def _page(queue: str, problem: str | None = None) -> str:
         kept={"queue": queue} | _kept(),
         keys=zip(TRUE_LABELS, "SHU" if labels() == SPAM_OR_HAM else "12U", strict=True),
     )
-
-
-def _trial(registry: ModelRegistry) -> queues.Trial:
-    with suppress(ModelUnusable):
-        if tried := registry.challenger.read():
-            return tried, registry.current_version()
-    return queues.NO_TRIAL
