@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 class Slot:
     """A small file that names a version, and that version as this process has loaded it.
 
-    `if_missing` says what to do where it names none; "" if it need not name one.
+    `if_missing` says what to do where the file names no version; "" if it need not name one.
     """
 
     def __init__(self, file: Path, if_missing: str = ""):
@@ -57,7 +57,7 @@ class Slot:
             raise ModelUnusable(f"{self.file} cannot be read ({error.strerror}).") from error
 
     def version(self) -> str:
-        """Return the same; raises ModelUnusable also where it has to name one and does not."""
+        """Return the name in the file; raises ModelUnusable where it has to name a version and does not."""
         version = self.read()
         if not version and self._if_missing:
             raise ModelUnusable(self._if_missing)
@@ -79,8 +79,8 @@ class Slot:
     def refresh(self, wait: bool) -> None:
         """Load another version if the file names one; does nothing for half a second after the last time.
 
-        One thread does it, while the others go on with the old one, or wait. A version that cannot be loaded is
-        refused, loudly, and the old one stays.
+        One thread loads, while the others go on with the old version, or wait. A version that cannot be loaded is
+        logged as an error, and the old version stays.
         """
         if time.monotonic() >= self._refresh_at and self._refreshing.acquire(blocking=wait):
             try:
@@ -160,11 +160,7 @@ class ModelRegistry:
             (self.challenger if kind == "challenge" else self.served).write(version or "")
 
     def current(self) -> SpamModel:
-        """Return the served model; raises ModelUnusable.
-
-        A new version is loaded by one thread while the others go on with the old one. One that cannot be loaded is
-        refused, loudly, and the old one stays; `check` says so.
-        """
+        """Return the served model; raises ModelUnusable. Where a new version cannot be loaded, it is the old one."""
         self.served.refresh(wait=self.served.model is None)
         if self.served.model is None:
             raise self.served.error or ModelUnusable(NONE_CHOSEN)
@@ -180,8 +176,8 @@ class ModelRegistry:
     def check(self) -> None:
         """Raise ModelUnusable unless the current version is the one that is served, and its files are as its card says.
 
-        Where several hosts share or synchronise their models, one may not have got the current version yet, or only a
-        part of it. It goes on with the version before, and each answer names that version, but it is not ready.
+        Where several hosts synchronise their models, a host may not have all files of the current version yet. It goes
+        on with the version before, and each answer names that version, but the host is not ready.
         """
         self.current()
         if self.served.error:

@@ -1,8 +1,7 @@
 """The shadow test: a version (the challenger) scores every message beside the served one; that is stored, never shown.
 
-Only messages on which the two differ tell which is better, and where they differ exactly one is right. So it is enough
-to review those: a few dozen, where a random sample would need thousands to hold as many of them. They say who is right
-*where they differ*; how often each is right overall, `models compare` says.
+Where the two differ, exactly one is right. So a few dozen reviews of those messages tell which is better; a random
+sample would need thousands to hold as many of them. How often each version is right overall, `models compare` says.
 """
 
 import logging
@@ -37,8 +36,7 @@ def challenger(registry: ModelRegistry) -> SpamModel | None:
 def score_with(inference: Inference) -> Callable[[Sequence[str], Sequence[Row]], None]:
     """Return the hook that adds what the challenger says of each text to its row.
 
-    One that fails stops no verdict, and fills no log: each is reported once. Its time is not in the latency: it would
-    make the served model look slower than it is.
+    A challenger that fails stops no verdict, and is reported once. Its time is not in the latency of the served model.
     """
     reported: set[str] = set()  # versions whose failure this process has logged
 
@@ -47,7 +45,7 @@ def score_with(inference: Inference) -> Callable[[Sequence[str], Sequence[Row]],
             return
         try:
             probabilities = model.spam_probabilities(texts)
-        except Exception:  # whatever a model may raise: nobody asked for its word
+        except Exception:  # a model may raise anything, and the verdict does not need it
             if model.version not in reported:
                 reported.add(model.version)
                 logger.exception("The challenger %s cannot score every message; this is said once.", model.version)
@@ -63,7 +61,7 @@ class ShadowReport(NamedTuple):
     """What is known of a challenger beside the served version."""
 
     scored: int  # predictions by both, counted up to COUNTED, the newest
-    differing: int  # of these
+    differing: int  # predictions among these
     duel: Duel  # first the served version, then the challenger, on reviewed messages on which they differ
 
     @property
@@ -84,9 +82,9 @@ class ShadowReport(NamedTuple):
 def shadow_report(engine: sa.Engine, registry: ModelRegistry, version: str, served: str) -> ShadowReport:
     """Return how a version has done so far beside the served one; raises LogUnavailable.
 
-    Reviews count that came through the queue of messages on which they differ, or through the random one. Those of
-    reported or uncertain messages do not: people report what the served version got wrong, so among these the
-    challenger would always look better. Nor do messages that one of the two has learnt; copies count once.
+    Reviews count that came through the queue of messages on which they differ, or through the random one. People
+    report what the served version got wrong, so among reported messages the challenger would always look better.
+    Messages that one of the two has learnt do not count; copies count once.
     """
     shown = predictions.c
     differs = sa.case((shown.challenger_label != shown.label, 1), else_=0).label("differs")
@@ -104,6 +102,6 @@ def shadow_report(engine: sa.Engine, registry: ModelRegistry, version: str, serv
     learnt = Learnt(registry.folder, (version, served))
     # What `is_spam` says of these examples is whether the served version is right.
     known = drop_copies(Example(row.text, row.truth == row.label, "") for row in rows if row.text is not None)
-    served_right = [one.is_spam for one in known if one.text not in learnt]
+    served_right = [message.is_spam for message in known if message.text not in learnt]
     served_right += [row.truth == row.label for row in rows if row.text is None]
     return ShadowReport(scored, differing, Duel(sum(served_right), served_right.count(False)))

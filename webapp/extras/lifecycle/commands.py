@@ -38,7 +38,7 @@ def retrain() -> None:
 
 
 def retrain_job(_job: Job, _folder: Path, _report: Report) -> dict[str, Any]:
-    """Do the same for a job; one that is run again begins again."""
+    """Do the same as a job; a job that is run again begins again."""
     return retraining.retrain(current_app.extensions["engine"], current_inference().registry)._asdict()
 
 
@@ -80,9 +80,10 @@ def challenge(version: str | None, stop: bool, why: str) -> None:
 @models.command("history")
 def show_history() -> None:
     """List all switches, newest first: when (UTC), who, what, and why."""
-    for one in switching.history(current_app.extensions["engine"]):
-        change = f"{one.from_version or 'none'} -> {one.to_version or 'none'}"
-        click.echo(f"{one.created_at:%Y-%m-%d %H:%M:%S}  {one.who}  {one.kind}  {change}  {one.why}".rstrip())
+    for switch in switching.history(current_app.extensions["engine"]):
+        change = f"{switch.from_version or 'none'} -> {switch.to_version or 'none'}"
+        words = f"{switch.created_at:%Y-%m-%d %H:%M:%S}  {switch.who}  {switch.kind}  {change}  {switch.why}"
+        click.echo(words.rstrip())
 
 
 @models.command("prune")
@@ -119,7 +120,7 @@ def compare_models(reader: Reader, first: str, second: str, files: tuple[str, ..
     if files:
         datasets = reader.read(files, labels)
         kept, learnt = say_kept(datasets, datasets[0].labels), artifact.Learnt(registry.folder, (first, second))
-        examples = [one for one in kept if one.text not in learnt]
+        examples = [example for example in kept if example.text not in learnt]
         if left_out := len(kept) - len(examples):
             click.echo(f"One of the two has learnt {left_out:,} of these messages: they are left out.", err=True)
     else:
@@ -138,9 +139,9 @@ def compare_models(reader: Reader, first: str, second: str, files: tuple[str, ..
     click.echo(found.duel.sentence(first, second))
     if found.differing:
         click.echo("\nWhere they differ: truth, both probabilities, message")
-    for example, one, other in found.differing:
+    for example, of_first, of_second in found.differing:
         truth = labels.word("spam" if example.is_spam else "ham")
-        click.echo(f"  {truth:5} {one:.3f} {other:.3f}  {' '.join(example.text.split())[:100]}")
+        click.echo(f"  {truth:5} {of_first:.3f} {of_second:.3f}  {' '.join(example.text.split())[:100]}")
 
 
 @models.command("sign")

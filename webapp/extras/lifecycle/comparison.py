@@ -1,18 +1,17 @@
 """Two versions on the same labelled messages: is one of them better, and where do they differ?
 
-Both see the same messages, so what counts is where just one of them is right: messages that both get right, or both
-wrong, say nothing about which is better, however many there are.
-
-Nor do messages that a version has learnt, from files or from reviews: learnt.txt in its folder recognises them, and
-copies of these.
+Both score the same messages, and only those that just one version gets right tell which is better. Messages that a
+version has learnt, from files or from reviews, and copies of these are left out: learnt.txt in its folder recognises
+them.
 """
 
 import datetime as dt
 import math
-from collections import Counter
 from collections.abc import Sequence
+from itertools import compress
 from typing import NamedTuple
 
+import numpy as np
 import sqlalchemy as sa
 from scipy.special import betaln
 
@@ -40,7 +39,7 @@ class Duel(NamedTuple):
 
     @property
     def messages(self) -> int:
-        """Return on how many just one was right."""
+        """Return on how many messages just one version was right."""
         return sum(self)
 
     @property
@@ -82,7 +81,7 @@ class Comparison(NamedTuple):
     duel: Duel
     first_accuracy: Proportion
     second_accuracy: Proportion
-    # Messages that just one gets right, with both probabilities; up to SHOWN_MESSAGES, the furthest apart first.
+    # Up to SHOWN_MESSAGES that just one version gets right, with both probabilities, the furthest apart first.
     differing: list[tuple[Example, float, float]]
 
 
@@ -90,24 +89,19 @@ def compare(first: SpamModel, second: SpamModel, examples: Sequence[Example]) ->
     """Return how two versions do on the same messages, each with its own threshold; raises BadData."""
     if first.labels != second.labels:
         raise BadData(OTHER_QUESTION)
-    counts: Counter[tuple[bool, bool]] = Counter()  # by whether the first and the second one is right
-    differing = []
-    texts = [example.text for example in examples]
-    scored = zip(examples, first.spam_probabilities(texts), second.spam_probabilities(texts), strict=True)
-    for example, one, other in scored:
-        right = ((one >= first.threshold) == example.is_spam, (other >= second.threshold) == example.is_spam)
-        counts[right] += 1
-        if right[0] != right[1]:
-            differing.append((example, one, other))
-    differing.sort(key=lambda message: -abs(message[1] - message[2]))
-    both, duel = counts[True, True], Duel(counts[True, False], counts[False, True])
+    texts, truth = [example.text for example in examples], np.array([example.is_spam for example in examples], bool)
+    of_first, of_second = (np.array(model.spam_probabilities(texts)) for model in (first, second))
+    first_right, second_right = (of_first >= first.threshold) == truth, (of_second >= second.threshold) == truth
+    scored = zip(examples, of_first.tolist(), of_second.tolist(), strict=True)
+    differing = list(compress(scored, first_right != second_right))
+    differing.sort(key=lambda scored: -abs(scored[1] - scored[2]))
     return Comparison(
-        messages=len(examples),
-        both_right=both,
-        neither_right=counts[False, False],
-        duel=duel,
-        first_accuracy=proportion(both + duel.only_first, len(examples)),
-        second_accuracy=proportion(both + duel.only_second, len(examples)),
+        messages=len(texts),
+        both_right=int((first_right & second_right).sum()),
+        neither_right=int((~first_right & ~second_right).sum()),
+        duel=Duel(int((first_right & ~second_right).sum()), int((second_right & ~first_right).sum())),
+        first_accuracy=proportion(int(first_right.sum()), len(texts)),
+        second_accuracy=proportion(int(second_right.sum()), len(texts)),
         differing=differing[:SHOWN_MESSAGES],
     )
 
@@ -115,12 +109,11 @@ def compare(first: SpamModel, second: SpamModel, examples: Sequence[Example]) ->
 def sampled_examples(engine: sa.Engine, registry: ModelRegistry, versions: Sequence[str]) -> list[Example]:
     """Return the reviewed members of random samples that none of the versions has learnt, copies dropped.
 
-    Reviews of reported or uncertain messages would not do: the version that was served then got many of them wrong, so
-    it would look worse than it is.
+    Reviews of reported or uncertain messages would be unfair: the version that was served then got many of them wrong.
     """
     learnt = artifact.Learnt(registry.folder, versions)
     in_sample = {row.prediction_id for row in reached_members(engine, *EVER)}
     others = registry.with_other_labels(read_card(registry.folder, versions[0]).labels)
     reviewed = reviewed_messages(engine, others)
-    found = [one for one in reviewed if one.prediction_id in in_sample and one.text not in learnt]
-    return drop_copies(Example(one.text, one.true_label == "spam", "reviewed") for one in found)
+    found = [review for review in reviewed if review.prediction_id in in_sample and review.text not in learnt]
+    return drop_copies(Example(review.text, review.true_label == "spam", "reviewed") for review in found)

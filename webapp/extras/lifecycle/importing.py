@@ -102,13 +102,13 @@ def _what_is_missing(error: Exception) -> str:
 def _joined(sources: Sequence[Source]) -> Any:
     """Return the Pipeline of all that the files hold, one model and perhaps its vectoriser; raises BadData."""
     held = [_load(source) for source in sources]
-    parts = [unwrap(part) for one in held for part in _parts(one)]
+    parts = [unwrap(part) for content in held for part in _parts(content)]
     models = [part for part in parts if hasattr(part, "predict")]
     others = [part for part in parts if not hasattr(part, "predict")]
     vectorizers = [part for part in others if hasattr(part, "transform") and hasattr(part, "fit")]  # no DataFrame
     fewest = len(sources) - 1  # none where there is but one file: its model may take texts
     if len(models) != 1 or not fewest <= len(vectorizers) <= 1:
-        holds = [f"{source.path} holds a {type(one).__name__}" for source, one in zip(sources, held, strict=True)]
+        holds = [f"{source.path} holds a {type(it).__name__}" for source, it in zip(sources, held, strict=True)]
         counts = f"models {len(models)}, vectorisers {len(vectorizers)}"
         raise BadData(f"{' and '.join(holds)}: {counts}. Give one fitted model. {NEEDS_VECTORIZER}")
     (model,) = models

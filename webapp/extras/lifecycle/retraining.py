@@ -1,7 +1,7 @@
 """Retrain: a new version of the served model, its weights corrected by what people said of messages since.
 
-Of the reviewed messages those of three buckets in ten, by a hash of their text, are kept apart: no version is ever
-fitted on them, so that any two can be compared on them. docs/lifecycle.md says why, and where the figures come from.
+Three in ten of the reviewed messages, by a hash of their text, are kept apart: no version is ever fitted on them, so
+any two versions can be compared on them. docs/lifecycle.md says why, and where the figures come from.
 """
 
 import copy
@@ -34,8 +34,8 @@ REVIEWS = "reviews"  # the source of the reviewed messages, beside the files'
 FEWEST_NEW = 50  # reviews: fewer change little, and a version a day is more than anybody looks at
 HOLDOUT_BUCKETS = (7, 8, 9)  # of ten
 ANCHORS = 5_000  # messages of the log that hold the model where its training messages are not at hand
-ANCHOR_WEIGHT = 0.3  # of one of these
-CHECKED = 200  # messages, whether the weights give what the model says
+ANCHOR_WEIGHT = 0.3  # of each of these messages
+CHECKED = 200  # messages on which the weights have to give what the model says
 PRIOR_PRECISION = 0.2  # how much it costs to leave the old weights; docs/lifecycle.md says why
 
 
@@ -79,11 +79,14 @@ def retrain(engine: sa.Engine, registry: ModelRegistry) -> Retrained:
     if not found.to_learn:
         raise BadData("All new reviews are of messages that are kept apart to measure on, so none is left to learn.")
     examples = drop_copies(_examples(found.to_learn))
-    learnt = {key for one in examples for key in copy_keys(one.text)}
-    held_out, sample = (  # a copy that differs in its signs alone may be of another bucket
-        [one for one in drop_copies(part) if bucket(one.text) in HOLDOUT_BUCKETS and not copy_keys(one.text) & learnt]
-        for part in (_examples(found.held_out), sampled_examples(engine, registry, [served.version]))
-    )
+    learnt = {key for example in examples for key in copy_keys(example.text)}
+
+    def kept_apart(part: Iterable[Example]) -> list[Example]:
+        apart = (example for example in drop_copies(part) if bucket(example.text) in HOLDOUT_BUCKETS)
+        return [example for example in apart if not copy_keys(example.text) & learnt]  # a copy may be of any bucket
+
+    held_out = kept_apart(_examples(found.held_out))
+    sample = kept_apart(sampled_examples(engine, registry, [served.version]))
     pipeline = fine_tune(served, examples, _anchors(engine, card))
 
     new = make_model(pipeline, "the new version", served.threshold, served.labels)
@@ -92,7 +95,7 @@ def retrain(engine: sa.Engine, registry: ModelRegistry) -> Retrained:
     origin = Retraining(parent=served.version, reviews=len(examples))
     new_card = card.model_copy(update={"metrics": metrics, "retraining": origin})
     known = artifact.verify(registry.folder, served.version).learnt
-    known = fingerprints((form for one in found.to_learn for form in artifact.forms(one.text)), known)
+    known = fingerprints((form for review in found.to_learn for form in artifact.forms(review.text)), known)
     now, file_format = dt.datetime.now(dt.UTC), card.model_file.format
     version = artifact.save(registry.folder, pipeline, new_card, file_format, now, known)
     return Retrained(version, _told(len(examples), found, compared))
@@ -101,16 +104,16 @@ def retrain(engine: sa.Engine, registry: ModelRegistry) -> Retrained:
 def gather(engine: sa.Engine, registry: ModelRegistry, version: str) -> Reviews:
     """Decide what becomes of each reviewed message if a version is corrected.
 
-    What it has learnt, in a file or from reviews, is never kept apart. New are reviews since it was made or, if one was
-    retrained from it already, since the newest of these was.
+    Messages that it has learnt, in a file or from reviews, are never kept apart. A review is new if it came after the
+    version was made or, if others were retrained from it, after the newest of those was made.
     """
     cards = {version: read_card(registry.folder, version)} | registry.cards()
     made = [name for name, card in cards.items() if card.retraining and card.retraining.parent == version]
     child = next((name for name in reversed(made) if registry.inspect(name)[0]), None)
     before, made_at = artifact.Learnt(registry.folder, [child or version]), first_id(cards[child or version].created_at)
     found = _divide(engine, registry, cards[version].labels, [version])
-    new = sum(one.text not in before for one in found.to_learn)
-    new += sum(one.review_id > made_at for one in found.held_out)
+    new = sum(review.text not in before for review in found.to_learn)
+    new += sum(review.review_id > made_at for review in found.held_out)
     return found._replace(new=new, child=child)
 
 
@@ -128,18 +131,18 @@ def _divide(engine: sa.Engine, registry: ModelRegistry, labels: Labels, versions
     """Divide the reviews that may teach a model with these labels; what the versions have learnt is not kept apart."""
     learnt = artifact.Learnt(registry.folder, versions)
     to_learn, held_out, waiting = [], [], []
-    for one in reviewed_messages(engine, registry.with_other_labels(labels)):
-        if bucket(one.text) in HOLDOUT_BUCKETS and one.text not in learnt:
-            held_out.append(one)
-        elif one.is_doubtful:
-            waiting.append(one)
+    for review in reviewed_messages(engine, registry.with_other_labels(labels)):
+        if bucket(review.text) in HOLDOUT_BUCKETS and review.text not in learnt:
+            held_out.append(review)
+        elif review.is_doubtful:
+            waiting.append(review)
         else:
-            to_learn.append(one)
+            to_learn.append(review)
     return Reviews(to_learn, held_out, waiting)
 
 
 def _examples(reviewed: Iterable[ReviewedMessage], part: str = "") -> list[Example]:
-    return [Example(one.text, one.true_label == "spam", REVIEWS, part) for one in reviewed]
+    return [Example(review.text, review.true_label == "spam", REVIEWS, part) for review in reviewed]
 
 
 def _anchors(engine: sa.Engine, card: Card) -> dict[str, float]:
@@ -149,7 +152,7 @@ def _anchors(engine: sa.Engine, card: Card) -> dict[str, float]:
     """
     own = read_labelled(PROJECT_SET)
     if any(entry.sha256 == own.sha256 for entry in card.data):
-        return {one.text: card.weights.get(one.source, 1.0) for one in drop_copies(own.examples)}
+        return {example.text: card.weights.get(example.source, 1.0) for example in drop_copies(own.examples)}
     shown = predictions.c
     unreviewed = ~sa.exists().where(reviews.c.prediction_id == shown.id)
     newest = sa.select(shown.text).where(shown.text.is_not(None), unreviewed).order_by(shown.id.desc()).limit(ANCHORS)
@@ -187,7 +190,7 @@ def fine_tune(
 ) -> Pipeline:
     """Return the model with weights w and an intercept b that suit the reviews, near those that it had, w0 and b0.
 
-    `anchors` are other texts, with how much each counts: of these the new model is to say what the old one said.
+    `anchors` are other texts, with how much each counts: the new model is to score them as the old one did.
 
     They minimise, over both, sum s (log(1 + exp(z)) - t z) + prior_precision / 2 (|w - w0|^2 + (b - b0)^2), where
     z = w x + b are a message's log-odds, s is how much it counts, and t its spam probability: 1 or 0, or the old one.

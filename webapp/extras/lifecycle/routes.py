@@ -60,7 +60,7 @@ def page(error: str | None = None) -> str:
             report = shadow_report(engine, registry, tried, served) if tried else None
     retrained = reviews.child if reviews.child not in {switch.to_version for switch in history} else None
     running = runner.running()
-    versions = sorted(_versions(engine, registry, tried), key=lambda one: (one["name"] != served, one["name"] != tried))
+    versions = sorted(_versions(engine, registry, tried), key=lambda it: (it["name"] != served, it["name"] != tried))
     is_training = running is not None and running.kind == "retrain"
     return render_template(
         "lifecycle/models.html",
@@ -69,7 +69,7 @@ def page(error: str | None = None) -> str:
         rollback_target=switching.rollback_target(history, registry.versions()),
         reviews=reviews,
         retrained=retrained,
-        trial=next((one for one in versions if one["name"] == tried), None),
+        trial=next((version for version in versions if version["name"] == tried), None),
         report=report,
         versions=versions,
         numbers=_numbers([version["name"] for version in versions], history),
@@ -91,7 +91,7 @@ def _versions(engine: sa.Engine, registry: ModelRegistry, tried: str) -> list[di
     counts, members, found = count(engine, hourly_predictions, ("model_version",)), reached_members(engine, *EVER), []
     for name in sorted({*registry.versions(), tried} - {""}, reverse=True):
         card, fault = registry.inspect(name)
-        live = share_right([one for one in members if one.model_version == name], counts[(name,)])
+        live = share_right([member for member in members if member.model_version == name], counts[(name,)])
         found.append({"name": name, "card": card, "fault": fault, "predictions": counts[(name,)], "live": live})
     return found
 
@@ -119,9 +119,9 @@ def change(action: str) -> ResponseReturnValue:
             case _:  # what people said of messages on which the model was very sure of the contrary, once more
                 chosen = set(request.form.getlist("id"))
                 waiting = retraining.gather(engine, registry, registry.current_version()).unconfirmed
-                confirmed = {one.prediction_id: one.true_label for one in waiting if one.prediction_id in chosen}
-                give_reviews(engine, confirmed, who, "confirm")
-                version = f"{len(confirmed)} of {len(waiting)}"
+                again = [review for review in waiting if review.prediction_id in chosen]
+                give_reviews(engine, {review.prediction_id: review.true_label for review in again}, who, "confirm")
+                version = f"{len(again)} of {len(waiting)}"
     except HamletError as error:
         return page(error=str(error)), error.status
     flash(DONE[action].format(version))

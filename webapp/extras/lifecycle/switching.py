@@ -22,8 +22,8 @@ def record_use(
 ) -> Iterator[None]:
     """Write a switch into the history, unless it changes nothing, then let it happen.
 
-    The shadow test ends where nothing is to be found out beside the version that is served then. Raises LogUnavailable,
-    InvalidInput where the served version itself is to be tried, BadData for one with other labels.
+    A switch ends the shadow test of the version that is served then, or of one with other labels. Raises
+    LogUnavailable, and for a shadow test InvalidInput of the served version, BadData of one with other labels.
     """
     with write_transaction(engine) as connection:  # two switches at a time take turns
         served, tried = registry.served.read(), registry.challenger.read()
@@ -96,6 +96,6 @@ def prune(engine: sa.Engine, registry: ModelRegistry, versions: Sequence[str]) -
         still = set(versions) & set(prunable_versions(engine, registry, keep=0))
         for version in still:
             gone = registry.folder / f".{version}.deleted"
-            (registry.folder / version).rename(gone)  # at once: nobody ever sees half of a version
+            (registry.folder / version).rename(gone)  # at once, so that no process finds half of a version
             shutil.rmtree(gone)
     return still

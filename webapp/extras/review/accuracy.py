@@ -1,7 +1,7 @@
 """How often is the model right? Proportions of reviewed messages, each with its 95 % interval.
 
-What comes in must be a random sample of the traffic (samples.py). Reviews of uncertain or reported messages say
-nothing about all messages: those are the hard ones. Pure functions; none knows the database.
+The input must be a random sample of the traffic (samples.py): uncertain or reported messages are the hard ones, and say
+nothing about all messages. Pure functions, without the database.
 """
 
 import datetime as dt
@@ -32,7 +32,7 @@ class ReviewedPrediction(NamedTuple):
 
 
 def sample_size(right: np.ndarray, weights: np.ndarray) -> float:
-    """Return how many messages, drawn from endlessly many, would tell the mean of `right` as well; shapes (messages,).
+    """Return how many messages from an infinite population would tell the mean of `right` as well; shapes (messages,).
 
     A member of weight w was reached with probability 1 / w, and then its weight misleads by w (w - 1) (Horvitz &
     Thompson 1952). So (sum w)^2 / sum w (w - 1): n / (1 - n / N) where all weigh the same, infinite where all of N
@@ -56,30 +56,30 @@ def sample_proportion(right: np.ndarray, weights: np.ndarray) -> Proportion:
 def share_right(members: Sequence[ReviewedPrediction], messages: int = 0) -> Proportion:
     """Return how often the verdicts on `messages` were right, of which these are reviewed members of random samples."""
     known, weights = judged(members, messages)
-    return sample_proportion(np.array([one.label == one.true_label for one in known], dtype=bool), weights)
+    return sample_proportion(np.array([member.label == member.true_label for member in known], dtype=bool), weights)
 
 
 def judged(members: Sequence[ReviewedPrediction], messages: int) -> tuple[list[ReviewedPrediction], np.ndarray]:
     """Return the members whose truth is known and their weights, which add up to all messages that are asked about.
 
-    So they stand also for those of which it is unsure, and for those of hours that no sample was of: a day that was
-    reviewed whole does not make a week exact.
+    So they also stand for unsure messages and for hours without a sample: one day reviewed whole does not make a week
+    exact.
     """
-    known = [one for one in members if one.true_label != UNSURE]
-    weights = np.array([one.weight for one in known], dtype=float)
+    known = [member for member in members if member.true_label != UNSURE]
+    weights = np.array([member.weight for member in known], dtype=float)
     if known:
-        weights *= max(sum(one.weight for one in members), messages) / weights.sum()
+        weights *= max(sum(member.weight for member in members), messages) / weights.sum()
     return known, weights
 
 
 def accuracy(members: Sequence[ReviewedPrediction], messages: int = 0) -> dict[str, Any]:
     """Return all figures of `messages` by the reviewed members of their random samples, as JSON has them."""
     known, weights = judged(members, messages)
-    truth = np.array([one.true_label == "spam" for one in known], dtype=bool)
-    called = np.array([one.label == "spam" for one in known], dtype=bool)
-    probability = np.array([one.spam_probability for one in known])
+    truth = np.array([member.true_label == "spam" for member in known], dtype=bool)
+    called = np.array([member.label == "spam" for member in known], dtype=bool)
+    probability = np.array([member.spam_probability for member in known])
     right = sample_proportion(truth == called, weights)
-    of_samples = sum(one.weight for one in members)  # messages of the time that the samples are of
+    of_samples = sum(member.weight for member in members)  # messages of the time that the samples are of
     return {
         "reviewed": len(known),
         "unsure": len(members) - len(known),  # the reviewer could not say: they are in no figure
@@ -96,9 +96,9 @@ def accuracy(members: Sequence[ReviewedPrediction], messages: int = 0) -> dict[s
 
 
 def _if_unsure(members: Sequence[ReviewedPrediction], value: float) -> tuple[float, float] | None:
-    """Return the accuracy if all unsure ones were wrong, and if all were right; None where they are few."""
-    weights = sum(one.weight for one in members)
-    unsure = sum(one.weight for one in members if one.true_label == UNSURE) / weights if weights else 0.0
+    """Return the accuracy if all unsure messages were wrong, and if all were right; None where they are few."""
+    weights = sum(member.weight for member in members)
+    unsure = sum(member.weight for member in members if member.true_label == UNSURE) / weights if weights else 0.0
     right = (1 - unsure) * value
     return (round(right, 4), round(right + unsure, 4)) if unsure > MANY_UNSURE else None
 

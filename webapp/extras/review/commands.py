@@ -50,7 +50,7 @@ def _read(source: Path | BinaryIO, labels: Labels) -> dict[str, str]:
         for line, values, error, *_ in table.read(positions):
             prediction_id, word = (as_text(value).strip() for value in values or ("", ""))
             if not error and not word:
-                continue  # nobody has looked at it yet
+                continue  # not labelled yet
             prediction_id, label = prediction_id.lower(), words.get(normalise(word))
             if not error and not (prediction_id and prediction_id.isprintable() and label):
                 error = f"each row is an id and {labels.spam}, {labels.ham} or {UNSURE}."

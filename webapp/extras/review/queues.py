@@ -18,7 +18,7 @@ QUEUES = {  # and what they are called
     "challenger": "Challenger differs",
 }
 LISTS = QUEUES | {"all": "All messages"}
-BLIND = ("random", "challenger")  # there a verdict that is seen first would sway whoever judges, and the figures
+BLIND = ("random", "challenger")  # there a verdict that is seen first would sway the reviewer, and so the figures
 COUNT_UP_TO = 1_000  # more need not be counted: it is "1,000+"
 AHEAD = 10  # messages that a reviewer sees coming
 LOOKS_AT = 20_000  # predictions, the newest, for the most uncertain among them
@@ -36,7 +36,7 @@ Day = Annotated[dt.date, BeforeValidator(_read_day)]
 
 
 def upcoming(engine: sa.Engine, queue: str, limit: int = AHEAD, trial: Trial = NO_TRIAL) -> list[Row]:
-    """Return the next messages of a queue that nobody has reviewed yet, in the order in which they are to be."""
+    """Return the next unreviewed messages of a queue, in the order in which they are to be reviewed."""
     with engine.connect() as connection:
         return [dict(row) for row in connection.execute(_waiting(queue, trial).limit(limit)).mappings()]
 
@@ -50,7 +50,7 @@ def count_waiting(engine: sa.Engine, trial: Trial = NO_TRIAL) -> dict[str, int]:
 
 
 def _waiting(queue: str, trial: Trial) -> sa.Select[Any]:
-    """Return, as SQL, the messages of a queue that nobody has reviewed yet, the next one first."""
+    """Return, as SQL, the unreviewed messages of a queue, the next one first."""
     column = predictions.c
     rows = sa.select(predictions).where(~is_reviewed(column.id))
     match queue:
@@ -65,8 +65,8 @@ def _waiting(queue: str, trial: Trial) -> sa.Select[Any]:
             return rows.order_by(sa.func.abs(column.spam_probability - column.threshold))
         case "reported":
             return rows.where(column.sender_report == "wrong").order_by(column.id.desc())
-        case "challenger":  # what earlier trials differed on says nothing of this one
-            # Both in one, as by its column SQLite would walk over all that the challenger ever scored.
+        case "challenger":  # messages of earlier trials say nothing about this one
+            # In one expression, else SQLite would walk over all messages that the challenger ever scored.
             of_trial = column.challenger_version + column.model_version == "".join(trial)
             return rows.where(column.challenger_label != column.label, of_trial).order_by(column.id.desc())
     raise ValueError(queue)

@@ -17,7 +17,7 @@ from webapp.log.writer import KEYS_AT_ONCE
 from webapp.model.labels import UNSURE
 
 TRUE_LABELS = ("spam", "ham", UNSURE)
-SURE = 0.99  # a review that contradicts a verdict that was so sure is asked about once more before it teaches
+SURE = 0.99  # a review that contradicts so sure a verdict has to be confirmed before it teaches
 
 _verdicts = reviews.alias("verdicts")  # of its own, so that a query over reviews can ask for the newest of each too
 
@@ -107,13 +107,13 @@ class ReviewedMessage(NamedTuple):
     review_id: str  # of the newest review: it grows with time
     text: str
     true_label: str
-    is_doubtful: bool  # one review alone contradicts a verdict that was very sure
+    is_doubtful: bool  # a single review contradicts a very sure verdict
 
 
 def reviewed_messages(engine: sa.Engine, other_versions: Collection[str] = ()) -> list[ReviewedMessage]:
-    """Return the messages that can teach or judge a model, whichever queue they came from, the one reviewed last first.
+    """Return the reviewed messages that can teach or judge a model, of all queues, the newest review first.
 
-    Those of other versions cannot: these have other labels, so the reviews answer another question.
+    Without those of `other_versions`: these have other labels, so the reviews answer another question.
     """
     shown = predictions.c
     sureness = sa.case((shown.label == "spam", shown.spam_probability), else_=1 - shown.spam_probability)

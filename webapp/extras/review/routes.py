@@ -45,7 +45,7 @@ def give() -> ResponseReturnValue:
 
 @blueprint.post("/review/undo")
 def take_back() -> ResponseReturnValue:
-    """Take back one's newest verdict and show that message again."""
+    """Take back the reviewer's newest verdict and show that message again."""
     queue = request.form.get("queue", "random")
     prediction_id = undo(current_app.extensions["engine"], reviewer_id())
     return _go_on(queue if queue in queues.LISTS else "random", prediction_id, "undone" if prediction_id else "nothing")

@@ -1,7 +1,7 @@
 """Random samples of the log, fixed once drawn: what the accuracy figure comes from.
 
-A sample's members are in random order and are reviewed in that order, so that whoever stops half-way has reviewed a
-random sample too, only a smaller one. Samples may overlap: see `reached_members`.
+A sample's members are reviewed in random order, so half of a sample is a random sample too. Samples may overlap: see
+`reached_members`.
 """
 
 import datetime as dt
@@ -124,7 +124,7 @@ def open_sample(engine: sa.Engine) -> tuple[sa.Row[Any], int, int] | None:
 def reached_members(
     engine: sa.Engine, since: dt.datetime, until: dt.datetime, model_version: str | None = None
 ) -> list[ReviewedPrediction]:
-    """Return the members of random samples in a range that the accuracy figure may be computed from, each one once.
+    """Return the members of random samples in a range that the accuracy figure may be computed from, each member once.
 
     A member stands for 1 / p messages, where p is the probability that any of the samples reached it: 1 minus the
     product of 1 - rate over the samples of its time (Horvitz & Thompson 1952, JASA 47). The rate of a sample is that
@@ -153,10 +153,9 @@ def reached_members(
 def _reached(members: Sequence[sa.Row[Any]]) -> list[sa.Row[Any]]:
     """Return the members of a sample that were reached in its order: from the first up to the furthest that count.
 
-    That is the furthest one reviewed through the queue "random", unless a message before it was skipped. So neither a
-    member that somebody came across in another queue, nor leaving out the difficult ones, can bias the figure. Once
-    all members are reviewed, all count, however their labels came: by an import, say. Those that a reviewer was unsure
-    of are among them.
+    The furthest is the last one reviewed through the queue "random" with no unreviewed member before it. So neither a
+    review through another queue nor skipping difficult messages can bias the figure. Once all members are reviewed, all
+    count, however their labels came: by an import, say. Members with the verdict "unsure" are included.
     """
     reached = list(takewhile(lambda row: row.true_label, members))
     while reached and len(reached) < len(members) and not reached[-1].in_order:
