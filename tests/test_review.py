@@ -104,7 +104,12 @@ def test_a_sample_of_which_all_was_purged_is_none(app, reviewer, ids, flask):
 
 def test_a_sample_that_cannot_be_drawn_says_why_also_where_one_is_open(reviewer, ids):
     for _ in range(2):
-        for size, days, reason in ((0, 7, "1 to 10,000"), (5, 0, "1 to 3,650 days"), ("x", 7, "1 to 10,000")):
+        for size, days, reason in (
+            (0, 7, "1 to 10,000"),
+            (10_001, 7, "1 to 10,000"),
+            (5, 0, "1 to 3,650 days"),
+            ("x", 7, "1 to 10,000"),
+        ):
             answer = reviewer.post("/review/sample", data={"size": size, "days": days})
             assert answer.status_code == 422
             assert reason in answer.text

@@ -80,7 +80,7 @@ class ShadowReport(NamedTuple):
 
 
 def shadow_report(engine: sa.Engine, registry: ModelRegistry, version: str, served: str) -> ShadowReport:
-    """Return how a version has done so far beside the served one; raises LogUnavailable.
+    """Return how a version has done so far beside the served one.
 
     Reviews count that came through the queue of messages on which they differ, or through the random one. People
     report what the served version got wrong, so among reported messages the challenger would always look better.

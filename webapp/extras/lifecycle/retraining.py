@@ -64,8 +64,7 @@ class Reviews(NamedTuple):
 def retrain(engine: sa.Engine, registry: ModelRegistry) -> Retrained:
     """Correct the served version by the reviews and save the result, without serving it.
 
-    Raises BadData, with the reason, where it has no weights to correct or too few reviews are new, and ModelUnusable or
-    LogUnavailable; then nothing is saved.
+    Raises BadData where it has no weights to correct or too few reviews are new.
     """
     served = registry.current()
     card = read_card(registry.folder, served.version)

@@ -22,8 +22,8 @@ def record_use(
 ) -> Iterator[None]:
     """Write a switch into the history, unless it changes nothing, then let it happen.
 
-    A switch ends the shadow test of the version that is served then, or of one with other labels. Raises
-    LogUnavailable, and for a shadow test InvalidInput of the served version, BadData of one with other labels.
+    A switch ends the shadow test of the version that is served then, or of one with other labels. Such a shadow test
+    cannot begin either: raises InvalidInput, BadData.
     """
     with write_transaction(engine) as connection:  # two switches at a time take turns
         served, tried = registry.served.read(), registry.challenger.read()
@@ -46,10 +46,7 @@ def record_use(
 
 
 def rollback(engine: sa.Engine, registry: ModelRegistry, who: str, why: str = "") -> str:
-    """Serve the version that was served before this one, called again the one before that; return its name.
-
-    Raises NotFound where there is none before it, and as ModelRegistry.use.
-    """
+    """Serve the version that was served before this one, called again the one before that; return its name."""
     version = rollback_target(history(engine), registry.versions())
     if version is None:
         raise NotFound("No other version was served before this one, so there is none to go back to.")
@@ -58,7 +55,7 @@ def rollback(engine: sa.Engine, registry: ModelRegistry, who: str, why: str = ""
 
 
 def history(engine: sa.Engine) -> Sequence[sa.Row[Any]]:
-    """Return all rows of the table of switches, newest first; raises LogUnavailable."""
+    """Return all rows of the table of switches, newest first."""
     with engine.connect() as connection:
         return connection.execute(sa.select(switches).order_by(switches.c.id.desc())).all()
 
@@ -80,7 +77,7 @@ def rollback_target(newest_first: Sequence[sa.Row[Any]], versions: Sequence[str]
 def prunable_versions(engine: sa.Engine, registry: ModelRegistry, keep: int) -> list[str]:
     """Return the versions beside the newest `keep`, without those that are served, tried, or what rollback goes to.
 
-    Oldest first. Raises LogUnavailable; ModelUnusable or NotFound where it is not known which version is served.
+    Oldest first. Raises ModelUnusable or NotFound where it is not known which version is served.
     """
     served = registry.current_version()
     registry.must_exist(served)
@@ -91,7 +88,7 @@ def prunable_versions(engine: sa.Engine, registry: ModelRegistry, keep: int) -> 
 
 
 def prune(engine: sa.Engine, registry: ModelRegistry, versions: Sequence[str]) -> set[str]:
-    """Delete those of the versions that are still prunable; return them. Raises as `prunable_versions`."""
+    """Delete those of the versions that are still prunable; return them."""
     with write_transaction(engine):  # no switch meanwhile
         still = set(versions) & set(prunable_versions(engine, registry, keep=0))
         for version in still:

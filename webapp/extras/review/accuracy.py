@@ -80,10 +80,13 @@ def accuracy(members: Sequence[ReviewedPrediction], messages: int = 0) -> dict[s
     probability = np.array([member.spam_probability for member in known])
     right = sample_proportion(truth == called, weights)
     of_samples = sum(member.weight for member in members)  # messages of the time that the samples are of
+    unsure = sum(member.weight for member in members if member.true_label == UNSURE) / max(of_samples, 1)
+    sure = (1 - unsure) * (right.value or 0.0)
     return {
         "reviewed": len(known),
         "unsure": len(members) - len(known),  # the reviewer could not say: they are in no figure
-        "if_unsure": _if_unsure(members, right.value or 0.0),
+        # The accuracy if all unsure messages were wrong, and if all were right; None where they are few.
+        "if_unsure": (round(sure, 4), round(sure + unsure, 4)) if unsure > MANY_UNSURE else None,
         "sampled": round(min(of_samples / messages, 1.0), 4) if messages else None,
         "accuracy": right,
         "recall": sample_proportion(called[truth], weights[truth]),
@@ -93,14 +96,6 @@ def accuracy(members: Sequence[ReviewedPrediction], messages: int = 0) -> dict[s
         "brier": round(brier_score_loss(truth, probability, sample_weight=weights), 4) if known else None,
         "reliability": _reliability(truth, probability, weights),
     }
-
-
-def _if_unsure(members: Sequence[ReviewedPrediction], value: float) -> tuple[float, float] | None:
-    """Return the accuracy if all unsure messages were wrong, and if all were right; None where they are few."""
-    weights = sum(member.weight for member in members)
-    unsure = sum(member.weight for member in members if member.true_label == UNSURE) / weights if weights else 0.0
-    right = (1 - unsure) * value
-    return (round(right, 4), round(right + unsure, 4)) if unsure > MANY_UNSURE else None
 
 
 def _reliability(truth: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> list[dict[str, Any]]:

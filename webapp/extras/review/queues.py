@@ -22,8 +22,7 @@ BLIND = ("random", "challenger")  # there a verdict that is seen first would swa
 COUNT_UP_TO = 1_000  # more need not be counted: it is "1,000+"
 AHEAD = 10  # messages that a reviewer sees coming
 LOOKS_AT = 20_000  # predictions, the newest, for the most uncertain among them
-Trial = tuple[str, str]  # the version that is tried, and the served one
-NO_TRIAL = ("", "")
+Trial = tuple[str, str]  # the version that is tried, "" for none, and the served one
 
 
 def _read_day(text: str) -> dt.date:
@@ -35,13 +34,13 @@ def _read_day(text: str) -> dt.date:
 Day = Annotated[dt.date, BeforeValidator(_read_day)]
 
 
-def upcoming(engine: sa.Engine, queue: str, limit: int = AHEAD, trial: Trial = NO_TRIAL) -> list[Row]:
+def upcoming(engine: sa.Engine, queue: str, limit: int = AHEAD, trial: Trial = ("", "")) -> list[Row]:
     """Return the next unreviewed messages of a queue, in the order in which they are to be reviewed."""
     with engine.connect() as connection:
         return [dict(row) for row in connection.execute(_waiting(queue, trial).limit(limit)).mappings()]
 
 
-def count_waiting(engine: sa.Engine, trial: Trial = NO_TRIAL) -> dict[str, int]:
+def count_waiting(engine: sa.Engine, trial: Trial = ("", "")) -> dict[str, int]:
     """Return how many messages wait in each queue, counted up to COUNT_UP_TO + 1."""
     some = [_waiting(queue, trial).order_by(None).limit(COUNT_UP_TO + 1).subquery() for queue in QUEUES]
     counts = [sa.select(sa.func.count(rows.c.id)).scalar_subquery() for rows in some]

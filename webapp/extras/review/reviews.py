@@ -39,13 +39,13 @@ def is_reviewed(prediction_id: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
 
 
 def has_reviews(engine: sa.Engine) -> bool:
-    """Return whether anybody said anything of any prediction; raises LogUnavailable."""
+    """Return whether anybody has reviewed any prediction."""
     with engine.connect() as connection:
         return connection.execute(sa.select(reviews.c.id).limit(1)).first() is not None
 
 
 def give_review(engine: sa.Engine, prediction_id: str, reviewer: str, true_label: str, queue: str) -> None:
-    """Store what a reviewer says of a prediction; raises NotFound, LogUnavailable."""
+    """Store what a reviewer says of a prediction; raises NotFound."""
     _, unknown = give_reviews(engine, {prediction_id: true_label}, reviewer, queue)
     if unknown:
         raise NotFound("There is no prediction with this id. Old predictions may have been purged.")
@@ -55,7 +55,7 @@ def give_reviews(engine: sa.Engine, true_labels: Mapping[str, str], reviewer: st
     """Store what a reviewer says of predictions; what they said last is not stored again.
 
     Many are stored in small steps, so that others can write meanwhile; if that is interrupted, say it all again.
-    Returns how many verdicts were new, and the ids that no prediction has. Raises LogUnavailable.
+    Returns how many verdicts were new, and the ids that no prediction has.
     """
     ids, new, unknown, now = list(true_labels), 0, [], dt.datetime.now(dt.UTC)
     newest = sa.select(predictions.c.id, reviews.c.reviewer, reviews.c.true_label, reviews.c.queue).select_from(

@@ -45,10 +45,7 @@ MEMBERS = (
 
 
 def draw(engine: sa.Engine, since: dt.datetime, until: dt.datetime, size: int, seed: int) -> str:
-    """Draw up to `size` of the predictions of since <= time < until, and return the sample's id.
-
-    Raises InvalidInput (an empty range), LogUnavailable.
-    """
+    """Draw up to `size` predictions of since <= time < until, and return the sample's id; raises InvalidInput."""
     if not 1 <= size <= LARGEST:
         raise InvalidInput(f"A sample has from 1 to {LARGEST:,} messages.")
     members = fair_sample(engine, since, until, size, str(seed))
