@@ -88,11 +88,15 @@ def test_prune_says_what_it_deletes_and_asks(run, models, versions):
     first, second, third = versions
     for name in ("20990101-000000-aaaaaaa", "20990101-000000-bbbbbbb", "20990101-000000-ccccccc"):
         (models / name).mkdir()
+    (models / "a copy of mine").mkdir()  # is no version
+    (models / "current").write_text(f"\ufeff{first}\r\n")  # by an editor of Windows
     run("use", third)
     run("challenge", second)
     output = run("prune", "--keep", "1", input="n\n", code=1)
     assert [line[-7:] for line in output.splitlines() if line.startswith("2")] == ["aaaaaaa", "bbbbbbb"]
     assert len(list(models.glob("2*"))) == 6
+    run("prune", "--keep", "3", "--yes")
+    assert (models / "a copy of mine").is_dir()
     assert "2 deleted" in run("prune", "--keep", "1", "--yes")
     assert sorted(path.name for path in models.glob("*2*")) == [*versions, "20990101-000000-ccccccc"]
     assert "No version is to be deleted" in run("prune", "--keep", "1")

@@ -50,7 +50,7 @@ class Slot:
     def read(self) -> str:
         """Return the name in the file, "" where there is none; raises ModelUnusable where it cannot be read."""
         try:
-            return self.file.read_text(errors="replace").strip()
+            return self.file.read_text("utf-8-sig", errors="replace").strip()
         except (FileNotFoundError, NotADirectoryError):
             return ""
         except OSError as error:

@@ -1,6 +1,7 @@
 """Which version is served, and which is tried: every change is verified, written down, and can be taken back."""
 
 import datetime as dt
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from webapp.log.database import write_transaction
 from webapp.log.tables import new_id, switches
 from webapp.model.card import read_card
 from webapp.model.registry import ModelRegistry
+
+NAME = re.compile(r"\d{8}-\d{6}-[0-9a-f]{7}")  # as `artifact.save` names versions; other folders are somebody's own
 
 
 @contextmanager
@@ -83,7 +86,7 @@ def prunable_versions(engine: sa.Engine, registry: ModelRegistry, keep: int) -> 
     registry.must_exist(served)
     needed = {served, registry.challenger.read(), rollback_target(history(engine), registry.versions())}
     needed |= {version for ask in registry.in_use for version in ask()}
-    versions = registry.versions()
+    versions = [version for version in registry.versions() if NAME.fullmatch(version)]
     return [version for version in versions[: max(len(versions) - keep, 0)] if version not in needed]
 
 
