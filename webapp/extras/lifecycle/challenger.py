@@ -98,10 +98,9 @@ def shadow_report(engine: sa.Engine, registry: ModelRegistry, version: str, serv
     with snapshot(engine) as connection:
         scored, differing = connection.execute(counts).one()
         # The versions are looked at here, as asked for them SQLite would walk over all that the challenger ever scored.
-        rows = [row for row in connection.execute(query) if row.truth and row[:2] == (version, served)]
+        rows = [row for row in connection.execute(query) if row.truth and row.text and row[:2] == (version, served)]
     learnt = Learnt(registry.folder, (version, served))
     # What `is_spam` says of these examples is whether the served version is right.
-    known = drop_copies(Example(row.text, row.truth == row.label, "") for row in rows if row.text is not None)
+    known = drop_copies(Example(row.text, row.truth == row.label, "") for row in rows)
     served_right = [message.is_spam for message in known if message.text not in learnt]
-    served_right += [row.truth == row.label for row in rows if row.text is None]
     return ShadowReport(scored, differing, Duel(sum(served_right), served_right.count(False)))

@@ -91,12 +91,11 @@ def retrain(engine: sa.Engine, registry: ModelRegistry) -> Retrained:
     new = make_model(pipeline, "the new version", served.threshold, served.labels)
     compared = compare(served, new, held_out)
     metrics = {"held_out": training.report(new, sample)} if sample else {}
-    origin = Retraining(parent=served.version, reviews=len(examples))
-    new_card = card.model_copy(update={"metrics": metrics, "retraining": origin})
+    retraining = Retraining(parent=served.version, reviews=len(examples))
+    new_card = card.model_copy(update={"metrics": metrics, "retraining": retraining})
     known = artifact.verify(registry.folder, served.version).learnt
     known = fingerprints((form for review in found.to_learn for form in artifact.forms(review.text)), known)
-    now, file_format = dt.datetime.now(dt.UTC), card.model_file.format
-    version = artifact.save(registry.folder, pipeline, new_card, file_format, now, known)
+    version = artifact.save(registry.folder, pipeline, new_card, card.model_file.format, dt.datetime.now(dt.UTC), known)
     return Retrained(version, _told(len(examples), found, compared))
 
 

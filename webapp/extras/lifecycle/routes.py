@@ -66,7 +66,7 @@ def page(error: str | None = None) -> str:
         "lifecycle/models.html",
         served=served,
         problem=problem,
-        rollback_target=switching.rollback_target(history, registry.versions()),
+        rollback_target=switching.rollback_target(engine, registry),
         reviews=reviews,
         retrained=retrained,
         trial=next((version for version in versions if version["name"] == tried), None),

@@ -50,7 +50,7 @@ def record_use(
 
 def rollback(engine: sa.Engine, registry: ModelRegistry, who: str, why: str = "") -> str:
     """Serve the version that was served before this one, called again the one before that; return its name."""
-    version = rollback_target(history(engine), registry.versions())
+    version = rollback_target(engine, registry)
     if version is None:
         raise NotFound("No other version was served before this one, so there is none to go back to.")
     registry.use(version, who, why, kind="rollback")
@@ -63,18 +63,19 @@ def history(engine: sa.Engine) -> Sequence[sa.Row[Any]]:
         return connection.execute(sa.select(switches).order_by(switches.c.id.desc())).all()
 
 
-def rollback_target(newest_first: Sequence[sa.Row[Any]], versions: Sequence[str]) -> str | None:
+def rollback_target(engine: sa.Engine, registry: ModelRegistry) -> str | None:
     """Return the version that a rollback goes to: each use goes one step on, each rollback back to one still there."""
     behind: list[str | None] = []
     served = None
-    for switch in newest_first[::-1]:
+    for switch in history(engine)[::-1]:
         served = served if switch.kind == "challenge" else switch.to_version
         if switch.kind == "use":
             behind.append(switch.from_version)
         elif switch.kind == "rollback":
             while behind and behind.pop() != switch.to_version:
                 pass  # it was pruned by then
-    return next((version for version in reversed(behind) if version in versions and version != served), None)
+    there = set(registry.versions()) - {served}
+    return next((version for version in reversed(behind) if version in there), None)
 
 
 def prunable_versions(engine: sa.Engine, registry: ModelRegistry, keep: int) -> list[str]:
@@ -84,7 +85,7 @@ def prunable_versions(engine: sa.Engine, registry: ModelRegistry, keep: int) -> 
     """
     served = registry.current_version()
     registry.must_exist(served)
-    needed = {served, registry.challenger.read(), rollback_target(history(engine), registry.versions())}
+    needed = {served, registry.challenger.read(), rollback_target(engine, registry)}
     needed |= {version for ask in registry.in_use for version in ask()}
     versions = [version for version in registry.versions() if NAME.fullmatch(version)]
     return [version for version in versions[: max(len(versions) - keep, 0)] if version not in needed]
