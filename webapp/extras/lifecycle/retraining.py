@@ -36,7 +36,7 @@ HOLDOUT_BUCKETS = (7, 8, 9)  # of ten
 ANCHORS = 5_000  # messages of the log that hold the model where its training messages are not at hand
 ANCHOR_WEIGHT = 0.3  # of each of these messages
 CHECKED = 200  # messages on which the weights have to give what the model says
-PRIOR_PRECISION = 0.2  # how much it costs to leave the old weights; docs/lifecycle.md says why
+PRIOR_PRECISION = 0.2  # how much it costs to leave the old weights
 
 
 class Retrained(NamedTuple):

@@ -32,7 +32,7 @@ blueprint.before_request(login_required)
 EVENTS = 50  # of the history that are shown
 DONE = {  # what is said of each button's action
     "use": "Version {} is served now.",
-    "challenge": "Version {} is tried from now on: it scores each message too, and nobody is told.",
+    "challenge": "Version {} is tried from now on: it scores each message too, and answers none.",
     "stop": "The shadow test is over. What was found out stays in the log.",
     "rollback": "Rolled back: version {} is served again.",
     "retrain": "A new version is being trained, in a process of its own.",
