@@ -15,7 +15,7 @@ from http.client import HTTPConnection
 import pytest
 import sqlalchemy as sa
 from clients import Load, assert_answered_means_stored, wait_until
-from conftest import HAM, SPAM, Server, execute, need_module
+from conftest import HAM, PASSWORD, SPAM, Browser, Server, execute, need_module
 
 from webapp.config import MAX_BODY
 from webapp.log.tables import first_id, predictions
@@ -188,3 +188,11 @@ def test_a_server_that_was_held_up_answers_those_who_asked_in_time(shared_server
         time.sleep(FIRST_S)
         os.killpg(server.process.pid, signal.SIGCONT)
         assert [client.recv(12) for client in asking] == [b"HTTP/1.1 200"] * 8
+
+
+def test_a_refused_form_of_somebody_signed_in_is_one_failure(shared_server):
+    browser = Browser(shared_server.url, PASSWORD)
+    count = sa.text("SELECT count(*) FROM failures")
+    [before] = shared_server.execute(count)
+    assert browser.send("/", text=" ")[0] == 422  # its page asks the log who is signed in
+    assert shared_server.execute(count) == [before + 1]

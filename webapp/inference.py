@@ -94,6 +94,7 @@ class Inference:
 
     def record_failure(self, source: str, status: int, what: str, request_id: str | None, stored: bool = True) -> None:
         """Log that a request was refused or went wrong, unless the log itself is away, and tell the hooks."""
+        before_waiting()  # a page that waits after this would log it twice: it asks the log who is signed in
         try:
             if stored:
                 row = {"source": source, "status": status, "what": what, "request_id": request_id}
