@@ -5,6 +5,7 @@ import fcntl
 import gc
 import os
 import signal
+import socket
 import sys
 from contextlib import suppress
 from functools import partial
@@ -16,7 +17,7 @@ from gunicorn.glogging import Logger
 ROOT = str(Path(__file__).resolve().parent)
 sys.path.insert(0, ROOT)
 
-from webapp.config import ADDRESS, INSTANCE_FOLDER, THREADS, WORKERS  # noqa: E402
+from webapp.config import ADDRESS, INSTANCE_FOLDER, WORKERS  # noqa: E402
 from webapp.errors import ModelUnusable  # noqa: E402
 from webapp.extras.prometheus import worker_files  # noqa: E402
 from webapp.instance import surprises  # noqa: E402
@@ -32,7 +33,6 @@ bind = ADDRESS
 workers = WORKERS
 worker_class = "webapp.worker.Worker"
 asgi_lifespan = "off"
-threads = THREADS
 keepalive = 75  # seconds; longer than a proxy keeps its connections (60 s), or it meets one that was just closed
 http_parser = "python"  # gunicorn_h1c, where it happens to be installed, answers some bad requests otherwise
 preload_app = True  # load the model once and fork: the workers share its memory
@@ -42,6 +42,8 @@ graceful_timeout = 30  # seconds that requests in flight get to finish on a stop
 timeout = 60  # seconds until a hung worker is replaced
 
 accesslog = "-"
+
+SEND_S = 30  # for an answer, or a piece of a file, to be taken
 
 # A signal that comes between a worker's fork and its handlers would be lost, and a stop wait 30 s: so it is held.
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
@@ -75,19 +77,20 @@ def pre_exec(server: Any) -> None:
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    """Let Python's garbage collector pass over what was loaded before the fork.
+    """Let Python's garbage collector pass over what was loaded before the fork, and the kernel drop who never reads.
 
-    It is never garbage; to look through it again and again made one answer in a hundred wait for 50 ms, and wrote to
-    memory that the workers share.
+    What was loaded is never garbage; to look through it again and again made one answer in a hundred wait for 50 ms,
+    and wrote to memory that the workers share.
     """
     gc.freeze()
+    for listener in server.LISTENERS:
+        with suppress(AttributeError, OSError):  # macOS has no such option, and a UNIX socket needs none
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SEND_S * 1000)
 
 
 def post_worker_init(worker: Any) -> None:
-    """Connect to the log: so each worker knows its files from the start, and its first request need not wait."""
+    """Take the stops that were held."""
     take_stops()  # its handlers are set
-    with suppress(Exception):  # the worker's first request will say why
-        worker.wsgi.extensions["engine"].connect().close()
 
 
 def worker_exit(server: Any, worker: Any) -> None:

@@ -19,7 +19,7 @@ from conftest import HAM, PASSWORD, SPAM, Browser, Server, execute, need_module
 
 from webapp.config import MAX_BODY
 from webapp.log.tables import first_id, predictions
-from webapp.worker import BODY_S, FIRST_S
+from webapp.worker import PATIENCE_S
 
 
 def test_the_access_log_has_id_and_time_but_no_text_and_nobody_can_write_a_line_of_their_own(shared_server):
@@ -147,7 +147,7 @@ def test_slow_clients_hold_nobody_up_and_are_let_go(shared_server):
         started = time.monotonic()
         for _ in range(10):
             assert server.call("/api/v1/predict", {"text": HAM})[0] == 200
-        assert time.monotonic() - started < BODY_S  # so before any of them was let go
+        assert time.monotonic() - started < PATIENCE_S  # so before any of them was let go
         for kind, client in slow:  # the last bytes of each, and then the end of its connection
             if kind != "no reading":
                 answer = b"".join(iter(lambda client=client: client.recv(65536), b"")).split(b"\r\n\r\n")[-2:]
@@ -185,7 +185,7 @@ def test_a_server_that_was_held_up_answers_those_who_asked_in_time(shared_server
         os.killpg(server.process.pid, signal.SIGSTOP)
         for client in asking:
             client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-        time.sleep(FIRST_S)
+        time.sleep(PATIENCE_S)
         os.killpg(server.process.pid, signal.SIGCONT)
         assert [client.recv(12) for client in asking] == [b"HTTP/1.1 200"] * 8
 

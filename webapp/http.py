@@ -5,10 +5,11 @@ Errors are `application/problem+json` (RFC 9457) under /api/ and for the health 
 """
 
 import ipaddress
+import os
 import random
 import re
-import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -87,6 +88,7 @@ class _Envelope:
 
     def __init__(self, app: Callable[..., Iterable[bytes]], origins: Sequence[str], proxies: int):
         self._app, self._origins, self._proxies = app, origins, proxies
+        self._prefix = f"/{os.environ.get('SCRIPT_NAME', '').strip('/')}".rstrip("/")
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if self._proxies:
@@ -95,9 +97,11 @@ class _Envelope:
         if not SENSIBLE_ID.fullmatch(request_id):
             request_id = environ["HTTP_X_REQUEST_ID"] = f"{random.getrandbits(128):032x}"
         environ["hamlet.started"] = time.perf_counter()
-        prefix, path = environ.get("SCRIPT_NAME", ""), environ["PATH_INFO"]
-        if prefix and f"{path}/".startswith(f"{prefix}/"):  # the proxy has left the sub-path in the address
-            path = environ["PATH_INFO"] = path.removeprefix(prefix)
+        path = environ["PATH_INFO"]
+        if prefix := environ.get("SCRIPT_NAME") or self._prefix:
+            environ["SCRIPT_NAME"] = prefix
+            if f"{path}/".startswith(f"{prefix}/"):  # the proxy has left the sub-path in the address
+                path = environ["PATH_INFO"] = path.removeprefix(prefix)
         app, for_others = self._app, list[tuple[str, str]]()
         if self._origins and path.lstrip("/").startswith("api/"):  # //api/v1 is answered too
             for_others.append(("Vary", "Origin"))
@@ -165,26 +169,22 @@ class _RequestLimit:
 
     def __init__(self, most: int):
         self._most = most
-        self._lock = threading.Lock()
-        self._minute = 0
-        self._counts: dict[str, int] = {}
+        self._minute = 0.0
+        self._counts = Counter[str]()
 
-    def __call__(self) -> None:
-        if request.method in READING or request.environ.get("hamlet.again"):  # it was let through, and then had to wait
-            return
+    def refuse(self) -> None:
         minute, second = divmod(time.time(), 60)
-        who, size = sender(request.remote_addr), request.content_length or 0
-        with self._lock:
-            if minute != self._minute:
-                self._minute, self._counts = int(minute), {}
-            count = self._counts.get(who, 0)
-            if count < self._most:
-                self._counts[who] = count + 1 + size // COUNTED_BYTES
-                return
-        seconds = 60 - int(second)
-        raise TooManyRequests(
-            f"Wait {counted(seconds, 'second')}, then send the rest more slowly.", retry_after=seconds
-        )
+        if minute != self._minute:
+            self._minute, self._counts = minute, Counter()
+        if request.method not in READING and self._counts[sender(request.remote_addr)] >= self._most:
+            seconds = 60 - int(second)
+            words = f"Wait {counted(seconds, 'second')}, then send the rest more slowly."
+            raise TooManyRequests(words, retry_after=seconds)
+
+    def count(self, response: Response) -> Response:
+        if request.method not in READING:
+            self._counts[sender(request.remote_addr)] += 1 + (request.content_length or 0) // COUNTED_BYTES
+        return response
 
 
 def register(app: Flask) -> None:
@@ -197,7 +197,9 @@ def register(app: Flask) -> None:
         app.wsgi_app, app.config["CORS_ORIGINS"].split(), app.config["TRUSTED_PROXIES"]
     )
     if most := app.config["MAX_REQUESTS_PER_MINUTE"]:
-        app.before_request(_RequestLimit(most))
+        limit = _RequestLimit(most)
+        app.before_request(limit.refuse)
+        app.after_request(limit.count)  # a request that starts again in a thread (worker.py) ends once
     app.register_error_handler(HamletError, _answer)
     app.register_error_handler(HTTPException, _answer)
 

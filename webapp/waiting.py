@@ -1,7 +1,7 @@
 """Nothing that the event loop of worker.py runs may wait, as it serves everybody.
 
-Whatever is about to wait, for a lock, a disk or a slow model, calls `before_waiting`. On the event loop this ends the
-attempt, and the worker begins the request anew in a thread. In a thread, a command or another server it does nothing.
+Code that is about to wait, for a lock, a disk or a slow model, calls `before_waiting`. On the event loop this ends the
+attempt, and the worker starts the request again in a thread. In a thread, a command or another server it does nothing.
 """
 
 import threading
