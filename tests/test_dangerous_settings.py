@@ -124,7 +124,10 @@ def test_commands_are_shown_as_they_can_be_pasted_where_the_process_runs(tmp_pat
 
 
 IMPOSSIBLE = {
-    "SECRET_KEY": (": String should have at least 32", ["", "changeme", "null", "only 31 characters as counted"]),
+    "SECRET_KEY": (
+        ": String should have at least 32",
+        ["", " " * 40, "changeme", "null", "only 31 characters as counted"],
+    ),
     "MODEL_KEY": (": String should have at least 32", ["", "x" * 31]),
     "TRUSTED_PROXIES": ("={}: Input should be", ["*", "0.0.0.0/0", "true", "11", "-1", "1.5", "null", "[1]", ""]),
     "STORE_TEXT": ("={}: Input should be a valid boolean", ["flase", "2", "none", ""]),
@@ -142,6 +145,7 @@ def test_a_value_that_cannot_be_right_is_refused_and_a_secret_not_shown(refusal,
 def test_a_database_that_cannot_be_used_is_said_without_its_password(refusal):
     for words, urls in (
         ("forget it: name a file", ["sqlite://", "sqlite:///:memory:", "sqlite:///file::memory:?uri=true"]),
+        ("what follows its ? is not understood", ["sqlite:////srv/log.db?mode=ro", "sqlite:////srv/what?.db"]),
         ("cannot be used", [f"{before}:geheim@{after}" for before, after in OF_DATABASES]),
         ("@ as %40, : as %3A", [f"postgresql://hamlet:{password}@127.0.0.1:1/x" for password in NOT_ENCODED]),
     ):
@@ -173,8 +177,12 @@ def test_urls_as_platforms_and_other_programs_write_them(tmp_path, monkeypatch):
     assert open_database("sqlite:///log.db", tmp_path / "instance").url.database == str(tmp_path / "log.db")
 
 
+def test_a_folder_below_one_s_home_is_not_one_that_is_called_tilde():
+    assert config.Settings(INSTANCE_FOLDER="~/hamlet").INSTANCE_FOLDER == str(Path.home() / "hamlet")
+
+
 def test_a_host_in_any_spelling_and_one_that_is_none(monkeypatch):
-    right = {"::": "::", "[::]": "::", "0.0.0.0": "0.0.0.0", "localhost": "localhost", "": "127.0.0.1"}
+    right = {"::": "::", "[::]": "::", "0.0.0.0": "0.0.0.0", "localhost\r": "localhost", "": "127.0.0.1"}
     for given, host in right.items():
         monkeypatch.setenv("HOST", given)
         assert config.read_all()["HOST"] == host
@@ -204,7 +212,7 @@ def test_a_misspelt_setting_is_refused_because_its_default_would_count(refusal, 
     for wrong, right in (
         *(("STORE_TEXTS", "STORE_TEXT"), ("STORETEXT", "STORE_TEXT"), ("store_text", "STORE_TEXT")),
         *(("PASSWORD", "ADMIN_PASSWORD"), ("SECRET", "SECRET_KEY"), ("TRUSTED_PROXY", "TRUSTED_PROXIES")),
-        *(("HOST", "HOST"), ("PORT", "PORT")),
+        *(("HOST", "HOST"), ("PORT", "PORT"), ("DB_URL", "DATABASE_URL"), ("INSTANCE", "INSTANCE_FOLDER")),
     ):
         line, right = refusal(**{f"HAMLET_{wrong}": "9000"}), right if right == wrong else f"HAMLET_{right}"
         assert line == f"HAMLET_{wrong}: there is no such setting, did you mean {right}?"
@@ -215,7 +223,7 @@ def test_flasks_own_settings_are_not_for_the_environment_and_what_kubernetes_set
     own = {"HAMLET_DEBUG": "true", "HAMLET_TESTING": "true", "HAMLET_WTF_CSRF_ENABLED": "false"}
     own |= {"HAMLET_PROPAGATE_EXCEPTIONS": "true", "HAMLET_SESSION_COOKIE_HTTPONLY": "false"}
     kubernetes = {"HAMLET_SERVICE_HOST": "10.0.0.1", "HAMLET_PORT": "tcp://10.0.0.1:80", "HAMLET_SERVICE_PORT": "80"}
-    kubernetes |= {"HAMLET_PORT_80_TCP_PROTO": "tcp", "HAMLET_PORT_80_TCP_ADDR": "10.0.0.1"}
+    kubernetes |= {"HAMLET_PORT_80_TCP_PROTO": "tcp", "HAMLET_DB_PORT": "tcp://10.0.0.2:5432"}
     app = start(**own, **kubernetes, HAMLET_SECRET_KEY="1" * 64)
     settings = app.config
     assert app.secret_key == "1" * 64  # as it is written

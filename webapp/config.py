@@ -64,6 +64,9 @@ def _check_origins(text: str) -> str:
     return " ".join(origin.removesuffix(":443" if origin.startswith("https:") else ":80") for origin in origins)
 
 
+Folder = Annotated[str, Field(min_length=1), AfterValidator(os.path.expanduser)]  # only a shell would see to a ~
+
+
 class Settings(BaseModel):
     """What may be set, each with its default. Of one that has no repr the value is never shown."""
 
@@ -72,8 +75,8 @@ class Settings(BaseModel):
     # Two workers use a second core and survive the loss of one; more than four gain nothing on one SQLite file.
     WORKERS: int = Field(min(4, max(2, os.cpu_count() or 1)), ge=1, le=1_000)
     THREADS: int = Field(8, ge=1, le=1_000)  # of each worker, for what waits; who waits for the log shares one commit
-    INSTANCE_FOLDER: str = Field("instance", min_length=1)  # the log, the secret key; a relative one is in the project
-    MODELS_FOLDER: str = Field("saved_models", min_length=1)  # shared hosts may mount it elsewhere
+    INSTANCE_FOLDER: Folder = "instance"  # the log, the secret key; a relative one is in the project
+    MODELS_FOLDER: Folder = "saved_models"  # shared hosts may mount it elsewhere
     DATABASE_URL: str | None = Field(None, min_length=1)  # unset: log.db in the instance folder
     # Opens the pages that show what people sent; unset: made once.
     ADMIN_PASSWORD: Annotated[str, AfterValidator(check_password)] | None = Field(None, repr=False)
@@ -104,16 +107,17 @@ def read_all() -> dict[str, Any]:
     """Return all settings; exit with one clear line where one cannot be used or a name is misspelt.
 
     Names that are like none of ours are left alone: Flask's own settings, such as DEBUG, are not for the environment to
-    change, and Kubernetes sets HAMLET_PORT and the like for a service that is called hamlet.
+    change, and Kubernetes sets HAMLET_PORT for a service that is called hamlet, HAMLET_DB_PORT for hamlet-db.
     """
     for found, text in os.environ.items():
         name = found.removeprefix("HAMLET_")
-        is_kubernetes_s = name == "PORT" and "://" in text
+        is_kubernetes_s = name.endswith("PORT") and "://" in text
         if name != found and (name not in SETTINGS or name in WITHOUT_PREFIX) and not is_kubernetes_s:
-            for close in get_close_matches(name.upper(), SETTINGS, 1, cutoff=0.7):
+            for close in get_close_matches(name.upper(), SETTINGS, 1, cutoff=0.65):
                 ours = close if close in WITHOUT_PREFIX else f"HAMLET_{close}"
                 sys.exit(f"{found}: there is no such setting, did you mean {ours}?")
-    texts = {name: os.environ[variable(name)] for name in SETTINGS if variable(name) in os.environ}
+    # Files of settings that were written on Windows leave a \r at the end of each.
+    texts = {name: os.environ[variable(name)].strip() for name in SETTINGS if variable(name) in os.environ}
     given = {name: text for name, text in texts.items() if text or name not in WITHOUT_PREFIX}
     try:
         return Settings.model_validate(given).model_dump()

@@ -54,6 +54,8 @@ def open_database(url: str | None, instance_folder: Path) -> sa.Engine:
             place = place.set(database=str(ROOT / (place.database or ":memory:")))  # wherever a command is typed
             if ":memory:" in str(place.database):
                 raise LogUnavailable("each process would keep its own log in memory and forget it: name a file")
+            if "?" in (url or ""):
+                raise LogUnavailable("of the URL of a file, what follows its ? is not understood: leave it out")
             _make_file(str(place.database))
             engine = sa.create_engine(place, **options)
             sa.event.listen(engine, "connect", _set_up_sqlite)
