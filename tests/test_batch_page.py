@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from clients import wait_until
-from conftest import PASSWORD, Browser, execute, make_job, messages, need_module, running_job
+from conftest import PASSWORD, Browser, execute, hidden, make_job, messages, need_module, running_job
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
@@ -218,6 +218,16 @@ def process_of(page):
 
 
 COUNT = 20_000
+
+
+def test_a_large_file_may_come_in_chunks(shared_server):
+    """As some tunnels and proxies send it."""
+    browser = Browser(shared_server.url, PASSWORD)
+    file = FileStorage(io.BytesIO(b"id,sender\n" + b"1,2\n" * MAX_BODY), "none.csv")
+    form = {"csrf_token": hidden(browser.ask("/batch")[1], "csrf_token"), "file": file}
+    boundary, body = encode_multipart(form)
+    kind = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    assert browser.ask("/batch", iter([body]), kind)[0] == 422  # read to its end, and found without messages
 
 
 def test_a_run_outlives_the_server_and_a_killed_run_goes_on_where_it_stopped(server):

@@ -178,7 +178,7 @@ def test_urls_as_platforms_and_other_programs_write_them(tmp_path, monkeypatch):
 
 
 def test_a_folder_below_one_s_home_is_not_one_that_is_called_tilde():
-    assert config.Settings(INSTANCE_FOLDER="~/hamlet").INSTANCE_FOLDER == str(Path.home() / "hamlet")
+    assert str(Path.home() / "hamlet") == config.Settings(INSTANCE_FOLDER="~/hamlet").INSTANCE_FOLDER
 
 
 def test_a_host_in_any_spelling_and_one_that_is_none(monkeypatch):

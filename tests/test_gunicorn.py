@@ -163,6 +163,16 @@ def test_who_sends_too_much_is_answered_at_once_and_no_connection_is_broken(shar
         assert client.recv(12) == b"HTTP/1.1 404"
 
 
+def test_clients_that_go_away_leave_no_connection_behind(shared_server):
+    def open_files():
+        return sum(len(os.listdir(f"/proc/{worker}/fd")) for worker in shared_server.workers())
+
+    before = open_files()
+    for _ in range(20):
+        slow_client(shared_server, SLOW["little of much"]).close()
+    wait_until(lambda: open_files() <= before, 10)
+
+
 def test_a_connection_is_kept_for_longer_than_proxies_keep_theirs(shared_server):
     with contextlib.closing(HTTPConnection("127.0.0.1", shared_server.port, timeout=20)) as proxy:
         proxy.request("GET", "/healthz")

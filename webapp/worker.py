@@ -54,6 +54,10 @@ class _Connection(ASGIProtocol):  # type: ignore[misc]
             self._body_receiver.signal_disconnect()
         return self._current_request is not None
 
+    def _close_transport(self) -> None:
+        super()._close_transport()
+        self.transport.close()  # gunicorn leaves it open for ever where the client has gone already
+
     def _on_headers_complete(self) -> Any:
         if self.worker.is_leaving:
             self._keepalive = 0  # so the answer says that it is the connection's last one
@@ -87,6 +91,8 @@ class _Body:
     def read(self, size: int) -> bytes:
         if not self.content and self.more:
             asyncio.run_coroutine_threadsafe(self.receive(), self._loop).result()
+        if self.more is None and not self.content:
+            raise OSError("the body has broken off")
         piece, self.content = self.content[:size], self.content[size:]
         return piece
 
@@ -137,9 +143,12 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]
                         await body.receive()
             except TimeoutError:
                 body.more = None
-            environ["wsgi.input"] = io.BytesIO(body.content)
-            if environ.pop("HTTP_TRANSFER_ENCODING", None):  # it came in chunks; if not whole, it is too short
-                environ["CONTENT_LENGTH"] = str(len(body.content) + (body.more is not False))
+            if body.more is False:
+                environ["wsgi.input"] = io.BytesIO(body.content)
+                if environ.pop("HTTP_TRANSFER_ENCODING", None):  # it came in chunks
+                    environ["CONTENT_LENGTH"] = str(len(body.content))
+            else:
+                environ["wsgi.input_terminated"] = True  # it is `read` that knows its end
         if body.more is False and len(body.content) <= SMALL and waiting.loop_thread is not None:
             try:
                 start, pieces = self._call(environ.copy())
