@@ -68,13 +68,13 @@ Folder = Annotated[str, Field(min_length=1), AfterValidator(os.path.expanduser)]
 
 
 class Settings(BaseModel):
-    """What may be set, each with its default. Of one that has no repr the value is never shown."""
+    """What may be set, each with its default. The value of a secret (repr=False) is never shown."""
 
     HOST: Annotated[str, AfterValidator(_check_host)] = "127.0.0.1"  # this machine only; 0.0.0.0 opens it to others
     PORT: int = Field(8000, ge=1, le=65_535)
     # Two workers use a second core and survive the loss of one; more than four gain nothing on one SQLite file.
     WORKERS: int = Field(min(4, max(2, os.cpu_count() or 1)), ge=1, le=1_000)
-    THREADS: int = Field(8, ge=1, le=1_000)  # of each worker, for what waits; who waits for the log shares one commit
+    THREADS: int = Field(8, ge=1, le=1_000)  # of each worker, for requests that have to wait
     INSTANCE_FOLDER: Folder = "instance"  # the log, the secret key; a relative one is in the project
     MODELS_FOLDER: Folder = "saved_models"  # shared hosts may mount it elsewhere
     DATABASE_URL: str | None = Field(None, min_length=1)  # unset: log.db in the instance folder
@@ -88,7 +88,7 @@ class Settings(BaseModel):
     TRUSTED_PROXIES: int = Field(0, ge=0, le=10)
     PUBLIC: bool = True  # false: the form asks for the sign-in, the API for a key
     CORS_ORIGINS: Annotated[str, AfterValidator(_check_origins)] = ""  # sites whose pages may call the API
-    # Of one address, in each worker, of what leaves something in the log; 0 is no limit.
+    # Of one address, in each worker, counting requests that leave a row in the log; 0 is no limit.
     MAX_REQUESTS_PER_MINUTE: int = Field(0, ge=0, le=1_000_000)
 
 

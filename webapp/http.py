@@ -34,13 +34,13 @@ HEADERS = [
     ("Cross-Origin-Opener-Policy", "same-origin"),
     ("Cross-Origin-Resource-Policy", "same-origin"),  # no other site may take an answer for an image or a script
 ]
-NO_STORE = ("Cache-Control", "no-store")  # nearly all answers hold somebody's message or a form's key
+NO_STORE = ("Cache-Control", "no-store")  # nearly all answers hold a message or a form's token
 # Seconds: a year, for this name alone; others below it are not ours to decide about.
 HSTS = ("Strict-Transport-Security", "max-age=31536000")
 RETRY_AFTER_S = "5"  # what is away now, a lock or a disk, seldom takes longer
 SENSIBLE_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 HEALTH_PATHS = ("/healthz", "/readyz", "/metrics")
-NOT_A_FAILURE = (404, 405, 429)  # anybody's typing, scanning or flooding, nothing that went wrong
+NOT_A_FAILURE = (404, 405, 429)  # a mistyped address, a scanner, a flood: nothing has gone wrong
 READING = ("GET", "HEAD", "OPTIONS")  # methods that leave nothing in the log
 EXPOSED = ("Access-Control-Expose-Headers", "Retry-After, X-Request-ID")
 PREFLIGHT = Response(  # to what a browser asks first, without the key that it will send afterwards
@@ -68,10 +68,10 @@ class _Sessions(SecureCookieSessionInterface):
         return request.is_secure
 
     def get_cookie_path(self, app: Flask) -> str:
-        return request.root_path or "/"  # below a sub-path, for nobody else on this host
+        return request.root_path or "/"  # below a sub-path: other apps on this host do not get it
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
-        # Programs send no cookies, and to make ready for checking one would be a twentieth of their request's time.
+        # Programs send no cookies, and preparing to check one would be a twentieth of their request's time.
         return super().open_session(app, request) if "HTTP_COOKIE" in request.environ else self.session_class()
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
@@ -146,9 +146,9 @@ def _trust_proxies(environ: dict[str, Any], count: int) -> None:
 
 
 def sender(address: str | None) -> str:
-    """Return what stands for whoever has this address: of IPv6 its /64 network, as one sender has all of it.
+    """Return the name under which requests of this address are counted: of IPv6 its /64 network, which one sender has.
 
-    What is no address (a UNIX socket's, or what a proxy made up) counts together: else each would be somebody new.
+    What is no address (a UNIX socket's, or what a proxy made up) counts together: else each would be a new sender.
     """
     try:
         with_port = PORT.fullmatch(address or "")
@@ -161,10 +161,10 @@ def sender(address: str | None) -> str:
 
 
 class _RequestLimit:
-    """Refuses whoever sends more than HAMLET_MAX_REQUESTS_PER_MINUTE of what leaves a row in the log.
+    """Refuses a sender of more than HAMLET_MAX_REQUESTS_PER_MINUTE requests that leave a row in the log.
 
-    It counts in this process alone: with two workers it lets through up to twice. That is enough against whoever would
-    fill the disk; nginx (docs/deploy.md) counts over all workers.
+    It counts in this process alone: two workers let through up to twice as many. That is enough to keep the disk from
+    being filled; nginx (docs/deploy.md) counts over all workers.
     """
 
     def __init__(self, most: int):
@@ -205,7 +205,7 @@ def register(app: Flask) -> None:
 
 
 def _answer(error: HamletError | HTTPException) -> Response:
-    """Answer an error in the shape of its interface, and write down that there was one."""
+    """Answer an error in the shape of its interface, and record it."""
     headers: list[tuple[str, str]] = []
     if isinstance(error, HamletError):
         status, title, detail, errors = error.status, error.title, str(error), error.errors
@@ -222,7 +222,7 @@ def _answer(error: HamletError | HTTPException) -> Response:
     if status not in NOT_A_FAILURE and not of_health:
         inference: Inference = current_app.extensions["inference"]
         source = "api" if as_json else "form"
-        # Only words of ours: what somebody sent, be it a field's name, must not get into the log by being wrong.
+        # Only words of ours: nothing that was sent, not even a field's name, may get into the log by being wrong.
         what = f"{title}: {errors[0]['message']}" if errors else title
         inference.record_failure(source, status, what, request_id, stored=not isinstance(error, LogUnavailable))
     if as_json:

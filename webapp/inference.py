@@ -1,4 +1,4 @@
-"""The one way through: every interface sends its texts here to be checked, scored and logged."""
+"""Prediction: every interface sends its texts here to be checked, scored and logged."""
 
 import logging
 import time

@@ -1,5 +1,4 @@
-"""The instance folder: small files that its owner alone may read (the secret key, the admin password's hash), and
-whether it is a place to keep anything."""
+"""The instance folder: its private files (the secret key, the admin password's hash), and whether its disk lasts."""
 
 import os
 import secrets
@@ -20,7 +19,7 @@ OF_CONTAINERS = ("container", "KUBERNETES_SERVICE_HOST", "DYNO", "RENDER", "FLY_
 def write_private(path: Path, text: str, over: bool = False) -> bool:
     """Write a file of mode 0600 in one step, so that it is there whole or not at all; return whether it was written.
 
-    Unless `over` is true, it is not if there is one already: what another process just made counts.
+    An existing file, which another process may just have made, is replaced only if `over` is true.
     """
     number, new = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
     try:
@@ -54,7 +53,7 @@ def secret_key(folder: Path) -> str:
 
 
 def refuse_exposed(folder: Path) -> None:
-    """Raise PermissionError if everybody can read, or exchange, the files that are nobody else's business."""
+    """Raise PermissionError if other users of the machine can read or replace the private files."""
     if folder.resolve().is_relative_to(ROOT / "static"):
         raise PermissionError("everybody could download it from static/: take another folder")
     mode = folder.stat().st_mode
@@ -68,7 +67,7 @@ def refuse_exposed(folder: Path) -> None:
 
 
 def surprises(folder: Path) -> list[str]:
-    """Return what whoever starts a server should know of where its log is, a sentence each."""
+    """Return warnings about where the log is, for the start of a server, a sentence each."""
     url = read_all()["DATABASE_URL"] or ""
     found = []
     if url and variable("DATABASE_URL") == "DATABASE_URL":

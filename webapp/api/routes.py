@@ -88,7 +88,7 @@ def reads(shape: type[BaseModel]) -> Callable[[View], View]:
 
 
 def refuse(error: ValidationError) -> NoReturn:
-    """Turn pydantic's findings into ours, without what is its own, and without a count: of how many, are endless."""
+    """Turn pydantic's findings into ours, without its URLs, and without numbers that make each message another one."""
     errors = []
     for item in error.errors(include_url=False, include_input=False):
         field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"]).lstrip(".")
@@ -134,7 +134,7 @@ def predict_batch(body: BatchRequest) -> Response:
     responses=responses(StoredPrediction, 404, *WITH_ADDRESS),
 )
 def read(path: PredictionPath) -> Response:
-    """Return a prediction as it was stored, to whoever holds its id."""
+    """Return a prediction as it was stored; its id is all that is asked for."""
     inference: Inference = current_app.extensions["inference"]
     row = inference.log.get_prediction(path.prediction_id)
     stored = {name: row[name] for name in StoredPrediction.model_fields}

@@ -33,7 +33,7 @@ PUT_BACK = "Stop Hamlet, then put the log or its backup back (docs/deploy.md)"
 
 
 def _translate(context: sa.ExceptionContext) -> None:
-    """Turn each error of the driver, wherever a statement meets it, into one of Hamlet's: the only place that does."""
+    """Turn an error of the driver into one of Hamlet's; every statement's errors come through here."""
     match context.sqlalchemy_exception:
         case sa.exc.DataError():  # it is the value that is wrong, and trying again will not help
             raise InvalidInput("What was sent holds a character or a number that the log cannot hold.")
@@ -81,7 +81,7 @@ def open_database(url: str | None, instance_folder: Path) -> sa.Engine:
 
 
 def _parse(url: str) -> sa.URL:
-    """Return a URL's parts; raises LogUnavailable, with nothing of the password in it, where they cannot be told."""
+    """Return a URL's parts; raises LogUnavailable, without the password, where it cannot be read."""
     user = url.partition("://")[2].rpartition("@")[0]
     if re.search(r"[@:/#?\[\]\s]|%(?![0-9A-Fa-f]{2})", user.partition(":")[2]):
         raise LogUnavailable(f"in a URL, a password is written encoded: {ENCODED}")
@@ -97,7 +97,7 @@ def _parse(url: str) -> sa.URL:
 def _make_file(path: str) -> None:
     """Make a new log that its owner alone can read, whatever its folder; SQLite gives its other files that mode.
 
-    It appears when SQLite has written to it: so one that is empty was emptied, and is no new one of another process.
+    It appears when SQLite has written to it: so an empty file was emptied, and is not another process's new one.
     """
     if os.path.exists(path) or os.path.exists(f"{path}-wal"):
         return
@@ -141,7 +141,7 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 def _begin_postgresql(connection: sa.Connection) -> None:
     """Do what SQLite does by itself: writers take turns, and reads of one transaction see one moment.
 
-    Only those that ask for it take turns, over all hosts. Whoever just adds predictions does not, and never waits.
+    Only transactions that ask for it take turns, over all hosts. Adding predictions does not, and never waits.
     """
     options = connection.get_execution_options()
     connection.exec_driver_sql(NO_TIMEOUTS if options.get("no_timeout") else TIMEOUTS)
@@ -170,9 +170,9 @@ class FileWatch:
     """Refuses every connection to a log whose files are not the ones that Hamlet began with, or are damaged.
 
     SQLite does not look: it goes on writing into deleted files, which vanish when the last process closes them, and
-    begins an empty log where the old one was. Looking costs 5 microseconds whenever a connection is used. What was
-    seen once counts until Hamlet is started again: then all processes have the same files. To refuse is to raise the
-    error that SQLite raises when it cannot write.
+    begins an empty log where the old one was. Looking costs 5 microseconds whenever a connection is used. A fault
+    counts until Hamlet is started again: then all processes have the same files. The error is the one that SQLite
+    raises when it cannot write.
     """
 
     def __init__(self, engine: sa.Engine, path: str):

@@ -28,7 +28,7 @@ def moment_of(id_: str) -> dt.datetime:
 
 
 def new_id() -> str:
-    """Return an id that nobody can guess and that grows with time, so that the index is appended to.
+    """Return an id that cannot be guessed and that grows with time, so that the index is appended to.
 
     It is a UUID of version 7 (RFC 9562, section 5.7): 48 bits of milliseconds, 12 bits of the fraction of one (section
     6.2, method 3), so that messages of the same millisecond keep their order too, then 62 random bits.
@@ -55,7 +55,7 @@ class UTCDateTime(sa.TypeDecorator[dt.datetime]):
 
 metadata = sa.MetaData()
 # Marks a column that says nothing of the message's words. All others stay empty where HAMLET_STORE_TEXT is false: a
-# column that somebody adds does not give away by accident what was not to be kept.
+# column added later does not give away by accident what was not to be kept.
 PUBLIC = {"public": True}
 
 predictions = sa.Table(
@@ -121,8 +121,8 @@ _index("reviews_prediction", reviews.c.prediction_id, reviews.c.id)  # of each p
 _index("reviews_reviewer", reviews.c.reviewer, reviews.c.id)
 
 # Which record of a file or a stream became which prediction: "stream TOPIC/PARTITION/OFFSET" or "batch RUN/ROW".
-# A key is stored in the transaction that stores its prediction. So whoever does not know how far it came, after a
-# crash say, just does it again, and nothing is logged twice.
+# A key is stored in the transaction that stores its prediction. So a program that does not know how far it came, after
+# a crash say, just repeats its work, and nothing is logged twice.
 idempotency_keys = sa.Table(
     "idempotency_keys",
     metadata,
@@ -249,7 +249,7 @@ def create_tables(engine: sa.Engine, steps: list[list[str]] = STEPS) -> None:
     with engine.connect() as connection:
         missing = set(metadata.tables) - set(sa.inspect(connection).get_table_names())
         if not missing and connection.execute(known).scalar() == latest:
-            return  # nothing to do, so no need to wait for somebody's lock
+            return  # nothing to do, so no need to wait for another's lock
     with write_transaction(engine, no_timeout=True) as connection:
         metadata.create_all(connection)
         version = connection.execute(known).scalar_one()

@@ -34,9 +34,9 @@ class AlreadyStored(Exception):
 class LogWriter:
     """Commits rows in groups: the thread whose turn it is takes along the rows of all that wait.
 
-    A commit costs far more than a row. Whoever gets `_turn` finds in `_waiting` what gathered during the commit
-    before, and writes it all in one transaction; the others then find their work done. No thread of its own, so
-    nothing to start after a fork and nothing to drain at the end.
+    A commit costs far more than a row. The thread that gets `_turn` finds in `_waiting` what gathered during the commit
+    before, and writes it all in one transaction; the other threads then find their work done. There is no writer
+    thread, so nothing to start after a fork and nothing to drain at the end.
 
     It inserts by plain SQL on a connection of the database's driver (PEP 249), which it keeps with SQLite: every
     request waits for this insert, and SQLAlchemy's own work would be the greater part of it.
@@ -54,7 +54,8 @@ class LogWriter:
         self._sql: dict[sa.Table, str] = {}
         self._columns: dict[sa.Table, list[tuple[str, Any]]] = {}  # each with what turns its values into the driver's
         for table in WRITTEN:
-            columns = [one for one in table.c if hash_key is None or table is not predictions or "public" in one.info]
+            is_cut = table is predictions and hash_key is not None
+            columns = [column for column in table.c if not is_cut or "public" in column.info]
             names = [column.name for column in columns]
             self._sql[table] = str(sa.insert(table).compile(dialect=engine.dialect, column_keys=names))
             types = [column.type.dialect_impl(engine.dialect) for column in columns]
@@ -78,7 +79,7 @@ class LogWriter:
             pairs = [(key, row["id"]) for key, row in zip(keys, rows, strict=True)]
             with self._turn:
                 self._insert({idempotency_keys: pairs, table: values})
-        elif not self._waiting and self._turn.acquire(blocking=False):  # nobody else is writing
+        elif not self._waiting and self._turn.acquire(blocking=False):  # no other thread is writing
             try:
                 self._insert({table: values})
             finally:
@@ -148,16 +149,16 @@ class LogWriter:
             if not stored.done():
                 group = [self._waiting.popleft() for _ in range(len(self._waiting))]
                 together = defaultdict[sa.Table, Values](list)
-                for one_table, its_values, _ in group:
-                    together[one_table] += its_values
+                for its_table, its_values, _ in group:
+                    together[its_table] += its_values
                 try:
                     self._insert(together)
                 except BaseException as error:  # whatever it is, none of them is stored
-                    for _, _, one in group:
-                        one.set_exception(error)
+                    for _, _, future in group:
+                        future.set_exception(error)
                 else:
-                    for _, _, one in group:
-                        one.set_result(None)
+                    for _, _, future in group:
+                        future.set_result(None)
         stored.result()  # raises what went wrong
 
     def _insert(self, rows: Mapping[sa.Table, Values]) -> None:

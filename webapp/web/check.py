@@ -29,7 +29,7 @@ EXAMPLES = [
 
 @blueprint.get("/")
 def form() -> ResponseReturnValue:
-    """Show the form. Browsers may keep it, so that whoever goes back finds what they had typed."""
+    """Show the form. Browsers may keep it, so that people who go back find what they had typed."""
     return _form_page(""), {"Cache-Control": "private, no-cache"}
 
 
@@ -59,12 +59,12 @@ def _served_card() -> Card | None:
     try:
         return read_card(registry.folder, registry.current_version())
     except ModelUnusable:
-        return None  # whoever sends a message reads why
+        return None  # the answer to a message will say why
 
 
 @blueprint.get("/predictions/<prediction_id>")
 def answer(prediction_id: str) -> str:
-    """Show a stored prediction to whoever holds its address."""
+    """Show a stored prediction. Its address cannot be guessed."""
     inference: Inference = current_app.extensions["inference"]
     row = inference.log.get_prediction(prediction_id.lower())
     explanation = row["explanation"] or []
