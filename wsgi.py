@@ -8,3 +8,8 @@ try:
     app = create_app()
 except KeyboardInterrupt:  # Ctrl-C before a command has begun: no other exit code says so
     sys.exit(130)
+
+if __name__ == "__main__":  # python wsgi.py, as tutorials start their app
+    from webapp.__main__ import main
+
+    main()

@@ -121,6 +121,11 @@ def test_gunicorn_by_its_own_name_reads_the_same_settings_in_any_locale(tmp_path
         assert 'href="/spam/login"' in server.call("/")[1]
 
 
+def test_python_wsgi_py_starts_the_server(tmp_path):
+    with Server(tmp_path / "instance", [sys.executable, "wsgi.py"]) as server:
+        assert server.call("/healthz")[0] == 200
+
+
 JSON = b"POST /api/v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 SLOW = {  # what a client sends before it falls silent
     "nothing": b"",

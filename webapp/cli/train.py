@@ -160,7 +160,9 @@ def train(
 
     learnt, now = result.learnt, dt.datetime.now(dt.UTC)
     if reviews:  # of these, copies are known that differ in their signs alone, as they are after `retrain`
-        taught = (form for one in reviews.examples if one.part != HOLDOUT for form in artifact.forms(one.text))
+        taught = (
+            form for example in reviews.examples if example.part != HOLDOUT for form in artifact.forms(example.text)
+        )
         learnt = fingerprints(taught, learnt)
     version = artifact.save(registry.folder, result.pipeline, card, file_format, now, learnt)
     click.echo(f"\nSaved {registry.folder / version}")

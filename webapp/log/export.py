@@ -94,7 +94,7 @@ def _empty_wal(engine: sa.Engine) -> bool:
     with closing(engine.raw_connection()) as connection:
         cursor = connection.cursor()
         end = time.monotonic() + CHECKPOINT_S
-        cursor.execute("PRAGMA busy_timeout = 100")  # milliseconds: while it waits for readers, nobody can write
+        cursor.execute("PRAGMA busy_timeout = 100")  # milliseconds: while it waits for readers, writers wait
         try:
             while cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
                 if time.monotonic() > end:

@@ -192,7 +192,7 @@ def verify(models_folder: Path, version: str, signed: bool = True) -> Saved:
     if saved_with != sklearn.__version__:
         raise ModelUnusable(
             f"Model {version} was saved with scikit-learn {saved_with}, but {sklearn.__version__} is installed. "
-            f"Run {config.PIP_INSTALL} scikit-learn=={saved_with}, or train anew ({config.FLASK} train FILE)."
+            f"Run {config.PIP_INSTALL} scikit-learn=={saved_with}, or train again ({config.FLASK} train FILE)."
         )
     if card.features_version != FEATURES_VERSION:
         made_for = f"was made for version {card.features_version} of webapp/model/features.py"

@@ -102,7 +102,7 @@ def unusable(why: str) -> ModelUnusable:
     """Return the error that says why a version cannot be used, and what to do."""
     return ModelUnusable(
         f"{why}. Take another version ({config.FLASK} models list, then {config.FLASK} models use "
-        f"VERSION), put the folder back (git checkout saved_models), or train anew ({config.FLASK} train FILE)."
+        f"VERSION), put the folder back (git checkout saved_models), or train again ({config.FLASK} train FILE)."
     )
 
 

@@ -120,14 +120,14 @@ class MessageVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         values = _matrix(texts, columns.__getitem__)
         if values.shape[0] != len(places):
             raise ValueError(f"There are {values.shape[0]} texts, but {len(places)} labels.")
-        one, other = (np.bincount(values[places == place].indices, minlength=len(columns)) for place in (0, 1))
+        negative, positive = (np.bincount(values[places == place].indices, minlength=len(columns)) for place in (0, 1))
         least = np.array([self._minimum(term) for term in columns])
-        kept = sorted(term for term, is_kept in zip(columns, one + other >= least, strict=True) if is_kept)
+        kept = sorted(term for term, is_kept in zip(columns, negative + positive >= least, strict=True) if is_kept)
         self.vocabulary_ = {term: column for column, term in enumerate(kept)}
         chosen = np.array([columns[term] for term in kept], dtype=np.int32)
-        one, other = 1 + one[chosen], 1 + other[chosen]
-        rareness = np.sqrt(np.log((2 + len(places)) / (one + other))) / 2
-        contrast = np.abs(np.log(one / one.sum()) - np.log(other / other.sum()))
+        negative, positive = 1 + negative[chosen], 1 + positive[chosen]
+        rareness = np.sqrt(np.log((2 + len(places)) / (negative + positive))) / 2
+        contrast = np.abs(np.log(negative / negative.sum()) - np.log(positive / positive.sum()))
         self.scale_ = (rareness * (1 + contrast) / 2).round(3)
         return self._scaled(values[:, chosen])
 

@@ -167,7 +167,8 @@ def train(
         weights=dict(weights),
         recipe=describe_steps(final),
         data=[
-            DataFile(file=one.name, sha256=one.sha256, licence=one.licence, **_count(one.examples)) for one in datasets
+            DataFile(file=dataset.name, sha256=dataset.sha256, licence=dataset.licence, **_count(dataset.examples))
+            for dataset in datasets
         ],
         messages=Kept(**_count(kept), copies_dropped=len(examples) - len(kept)),
         split={"training_part": _count(training_part), "held_out_part": _count(held_out)},
