@@ -216,7 +216,9 @@ def _answer(error: HamletError | HTTPException) -> Response:
     else:
         status, errors = error.code or 500, []
         title, detail = TITLES.get(status, error.name), DETAILS.get(status) or error.description or ""
-        headers = [header for header in error.get_headers() if header[0] != "Content-Type"]  # Allow for 405, say
+        headers = [header for header in error.get_headers() if header[0] != "Content-Type"]
+        if methods := dict(headers).get("Allow"):
+            detail = f"This address takes {methods}."
     of_health, request_id = request.path.startswith(HEALTH_PATHS), request.headers["X-Request-ID"]
     as_json = of_health or f"{request.path}/".startswith("/api/")
     if status not in NOT_A_FAILURE and not of_health:
