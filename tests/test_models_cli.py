@@ -1,6 +1,7 @@
 """flask models: what a beginner sees and does, from a first look to pruning."""
 
 import datetime as dt
+import shutil
 
 import pytest
 from conftest import HAM, SPAM
@@ -51,6 +52,8 @@ def test_list_show_and_verify_tell_what_each_version_is(run, models, versions):
     assert ["NOT USABLE" in line for line in run("verify", code=1).splitlines()] == [False, True, True]
     (models / "current").write_text("20990101-000000-abcdef0")
     assert "20990101-000000-abcdef0  NOT USABLE: it is chosen, but not there" in run("verify", code=1)
+    shutil.rmtree(models)
+    assert "Train one: " in run("list", code=2)
 
 
 def test_use_rollback_and_history_are_written_down_with_who_and_why(run, versions, client):

@@ -6,7 +6,8 @@ import os
 import click
 
 from webapp.cli.command import FriendlyGroup, current_inference, print_report
-from webapp.errors import counted
+from webapp.config import FLASK
+from webapp.errors import NotFound, counted
 from webapp.model.card import read_card
 
 models = FriendlyGroup("models", help="See the saved versions of the model, and choose which one is served.")
@@ -18,6 +19,8 @@ WHY = click.option("--why", default="", metavar="TEXT", help="The reason, for th
 def list_models() -> None:
     """List all versions, oldest first, with their accuracy on held-out messages: * is served, ? is tried."""
     registry = current_inference().registry
+    if not registry.versions():
+        raise NotFound(f"There is no model in {registry.folder}. Train one: {FLASK} train FILE")
     marks = {registry.challenger.read(): "?", registry.served.read(): "*"}
     for version in registry.versions():
         card, fault = registry.inspect(version)
