@@ -1,5 +1,6 @@
 """Step 4, deploy: what gunicorn, and `flask`, import."""
 
+import runpy
 import sys
 
 try:
@@ -10,6 +11,4 @@ except KeyboardInterrupt:  # Ctrl-C before a command has begun: no other exit co
     sys.exit(130)
 
 if __name__ == "__main__":  # python wsgi.py, as tutorials start their app
-    from webapp.__main__ import main
-
-    main()
+    runpy.run_module("webapp", run_name="__main__")

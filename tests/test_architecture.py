@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 
 from webapp.config import ROOT
 
@@ -89,6 +90,16 @@ def table():
 
 def test_imports_follow_the_rule():
     assert faults(ROOT) == []
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    paths = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in (ROOT / "webapp").rglob("*.py")}
+    graph = {}
+    for module, path in paths.items():
+        nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+        names = {name for node in nodes for name in (node.module, *(f"{node.module}.{it.name}" for it in node.names))}
+        graph[module] = names & paths.keys()
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names them
 
 
 def test_the_rule_can_be_broken(tmp_path):

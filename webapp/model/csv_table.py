@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterator, Sequence
 
 from webapp.errors import BadData
 from webapp.model import lines as limits
-from webapp.model.files import LABEL_COLUMNS, LABEL_WORDS, TEXT_COLUMNS, ZERO_AND_ONE, Row, Table, normalise
+from webapp.model.labels import LABEL_WORDS, ZERO_AND_ONE, normalise
 from webapp.model.lines import Lines, shown
+from webapp.model.table import LABEL_COLUMNS, TEXT_COLUMNS, Row, Table
 
 SEP = re.compile(r'"?sep=([^\w\s"]|\t|\\t)"?\s*', re.IGNORECASE)  # a first line as Excel understands it
 UNDIVIDED = "\x1f"  # divides the lines of a list of messages, in which commas are text

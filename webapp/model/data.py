@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 from webapp.config import MAX_TEXT_LENGTH
 from webapp.errors import BadData, counted
-from webapp.model.files import LABEL_WORDS, ZERO_AND_ONE, Table, as_text, normalise, open_table
-from webapp.model.labels import SPAM_OR_HAM, ZERO_IS_SPAM, Labels, labels_options
+from webapp.model.files import open_table
+from webapp.model.labels import LABEL_WORDS, SPAM_OR_HAM, Labels, as_text, labels_options, normalise, read_meanings
 from webapp.model.lines import shown
+from webapp.model.table import Table
 
 # What a column "split" may say.
 PARTS = {"train": "train", "": ""} | dict.fromkeys(("test", "validation", "valid", "val", "dev"), "test")
@@ -77,15 +78,6 @@ def read_labelled(
     if dataset.examples and all(re.fullmatch(r"[-+\d.,\s]+", example.text) for example in dataset.examples):
         raise BadData(f'{path}: the column "{column}" holds numbers, no messages; name it with --text-column')
     return dataset
-
-
-def read_meanings(labels: Sequence[str]) -> dict[str, bool]:
-    """Return which words in a file mean spam, True, and which ham."""
-    if tuple(labels) == SPAM_OR_HAM:
-        return LABEL_WORDS
-    if tuple(labels) == ZERO_IS_SPAM:
-        return LABEL_WORDS | {word: not is_spam for word, is_spam in ZERO_AND_ONE.items()}
-    return ZERO_AND_ONE | {normalise(labels[0]): False, normalise(labels[1]): True}
 
 
 def _read_examples(

@@ -5,6 +5,8 @@ Inside means: in the code, the log, a model's own y, and for Prometheus. Each in
 """
 
 import shlex
+import unicodedata
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -58,3 +60,31 @@ def labels_options(*words: str) -> str:
             read_labels(text)
             options.append(f"--labels={shlex.quote(text)}")
     return " or ".join(options) or "none, as these words cannot be labels: take others"
+
+
+# --- In files ---
+
+ZERO_AND_ONE = dict.fromkeys(("0", "0.0", "0,0", "false"), False) | dict.fromkeys(("1", "1.0", "1,0", "true"), True)
+LABEL_WORDS = {"ham": False, "spam": True, "not spam": False, **ZERO_AND_ONE}  # which of them mean spam
+
+
+def read_meanings(labels: Sequence[str]) -> dict[str, bool]:
+    """Return which words in a file mean spam, True, and which ham."""
+    if tuple(labels) == SPAM_OR_HAM:
+        return LABEL_WORDS
+    if tuple(labels) == ZERO_IS_SPAM:
+        return LABEL_WORDS | {word: not is_spam for word, is_spam in ZERO_AND_ONE.items()}
+    return ZERO_AND_ONE | {normalise(labels[0]): False, normalise(labels[1]): True}
+
+
+def normalise(word: object) -> str:
+    """Return a label or a column's name without regard to case, blanks and dashes: what counts as the same word."""
+    text = unicodedata.normalize("NFKC", as_text(word)).lower()
+    if not text.isascii():  # marks of direction, say, are none
+        text = "".join(letter for letter in text if unicodedata.category(letter) != "Cf")
+    return " ".join(text.replace("_", " ").replace("not-", "not ").split())
+
+
+def as_text(value: object) -> str:
+    """Return a value as text, "" for none."""
+    return "" if value is None or value != value else str(value)  # the number NaN is none, and not equal to itself

@@ -22,7 +22,6 @@ from sklearn.pipeline import Pipeline
 
 from webapp.config import THREADS
 from webapp.errors import ModelUnusable
-from webapp.model.data import read_meanings
 from webapp.model.features import (
     LONGEST_WORD,
     NGRAM_VALUE,
@@ -33,8 +32,15 @@ from webapp.model.features import (
     topic_term,
     topic_value,
 )
-from webapp.model.files import LABEL_WORDS, normalise
-from webapp.model.labels import SPAM_OR_HAM, ZERO_IS_SPAM, Labels, labels_options
+from webapp.model.labels import (
+    LABEL_WORDS,
+    SPAM_OR_HAM,
+    ZERO_IS_SPAM,
+    Labels,
+    labels_options,
+    normalise,
+    read_meanings,
+)
 from webapp.model.tokenizer import token_spans, tokenize
 from webapp.model.topics import TOPICS, topics
 from webapp.waiting import before_waiting

@@ -14,7 +14,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 from webapp.errors import BadData, NotReady
 from webapp.model.csv_table import CsvTable
-from webapp.model.files import Row, Table, normalise
+from webapp.model.labels import normalise
+from webapp.model.table import Row, Table
 
 try:
     import fcntl

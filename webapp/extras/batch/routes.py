@@ -16,8 +16,8 @@ from webapp.errors import BadData, InvalidInput, JobRunning, LogUnavailable
 from webapp.extras.access.routes import login_required, signed_in
 from webapp.extras.batch.commands import current_runner
 from webapp.extras.batch.runner import Job
-from webapp.model.data import read_meanings
 from webapp.model.files import ENDINGS, open_table
+from webapp.model.labels import read_meanings
 
 blueprint = Blueprint("batch", __name__, url_prefix="/batch")
 blueprint.before_request(login_required)

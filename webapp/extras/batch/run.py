@@ -32,10 +32,10 @@ from webapp.errors import BadData, InvalidInput, ModelUnusable, NotReady, counte
 from webapp.extras.batch.output import Answer, open_output, partial, write_json
 from webapp.inference import Inference, check_text
 from webapp.model import artifact
-from webapp.model.data import read_meanings
-from webapp.model.files import Row, Table, ending_format, open_table
-from webapp.model.labels import SPAM_OR_HAM
+from webapp.model.files import ending_format, open_table
+from webapp.model.labels import SPAM_OR_HAM, read_meanings
 from webapp.model.scoring import SpamModel
+from webapp.model.table import Row, Table
 
 CHUNK_ROWS = 2_000  # scored, logged and written together; an interrupted run goes on from the last whole chunk
 CHUNK_SIZE = 1024 * 1024  # characters that are read, with fewer rows where they are long: it bounds the memory

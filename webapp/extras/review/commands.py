@@ -11,9 +11,8 @@ from flask import current_app
 from webapp.cli.command import FriendlyGroup, current_inference
 from webapp.errors import BadData
 from webapp.extras.review.reviews import give_reviews
-from webapp.model.data import read_meanings
-from webapp.model.files import as_text, normalise, open_table
-from webapp.model.labels import UNSURE, Labels
+from webapp.model.files import open_table
+from webapp.model.labels import UNSURE, Labels, as_text, normalise, read_meanings
 from webapp.model.lines import shown
 
 SHOWN_UNKNOWN = 5

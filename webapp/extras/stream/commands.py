@@ -15,8 +15,9 @@ from webapp.cli.command import FriendlyCommand, current_inference
 from webapp.config import MAX_TEXT_LENGTH
 from webapp.errors import BadData, counted
 from webapp.extras.stream.handler import Outgoing
-from webapp.model.data import read_meanings
-from webapp.model.files import Row, open_table
+from webapp.model.files import open_table
+from webapp.model.labels import read_meanings
+from webapp.model.table import Row
 
 CHUNK = 5_000  # rows of a file that are sent together
 
