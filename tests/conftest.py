@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import csv
 import datetime as dt
 import fcntl
 import functools
@@ -12,7 +13,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,13 +23,13 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from postgres import HOW_TO_GET, Postgres, find_programs
+from postgres import HOW_TO_GET, Postgres, find_programs, free_port
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
 from webapp import config
 from webapp.app import create_app
-from webapp.config import ROOT
+from webapp.config import PROJECT_SET, ROOT
 from webapp.extras.access import keys as api_keys
 from webapp.log.database import open_database, write_transaction
 from webapp.log.tables import create_tables, metadata, new_id, rolled_up, schema_version
@@ -41,6 +41,7 @@ SPAM = "URGENT! You have won a £1000 prize. Claim now: http://prize-claim.top o
 PASSWORD = "let the right one in"
 JSON, FORM = ({"Content-Type": f"application/{kind}"} for kind in ("json", "x-www-form-urlencoded"))
 HAM = "Are we still on for lunch tomorrow? I can be there at half past twelve."
+SHIPPED = (ROOT / "saved_models" / "current").read_text().strip()
 
 
 def need(program, how_to_get):
@@ -106,27 +107,17 @@ def database_url(request):
             yield url
 
 
-@pytest.fixture
-def empty_database_url(request, database_url):
-    """The same, without any table."""
-    if database_url is None:
-        yield None
-    else:
-        with request.getfixturevalue("postgres").database() as url:
-            yield url
-
-
 LOAD = artifact.load
 
 
 @functools.cache
 def _load_shipped():
-    return LOAD(ROOT / "saved_models", (ROOT / "saved_models" / "current").read_text().strip())
+    return LOAD(ROOT / "saved_models", SHIPPED)
 
 
 def load_shipped_once(folder, version):
     """Load a version, but the shipped one, which no test changes, once for all tests of a process."""
-    if folder == ROOT / "saved_models" and version == _load_shipped().version and not config.MODEL_KEY:
+    if folder == ROOT / "saved_models" and version == SHIPPED and not config.MODEL_KEY:
         return copy.copy(_load_shipped())
     return LOAD(folder, version)
 
@@ -141,6 +132,26 @@ def _spare_what_is_tested_once(request, monkeypatch):
     monkeypatch.setattr(registry_module, "REFRESH_S", 0)
     if "real_load" not in request.keywords:
         monkeypatch.setattr(registry_module, "try_load", artifact.load)
+
+
+@pytest.fixture(scope="session")
+def model():
+    """The shipped model."""
+    return _load_shipped()
+
+
+@pytest.fixture(scope="session")
+def project_messages():
+    """The rows of the project's own messages."""
+    with PROJECT_SET.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="session")
+def pa():
+    """PyArrow, for Parquet."""
+    need_module("pyarrow.parquet", "pip install -r requirements-parquet.txt")
+    return need_module("pyarrow", "pip install -r requirements-parquet.txt")
 
 
 @pytest.fixture
@@ -248,11 +259,10 @@ def use_models(app, folder):
 
 def make_version(models, factor):
     """Save a version that is the shipped one, but so much surer (or, below 1, less sure) of everything; quickly."""
-    shipped = (ROOT / "saved_models" / "current").read_text().strip()
-    card = artifact.read_card(models, shipped)
-    pipeline = artifact.load(models, shipped).pipeline
+    card = artifact.read_card(models, SHIPPED)
+    pipeline = artifact.load(models, SHIPPED).pipeline
     pipeline[-1].coef_ = pipeline[-1].coef_ * factor
-    reference = artifact.verify(models, shipped).learnt
+    reference = artifact.verify(models, SHIPPED).learnt
     later = dt.timedelta(seconds=len(list(models.glob("2*"))))  # no two have the same second: names are in order
     return artifact.save(models, pipeline, card, "joblib", dt.datetime.now(dt.UTC) + later, reference)
 
@@ -270,7 +280,7 @@ def versions(models, _two_more):
     folder, *names = _two_more
     for name in names:
         shutil.copytree(folder / name, models / name)
-    return (models / "current").read_text().strip(), *names
+    return SHIPPED, *names
 
 
 def messages(count):
@@ -330,9 +340,7 @@ class Server:
     def __init__(self, instance_folder, command=None, **environment):
         self._command = command or [sys.executable, "-m", "webapp"]
         self._folder = ROOT if command else Path("/")  # for `python -m webapp` it must not matter
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.instance_folder = instance_folder
         self.database_url = environment.get("HAMLET_DATABASE_URL")

@@ -12,6 +12,12 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 HOW_TO_GET = "on Debian, apt-get install postgresql"
 
 
@@ -33,9 +39,7 @@ class Postgres:
         user = "postgres" if self._as_user else pwd.getpwuid(os.geteuid()).pw_name
         if self._as_user:
             shutil.chown(self._folder, user)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         self._url = f"postgresql://{user}@127.0.0.1:{port}"
         self._numbers = itertools.count(1)
         self._run("initdb", "--auth=trust", "--encoding=UTF8", "--no-sync", "--username", user)
@@ -89,9 +93,7 @@ def pgbouncer(program, url):
     """Run Debian's pgbouncer, which gives each transaction another session, before a database; give its URL."""
     place = sa.make_url(url)
     folder = Path(tempfile.mkdtemp(prefix="hamlet-pgbouncer-"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     (folder / "ini").write_text(
         f"[databases]\n* = host={place.host} port={place.port} user={place.username}\n"
         f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"

@@ -7,6 +7,7 @@ import subprocess
 
 from clients import wait_until
 from conftest import need
+from postgres import free_port
 
 from webapp.config import ROOT
 
@@ -18,8 +19,7 @@ SITE, MANY = re.findall(r"```nginx\n(.*?)```", GUIDE, re.DOTALL)
 def nginx(folder, hamlet_port):
     """Run it; give its ports: "http" is the guide's site, "https" is the same as if it had been reached over HTTPS."""
     program = need("nginx", "on Debian, apt-get install nginx-light")
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-        ports = {"http": one.getsockname()[1], "https": other.getsockname()[1]}
+    ports = {"http": free_port(), "https": free_port()}
     config = f"daemon off; master_process off; pid {folder}/pid; {MANY} http {{ access_log off;\n"
     config += "".join(f"{kind}_temp_path {folder};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     for scheme, port in ports.items():

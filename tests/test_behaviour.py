@@ -1,12 +1,7 @@
 """How the shipped model behaves: what must not change its verdict, what must raise it, what must never be blocked."""
 
-import csv
-
 import pytest
 from conftest import SPAM
-
-from webapp.config import ROOT
-from webapp.model.registry import ModelRegistry
 
 EVERYDAY = [
     "Are we still on for lunch tomorrow? I can be there at half past twelve.",
@@ -31,23 +26,20 @@ SPAMS = [
 
 
 @pytest.fixture(scope="module")
-def model():
-    return ModelRegistry(ROOT / "saved_models").current()
-
-
-@pytest.fixture(scope="module")
-def own_messages():
-    with (ROOT / "webapp" / "model" / "messages.csv").open(newline="", encoding="utf-8") as file:
-        return {row["text"]: row["label"] for row in csv.DictReader(file) if row["split"] == "test"}
+def own_messages(project_messages):
+    return {row["text"]: row["label"] for row in project_messages if row["split"] == "test"}
 
 
 def verdict(model, text):
     return model.label(model.score(text).spam_probability)
 
 
-def test_everyday_messages_are_ham_and_typical_spam_is_spam(model):
-    assert [text for text in EVERYDAY if verdict(model, text) != "ham"] == []
-    assert [text for text in SPAMS if verdict(model, text) != "spam"] == []
+def test_everyday_messages_are_ham_and_typical_spam_is_spam_whatever_the_name_in_it(model):
+    names = ("Tom", "Aisha", "Wei", "Oluwaseun", "Siobhán", "Priya")
+    ham = [*EVERYDAY, *(f"Hi {name}, your taxi is outside. See you in a minute!" for name in names)]
+    prize = "you have been selected for a £1000 prize! Claim it: http://win-now.top/x"
+    assert [text for text in ham if verdict(model, text) != "ham"] == []
+    assert [text for text in [*SPAMS, *(f"{name}, {prize}" for name in names)] if verdict(model, text) != "spam"] == []
 
 
 LOOK_ALIKES = str.maketrans("aeocpxAEOCPX", "аеосрхАЕОСРХ")
@@ -66,22 +58,10 @@ DISGUISES = {
 
 @pytest.mark.parametrize("disguise", DISGUISES)
 def test_a_disguise_does_not_flip_a_confident_verdict(model, own_messages, disguise):
-    flipped, confident = [], 0
-    for text in [*own_messages, *EVERYDAY, *SPAMS]:
-        probability = model.score(text).spam_probability
-        if not 0.2 < probability < 0.8:
-            confident += 1
-            if verdict(model, text) != verdict(model, DISGUISES[disguise](text)):
-                flipped.append(text)
-    assert confident > 200
-    assert flipped == []
-
-
-def test_a_swapped_name_does_not_flip_the_verdict(model):
-    for name in ("Tom", "Aisha", "Wei", "Oluwaseun", "Siobhán", "Priya"):
-        assert verdict(model, f"Hi {name}, your taxi is outside. See you in a minute!") == "ham"
-        spam = f"{name}, you have been selected for a £1000 prize! Claim it: http://win-now.top/x"
-        assert verdict(model, spam) == "spam"
+    texts = [*own_messages, *EVERYDAY, *SPAMS]
+    confident = [text for text in texts if not 0.2 < model.score(text).spam_probability < 0.8]
+    assert len(confident) > 200
+    assert [t for t in confident if verdict(model, t) != verdict(model, DISGUISES[disguise](t))] == []
 
 
 FRIENDLY = {

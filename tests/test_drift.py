@@ -1,6 +1,5 @@
 """The drift tests: formulas against hand-computed values and libraries, and what they say of the project's messages."""
 
-import csv
 import datetime as dt
 import json
 
@@ -11,7 +10,6 @@ from scipy import stats
 from statsmodels.multivariate.manova import MANOVA
 from statsmodels.stats.proportion import proportions_ztest
 
-from webapp.config import ROOT
 from webapp.extras.monitor.drift import (
     DRIFTED,
     FEATURES,
@@ -26,7 +24,6 @@ from webapp.extras.monitor.drift import (
     rank_test,
 )
 from webapp.log.tables import first_id
-from webapp.model.registry import ModelRegistry
 
 
 def test_the_rank_test_is_wilcoxons_and_of_many_features_pillais():
@@ -131,21 +128,15 @@ def test_where_nothing_has_changed_a_few_messages_with_many_rare_words_show_none
     assert shown <= 2  # in 5 % of such windows
 
 
-@pytest.fixture(scope="module")
-def model():
-    return ModelRegistry(ROOT / "saved_models").current()
-
-
 def features(model, texts):
     probability = np.array(model.spam_probabilities(texts))
     return np.column_stack([probability, probability >= model.threshold, [extract(text).values for text in texts]])
 
 
 @pytest.fixture(scope="module")
-def messages(model):
+def messages(model, project_messages):
     """A third of the project's messages as rows and their features."""
-    with (ROOT / "webapp" / "model" / "messages.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))[::3]
+    rows = project_messages[::3]
     return rows, features(model, [row["text"] for row in rows])
 
 

@@ -24,6 +24,7 @@ from webapp.log.tables import (
     STEPS,
     create_tables,
     idempotency_keys,
+    metadata,
     predictions,
     schema_version,
 )
@@ -98,9 +99,13 @@ def test_a_step_that_fails_changes_nothing(app):
     create_tables(engine)
 
 
-def test_processes_that_start_together_do_not_migrate_twice(tmp_path, empty_database_url):
+def test_processes_that_start_together_do_not_migrate_twice(tmp_path, database_url):
+    if database_url:
+        metadata.drop_all(engine := open_database(database_url, tmp_path))
+        engine.dispose()
+
     def start(_):
-        engine = open_database(empty_database_url, tmp_path)
+        engine = open_database(database_url, tmp_path)
         create_tables(engine)
         return engine
 

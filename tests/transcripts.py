@@ -13,6 +13,7 @@ import subprocess
 import sys
 
 from clients import wait_until
+from postgres import free_port
 
 SERVER = re.compile(r"\bflask (--app \S+ )?run\b|\bgunicorn\b.*\bapp\b|-m webapp\b")
 
@@ -51,8 +52,7 @@ class Terminal:
         self._shown_port = shown_port  # the one in the document
         self._log = folder / "server.txt"
         self._server = None
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = str(probe.getsockname()[1])
+        self.port = str(free_port())
         ports = {"PORT": self.port, "FLASK_RUN_PORT": self.port}
         self.environment = {**os.environ, **ports, **environment}
 
