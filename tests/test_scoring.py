@@ -1,6 +1,5 @@
 """The fast scorer agrees with scikit-learn, and explains: by its sum over terms, or else by leaving terms out."""
 
-import csv
 import math
 
 import numpy as np
@@ -14,11 +13,11 @@ from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, 
 from sklearn.feature_selection import SelectKBest, chi2
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.naive_bayes import BernoulliNB, ComplementNB, MultinomialNB
-from sklearn.pipeline import FeatureUnion, make_pipeline
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler
 from sklearn.svm import SVC
 
-from webapp.config import MAX_TEXT_LENGTH, ROOT
+from webapp.config import MAX_TEXT_LENGTH
 from webapp.errors import ModelUnusable
 from webapp.model.features import MessageVectorizer
 from webapp.model.labels import Labels
@@ -37,10 +36,8 @@ ODD = [
 ]
 
 
-def test_the_sum_of_terms_is_what_the_pipeline_says(app):
-    model = app.extensions["inference"].registry.current()
-    with (ROOT / "webapp" / "model" / "messages.csv").open(newline="", encoding="utf-8") as file:
-        texts = [*ODD, *[row["text"] for row in csv.DictReader(file)][::5]]
+def test_the_sum_of_terms_is_what_the_pipeline_says(model, project_messages):
+    texts = [*ODD, *(row["text"] for row in project_messages[::5])]
     expected = model.pipeline.predict_proba(texts)[:, 1]
     found = [model.score(text).spam_probability for text in texts]
     assert found == pytest.approx(expected, abs=1e-9)
@@ -67,6 +64,8 @@ class Reversed(LogisticRegression):
 
 
 class Louder(TransformerMixin, BaseEstimator):
+    """Has no state, so scikit-learn takes it, and whatever ends in it, for not fitted."""
+
     def fit(self, X, y=None):  # noqa: N803
         return self
 
@@ -74,12 +73,7 @@ class Louder(TransformerMixin, BaseEstimator):
         return [text.upper() for text in X]
 
 
-class Length(TransformerMixin, BaseEstimator):
-    """Has no state, so scikit-learn takes it, and whatever ends in it, for not fitted."""
-
-    def fit(self, X, y=None):  # noqa: N803
-        return self
-
+class Length(Louder):
     def transform(self, X):  # noqa: N803
         return [[len(text) / 100] for text in X]
 
@@ -116,16 +110,20 @@ OTHER = {
 }
 
 
-def fitted(steps, names=("ham", "spam")):
+def fitted(*steps, names=("ham", "spam")):
     rows = [row for number, row in enumerate(messages(160)) if number % 4 != 1]  # less spam than ham: the prior counts
     return unwrap(make_pipeline(*steps).fit([text for _, text in rows], [names[label == "spam"] for label, _ in rows]))
 
 
+def modelled(*steps):
+    return make_model(fitted(*steps), "v", 0.5)
+
+
 @pytest.mark.parametrize("name", LINEAR)
 def test_contributions_add_up(name):
-    pipeline = fitted(LINEAR[name])
-    model = make_model(pipeline, "v", 0.5)
+    model = modelled(*LINEAR[name])
     assert type(model) is LinearModel
+    pipeline = model.pipeline
     spam = list(pipeline.classes_).index("spam")
     exact = 1e-5 if name.startswith("float32") else 1e-9
     for text in TEXTS:
@@ -140,22 +138,20 @@ def test_contributions_add_up(name):
 @pytest.mark.filterwarnings("ignore:.*probability:FutureWarning")
 @pytest.mark.parametrize("name", OTHER)
 def test_any_other_is_explained_by_leaving_terms_out(name):
-    pipeline = fitted(OTHER[name])
-    model = make_model(pipeline, "v", 0.5)
+    model = modelled(*OTHER[name])
     for text in TEXTS:
         score = model.score(text)
-        assert score.spam_probability == pytest.approx(pipeline.predict_proba([text])[0, 1])
-        assert score == SpamModel(pipeline, "v", 0.5).score(text)
+        assert score.spam_probability == pytest.approx(model.pipeline.predict_proba([text])[0, 1])
+        assert score == SpamModel(model.pipeline, "v", 0.5).score(text)
 
 
 def test_words_of_the_message_are_named_as_such():
-    contributions = make_model(fitted(LINEAR["union"]), "v", 0.5).score("WIN a free train").contributions
-    assert {"win", "free", "train"} <= set(contributions)
-    assert " fr" in contributions
-    louder = make_model(fitted(LINEAR["own step before"]), "v", 0.5)
-    assert "free" in louder.score("Free train").contributions
-    pairs = make_model(fitted(LINEAR["tfidf, logistic regression"]), "v", 0.5)
-    assert {"free", "bus", "free bus"} <= set(pairs.score("Free bus").contributions)
+    for name, text, terms in (
+        ("union", "WIN a free train", {"win", "free", "train", " fr"}),
+        ("own step before", "Free train", {"free"}),
+        ("tfidf, logistic regression", "Free bus", {"free", "bus", "free bus"}),
+    ):
+        assert terms <= set(modelled(*LINEAR[name]).score(text).contributions)
 
 
 def test_it_agrees_with_predict_proba_whatever_the_classes_are_called():
@@ -164,7 +160,7 @@ def test_it_agrees_with_predict_proba_whatever_the_classes_are_called():
     for names in [*known, ("zzz", "aaa"), ("praise", "complaint")]:
         labels = Labels("ok", "toxic") if names in known else Labels(*names)
         for steps in ([CountVectorizer(), MultinomialNB()], [MessageVectorizer(), LogisticRegression()]):
-            pipeline = fitted(steps, names)
+            pipeline = fitted(*steps, names=names)
             model = make_model(pipeline, "v", 0.5, labels)
             expected = pipeline.predict_proba(texts)[:, list(pipeline.classes_).index(names[1])]
             assert model.spam_probabilities(texts) == pytest.approx(expected)
@@ -172,9 +168,9 @@ def test_it_agrees_with_predict_proba_whatever_the_classes_are_called():
 
 
 def test_the_explanation_is_what_leaving_a_term_out_changes():
-    pipeline = fitted([CountVectorizer(), CalibratedClassifierCV(MultinomialNB(), cv=3)])
-    contributions = make_model(pipeline, "v", 0.5).score("WIN a free train, shall we? WIN").contributions
-    ham, spam = np.log(pipeline.predict_proba(["WIN a free train, shall we? WIN", "a free train, shall we?"])).T
+    model = modelled(CountVectorizer(), CalibratedClassifierCV(MultinomialNB(), cv=3))
+    contributions = model.score("WIN a free train, shall we? WIN").contributions
+    ham, spam = np.log(model.pipeline.predict_proba(["WIN a free train, shall we? WIN", "a free train, shall we?"])).T
     whole, without = spam - ham
     assert contributions["win"] == pytest.approx(whole - without)  # it is there twice
     assert contributions["shall"] < 0 < contributions["free"]
@@ -184,11 +180,9 @@ def test_the_explanation_is_what_leaving_a_term_out_changes():
 
 
 def test_the_explanation_has_a_bounded_cost(monkeypatch):
-    pipeline, asked = fitted([CountVectorizer(), CalibratedClassifierCV(MultinomialNB(), cv=3)]), []
-    model, predict_proba = make_model(pipeline, "v", 0.5), type(pipeline).predict_proba
-    monkeypatch.setattr(
-        type(pipeline), "predict_proba", lambda self, texts: asked.append(texts) or predict_proba(self, texts)
-    )
+    asked, real = [], Pipeline.predict_proba
+    model = modelled(CountVectorizer(), CalibratedClassifierCV(MultinomialNB(), cv=3))
+    monkeypatch.setattr(Pipeline, "predict_proba", lambda self, texts: asked.append(texts) or real(self, texts))
     for text in ("", "?", "a " * 100, " ".join(map(str, range(2_000))), "x1 " * 3_000, "http://a.b/c " * 700):
         asked.clear()
         score = model.score(text[:MAX_TEXT_LENGTH])
@@ -231,17 +225,14 @@ REFUSED = [
 def test_a_pipeline_that_gives_no_probabilities_is_refused():
     for answer, reason in REFUSED:
         with pytest.raises(ModelUnusable, match=reason):
-            make_model(fitted([CountVectorizer(), Odd(answer)]), "v", 0.5)
-
-
-def test_what_turns_out_later_is_no_silent_wrong_result():
-    model = make_model(fitted([CountVectorizer(), Odd(lambda p: p)]), "v", 0.5)
+            modelled(CountVectorizer(), Odd(answer))
+    model = modelled(CountVectorizer(), Odd(lambda p: p))
     model.pipeline[-1].answer = lambda p: p * np.nan
-    with pytest.raises(ModelUnusable, match="predict_proba"):
+    with pytest.raises(ModelUnusable, match="predict_proba"):  # which turns out later
         model.score("hello")
 
 
 def test_lists_and_float32_are_probabilities_too():
     for answer in (lambda p: p.tolist(), lambda p: p.astype(np.float32)):
-        probability = make_model(fitted([CountVectorizer(), Odd(answer)]), "v", 0.5).score(TEXTS[0]).spam_probability
+        probability = modelled(CountVectorizer(), Odd(answer)).score(TEXTS[0]).spam_probability
         assert (type(probability), probability > 0.9) == (float, True)
