@@ -10,7 +10,7 @@ import shutil
 import sys
 
 import pytest
-from conftest import PASSWORD, messages, use_models
+from conftest import PASSWORD, SHIPPED, messages, use_models
 from openapi_spec_validator import validate
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.naive_bayes import MultinomialNB
@@ -69,29 +69,40 @@ def words_of(page):
 # --- The words at the doors ---
 
 
-def test_no_page_speaks_of_spam_or_ham(signed_in):
-    form = signed_in.get("/").text
+def test_after_a_switch_no_page_speaks_of_spam_or_ham(saved, models, app, client, flask):
+    """Templates that were rendered before, imported macros too, say the words of what is served now."""
+    client.post("/login", data={"password": PASSWORD})
+    pages = ["/", "/review", "/review?queue=all", "/review?queue=uncertain", "/models", "/models/compare", "/api/docs"]
+    said = [client.get(page).text for page in pages]
+    assert "<h1>Ham or spam?</h1>" in said[0]
+    assert "Spam probability" in client.post("/", data={"text": URGENT}, follow_redirects=True).text
+    urgent = (saved / "current").read_text()
+    shutil.copytree(saved / urgent, models / urgent)
+    app.extensions["inference"].registry.use(urgent)
+    form = client.get("/").text
     assert "<h1>Normal or urgent?</h1>" in form
     assert "data-example" not in form  # they are about prizes and parcels
     for text, heading in ((URGENT, "Likely urgent"), (NORMAL, "Likely normal")):
-        answer = signed_in.post("/", data={"text": text}, follow_redirects=True)
+        answer = client.post("/", data={"text": text}, follow_redirects=True)
         assert heading in words_of(answer.text)
-        assert "likely urgent" in words_of(answer.text)
+        assert "Urgent probability" in answer.text
         assert '<mark class="' in answer.text
         assert not INNER_WORDS.search(words_of(answer.text))
-    id_ = answer.request.path.rpartition("/")[2]
-    signed_in.post("/review/sample", data={"size": 2, "days": 1})
-    review = signed_in.get("/review").text
+    exported = [json.loads(line)["label"] for line in flask("log", "export", "--format", "jsonl").stdout.splitlines()]
+    assert exported == ["ham", "urgent", "normal"]  # each in the words of its version
+    flask("log", "purge", "--older-than", "0d")  # from here on all is of the new one
+    shutil.rmtree(models / SHIPPED)
+    id_ = client.post("/", data={"text": URGENT}).location.rpartition("/")[2]
+    client.post("/review/sample", data={"size": 1, "days": 1})
+    review = client.get("/review").text
     assert re.findall(r'value="(\w+)" data-key="(\w)"', review) == [("spam", "1"), ("ham", "2"), ("unsure", "u")]
     form = {"prediction_id": id_, "true_label": "spam", "queue": "random"}
-    assert "Saved: urgent" in signed_in.post("/review", data=form, follow_redirects=True).text
-    pages = ["/", "/review", "/review?queue=all", f"/review?queue=all&id={id_}", "/review?queue=uncertain"]
-    for page in [*pages, "/monitor", "/models", "/models/compare", "/batch", "/api/docs", f"/predictions/{id_}"]:
-        answered = signed_in.get(page)
+    assert "Saved: urgent" in client.post("/review", data=form, follow_redirects=True).text
+    for page in [*pages, f"/review?queue=all&id={id_}", "/monitor", "/batch", f"/predictions/{id_}"]:
+        answered = client.get(page)
         assert answered.status_code == 200
         assert not INNER_WORDS.search(words_of(answered.text)), page
-    listed = signed_in.get("/review?queue=all&label=spam").text
-    assert '<option value="spam" selected>urgent</option>' in listed
+    assert '<option value="spam" selected>urgent</option>' in client.get("/review?queue=all&label=spam").text
 
 
 def test_neither_do_pages_about_two_versions_that_differ(signed_in, urgent_app, tmp_path):
@@ -112,26 +123,6 @@ def test_neither_do_pages_about_two_versions_that_differ(signed_in, urgent_app, 
     assert "A message on which they differ" in compared
     for page in (queue, compared, signed_in.get("/models").text, signed_in.get("/review?queue=challenger").text):
         assert not INNER_WORDS.search(words_of(page))
-
-
-def test_a_running_server_speaks_the_words_of_what_is_served_now(saved, models, app, client, flask):
-    """Templates that were rendered before, imported macros too, say the new words after a switch."""
-    client.post("/login", data={"password": PASSWORD})
-    assert "<h1>Ham or spam?</h1>" in client.get("/").text
-    pages = ["/", "/review", "/models", "/models/compare", "/api/docs"]
-    for page in pages:
-        client.get(page)
-    assert "Spam probability" in client.post("/", data={"text": URGENT}, follow_redirects=True).text
-    urgent = (saved / "current").read_text()
-    shutil.copytree(saved / urgent, models / urgent)
-    app.extensions["inference"].registry.use(urgent)
-    assert "<h1>Normal or urgent?</h1>" in client.get("/").text
-    answer = client.post("/", data={"text": URGENT}, follow_redirects=True).text
-    assert "Urgent probability" in answer
-    for page in [answer, *(client.get(page).text for page in pages)]:
-        assert not INNER_WORDS.search(words_of(page).replace("No spam", ""))
-    exported = [json.loads(line)["label"] for line in flask("log", "export", "--format", "jsonl").stdout.splitlines()]
-    assert exported == ["ham", "urgent"]  # each in the words of its version
 
 
 def test_the_api_answers_and_takes_the_words(urgent_app, client, key, flask):
@@ -214,15 +205,15 @@ def test_commands_files_and_streams_use_the_words(urgent_app, flask, tmp_path):
 
 def test_an_answer_is_in_the_words_of_the_version_that_gave_it_even_if_another_takes_over(saved, models, app, client):
     registry = app.extensions["inference"].registry
-    first, urgent = registry.current_version(), (saved / "current").read_text().strip()
+    urgent = (saved / "current").read_text()
     shutil.copytree(saved / urgent, models / urgent)
     app.extensions["inference"].before_store.append(lambda *_: registry.use(urgent))
     for path, sent in (("predict", {"text": URGENT}), ("predict/batch", {"texts": [URGENT]})):
         answer = client.post(f"/api/v1/{path}", json=sent).json
         row = answer if path == "predict" else answer["predictions"][0]
-        assert (row["model_version"], row["label"] in ("spam", "ham")) == (first, True)
+        assert (row["model_version"], row["label"] in ("spam", "ham")) == (SHIPPED, True)
         assert registry.labels() == Labels("normal", "urgent")
-        registry.use(first)
+        registry.use(SHIPPED)
 
 
 def test_labels_that_cannot_be_used_are_refused():
@@ -359,14 +350,23 @@ def make_pipeline():
 """
 
 
-def test_a_model_whose_module_is_gone_is_refused_with_the_reason(flask, models, labelled, recipe):
+@pytest.mark.real_load
+def test_nothing_is_served_or_tried_that_a_new_server_could_not_load(flask, models, labelled, recipe, client):
+    """The module lies in the working directory of the command, where no server looks, and is loaded here."""
     name = recipe(OWN_CLASS, "own_class")
     weighed = flask("train", labelled, "--pipeline", name, "--weight", "labelled", "2")
     assert "KNeighborsClassifier cannot weigh" in weighed.stderr
-    result = flask("train", labelled, "--pipeline", name)
-    assert result.exit_code == 0, result.output
+    assert flask("train", labelled, "--pipeline", name).exit_code == 0
     version = max(path.name for path in models.iterdir() if path.is_dir())
     assert artifact.load(models, version).spam_probabilities(["WIN a free train!!!"]) == [1.0]
+    client.post("/login", data={"password": PASSWORD})
+    used = words_of(client.post("/models/use", data={"version": version}).text)
+    for answer in (used, flask("models", "challenge", version).output):
+        assert "No module named 'own_class'" in answer
+        assert "served now" not in answer
+    assert (models / "current").read_text().strip() == SHIPPED
+    assert not (models / "challenger").exists()
+    assert flask("models", "history").output == ""
     del sys.modules["own_class"]
     os.remove("own_class.py")
     with pytest.raises(ModelUnusable, match=r"No module named 'own_class'.*own_class:make_pipeline.*beside wsgi.py"):
@@ -374,26 +374,8 @@ def test_a_model_whose_module_is_gone_is_refused_with_the_reason(flask, models, 
 
 
 @pytest.mark.real_load
-def test_nothing_is_served_or_tried_that_a_new_server_could_not_load(flask, models, labelled, recipe, client):
-    """The module lies in the working directory of the command, where no server looks, and is loaded here."""
-    first = (models / "current").read_text().strip()
-    assert flask("train", labelled, "--pipeline", recipe(OWN_CLASS, "own_class")).exit_code == 0
-    version = max(path.name for path in models.iterdir() if path.is_dir())
-    assert artifact.load(models, version)  # as this process has the module
-    client.post("/login", data={"password": PASSWORD})
-    used = words_of(client.post("/models/use", data={"version": version}).text)
-    for answer in (used, flask("models", "challenge", version).output):
-        assert "No module named 'own_class'" in answer
-        assert "served now" not in answer
-    assert (models / "current").read_text().strip() == first
-    assert not (models / "challenger").exists()
-    assert flask("models", "history").output == ""
-
-
-@pytest.mark.real_load
 def test_a_model_that_ends_the_process_is_refused_too(models, monkeypatch):
-    version = (models / "current").read_text().strip()
     (models / "sitecustomize.py").write_text("import os; os._exit(9)")
     monkeypatch.setenv("PYTHONPATH", str(models))
     with pytest.raises(ModelUnusable, match="ends the process that loads it .exit status 9."):
-        artifact.try_load(models, version)
+        artifact.try_load(models, SHIPPED)
