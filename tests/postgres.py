@@ -12,13 +12,13 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+HOW_TO_GET = "on Debian, apt-get install postgresql"
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-HOW_TO_GET = "on Debian, apt-get install postgresql"
 
 
 def find_programs():

@@ -1,22 +1,21 @@
 """A real Chromium on a real gunicorn: what people see and do."""
 
-import csv
 import datetime as dt
 import re
-import time
 
 import pytest
 import sqlalchemy as sa
 from axe_playwright_python.sync_playwright import Axe
-from conftest import HAM, PASSWORD, Server, execute, messages, need
+from clients import wait_until
+from conftest import HAM, PASSWORD, Server, messages, move, need
 from playwright.sync_api import sync_playwright
 
-from webapp.config import ROOT
 from webapp.extras.review import samples
 from webapp.extras.review.queues import upcoming
 from webapp.extras.review.reviews import give_review
+from webapp.extras.tools.commands import read_messages
 from webapp.log.database import open_database
-from webapp.log.tables import first_id, predictions
+from webapp.log.tables import predictions
 
 LOOKS = [("light", 1280), ("dark", 360)]  # themes, and how wide screens are
 SPAM = "URGENT! Your parcel is held. Pay £1.99 now: http://parcel-fee.top/pay or call 09061701461"
@@ -49,12 +48,12 @@ def open_page(chromium, server):
     contexts, elsewhere = [], []
 
     def opened(path, **options):
-        context = chromium.new_context(viewport={"width": 1280, "height": 800}, **options)
+        context = chromium.new_context(base_url=server.url, viewport={"width": 1280, "height": 800}, **options)
         context.on("request", lambda request: request.url.startswith(server.url) or elsewhere.append(request.url))
         context.set_default_timeout(120_000)  # ms; a busy machine is slow, and that is no fault
         contexts.append(context)
         page = context.new_page()
-        page.goto(server.url + path)
+        page.goto(path)
         return page
 
     yield opened
@@ -104,19 +103,36 @@ def open_signed_in(open_page):
     return opened
 
 
-def test_paste_check_and_report(open_page):
+def test_paste_check_and_report_on_pages_that_are_accessible_and_fit(open_page):
     page = open_page("/")
     page.wait_for_selector("#text:focus")
+    examine(page, "form")
     check(page, SPAM)
     assert heading(page) == "Looks like spam"
     assert page.locator("blockquote mark.spam").count() > 0
     assert page.inner_text("blockquote") == SPAM
+    assert not page.locator("tbody tr").first.is_visible()
     page.click("text=Contributions")
     assert page.locator("tbody tr").first.is_visible()
+    examine(page, "answer")
     page.click("button:has-text('Not sure')")
+    page.wait_for_selector("text=Thank you")
     assert page.get_attribute("button:has-text('Not sure')", "aria-pressed") == "true"
+    examine(page, "after a report")
     page.click("text=Check another")
     assert heading(page) == "Ham or spam?"
+    page.evaluate("check.noValidate = true")
+    page.click("text=Check the message")
+    page.wait_for_selector("text=is empty")
+    examine(page, "blank")
+    page.goto("/predictions/x")
+    examine(page, "not found")
+    page.goto("/api/docs")
+    page.click("summary:has-text('/api/v1/predict') >> nth=0")
+    page.click("button:has-text('Send') >> visible=true")
+    page.wait_for_selector(".answer:has-text('spam_probability')")
+    assert page.inner_text(".answer >> visible=true").startswith("200")
+    examine(page, "documentation")
 
 
 def test_the_first_example_is_spam_and_the_others_are_ham(open_page):
@@ -138,6 +154,7 @@ def test_sign_in_and_out(open_page, javascript):
     page.keyboard.press("Enter")
     page.wait_for_selector("text=This is not the password")
     assert page.input_value("#password") == ""
+    examine(page, "sign-in", javascript)
     page.fill("#password", PASSWORD)
     page.click("button:has-text('Sign in')")
     page.wait_for_selector("text=Sign out")
@@ -145,15 +162,6 @@ def test_sign_in_and_out(open_page, javascript):
     page.click("text=Sign out")
     page.wait_for_selector("text=You are signed out")
     assert page.locator("a:has-text('Sign in')").count() == 1
-
-
-def test_it_works_without_javascript(open_page):
-    page = open_page("/", java_script_enabled=False)
-    assert page.locator("[data-example]").first.is_hidden()
-    check(page, SPAM)
-    assert heading(page) == "Looks like spam"
-    page.click("button:has-text('Yes')")
-    assert "Thank you" in page.inner_text("main")
 
 
 def test_a_message_over_the_limit_is_held_back_with_the_reason(open_page):
@@ -173,34 +181,6 @@ def test_the_theme_follows_the_system_until_somebody_chooses(open_page):
     assert page.get_attribute("html", "data-bs-theme") == "light"
 
 
-def test_every_page_is_accessible_and_fits(open_page):
-    page = open_page("/")
-    examine(page, "form")
-    check(page, SPAM)
-    examine(page, "answer")
-    page.click("button:has-text('No') >> nth=0")
-    page.wait_for_selector("text=Thank you")
-    examine(page, "after a report")
-    page.goto(page.url + "x")
-    examine(page, "not found")
-    page.goto(page.url.split("/predictions")[0])
-    page.evaluate("check.noValidate = true")
-    page.click("text=Check the message")
-    page.wait_for_selector("text=is empty")
-    examine(page, "blank")
-    page.goto(page.url + "api/docs")
-    page.click("summary:has-text('/api/v1/predict') >> nth=0")
-    page.click("button:has-text('Send') >> visible=true")
-    page.wait_for_selector(".answer:has-text('spam_probability')")
-    assert page.inner_text(".answer >> visible=true").startswith("200")
-    examine(page, "documentation")
-    page.click("text=Sign in")
-    page.fill("#password", "a wrong guess")
-    page.click("button:has-text('Sign in')")
-    page.wait_for_selector("text=This is not the password")
-    examine(page, "sign-in")
-
-
 def test_the_whole_round_works_by_keyboard_alone(open_page):
     page = open_page("/")
     page.keyboard.type("see you at lunch tomorrow")
@@ -218,30 +198,29 @@ def test_the_whole_round_works_by_keyboard_alone(open_page):
 # --- Review ---
 
 
+def send(server, texts):
+    """Let the server score many messages; return their predictions."""
+    return [
+        answer
+        for start in range(0, len(texts), 100)
+        for answer in server.call("/api/v1/predict/batch", {"texts": texts[start : start + 100]})[1]["predictions"]
+    ]
+
+
 @pytest.fixture
 def open_review(open_signed_in, server):
-    """Log 40 messages, sign in and open the review pages."""
+    """Log 40 messages, and two in each of some hours before, sign in and open the review pages."""
 
     def opened(hours=0, **options):
-        server.call("/api/v1/predict/batch", {"texts": [text for _, text in messages(40)]})
-        log_earlier(server, hours)
+        send(server, [text for _, text in messages(40)])
+        earlier = send(server, [text for _, text in messages(2 * hours)])
+        engine = open_database(None, server.instance_folder)
+        for number, answer in enumerate(earlier):
+            move(engine, [answer["id"]], dt.datetime.now(dt.UTC) - dt.timedelta(hours=number // 2 + 1))
+        engine.dispose()
         return open_signed_in("/review", **options)
 
     return opened
-
-
-def log_earlier(server, hours):
-    """Log two messages in each of the hours before, as if they had come then."""
-    rows = []
-    for number, (label, text) in enumerate(messages(2 * hours)):
-        moment = dt.datetime.now(dt.UTC) - dt.timedelta(hours=number // 2 + 1)
-        row = {"id": f"{first_id(moment)[:-6]}{number:06x}", "created_at": moment, "source": "api", "text": text}
-        row |= {"label": label, "spam_probability": 0.9 if label == "spam" else 0.1, "threshold": 0.5}
-        rows.append(row | {"model_version": (ROOT / "saved_models" / "current").read_text().strip(), "latency_ms": 0.2})
-    if rows:
-        engine = open_database(None, server.instance_folder)
-        execute(engine, sa.insert(predictions), rows)
-        engine.dispose()
 
 
 def draw(page, size):
@@ -302,7 +281,7 @@ def test_keys_do_nothing_while_typing_with_modifiers_or_when_turned_off(open_rev
     assert "1 of 10" in page.inner_text(".sample")
 
 
-def test_reviewing_works_without_javascript(open_review):
+def test_checking_and_reviewing_work_without_javascript(open_review):
     page = open_review(java_script_enabled=False)
     draw(page, 3)
     follow(page, "button:has-text('Spam')")
@@ -316,6 +295,12 @@ def test_reviewing_works_without_javascript(open_review):
     follow(page, "button:has-text('Ham')")
     page.wait_for_selector("text=Saved: ham")
     assert not page.locator("#keys").is_visible()
+    page.goto("/")
+    assert page.locator("[data-example]").first.is_hidden()
+    check(page, SPAM)
+    assert heading(page) == "Looks like spam"
+    page.click("button:has-text('Yes')")
+    assert "Thank you" in page.inner_text("main")
 
 
 def test_every_review_page_is_accessible_and_fits(open_review):
@@ -345,36 +330,29 @@ def test_every_review_page_is_accessible_and_fits(open_review):
 # --- Monitor ---
 
 
-def test_reviews_move_the_accuracy_figure_on_a_page_that_is_accessible_and_fits(open_review):
+def test_reviews_move_the_accuracy_figure_and_charts_tell_their_values(open_review):
     page = open_review(hours=5)
 
     def look(name):
-        page.goto(page.url.split("/review")[0] + "/monitor?range=24h")
+        page.goto("/monitor?range=24h")
         examine(page, name)
         return page.inner_text(".cards .big >> nth=0")
 
     assert look("without reviews") == "Not known"
     assert "your browser's zone is" in page.inner_text("main")
-    page.goto(page.url.split("/monitor")[0] + "/review")
+    page.goto("/review")
     draw(page, 10)
     for _ in range(10):
         follow(page, "button:has-text('Ham')")
     assert look("with reviews") not in ("–", "100 %")  # half of them are spam, and were called so
-    assert page.locator("svg[role=img]").count() >= 3
-    page.goto(page.url.split("/monitor")[0] + "/models")
-    examine(page, "models")
-
-
-def test_a_chart_tells_its_values_to_whoever_points_at_it_or_asks_for_numbers(open_review):
-    page = open_review(hours=5)
-    page.goto(page.url.split("/review")[0] + "/monitor?range=24h")
     chart = page.locator("figure:has-text('Predictions by label')")
     assert re.search(r"ham \d+, spam \d+", chart.locator("title").last.text_content())
-    chart.locator("summary:has-text('Numbers')").click()
-    assert chart.locator("tbody tr").count() == 6
+    assert chart.locator("tbody tr").count() == 6  # below "Numbers"
     page.select_option("#version", index=1)
     page.wait_for_url("**model_version=2*")
     assert page.locator("[aria-current=true]").inner_text() == "24h"
+    page.goto("/models")
+    examine(page, "models")
 
 
 # --- Batch ---
@@ -415,30 +393,10 @@ def state(page):
     return page.inner_text("#state").strip()
 
 
-def wait_for_version(page, server, version, column="model_version"):
+def wait_for_version(server, version, column="model_version"):
     """Wait until a message is scored by a version, in the shadow or not: within a second where the machine is idle."""
-    deadline, query = time.monotonic() + 60, sa.select(predictions.c[column]).order_by(predictions.c.id.desc()).limit(1)
-    while time.monotonic() < deadline:
-        server.call("/api/v1/predict", {"text": HAM})
-        if server.execute(query) == [version]:
-            return
-        page.wait_for_timeout(200)
-    raise AssertionError(version)
-
-
-def demo_messages(*parts):
-    """Return the truth of messages of the demo, which no model has learnt, by their texts."""
-    with (ROOT / "webapp" / "extras" / "tools" / "demo_messages.csv").open(newline="") as file:
-        return {row["text"]: row["label"] for row in csv.DictReader(file) if row["source"] in parts}
-
-
-def send(server, texts):
-    """Let the server score many messages; return their predictions."""
-    return [
-        answer
-        for start in range(0, len(texts), 100)
-        for answer in server.call("/api/v1/predict/batch", {"texts": texts[start : start + 100]})[1]["predictions"]
-    ]
+    newest = sa.select(predictions.c[column]).order_by(predictions.c.id.desc()).limit(1)
+    wait_until(lambda: server.call("/api/v1/predict", {"text": HAM}) and server.execute(newest) == [version])
 
 
 def test_the_whole_loop_review_retrain_try_compare_serve_and_roll_back(open_signed_in, models, server):
@@ -448,9 +406,10 @@ def test_the_whole_loop_review_retrain_try_compare_serve_and_roll_back(open_sign
     seven is right on too few others to be called better.
     """
     first = (models / "current").read_text().strip()
-    truth = demo_messages("ordinary", "drift", "later")
-    arrived = demo_messages("ordinary", "drift")
-    send(server, list(arrived))
+    ordinary, drift, later = (read_messages(part) for part in ("ordinary", "drift", "later"))
+    arrived = [text for _, text in ordinary + drift]
+    truth = {text: label for label, text in ordinary + drift + later}
+    send(server, arrived)
     page = open_signed_in("/models")
     assert state(page) == "v1 is served. 0 new reviews: 50 more and you can retrain."
     engine = open_database(None, server.instance_folder)
@@ -468,12 +427,12 @@ def test_the_whole_loop_review_retrain_try_compare_serve_and_roll_back(open_sign
     assert state(page) == "v1 is served. A retrained one waits: try it in the shadow test."
     second = page.inner_text("#v2 .version")
     examine(page, "what came out")
-    wait_for_version(page, server, first)
+    wait_for_version(server, first)
 
     follow(page, "button:has-text('Try it in the shadow test')")
     assert "Another one is in the shadow test" in state(page)
-    wait_for_version(page, server, second, "challenger_version")
-    send(server, list(demo_messages("later")))
+    wait_for_version(server, second, "challenger_version")
+    send(server, [text for _, text in later])
     page.reload()
     assert "None of these was reviewed yet that neither has learnt" in page.inner_text("main")
     examine(page, "a shadow test")
@@ -493,9 +452,9 @@ def test_the_whole_loop_review_retrain_try_compare_serve_and_roll_back(open_sign
     follow(page, "button:has-text('Serve it') >> nth=0")
     assert state(page).startswith("v2 is served.")
     assert "it knows the new scam" in page.inner_text("main")
-    wait_for_version(page, server, second)
+    wait_for_version(server, second)
     page.click("summary:has-text('Roll back')")
     follow(page, "text=Yes, roll back")
     assert state(page).startswith("v1 is served.")
     examine(page, "the history")
-    wait_for_version(page, server, first)
+    wait_for_version(server, first)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 import sqlalchemy as sa
-from conftest import HAM, execute
+from conftest import HAM, execute, move
 from pydantic_core import to_json
 
 from webapp.config import PROJECT_SET
@@ -42,13 +42,6 @@ def send(app, number):
         for i in range(number)
     ]
     return {id_: ["ham", "spam"][i % 2] for i, id_ in enumerate(log(app, texts))}
-
-
-def move(engine, ids, at):
-    """Let logged messages be of another time, one a second."""
-    for i, id_ in enumerate(ids):
-        moved = {"id": first_id(at + dt.timedelta(seconds=i))[:24] + id_[24:], "created_at": at}
-        execute(engine, sa.update(predictions).where(predictions.c.id == id_).values(**moved))
 
 
 def review_sample(engine, truth, wrong=0):
