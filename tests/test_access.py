@@ -11,6 +11,7 @@ from conftest import PASSWORD, Server, execute
 from openapi_spec_validator import validate
 
 from webapp.app import create_app
+from webapp.config import read_all
 from webapp.errors import BadData
 from webapp.extras.access import keys, throttle
 from webapp.extras.access.passwords import AdminPassword
@@ -41,17 +42,9 @@ def bearer(key):
 
 
 @pytest.fixture
-def start(tmp_path, capsys):
-    """Make an app with its password in its instance folder; return it with what it printed."""
-    apps = []
-
-    def make():
-        apps.append(create_app(tmp_path / "own", TESTING=True, WTF_CSRF_ENABLED=False))
-        return apps[-1], capsys.readouterr().err
-
-    yield make
-    for app in apps:
-        app.extensions["engine"].dispose()
+def start(make_app, capsys):
+    """Make an app with its password in its instance folder or the environment; return it with what it printed."""
+    return lambda: (make_app(ADMIN_PASSWORD=read_all()["ADMIN_PASSWORD"]), capsys.readouterr().err)
 
 
 # --- The password ---
