@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from clients import wait_until
-from conftest import HAM, SPAM, execute, messages, need_module
+from conftest import HAM, SPAM, execute, messages
 
 from webapp.errors import BadData
 from webapp.extras.batch import output, run
@@ -100,16 +100,14 @@ def test_the_format_is_told_from_the_content_and_kept(score, flask, tmp_path):
     assert (row["Label"], row["hamlet_label"], row["error"], row["hamlet_error"]) == ("spam", "ham", "none", "")
 
 
-def test_parquet_keeps_its_types(app, flask, tmp_path):
-    pa = need_module("pyarrow", "pip install -r requirements-parquet.txt")
-    pq = need_module("pyarrow.parquet", "pip install -r requirements-parquet.txt")
+def test_parquet_keeps_its_types(app, flask, tmp_path, pa):
     texts = [text for _, text in messages(2100)] + [None]
     source = pa.table({"number": pa.array(range(2101), pa.int16()), "text": texts, "label": [["a"]] * 2101})
     source_file, target = tmp_path / "in.parquet", tmp_path / "out.parquet"
-    pq.write_table(source, source_file)
+    pa.parquet.write_table(source, source_file)
     result = flask("batch", source_file, target, "--resume")
     assert result.exit_code == 1, result.output
-    found = pq.read_table(target)
+    found = pa.parquet.read_table(target)
     assert found.select(["number", "text", "label"]).equals(source)
     assert found.column_names[3:] == ["hamlet_label", *ADDED[1:]]
     assert sorted(found["prediction_id"].to_pylist()[:-1]) == stored(app)
@@ -120,7 +118,7 @@ def test_parquet_keeps_its_types(app, flask, tmp_path):
         with pytest.raises(KeyboardInterrupt):
             run.run_batch(app.extensions["inference"], source_file, target, interrupt, **options)
     assert flask("batch", source_file, target, "--resume").exit_code == 1
-    again = pq.read_table(target)
+    again = pa.parquet.read_table(target)
     assert again.select(found.column_names[:6]).equals(found.select(found.column_names[:6]))
     assert len(stored(app)) == 2 * len(logged)  # by the two runs, whatever they were interrupted by
 

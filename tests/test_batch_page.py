@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from clients import wait_until
-from conftest import PASSWORD, Browser, execute, hidden, make_job, messages, need_module, running_job
+from conftest import PASSWORD, Browser, execute, hidden, make_job, messages, running_job
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
@@ -32,12 +32,11 @@ def csv_file(texts, column="text"):
 
 
 @pytest.fixture
-def signed_in(app, client, monkeypatch):
+def signed_in(app, signed_in, monkeypatch):
     """A client that has signed in; jobs are done at once, in this process."""
     runner = app.extensions["runner"]
     monkeypatch.setattr(runner, "_spawn", lambda job_id, lock: runner.run(job_id))
-    client.post("/login", data={"password": PASSWORD})
-    return client
+    return signed_in
 
 
 def upload(client, content, name="messages.csv", **fields):
@@ -89,7 +88,11 @@ def test_a_file_comes_back_with_its_verdicts(app, signed_in):
     assert signed_in.get(page).status_code == 404
 
 
-def test_what_cannot_be_used_is_refused_at_once_and_nothing_is_kept(app, signed_in, tmp_path, monkeypatch):
+ODD_COLUMNS = (b"\\ud800", b"\\u0000", b"\\u202e<b>", b"x" * 100_000)
+ODD_NAMES = ("\x00", "../../etc/passwd", "\u202egnp.csv", "x" * 5_000, ".gz", ".csv.gz.csv")
+
+
+def test_what_cannot_be_used_is_refused_at_once_and_nothing_is_kept(app, signed_in, tmp_path, monkeypatch, pa):
     zipped = gzip.compress(csv_file(["hello"] * 1000), mtime=0)
     bomb = gzip.compress(b"text\n" + b"a\n" * 5_000_000, mtime=0) * (MAX_UNPACKED // 10_000_000 + 1)
     assert len(bomb) < MAX_UPLOAD / 20
@@ -102,6 +105,8 @@ def test_what_cannot_be_used_is_refused_at_once_and_nothing_is_kept(app, signed_
         (b"," * 500_001 + b"text\n", "a.csv", 422, "500,002 columns, and at most 1,000"),
         (b",".join(b"%d" % at for at in range(150_000)) + b",text\n", "a.csv", 422, "150,001 columns, and at most"),
         (b"x" * (MAX_UPLOAD + 200_000), "a.csv", 413, "larger than 50 MB"),
+        *((b'{"%s": "a", "b": 1, "c": 2}\n' % odd, "a.jsonl", 422, "no column") for odd in ODD_COLUMNS),
+        *((b"", name, 422, "is empty") for name in ODD_NAMES),
         (zipped[:-9], "a.csv.gz", 422, "a.csv.gz is not complete"),
         (bomb, "bomb.csv.gz", 422, "bomb.csv.gz unpacks to more than 500 MB"),
     ):
@@ -115,15 +120,13 @@ def test_what_cannot_be_used_is_refused_at_once_and_nothing_is_kept(app, signed_
         answer = upload(signed_in, csv_file(["hello"]))
     assert (answer.status_code, "No space left on device" in answer.text) == (503, True)
 
-    pq = need_module("pyarrow.parquet", "pip install -r requirements-parquet.txt")
-    pa = need_module("pyarrow", "pip install -r requirements-parquet.txt")
     monkeypatch.setattr("webapp.extras.batch.routes.MAX_UNPACKED", 5_000_000)
-    pq.write_table(pa.table({"text": ["x" * 100_000] * 1_000}), tmp_path / "a.parquet")
-    answer = upload(signed_in, (tmp_path / "a.parquet").read_bytes(), "a.parquet")
-    assert "a.parquet unpacks to more than" in answer.text
-    pq.write_table(pa.table({str(at): ["hello"] for at in range(1_001)}), tmp_path / "a.parquet")
-    answer = upload(signed_in, (tmp_path / "a.parquet").read_bytes(), "a.parquet")
-    assert "1,001 columns, and at most 1,000 are read" in answer.text
+    for columns, words in (
+        ({"text": ["x" * 100_000] * 1_000}, "a.parquet unpacks to more than"),
+        ({str(at): ["hello"] for at in range(1_001)}, "1,001 columns, and at most 1,000 are read"),
+    ):
+        pa.parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
+        assert words in upload(signed_in, (tmp_path / "a.parquet").read_bytes(), "a.parquet").text
     assert jobs_of(app) == []
 
 
