@@ -19,6 +19,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from itertools import cycle, product
 from pathlib import Path
 
 import pytest
@@ -295,14 +296,12 @@ def messages(count):
     things = ["train", "bus", "tram", "ferry", "bike", "car", "walk", "taxi", "boat", "plane"]
     days = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday", "today", "soon", "tonight"]
     foods = ["soup", "pasta", "curry", "salad", "pizza", "bread", "rice", "beans", "cake", "fruit"]
-    rows = []
-    for i in range(count):
-        thing, day, food = things[i % 10], days[i // 10 % 10], foods[i // 100 % 10]
-        if i % 2:
-            rows.append(("spam", f"WIN a free {thing} {day}!!! Claim your {food} prize, call 0906170{i:04d} now"))
-        else:
-            rows.append(("ham", f"shall we take the {thing} on {day}? I will bring {food} for us"))
-    return rows
+    return [
+        ("spam", f"WIN a free {thing} {day}!!! Claim your {food} prize, call 0906170{i:04d} now")
+        if i % 2
+        else ("ham", f"shall we take the {thing} on {day}? I will bring {food} for us")
+        for i, (food, day, thing) in zip(range(count), cycle(product(foods, days, things)), strict=False)
+    ]
 
 
 @pytest.fixture

@@ -105,20 +105,17 @@ def test_half_of_short_spam_is_learnt_behind_friendly_words_too():
     assert all(example.text.count("shall we take") == 3 for example in hidden)
 
 
-def test_the_first_version_is_served_without_a_word_that_there_was_none(flask, models, labelled, caplog):
+def test_a_version_of_either_format_is_served_when_asked_or_when_there_was_none(flask, models, labelled, caplog):
     (models / "current").unlink()
-    assert "It is served now." in flask("train", labelled).output
-    assert caplog.text == ""
-
-
-def test_a_version_of_either_format_is_served_when_asked(flask, models, labelled):
-    for words, name, used in ([], "model.joblib", False), (["--format", "pickle", "--use"], "model.pkl", True):
+    pickled = ["--format", "pickle", "--use"]
+    for words, name, used in ([], "model.joblib", True), ([], "model.joblib", False), (pickled, "model.pkl", True):
         said = flask("train", labelled, *words).output
         _, folder = trained(models)
         assert ("models use" in said, "served now" in said) == (not used, used)
         assert ((models / "current").read_text().strip() == folder.name) == used
         pipeline = joblib.load(folder / name)  # joblib reads plain pickles too
         assert pipeline.predict([SPAM, HAM]).tolist() == ["spam", "ham"]
+    assert caplog.text == ""
 
 
 def test_the_split_is_that_of_the_published_rule_and_the_next_digits_in_a_file_that_is_a_training_part():
@@ -193,7 +190,9 @@ def test_a_sender_in_each_row_is_no_source_to_be_measured_apart(flask, models, t
     assert set(trained(models)[0]["metrics"]) == {"held_out"}
 
 
-def test_data_that_cannot_be_used_gets_one_clear_line_and_leaves_nothing_behind(flask, models, tmp_path):
+def test_a_training_that_fails_gets_one_clear_line_and_leaves_nothing_behind(
+    app, flask, models, labelled, tmp_path, monkeypatch
+):
     before = sorted(models.iterdir())
     only_spam = "".join(f'spam,"{text}"\n' for label, text in messages(200) if label == "spam")
     few = "".join(f'{label},"{text}"\n' for label, text in messages(20))
@@ -206,11 +205,6 @@ def test_data_that_cannot_be_used_gets_one_clear_line_and_leaves_nothing_behind(
         (tmp_path / "bad.csv").write_text(content)
         assert reason in refused(flask("train", tmp_path / "bad.csv"))
     assert "/nonexistent.csv cannot be read: No such file" in refused(flask("train", "/nonexistent.csv"))
-    assert sorted(models.iterdir()) == before
-
-
-def test_a_training_that_cannot_save_leaves_no_half_written_version(app, flask, models, labelled, monkeypatch):
-    before = sorted(models.iterdir())
     with monkeypatch.context() as patch:
         patch.setattr("pathlib.Path.rename", lambda *_: 1 / 0)
         assert flask("train", labelled).exit_code != 0
