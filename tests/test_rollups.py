@@ -12,14 +12,7 @@ from conftest import execute
 from webapp.errors import InvalidInput
 from webapp.extras.monitor import rollups
 from webapp.extras.monitor.report import errors, quantiles, traffic_and_latency
-from webapp.extras.monitor.rollups import (
-    LATENCY_BUCKET,
-    Span,
-    bucket_ms,
-    count,
-    refresh_rollups,
-    span,
-)
+from webapp.extras.monitor.rollups import LATENCY_BUCKET, Span, bucket_ms, count, refresh_rollups, span
 from webapp.extras.review.samples import fair_sample
 from webapp.log.tables import failures, first_id, hourly_predictions, hourly_requests, moment_of, new_id, predictions
 
@@ -130,13 +123,6 @@ def test_a_latency_bucket_stands_for_its_latencies_to_five_per_cent(engine, log)
     for latency, bucket in execute(engine, sa.select(predictions.c.latency_ms, LATENCY_BUCKET)):
         assert bucket_ms(bucket) == pytest.approx(latency, rel=0.051, abs=0.0006)
     assert [bucket_ms(bucket) for bucket in (-288, 40, -85, 295)] == [0.012, 40, 1.5, 9500]
-
-
-def test_an_id_tells_its_time():
-    assert moment_of(first_id(NOW)) == NOW
-    now = dt.datetime.now(dt.UTC)
-    assert abs(moment_of(new_id()) - now) < dt.timedelta(seconds=1)
-    assert first_id(now - dt.timedelta(seconds=1)) < new_id() < first_id(now + dt.timedelta(seconds=1))
 
 
 @on_both
