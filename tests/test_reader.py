@@ -422,15 +422,6 @@ def test_parquet_that_has_no_text(tmp_path, pa):
         texts(parquet(tmp_path, pa, {"label": ["ham", "spam"], "n": [1, 2]}))
 
 
-def test_a_little_parquet_that_unpacks_to_much_is_noticed(tmp_path, pa):
-    path = parquet(tmp_path, pa, {"text": ["x" * 100_000] * 1_000})
-    assert path.stat().st_size < 1_000_000
-    with closing(open_table(path)) as opened, pytest.raises(BadData, match="unpacks to more than 50 MB"):
-        opened.check_size(50 * 1024 * 1024)
-    with closing(open_table(path)) as opened:
-        opened.check_size(500 * 1024 * 1024)
-
-
 # --- Bounds ---
 
 
