@@ -5,7 +5,6 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import make_job
 
 from webapp.errors import BadData, JobRunning, NotFound, NotReady
 from webapp.extras.batch import output
@@ -127,9 +126,3 @@ def test_old_jobs_go_and_what_runs_stays(runner):
     kill(runner)
     runner.delete(running)
     assert runner.list_jobs() == []
-
-
-def test_a_purge_takes_the_jobs_of_its_time_along(app, flask):
-    _, folder = make_job(app, "batch", "done")
-    assert flask("log", "purge", "--older-than", "0d").exit_code == 0
-    assert not folder.exists()
