@@ -147,7 +147,7 @@ def test_a_value_that_cannot_be_right_is_refused_and_a_secret_not_shown(refusal)
             assert refusal(**{f"HAMLET_{name}": value}).startswith(f"HAMLET_{name}{words.format(value)}")
 
 
-def test_a_database_that_cannot_be_used_is_said_without_its_password(refusal):
+def test_a_database_that_cannot_be_used_is_said_without_its_password(refusal, monkeypatch):
     for words, urls in (
         ("forget it: name a file", ["sqlite://", "sqlite:///:memory:", "sqlite:///file::memory:?uri=true"]),
         ("what follows its ? is not understood", ["sqlite:////srv/log.db?mode=ro", "sqlite:////srv/what?.db"]),
@@ -158,6 +158,8 @@ def test_a_database_that_cannot_be_used_is_said_without_its_password(refusal):
             line = refusal(HAMLET_DATABASE_URL=url)
             assert line.startswith("Hamlet cannot start")
             assert (words in line, "gehe" in line) == (True, False)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    assert "pip install -r requirements-postgres.txt" in refusal(HAMLET_DATABASE_URL="postgresql://localhost/hamlet")
 
 
 def test_a_platform_s_database_and_workers_count_where_ours_are_not_set(monkeypatch):

@@ -4,7 +4,6 @@ import datetime as dt
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -70,14 +69,6 @@ def test_a_database_that_cannot_hold_every_message_is_refused_in_one_line(postgr
     refused = pytest.raises(SystemExit, match="cannot start: .* encoded as SQL_ASCII.* createdb --encoding UTF8")
     with postgres.database("ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0") as url, refused:
         create_app(tmp_path / "instance", DATABASE_URL=url)
-
-
-def test_a_missing_driver_is_said_in_one_line(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(SystemExit) as end:
-        create_app(tmp_path / "instance", DATABASE_URL="postgresql://localhost/hamlet")
-    assert "pip install -r requirements-postgres.txt" in end.value.code
-    assert "\n" not in end.value.code
 
 
 def test_times_are_utc_whatever_the_server_s_time_zone(postgres, client, database_url, engine):
