@@ -11,7 +11,7 @@ import shutil
 
 import pytest
 from clients import wait_until
-from conftest import HAM, PASSWORD, Server, served
+from conftest import HAM, PASSWORD, SHIPPED, Server, served
 
 from webapp import config
 from webapp.config import ROOT
@@ -19,7 +19,6 @@ from webapp.errors import ModelUnusable
 from webapp.extras.lifecycle.challenger import challenger
 from webapp.model import artifact, registry
 
-SHIPPED = (ROOT / "saved_models" / "current").read_text().strip()
 KEY = "a key for tests, as long as it has to be"
 FILES = {"joblib": "model.joblib", "pickle": "model.pkl"}
 
@@ -66,25 +65,24 @@ class Field:
         self.formats = itertools.cycle(FILES)
         self.number = 0
 
-    def plant(self, right_hash=True, card=True, name="", signature=None, **changes):
+    def plant(self, right_hash=True, card=True, name="", signature=None, model_file=None, **changes):
         """Make a version of a malicious pickle, with the card of the shipped version but for what is said."""
         self.number += 1
-        self.format = next(self.formats)
+        kind = next(self.formats)
         version = name or f"evil-{self.number:02d}"
         folder = self.models / version
-        folder.mkdir(parents=True)
+        shutil.copytree(ROOT / "saved_models" / SHIPPED, folder)
         content = pickle.dumps(Planted(self.trace))
         for file in FILES.values():
             (folder / file).write_bytes(content)
-        if card:
-            own = json.loads((ROOT / "saved_models" / SHIPPED / artifact.CARD).read_text())
-            file = own["model_file"] | {"name": FILES[self.format], "format": self.format}
-            if right_hash:
-                file["sha256"] = hashlib.sha256(content).hexdigest()
-            file |= changes.pop("model_file", {})
-            own |= {"model_version": version, "model_file": file}
-            (folder / artifact.CARD).write_text(json.dumps(own | changes))
-            shutil.copy(ROOT / "saved_models" / SHIPPED / artifact.LEARNT, folder)
+        own = json.loads((folder / artifact.CARD).read_text())
+        own |= {"model_version": version, "model_file": own["model_file"] | {"name": FILES[kind], "format": kind}}
+        if right_hash:
+            own["model_file"]["sha256"] = hashlib.sha256(content).hexdigest()
+        own["model_file"] |= model_file or {}
+        (folder / artifact.CARD).write_text(json.dumps(own | changes))
+        if not card:
+            (folder / artifact.CARD).unlink()
         if signature is not None:
             (folder / artifact.SIGNATURE).write_text(signature)
         return version
