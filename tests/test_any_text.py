@@ -186,8 +186,7 @@ def test_each_row_of_a_file_is_scored_or_says_why_not(app, flask, tmp_path, endi
 def test_a_file_of_rubbish_is_refused_or_scored_but_no_fault(app, flask, tmp_path, content, ending):
     (tmp_path / f"in.{ending}").write_bytes(content)
     result = flask("batch", tmp_path / f"in.{ending}", tmp_path / "out", "--overwrite")
-    assert result.exit_code in (0, 1, 2), result.exception
-    assert "Traceback" not in result.output
+    assert isinstance(result.exception, SystemExit | None), result.exception
 
 
 @given(any_text)
@@ -211,6 +210,5 @@ def test_tables_of_rubbish_are_refused_or_read(app, flask, tmp_path, head, text,
     (tmp_path / "in.csv").write_bytes(f"{head}{text}\n".encode() + more)
     for words in (["review", "import"], ["evaluate"]):
         result = flask(*words, tmp_path / "in.csv")
-        assert not isinstance(result.exception, UnicodeError)
-        assert result.exit_code in (0, 1, 2), result.exception
+        assert isinstance(result.exception, SystemExit | None), result.exception
         assert result.exit_code != 2 or "Error: " in result.output
