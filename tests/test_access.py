@@ -64,7 +64,7 @@ def test_the_first_start_prints_a_password_once_and_it_signs_in(start, tmp_path)
     assert (answer.status_code, "set-password" in answer.text) == (503, True)
 
 
-def test_processes_that_start_together_make_one_secret_and_one_password_and_print_that_once(tmp_path, capsys):
+def test_processes_that_start_together_make_one_secret_and_one_password(tmp_path, capsys):
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: AdminPassword(tmp_path, None, "key").make_first(), range(4)))
         assert len(set(pool.map(secret_key, [tmp_path] * 8))) == 1
@@ -98,7 +98,7 @@ def test_a_password_of_the_environment_is_taken_as_it_is_written(start, tmp_path
             start()
 
 
-def test_set_password_asks_twice_or_reads_standard_input_and_signs_everybody_out(start, flask):
+def test_set_password_signs_everybody_out(start, flask):
     app, printed = start()
     client, run = app.test_client(), app.test_cli_runner().invoke
     sign_in(client, FIRST_PASSWORD.search(printed)[1])
@@ -123,7 +123,7 @@ def test_set_password_asks_twice_or_reads_standard_input_and_signs_everybody_out
 # --- Signing in and out ---
 
 
-def test_the_cookie_is_well_kept_and_an_older_sign_in_of_this_browser_ends(app, client):
+def test_the_cookie_is_well_kept_and_a_new_sign_in_ends_the_older_one(app, client):
     cookie = sign_in(client, base_url="https://localhost").headers["Set-Cookie"]
     assert all(word in cookie for word in ("HttpOnly", "SameSite=Lax", "Secure"))
     assert "Secure" not in sign_in(client).headers["Set-Cookie"]
@@ -327,7 +327,7 @@ def test_without_a_key_the_answer_says_how_to_get_one(app, client):
     assert {tuple(row) for row in recorded(app)} == {(401, "An API key is needed")}
 
 
-def test_the_documentation_says_which_routes_need_a_key_and_offers_a_field_for_it(client):
+def test_the_documentation_says_which_routes_need_a_key(client):
     document = client.get("/api/openapi.json").json
     validate(document)
     assert document["components"]["securitySchemes"]["api_key"]["scheme"] == "bearer"

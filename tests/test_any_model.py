@@ -203,7 +203,7 @@ def test_commands_files_and_streams_use_the_words(urgent_app, flask, tmp_path):
     assert json.loads(sent.value)["label"] == "urgent"
 
 
-def test_an_answer_is_in_the_words_of_the_version_that_gave_it_even_if_another_takes_over(saved, models, app, client):
+def test_an_answer_is_in_the_words_of_the_version_that_gave_it(saved, models, app, client):
     registry = app.extensions["inference"].registry
     urgent = (saved / "current").read_text()
     shutil.copytree(saved / urgent, models / urgent)

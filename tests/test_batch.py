@@ -289,9 +289,7 @@ def interrupt(*_):
     raise KeyboardInterrupt
 
 
-def test_what_changed_meanwhile_is_refused_and_a_file_is_replaced_only_when_all_is_done(
-    app, flask, models, long_csv, tmp_path
-):
+def test_a_changed_input_is_refused_and_the_old_file_stays_until_all_is_done(app, flask, models, long_csv, tmp_path):
     target = tmp_path / "out.csv"
 
     def resumed(*options):

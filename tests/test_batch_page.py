@@ -195,7 +195,7 @@ def test_one_file_at_a_time(app, signed_in):
     assert "Resume" in page
 
 
-def test_only_who_signed_in_may_upload_and_only_there_more_than_a_mebibyte(client):
+def test_only_the_signed_in_may_send_more_than_a_mebibyte(client):
     assert (client.get("/batch").status_code, upload(client, csv_file(["hello"])).status_code) == (303, 403)
     assert upload(client, b"x" * (MAX_BODY + 1)).status_code in (303, 403)
     client.post("/login", data={"password": PASSWORD})
@@ -233,7 +233,7 @@ def test_a_large_file_may_come_in_chunks(shared_server):
     assert browser.ask("/batch", iter([body]), kind)[0] == 422  # read to its end, and found without messages
 
 
-def test_a_run_outlives_the_server_and_a_killed_run_goes_on_where_it_stopped(server):
+def test_a_run_outlives_the_server_and_a_kill(server):
     browser = Browser(server.url, PASSWORD)
     content = csv_file([f"{text} {i}" for i, (_, text) in enumerate(messages(1000) * (COUNT // 1000))])
     browser.send("/batch", file=FileStorage(io.BytesIO(content), "many.csv"))

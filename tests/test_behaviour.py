@@ -34,7 +34,7 @@ def verdict(model, text):
     return model.label(model.score(text).spam_probability)
 
 
-def test_everyday_messages_are_ham_and_typical_spam_is_spam_whatever_the_name_in_it(model):
+def test_everyday_messages_are_ham_and_typical_spam_is_spam(model):
     names = ("Tom", "Aisha", "Wei", "Oluwaseun", "Siobhán", "Priya")
     ham = [*EVERYDAY, *(f"Hi {name}, your taxi is outside. See you in a minute!" for name in names)]
     prize = "you have been selected for a £1000 prize! Claim it: http://win-now.top/x"

@@ -103,7 +103,7 @@ def open_signed_in(open_page):
     return opened
 
 
-def test_paste_check_and_report_on_pages_that_are_accessible_and_fit(open_page):
+def test_paste_check_and_report(open_page):
     page = open_page("/")
     page.wait_for_selector("#text:focus")
     examine(page, "form")
@@ -239,7 +239,7 @@ def open_message(page):
     return page.get_attribute("[name=prediction_id]", "value")
 
 
-def test_ten_messages_are_reviewed_by_keyboard_and_one_verdict_taken_back(open_review):
+def test_messages_are_reviewed_by_keyboard(open_review):
     page = open_review()
     draw(page, 10)
     first = open_message(page)
@@ -260,7 +260,7 @@ def test_ten_messages_are_reviewed_by_keyboard_and_one_verdict_taken_back(open_r
     assert "This sample is done" in page.inner_text("main")
 
 
-def test_keys_do_nothing_while_typing_with_modifiers_or_when_turned_off(open_review):
+def test_keys_do_nothing_while_typing_or_when_turned_off(open_review):
     page = open_review()
     draw(page, 10)
     address = page.url

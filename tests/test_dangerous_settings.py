@@ -93,7 +93,7 @@ def test_what_everybody_can_read_is_refused(start, refusal, tmp_path):
         start()
 
 
-def test_a_folder_that_everybody_can_write_to_or_download_from_is_refused(refusal, tmp_path):
+def test_a_folder_open_to_everybody_is_refused(refusal, tmp_path):
     (tmp_path / "instance").mkdir()
     (tmp_path / "instance").chmod(0o1777)  # as /tmp, where anybody could have left a secret key that they know
     assert "everybody on this machine may write to it: chmod 700 it" in refusal()
@@ -106,7 +106,7 @@ def test_a_folder_that_everybody_can_write_to_or_download_from_is_refused(refusa
         folder.rmdir()
 
 
-def test_commands_are_shown_as_they_can_be_pasted_where_the_process_runs(tmp_path):
+def test_commands_are_shown_as_they_can_be_pasted(tmp_path):
     show = [
         sys.executable,
         "-c",
@@ -141,7 +141,7 @@ IMPOSSIBLE = {
 }
 
 
-def test_a_value_that_cannot_be_right_is_refused_and_a_secret_not_shown(refusal):
+def test_impossible_values_are_refused_and_secrets_not_shown(refusal):
     for name, (words, values) in IMPOSSIBLE.items():
         for value in values:
             assert refusal(**{f"HAMLET_{name}": value}).startswith(f"HAMLET_{name}{words.format(value)}")
@@ -162,7 +162,7 @@ def test_a_database_that_cannot_be_used_is_said_without_its_password(refusal, mo
     assert "pip install -r requirements-postgres.txt" in refusal(HAMLET_DATABASE_URL="postgresql://localhost/hamlet")
 
 
-def test_a_platform_s_database_and_workers_count_where_ours_are_not_set(monkeypatch):
+def test_a_platform_s_settings_count_where_ours_are_not_set(monkeypatch):
     monkeypatch.setenv("DATABASE_URL", "postgres://hamlet@db/x")
     monkeypatch.setenv("WEB_CONCURRENCY", "3")
     settings = config.read_all()
@@ -215,7 +215,7 @@ def test_a_log_on_a_disk_that_is_new_at_each_start_is_said_to_be_lost(tmp_path, 
     assert instance.surprises(tmp_path) == []
 
 
-def test_flasks_own_settings_are_not_for_the_environment_and_what_kubernetes_sets_disturbs_nothing(start):
+def test_settings_of_flask_and_kubernetes_disturb_nothing(start):
     own = {"HAMLET_DEBUG": "true", "HAMLET_TESTING": "true", "HAMLET_WTF_CSRF_ENABLED": "false"}
     own |= {"HAMLET_PROPAGATE_EXCEPTIONS": "true", "HAMLET_SESSION_COOKIE_HTTPONLY": "false"}
     kubernetes = {"HAMLET_SERVICE_HOST": "10.0.0.1", "HAMLET_PORT": "tcp://10.0.0.1:80", "HAMLET_SERVICE_PORT": "80"}

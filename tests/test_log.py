@@ -115,7 +115,7 @@ def test_processes_that_start_together_do_not_migrate_twice(tmp_path, database_u
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it exits with a connection open
-def test_a_log_of_development_or_of_a_newer_hamlet_is_left_alone_and_said_in_one_line(app, tmp_path, database_url):
+def test_a_log_of_another_hamlet_is_left_alone(app, tmp_path, database_url):
     for version, advice in (
         (FIRST_VERSION - 1, "move the log away, and a new one is begun"),
         (FIRST_VERSION + len(STEPS) + 1, "use the Hamlet that wrote"),
@@ -141,7 +141,7 @@ def test_export_writes_every_prediction_oldest_first_from_a_date_on(client, flas
         assert exported.count('"api"') == count
 
 
-def test_jsonl_gives_each_value_as_it_is_stored_and_csv_leaves_empty_what_there_is_not(app, client, flask):
+def test_an_export_gives_each_value_as_it_is_stored(app, client, flask):
     ids = [predict(client, "Congratulations! You have won a prize, call now").json["id"] for _ in range(2)]
     with app.extensions["engine"].begin() as connection:
         connection.execute(sa.update(predictions).values(spam_probability=0.1 + 0.2, explanation=None))

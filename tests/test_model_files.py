@@ -298,7 +298,7 @@ CHANGES = [
 ]
 
 
-def test_a_card_of_another_shape_is_refused_and_a_name_that_no_version_can_have(models):
+def test_a_card_of_another_shape_or_name_is_refused(models):
     path = models / SHIPPED / artifact.CARD
     card = json.loads(path.read_text())
     for change in CHANGES:

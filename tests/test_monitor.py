@@ -126,7 +126,7 @@ def test_unsure_reviews_are_said_with_what_they_may_mean(app, signed_in, engine)
     assert "90 % to 100 % with the unsure ones" in page
 
 
-def test_a_model_that_is_worse_than_at_training_is_said_but_not_of_an_older_one(app, engine, signed_in):
+def test_only_the_served_model_is_said_to_be_worse_than_at_training(app, engine, signed_in):
     review_sample(engine, send(app, 10), wrong=6)
     assert "right less often than at training: 40.0 %" in figures(app)["verdict"]["sentence"]
     execute(engine, sa.update(predictions).values(model_version="20200101-000000-aaaaaaa"))
@@ -164,7 +164,7 @@ def declare(app, texts):
     return declare_reference(engine, chosen.since, chosen.until)
 
 
-def test_without_a_declared_range_drift_never_alarms_and_from_500_messages_on_it_is_proposed(app, signed_in, engine):
+def test_drift_needs_a_declared_range_which_is_proposed_from_500_messages_on(app, signed_in, engine):
     assert signed_in.post("/monitor/reference", data={"range": "24h"}).status_code == 422  # too few
     log(app, [*ORDINARY, *NEW])
     quiet = figures(app)
@@ -182,7 +182,7 @@ def test_without_a_declared_range_drift_never_alarms_and_from_500_messages_on_it
         declare_reference(engine, dt.datetime(2020, 1, 1, tzinfo=dt.UTC), dt.datetime(2020, 1, 2, tzinfo=dt.UTC))
 
 
-def test_where_either_side_has_too_few_messages_it_says_how_many_it_takes(app, signed_in):
+def test_too_few_messages_are_said_with_their_number(app, signed_in):
     declare(app, ORDINARY[:20] + [HAM] * 80)
     log(app, ORDINARY[21:101])
     page = signed_in.get("/monitor?range=24h").text
@@ -193,7 +193,7 @@ def test_where_either_side_has_too_few_messages_it_says_how_many_it_takes(app, s
 
 
 @on_both
-def test_later_messages_are_compared_with_the_declared_range_and_copies_count_once(app):
+def test_later_messages_are_compared_and_copies_count_once(app):
     assert declare(app, ORDINARY[::2]) == 168
     calm = figures(app)["drift"]
     assert (calm["state"], calm["messages"]) == ("too few messages to say", 0)  # the range is no part of them
@@ -381,7 +381,7 @@ def test_the_api_gives_the_figures_of_a_range_and_a_version(app, client, engine,
     assert signed_in.get("/monitor?range=yesterday").status_code == 422
 
 
-def test_the_command_prints_the_figures_and_exits_with_1_when_something_needs_attention(app, flask, engine):
+def test_the_command_exits_with_1_when_something_needs_attention(app, flask, engine):
     review_sample(engine, send(app, 120))
     log(app, ORDINARY[::2])
     time.sleep(0.002)
@@ -415,7 +415,7 @@ def test_the_demo_is_calm_first_and_alarms_after_the_drift(shared_server, make_a
     assert "make run" in nobody.output
 
 
-def test_no_model_has_learnt_a_message_of_the_demo_and_the_new_kinds_are_hard(app):
+def test_the_demo_is_of_messages_that_no_model_has_learnt(app):
     learnt = set()
     for example in read_labelled(PROJECT_SET).examples:
         learnt |= copy_keys(example.text)

@@ -65,7 +65,7 @@ def test_what_it_cannot_hold_is_refused_as_the_sender_s_fault(client, key):
     assert (answer.status_code, "NUL" in answer.json["detail"]) == (422, True)
 
 
-def test_a_database_that_cannot_hold_every_message_is_refused_in_one_line(postgres, tmp_path):
+def test_a_database_that_cannot_hold_every_message_is_refused(postgres, tmp_path):
     refused = pytest.raises(SystemExit, match="cannot start: .* encoded as SQL_ASCII.* createdb --encoding UTF8")
     with postgres.database("ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0") as url, refused:
         create_app(tmp_path / "instance", DATABASE_URL=url)

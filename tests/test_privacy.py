@@ -73,7 +73,7 @@ def rows_of(app):
     return execute(app.extensions["engine"], sa.select(predictions).order_by(predictions.c.id))
 
 
-def test_no_door_stores_a_text_but_a_hash_that_tells_nothing_without_the_key(forgetful, make_app, tmp_path):
+def test_no_door_stores_a_text_but_a_keyed_hash(forgetful, make_app, tmp_path):
     text = f"{MARK} you have won, call 09061701461 now"
     client, flask = forgetful.test_client(), forgetful.test_cli_runner().invoke
     (tmp_path / "in.csv").write_text(f'text\n"{text}"\n')
@@ -97,7 +97,7 @@ def test_no_door_stores_a_text_but_a_hash_that_tells_nothing_without_the_key(for
     assert files_with(tmp_path / "instance", "09061701461") == set()
 
 
-def test_without_texts_the_app_reviews_what_it_can_and_says_what_it_cannot(forgetful, tmp_path):
+def test_without_texts_reviews_come_from_elsewhere(forgetful, tmp_path):
     client, flask = forgetful.test_client(), forgetful.test_cli_runner().invoke
     rows = forgetful.extensions["inference"].predict([text for _, text in messages(60)], "api")
     client.post("/login", data={"password": PASSWORD})

@@ -165,7 +165,7 @@ def test_quotation_marks_in_a_tsv_are_text(read):
     assert [text for text, _ in found] == [text for _, text in rows[1:]]
 
 
-def test_quotation_marks_that_excel_and_pandas_put_into_a_tsv_enclose_cells(read, write):
+def test_quotation_marks_of_excel_and_pandas_in_a_tsv_enclose_cells(read, write):
     lines = [*ROWS, ("ham", "first, then\nsecond"), ("spam", "WIN a\tcar\r\n\r\nnow")]
     quotes = [*ROWS, ("ham", 'She said "six, or seven"'), ("spam", '"FREE" today')]
     for rows in (lines, quotes, lines + quotes, lines[:1] + quotes * 300):

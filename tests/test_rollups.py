@@ -60,7 +60,7 @@ def summed(engine):
 
 
 @on_both
-def test_counts_are_those_of_the_log_before_and_after_the_sums_are_made(engine, log):
+def test_sums_are_those_of_the_log(engine, log):
     now = dt.datetime.now(dt.UTC)
     rows = log(300, hours=30) + log(200, hours=2, until=now)
     expected = Counter(
@@ -102,7 +102,7 @@ def test_two_that_sum_up_at_once_count_each_row_once(engine, log, monkeypatch):
 
 
 @on_both
-def test_requests_of_form_and_api_are_counted_by_status_and_rows_of_files_are_none(engine, client, app):
+def test_requests_are_counted_by_status_and_rows_of_files_are_none(engine, client, app):
     for _ in range(3):
         client.post("/api/v1/predict", json={"text": ""})
     client.post("/api/v1/predict", data="no json")
@@ -139,7 +139,7 @@ def test_a_fair_sample_gives_every_row_the_same_chance(engine, log, monkeypatch)
     assert fair_sample(engine, NOW, NOW + dt.timedelta(hours=1), 10) == []
 
 
-def test_a_span_ends_with_the_current_hour_and_does_not_begin_before_the_log(engine, put):
+def test_a_span_is_of_whole_hours_and_begins_with_the_log(engine, put):
     assert len(span(engine, "all", now=NOW).steps()) == 1
     put(30)
     assert span(engine, "7d", now=NOW).since == dt.datetime(2026, 3, 3, 6, tzinfo=dt.UTC)

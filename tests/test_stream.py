@@ -49,7 +49,7 @@ UNUSABLE = {
 }
 
 
-def test_records_that_cannot_be_used_become_dead_letters_with_the_reason():
+def test_bad_records_become_dead_letters_with_the_reason():
     for value, reason in UNUSABLE.items():
         with pytest.raises(InvalidInput, match=reason):
             read_text(value)
@@ -221,7 +221,7 @@ def stop(consumer):
     return consumer.wait(90)
 
 
-def test_records_are_passed_on_with_their_verdicts_and_sigterm_finishes(broker, start, log):
+def test_records_get_verdicts_and_sigterm_finishes(broker, start, log):
     broker.create()
     bad = {b"broken": b'{"text": ', b"empty": b" ", b"bytes": b"\xff"}
     large_key = b"k" * 4_000

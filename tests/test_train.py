@@ -32,7 +32,7 @@ def refused(result):
     return lines[-1]
 
 
-def test_training_reports_each_figure_with_an_interval_and_saves_a_version(flask, models, labelled):
+def test_training_prints_intervals_and_saves_a_version(flask, models, labelled):
     result = flask("train", labelled)
     assert result.exit_code == 0, result.output
     assert re.search(r"ROC-AUC +\d\.\d{4}\n", result.output)
@@ -104,7 +104,7 @@ def test_half_of_short_spam_is_learnt_behind_friendly_words_too():
     assert all(example.text.count("shall we take") == 3 for example in hidden)
 
 
-def test_a_version_of_either_format_is_served_when_asked_or_when_there_was_none(flask, models, labelled, caplog):
+def test_a_new_version_is_served_when_asked_or_when_there_was_none(flask, models, labelled, caplog):
     (models / "current").unlink()
     pickled = ["--format", "pickle", "--use"]
     for words, name, used in ([], "model.joblib", True), ([], "model.joblib", False), (pickled, "model.pkl", True):
@@ -117,7 +117,7 @@ def test_a_version_of_either_format_is_served_when_asked_or_when_there_was_none(
     assert caplog.text == ""
 
 
-def test_the_split_is_that_of_the_published_rule_and_the_next_digits_in_a_file_that_is_a_training_part():
+def test_the_split_is_that_of_the_published_rule():
     examples = [data.Example(text, False, "") for _, text in messages(400)]
     training_part, held_out = data.split(examples)
     again, rest = data.split(training_part)
@@ -157,7 +157,7 @@ def test_sources_can_be_weighted_and_the_threshold_chosen(flask, models, labelle
         assert reason in refused(flask("train", labelled, *options))
 
 
-def test_figures_are_also_given_by_source_and_for_files_never_trained_on(flask, models, labelled, tmp_path):
+def test_figures_by_source_and_of_files_never_trained_on(flask, models, labelled, tmp_path):
     other = tmp_path / "other.csv"
     other.write_text("label,text\n" + "".join(f'{label},"{text}"\n' for label, text in messages(300)[200:]))
     strange = tmp_path / "strange.csv"
@@ -189,9 +189,7 @@ def test_a_sender_in_each_row_is_no_source_to_be_measured_apart(flask, models, t
     assert set(trained(models)[0]["metrics"]) == {"held_out"}
 
 
-def test_a_training_that_fails_gets_one_clear_line_and_leaves_nothing_behind(
-    app, flask, models, labelled, tmp_path, monkeypatch
-):
+def test_a_training_that_fails_leaves_nothing_behind(app, flask, models, labelled, tmp_path, monkeypatch):
     before = sorted(models.iterdir())
     only_spam = "".join(f'spam,"{text}"\n' for label, text in messages(200) if label == "spam")
     few = "".join(f'{label},"{text}"\n' for label, text in messages(20))
