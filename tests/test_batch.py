@@ -11,6 +11,7 @@ import signal
 import subprocess
 from contextlib import closing
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import sqlalchemy as sa
@@ -23,6 +24,7 @@ from webapp.log.tables import idempotency_keys, predictions
 from webapp.model.files import open_table
 from webapp.model.labels import Labels
 
+INTERRUPT = Mock(side_effect=KeyboardInterrupt)
 ADDED = ["label", "spam_probability", "model_version", "prediction_id", "error"]
 
 
@@ -116,14 +118,13 @@ def test_parquet_keeps_its_types(app, flask, tmp_path, pa):
     logged = stored(app)
     for options in ({"overwrite": True}, {"resume": True}):  # and what replaces a file goes on to do so
         with pytest.raises(KeyboardInterrupt):
-            run.run_batch(app.extensions["inference"], source_file, target, interrupt, **options)
+            run.run_batch(app.extensions["inference"], source_file, target, INTERRUPT, **options)
     assert flask("batch", source_file, target, "--resume").exit_code == 1
     again = pa.parquet.read_table(target)
     assert again.select(found.column_names[:6]).equals(found.select(found.column_names[:6]))
     assert len(stored(app)) == 2 * len(logged)  # by the two runs, whatever they were interrupted by
 
 
-GOOD_JSON = json.dumps({"text": HAM})
 BAD_ROWS = {
     "csv": {
         "1,": "is empty",
@@ -149,7 +150,7 @@ BAD_ROWS = {
 @pytest.mark.parametrize("ending", BAD_ROWS)
 def test_bad_rows_are_named_and_counted_and_the_others_scored(app, score, monkeypatch, ending):
     monkeypatch.setattr("webapp.model.lines.LONGEST_ROW", 30_000)
-    bad, good = BAD_ROWS[ending], {"csv": f"good,{HAM}", "jsonl": GOOD_JSON, "txt": f"good\t{HAM}"}[ending]
+    bad, good = BAD_ROWS[ending], {"csv": f"good,{HAM}", "jsonl": f'{{"text": "{HAM}"}}', "txt": f"good\t{HAM}"}[ending]
     head = {"csv": "id,text\n", "jsonl": "", "txt": "id\ttext\n"}[ending]
     content = head + "".join(f"{good}\n{line}\n" for line in bad)
     encoded = content.encode("utf-16", "surrogatepass") if ending == "txt" else content.encode()
@@ -213,10 +214,6 @@ def end(process):
     return process.returncode, said
 
 
-def without_ids(content):
-    return [{**row, "prediction_id": ""} for row in table(content)]
-
-
 def test_killed_again_and_again_and_resumed_each_row_is_there_once(app, flask, command, long_csv, tmp_path):
     whole, pieces = tmp_path / "whole.csv.gz", tmp_path / "pieces.csv.gz"
     assert flask("batch", long_csv, whole, "--no-log").exit_code == 1
@@ -230,7 +227,7 @@ def test_killed_again_and_again_and_resumed_each_row_is_there_once(app, flask, c
     logged = stored(app)
     assert flask("batch", long_csv, pieces, "--resume").exit_code == 1
     content = gzip.decompress(pieces.read_bytes())
-    assert without_ids(content) == table(gzip.decompress(whole.read_bytes()))
+    assert [row | {"prediction_id": ""} for row in table(content)] == table(gzip.decompress(whole.read_bytes()))
     assert sorted(row["prediction_id"] for row in table(content) if not row["error"]) == stored(app)
     assert set(logged) <= set(stored(app))
     assert execute(app.extensions["engine"], sa.select(sa.func.count()).select_from(idempotency_keys)) == [7920]
@@ -285,10 +282,6 @@ def test_ctrl_c_ends_it_and_nobody_else_may_write_meanwhile(command, flask, long
     assert not target.exists()
 
 
-def interrupt(*_):
-    raise KeyboardInterrupt
-
-
 def test_a_changed_input_is_refused_and_the_old_file_stays_until_all_is_done(app, flask, models, long_csv, tmp_path):
     target = tmp_path / "out.csv"
 
@@ -298,7 +291,7 @@ def test_a_changed_input_is_refused_and_the_old_file_stays_until_all_is_done(app
     inference = app.extensions["inference"]
     target.write_text("of last month\n")
     with pytest.raises(KeyboardInterrupt):
-        run.run_batch(inference, long_csv, target, interrupt, log=False, overwrite=True)
+        run.run_batch(inference, long_csv, target, INTERRUPT, log=False, overwrite=True)
     assert target.read_text() == "of last month\n"
     began_with = inference.registry.current_version()
     assert "log False, " in flask("batch", long_csv, target, "--resume").output

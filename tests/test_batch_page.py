@@ -10,6 +10,7 @@ import signal
 import subprocess
 from contextlib import suppress
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import sqlalchemy as sa
@@ -49,10 +50,6 @@ def fetch(client, page):
     with client.get(f"{page}/download") as answer:
         assert answer.data
         return answer
-
-
-def full(*_):
-    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def jobs_of(app):
@@ -116,7 +113,7 @@ def test_what_cannot_be_used_is_refused_at_once_and_nothing_is_kept(app, signed_
         assert "instance" not in answer.text  # no path of the server
 
     with monkeypatch.context() as patch:
-        patch.setattr(FileStorage, "save", full)
+        patch.setattr(FileStorage, "save", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
         answer = upload(signed_in, csv_file(["hello"]))
     assert (answer.status_code, "No space left on device" in answer.text) == (503, True)
 

@@ -1,6 +1,7 @@
 """flask log copy: the whole log in another database, or nothing."""
 
 import datetime as dt
+from unittest.mock import DEFAULT, Mock
 
 import pytest
 import sqlalchemy as sa
@@ -73,16 +74,8 @@ def test_everything_is_copied_once_into_an_empty_database(app, flask, log, targe
 
 
 def test_an_interrupted_copy_leaves_nothing(app, log, target, monkeypatch):
-    names = []
-
-    def stop(target, table):
-        names.append(table.name)
-        if len(names) == 4:
-            raise KeyboardInterrupt
-        return insert(table)
-
-    insert = sa.insert
-    monkeypatch.setattr(sa, "insert", lambda table: stop(target, table))
+    until_then = [DEFAULT, DEFAULT, DEFAULT, KeyboardInterrupt]
+    monkeypatch.setattr(sa, "insert", Mock(wraps=sa.insert, side_effect=until_then))
     with pytest.raises(KeyboardInterrupt):
         copy_rows(app.extensions["engine"], target)
     assert not any(everything(target).values())

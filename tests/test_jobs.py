@@ -3,6 +3,7 @@
 import datetime as dt
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import Mock
 
 import pytest
 
@@ -76,12 +77,8 @@ def test_a_killed_job_is_interrupted_and_goes_on_once(runner):
 
 def test_a_job_that_fails_says_why_and_can_be_run_again(runner):
     for error, message in ((BadData("No messages."), "No messages."), (ValueError("a secret"), "Something went wrong")):
-
-        def work(*_, error=error):
-            raise error
-
         job_id = begin(runner)
-        assert work_on(runner, job_id, work) == "failed"
+        assert work_on(runner, job_id, Mock(side_effect=error)) == "failed"
         assert runner.get(job_id).state == "failed"
         assert runner.get(job_id).message.startswith(message)
         runner.resume(job_id)
@@ -99,10 +96,7 @@ def test_nobody_runs_a_job_by_hand_and_made_up_ids_are_none(runner):
 
 
 def test_a_process_that_cannot_be_started_leaves_nothing(runner, monkeypatch):
-    def broken(*_, **__):
-        raise OSError(12, "Cannot allocate memory")
-
-    monkeypatch.setattr(module.subprocess, "Popen", broken)
+    monkeypatch.setattr(module.subprocess, "Popen", Mock(side_effect=OSError(12, "Cannot allocate memory")))
     with pytest.raises(NotReady, match="Cannot allocate memory"):
         begin(runner)
     assert runner.list_jobs() == []

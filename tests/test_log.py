@@ -8,6 +8,7 @@ import json
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from unittest.mock import DEFAULT, Mock
 
 import pandas as pd
 import pytest
@@ -48,13 +49,8 @@ def test_threads_that_write_at_once_share_commits_and_lose_nothing(app, client):
 @pytest.mark.databases("sqlite")
 def test_whatever_breaks_a_shared_commit_none_of_them_is_answered(app, monkeypatch):
     log = app.extensions["inference"].log
-    insert, errors = log._insert, [MemoryError()]
-    monkeypatch.setattr(log, "_insert", lambda rows: hit(errors) if errors else insert(rows))
+    monkeypatch.setattr(log, "_insert", Mock(wraps=log._insert, side_effect=[MemoryError(), *[DEFAULT] * 9]))
     monkeypatch.setitem(app.config, "PROPAGATE_EXCEPTIONS", False)
-
-    def hit(errors):
-        raise errors.pop()
-
     with ThreadPoolExecutor(4) as pool, log._turn:
         statuses = [pool.submit(lambda: predict(app.test_client()).status_code) for _ in range(4)]
         wait_until(lambda: len(log._waiting) == 4)
@@ -242,8 +238,8 @@ def test_more_records_than_one_statement_takes(app, inference):
 
 def test_what_another_process_logs_meanwhile_counts(app, inference, monkeypatch):
     taken = predict_once(inference, {"stream t/0/1": SPAM})["stream t/0/1"]
-    find, found = inference.log.find_by_key, [{}]  # the first look comes too early to see it
-    monkeypatch.setattr(inference.log, "find_by_key", lambda keys: found.pop() if found else find(keys))
+    looks = [{}, DEFAULT, DEFAULT]  # the first one comes too early to see it
+    monkeypatch.setattr(inference.log, "find_by_key", Mock(wraps=inference.log.find_by_key, side_effect=looks))
     both = predict_once(inference, {"stream t/0/2": HAM, "stream t/0/1": SPAM})
     assert both["stream t/0/1"]["id"] == taken["id"]
     assert count(app, predictions) == count(app, idempotency_keys) == 2
