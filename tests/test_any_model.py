@@ -222,18 +222,6 @@ def test_labels_that_cannot_be_used_are_refused():
             read_labels(text)
 
 
-def test_train_says_which_label_is_which_and_the_whole_way_works(flask, models, app, client):
-    """As docs/own_model.md shows it."""
-    result = flask("train", DATA, "--labels", "normal,urgent", "--use")
-    assert result.exit_code == 0, result.output
-    assert "The labels are normal and urgent; urgent is the one that is looked for." in result.output
-    assert "urgent caught" in result.output
-    assert "normal called urgent" in result.output
-    assert not INNER_WORDS.search(result.output)
-    assert client.post("/api/v1/predict", json={"text": URGENT}).json["label"] == "urgent"
-    assert "has learnt 227 of these 227 messages" in flask("evaluate", DATA).stderr
-
-
 # --- One's own recipe ---
 
 
@@ -251,9 +239,16 @@ def recipe(tmp_path, monkeypatch):
     return write
 
 
-def test_the_recipe_of_the_documentation_works(flask, models, recipe):
-    result = flask("train", DATA, "--labels", "normal,urgent", "--pipeline", recipe(RECIPE), "--use")
-    assert result.exit_code == 0, result.output
+def test_the_two_ways_of_the_documentation_work(flask, models, client, recipe):
+    for own in ([], ["--pipeline", recipe(RECIPE)]):
+        result = flask("train", DATA, "--labels", "normal,urgent", *own, "--use")
+        assert result.exit_code == 0, result.output
+        assert "The labels are normal and urgent; urgent is the one that is looked for." in result.output
+        assert "urgent caught" in result.output
+        assert "normal called urgent" in result.output
+        assert not INNER_WORDS.search(result.output)
+        assert client.post("/api/v1/predict", json={"text": URGENT}).json["label"] == "urgent"
+        assert "has learnt 227 of these 227 messages" in flask("evaluate", DATA).stderr
     card = artifact.read_card(models, (models / "current").read_text().strip())
     assert (card.pipeline, card.labels) == ("my_recipe:make_pipeline", ("normal", "urgent"))
 
