@@ -134,11 +134,10 @@ def test_the_cookie_is_well_kept_and_a_new_sign_in_ends_the_older_one(app, clien
     assert (copy.get("/review").status_code, client.get("/review").status_code) == (303, 200)
 
 
-def test_a_second_hamlet_on_this_host_signs_nobody_out(client, make_app):
-    sign_in(client)
+def test_a_second_hamlet_on_this_host_signs_nobody_out(signed_in, make_app):
     cookie = make_app("other").test_client().get("/login").headers["Set-Cookie"].partition(";")[0]
-    client.set_cookie(*cookie.split("=", 1))  # browsers send cookies to all ports of a host
-    assert client.get("/review").status_code == 200
+    signed_in.set_cookie(*cookie.split("=", 1))  # browsers send cookies to all ports of a host
+    assert signed_in.get("/review").status_code == 200
 
 
 @on_both
@@ -163,15 +162,14 @@ def test_pages_for_the_signed_in_send_others_to_sign_in_and_back(client):
     assert [words in answer.text for words in ('href="/login"', "Review</a>", "Models</a>")] == [False, True, True]
 
 
-def test_no_link_leads_through_the_sign_in_to_another_site(client):
-    sign_in(client)
+def test_no_link_leads_through_the_sign_in_to_another_site(signed_in):
     for address in (
         *("//evil.example", "///evil.example", "http://evil.example", "https:evil.example", "javascript:alert(1)"),
         *("\\\\evil.example", "/\\evil.example", "/\t/evil.example", "/\n/evil.example", "\t//evil.example"),
         *(" //evil.example", "/inside\r\nSet-Cookie: a=b", "evil.example", ""),
     ):
-        assert sign_in(client, query_string={"next": address}).location == "/review", address
-        assert client.get("/login", query_string={"next": address}).location == "/review", address
+        assert sign_in(signed_in, query_string={"next": address}).location == "/review", address
+        assert signed_in.get("/login", query_string={"next": address}).location == "/review", address
 
 
 # --- The wait after wrong passwords ---
@@ -226,8 +224,7 @@ def test_addresses_count_together_where_one_sender_has_them_all(app, make_app):
     assert execute(engine, sa.select(failed_sign_ins.c.address)) == ["192.0.2.7"]
 
 
-def test_when_the_log_does_not_know_nobody_gets_in(app, client):
-    sign_in(client)
+def test_when_the_log_does_not_know_nobody_gets_in(app, client, signed_in):
     for table in ("failed_sign_ins", "api_keys", "sign_ins"):
         execute(app.extensions["engine"], sa.text(f"DROP TABLE {table}"))
     for answer in (sign_in(client), *(client.get(path) for path in ("/review", "/monitor", "/batch"))):
