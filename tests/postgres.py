@@ -13,6 +13,8 @@ from pathlib import Path
 import sqlalchemy as sa
 
 HOW_TO_GET = "on Debian, apt-get install postgresql"
+# PostgreSQL and pgbouncer refuse to run as root, so where the tests do they run as the user that Debian's package made.
+AS_USER = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
 
 
 def free_port():
@@ -34,11 +36,8 @@ class Postgres:
     def __init__(self, programs):
         self._programs = programs
         self._folder = Path(tempfile.mkdtemp(prefix="hamlet-postgres-"))
-        # PostgreSQL refuses to run as root, so where the tests do it runs as the user that Debian's package made.
-        self._as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-        user = "postgres" if self._as_user else pwd.getpwuid(os.geteuid()).pw_name
-        if self._as_user:
-            shutil.chown(self._folder, user)
+        user = "postgres" if AS_USER else pwd.getpwuid(os.geteuid()).pw_name
+        shutil.chown(self._folder, user)
         port = free_port()
         self._url = f"postgresql://{user}@127.0.0.1:{port}"
         self._numbers = itertools.count(1)
@@ -51,7 +50,7 @@ class Postgres:
         self.start()
 
     def _run(self, program, *words):
-        command = [*self._as_user, str(self._programs / program), "--pgdata", str(self._folder / "data"), *words]
+        command = [*AS_USER, str(self._programs / program), "--pgdata", str(self._folder / "data"), *words]
         done = subprocess.run(command, cwd="/", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
         assert done.returncode == 0, done.stdout
 
@@ -99,11 +98,8 @@ def pgbouncer(program, url):
         f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"
         "pool_mode = transaction\ndefault_pool_size = 5\n"
     )
-    as_user = []
-    if os.geteuid() == 0:  # as which it refuses to run
-        shutil.chown(folder, "postgres")
-        as_user = ["runuser", "-u", "postgres", "--"]
-    process = subprocess.Popen([*as_user, program, "--quiet", folder / "ini"], cwd="/", stderr=subprocess.DEVNULL)
+    shutil.chown(folder, place.username)
+    process = subprocess.Popen([*AS_USER, program, "--quiet", folder / "ini"], cwd="/", stderr=subprocess.DEVNULL)
     try:
         yield place.set(port=port).render_as_string()
     finally:

@@ -11,7 +11,7 @@ import shutil
 
 import pytest
 from clients import wait_until
-from conftest import HAM, PASSWORD, SHIPPED, Server, served
+from conftest import HAM, SHIPPED, Server, served
 
 from webapp import config
 from webapp.config import ROOT
@@ -139,7 +139,7 @@ def test_the_trap_works(models, tmp_path):
 
 @pytest.mark.parametrize("with_key", [False, True], ids=["without a key", "with a key"])
 def test_a_planted_pickle_is_never_loaded_on_any_path(
-    tmp_path, monkeypatch, app, client, flask, models, make_app, with_key
+    tmp_path, monkeypatch, app, client, signed_in, flask, models, make_app, with_key
 ):
     trace, inference = tmp_path / "trace", app.extensions["inference"]
     field = Field(models, trace)
@@ -147,7 +147,6 @@ def test_a_planted_pickle_is_never_loaded_on_any_path(
         monkeypatch.setattr(config, "MODEL_KEY", KEY)
         artifact.sign(models, SHIPPED)
     planted = field.plant_all_unsigned() if with_key else field.plant_all()
-    client.post("/login", data={"password": PASSWORD})
     assert served(client) == SHIPPED
 
     for evil in planted:  # asked for by name, by commands and on the pages
@@ -272,11 +271,10 @@ def test_a_damaged_model_file_is_refused_before_it_is_unpickled(models, monkeypa
             artifact.load(models, SHIPPED)
 
 
-def test_a_damaged_card_is_refused_or_can_be_shown(client, flask, models):
+def test_a_damaged_card_is_refused_or_can_be_shown(signed_in, flask, models):
     """A flipped bit may leave a card that can be read: without a key nothing tells that a licence was another."""
-    client.post("/login", data={"password": PASSWORD})
     path = models / SHIPPED / artifact.CARD
-    served(client)
+    served(signed_in)
     for number, content in enumerate(damaged(path.read_bytes(), 31)):
         path.write_bytes(content)
         with contextlib.suppress(ModelUnusable):
@@ -285,7 +283,7 @@ def test_a_damaged_card_is_refused_or_can_be_shown(client, flask, models):
             for words in (["models", "list"], ["models", "show", SHIPPED]):
                 result = flask(*words)
                 assert result.exception is None or isinstance(result.exception, SystemExit), result.output
-            assert client.get("/models").status_code == 200
+            assert signed_in.get("/models").status_code == 200
 
 
 CHANGES = [
