@@ -110,7 +110,7 @@ def test_without_texts_reviews_come_from_elsewhere(forgetful, tmp_path):
     assert client.post("/review/sample", data={"size": 60, "days": 1}).status_code == 303
     file = "id,true_label\n" + "".join(f"{row['id']},{row['label']}\n" for row in rows[1:])
     (tmp_path / "truth.csv").write_text(file)
-    assert "59" in flask(args=["review", "import", str(tmp_path / "truth.csv")]).output
+    assert "59 new" in flask(args=["review", "import", str(tmp_path / "truth.csv")]).output
     assert "right on 60 reviewed messages" in client.get("/monitor").text
 
     # Whoever would have to see it is told why they cannot.
