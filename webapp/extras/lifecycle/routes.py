@@ -140,9 +140,9 @@ def compare_page() -> ResponseReturnValue:
     engine, registry = current_app.extensions["engine"], current_inference().registry
     names = registry.versions()[::-1]
     first = request.args.get("first") or registry.current_version()
-    labels = registry.labels()  # versions with others answer another question
-    like = [name for name, card in registry.cards().items() if name != first and card.labels == labels]
-    second = request.args.get("second") or registry.challenger.read() or (like or [first])[-1]
+    others = registry.with_other_labels(registry.labels())  # nothing can be compared with these, so they come last
+    newest = min((name for name in names if name != first), key=others.__contains__, default=first)
+    second = request.args.get("second") or registry.challenger.read() or newest
     if not {first, second} <= set(names):
         abort(404, "There is no such version. The Models page lists those there are.")
     numbers = _numbers(names, switching.history(engine))
