@@ -52,7 +52,7 @@ def check_password(text: str) -> str:
     if len(text) < MIN_PASSWORD_LENGTH:
         raise ValueError(f"must have {MIN_PASSWORD_LENGTH} characters or more")
     if not text.isprintable():
-        raise ValueError("has a character that no form takes: a line break at the end, say, or one that is not UTF-8")
+        raise ValueError("has a character that no form takes, such as a tab, or one that is not UTF-8")
     return text
 
 
