@@ -56,15 +56,13 @@ class logger_class(Logger):  # noqa: N801 (gunicorn's name for it)
 
     def access(self, resp: Any, _req: Any, environ: dict[str, Any], request_time: dt.timedelta) -> None:
         """Write time, request id, method, path (without the query), status, milliseconds; never a message's text."""
-        self.access_log.info(
-            "%s %s %s %s %s %d ms",
-            self.now(),
-            dict(resp.headers).get("X-Request-ID", "-"),
-            environ["REQUEST_METHOD"],
-            environ["RAW_URI"].partition("?")[0],  # as it was sent: %0A in it must not begin a new line here
-            str(resp.status)[:3],  # a number, or words
-            request_time.seconds * 1000 + request_time.microseconds // 1000,
-        )
+        milliseconds = request_time.seconds * 1000 + request_time.microseconds // 1000
+        request_id = dict(resp.headers).get("X-Request-ID", "-")
+        path = environ["RAW_URI"].partition("?")[0]  # as it was sent: %0A in it must not begin a new line here
+        status = str(resp.status)[:3]  # a number, or words
+        stream = self.access_log.handlers[0].stream  # logging's own way to it would take three times as long
+        stream.write(f"{self.now()} {request_id} {environ['REQUEST_METHOD']} {path} {status} {milliseconds} ms\n")
+        stream.flush()
 
 
 def pre_exec(server: Any) -> None:
