@@ -9,7 +9,6 @@ import os
 import resource
 import signal
 import subprocess
-from contextlib import closing
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -261,7 +260,7 @@ def test_a_run_that_waited_for_another_to_end_leaves_its_result_alone(app, tmp_p
         return True
 
     monkeypatch.setattr(output, "take_lock", take_lock_when_the_other_has_ended)
-    with closing(open_table(tmp_path / "in.csv")) as lines:
+    with open_table(tmp_path / "in.csv") as lines:
         output.partial(target).write_text("all of it")
         with pytest.raises(BadData, match="Another run"), output.open_output(target, lines, 3):
             pass

@@ -6,7 +6,6 @@ import io
 import json
 import math
 import os
-from contextlib import closing
 
 import pytest
 
@@ -54,7 +53,7 @@ def read(write):
 
 def texts(path, text_column=None):
     """Return the texts of a file, or what is wrong with a row, as batch reads it."""
-    with closing(open_table(path, text_column)) as opened:
+    with open_table(path, text_column) as opened:
         return [row.error or row.values[0] for row in opened.read([opened.find_column(text_column)])]
 
 
@@ -142,7 +141,7 @@ def test_what_is_taken_for_the_header_is_said(read, write):
     assert read(table())[1].endswith('in.csv: CSV, messages in "text", labels in "label"')
     assert read(TSV)[1].endswith('TSV, messages in "text", labels in "label", no header line')
     path = write("See you soon\nWin cash now\n")
-    with closing(open_table(path)) as opened:
+    with open_table(path) as opened:
         [said] = opened.notices(opened.find_column(None))
     assert said.endswith('CSV, messages in "See you soon"; if that is a message, write a first line with text in it')
 

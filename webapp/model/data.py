@@ -7,7 +7,6 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import compress
 from pathlib import Path
@@ -59,7 +58,7 @@ def read_labelled(
     if path.is_fifo():
         raise BadData(f"{path} is a pipe, which can be read once only: give a file")
     meanings = read_meanings(labels)
-    with closing(open_table(path, text_column, meanings)) as table, path.open("rb") as file:
+    with open_table(path, text_column, meanings) as table, path.open("rb") as file:
         words = SPAM_OR_HAM if set(labels) == set(SPAM_OR_HAM) else Labels(*labels)
         dataset = Dataset(shown(path.name, 255), hashlib.file_digest(file, "sha256").hexdigest(), [], labels=words)
         columns = [table.find_column(text_column), table.find_column(label_column, "label")]

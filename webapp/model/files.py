@@ -7,7 +7,9 @@ goes through `open_table`, so that all commands take the same files and describe
 import json
 import re
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,27 +26,28 @@ BEGINS_JSON = re.compile(r"\s*(\{|\[\s*(\{|$))")  # also an array, to be refused
 PARQUET_ROWS = 2_000  # at once
 
 
+@contextmanager
 def open_table(
     source: Path | BinaryIO,
     text_column: str | None = None,
     words: Collection[str] = LABEL_WORDS,
     name: str | None = None,
-) -> Table:
-    """Open a file or pipe; raises BadData.
+) -> Iterator[Table]:
+    """Open a file or pipe, and close it; raises BadData.
 
     `text_column`, and `words` for labels, help to understand it; `name` is what people call it, if not by its path.
     """
-    lines = Lines(source, name)
-    try:
+    name = name or (str(source) if isinstance(source, Path) else "standard input")
+    with reading(name):
+        raw: Any = source.open("rb") if isinstance(source, Path) else BufferedReader(source)
+    with raw:
+        lines = Lines(raw, name, source.stat().st_size if isinstance(source, Path) else 0)
         if lines.is_parquet:
-            return ParquetTable(lines)
+            yield ParquetTable(lines)
+            return
         head = lines.peek()
-        if ending_format(Path(lines.name)) == "JSON Lines" or BEGINS_JSON.match(head[0]):
-            return JsonTable(lines, head)
-        return CsvTable(lines, head, text_column, words)
-    except BadData:
-        lines.close()
-        raise
+        is_json = ending_format(Path(name)) == "JSON Lines" or BEGINS_JSON.match(head[0])
+        yield JsonTable(lines, head) if is_json else CsvTable(lines, head, text_column, words)
 
 
 def ending_format(path: Path) -> str | None:
@@ -106,7 +109,7 @@ class ParquetTable(Table):
 
     def __init__(self, lines: Lines):
         super().__init__(lines)
-        if lines.path is None:
+        if not lines.raw.seekable():
             raise BadData("Parquet cannot be read from a pipe, as its table of contents is at its end: give a file")
         try:
             import pyarrow as pa
@@ -115,7 +118,7 @@ class ParquetTable(Table):
             raise BadData(f"{self.name} is Parquet: pip install -r requirements-parquet.txt") from error
         self._reading = partial(reading, self.name, pa.ArrowException)
         with self._reading():
-            self._file = pq.ParquetFile(lines.path)
+            self._file = pq.ParquetFile(lines.raw)
         self.schema = self._file.schema_arrow
         self._name_columns(self.schema.names)
         self._done = 0  # rows
@@ -156,7 +159,3 @@ class ParquetTable(Table):
             size += batch.nbytes
             if size > limit:
                 raise BadData(f"{self.name} unpacks to more than {limit // 1024**2} MB")
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()

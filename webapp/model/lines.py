@@ -8,8 +8,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from webapp.errors import BadData
 
@@ -55,27 +54,19 @@ def reading(name: str, *others: type[Exception]) -> Iterator[None]:
 class Lines:
     """The lines of a file or pipe with their ends; `number` is that of the last line that was returned, from 1."""
 
-    def __init__(self, source: Path | BinaryIO, name: str | None = None):
-        self.path = source if isinstance(source, Path) else None
-        self.name = name or str(self.path or "standard input")
+    def __init__(self, raw: io.BufferedReader, name: str, size: int):
+        self.raw, self.name, self._size = raw, name, size  # in bytes, 0 if unknown
         self.number = self.taken = 0  # lines and characters that were returned
         self._recoded = self._first_recoded = 0  # how many lines were no UTF-8, and the number of the first
-        self._raw: Any = None
         self._waiting: deque[str] = deque()
-        try:
-            with reading(self.name):
-                self._raw = source.open("rb") if isinstance(source, Path) else io.BufferedReader(source)
-                self._size = self.path.stat().st_size if self.path else 0
-                self._stream: Any = gzip.GzipFile(fileobj=self._raw) if self._raw.peek(2)[:2] == GZIP else self._raw
-                head: bytes = self._stream.peek(4096)[:4096]
-            self._is_utf16 = head.startswith(UTF16)
-            self.has_mark = head.startswith((codecs.BOM_UTF8, *UTF16))
-            self.is_parquet = head.startswith(PARQUET) and self._stream is self._raw
-            if not self.is_parquet:
-                self._refuse_foreign(head)
-        except BadData:
-            self.close()
-            raise
+        with reading(name):
+            self._stream: Any = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == GZIP else raw
+            head: bytes = self._stream.peek(4096)[:4096]
+        self._is_utf16 = head.startswith(UTF16)
+        self.has_mark = head.startswith((codecs.BOM_UTF8, *UTF16))
+        self.is_parquet = head.startswith(PARQUET) and self._stream is raw
+        if not self.is_parquet:
+            self._refuse_foreign(head)
         encoding, errors = ("utf-16", "surrogatepass") if self._is_utf16 else ("utf-8-sig", "surrogateescape")
         self._text = io.TextIOWrapper(self._stream, encoding, errors, newline="")  # all line ends, as they are
         self._unread = self._read()
@@ -145,12 +136,7 @@ class Lines:
 
     def done(self) -> float | None:
         """Return how much of it was read, 0 to 1; None for a pipe."""
-        return min(1.0, self._raw.tell() / self._size) if self._size else None
-
-    def close(self) -> None:
-        """Close the file; a pipe stays open for its owner."""
-        if self.path and self._raw:
-            self._raw.close()
+        return min(1.0, self.raw.tell() / self._size) if self._size else None
 
 
 def _windows_1252(found: re.Match[str]) -> str:

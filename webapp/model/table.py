@@ -82,7 +82,3 @@ class Table:
     def check_size(self, limit: int) -> None:
         """Raise BadData if it unpacks to more bytes, or breaks off. It is spent then."""
         self.lines.check_size(limit)
-
-    def close(self) -> None:
-        """Close what was opened."""
-        self.lines.close()

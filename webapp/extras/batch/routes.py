@@ -1,6 +1,6 @@
 """The batch pages: upload a file of messages, watch it being scored, download the result."""
 
-from contextlib import closing, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ def _keep(file: FileStorage, text_column: str | None, folder: Path) -> dict[str,
     file.save(source)
     try:
         words = read_meanings(current_inference().registry.labels())
-        with closing(open_table(source, text_column, words, name)) as table:
+        with open_table(source, text_column, words, name) as table:
             table.find_column(text_column)
             table.check_size(MAX_UNPACKED)
     except BadData as error:

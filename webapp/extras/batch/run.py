@@ -20,7 +20,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -107,7 +106,7 @@ def run_batch(
             raise BadData(f"{target} is the input itself, or would grow in it: name another output")
     elif resume:
         raise BadData("--resume needs files: what went through a pipe is gone")
-    with closing(open_table(source, text_column, read_meanings(inference.registry.labels()), name)) as table:
+    with open_table(source, text_column, read_meanings(inference.registry.labels()), name) as table:
         text_at = table.find_column(text_column)
         began_with = f"text column {table.columns[text_at]}, log {log}"
         if isinstance(source, Path):

@@ -1,7 +1,6 @@
 """flask review import: true labels from a file into the log."""
 
 import sys
-from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
@@ -41,7 +40,7 @@ def _read(source: Path | BinaryIO, labels: Labels) -> dict[str, str]:
     """Return the label of each prediction id; raises BadData, naming the line."""
     words = {word: "spam" if is_spam else "ham" for word, is_spam in read_meanings(labels).items()} | {UNSURE: UNSURE}
     given: dict[str, str] = {}
-    with closing(open_table(source)) as table:
+    with open_table(source) as table:
         columns = [table.find(names) for names in (("prediction_id", "id"), ("true_label",))]
         positions = [at for at in columns if at is not None]
         if len(positions) < 2:

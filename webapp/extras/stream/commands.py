@@ -2,7 +2,6 @@
 
 import json
 import signal
-from contextlib import closing
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -84,7 +83,7 @@ def stream_file(file: Path, brokers: str, topic: str, text_column: str | None, c
     from webapp.extras.stream.loop import deliver, make_producer
 
     producer, sent = make_producer(read_settings(brokers, config)), 0
-    with closing(open_table(file, text_column, read_meanings(current_inference().registry.labels()))) as table:
+    with open_table(file, text_column, read_meanings(current_inference().registry.labels())) as table:
         text_at = table.find_column(text_column)
         records = (_record(topic, number, row) for number, row in enumerate(table.read([text_at]), start=1))
         try:
