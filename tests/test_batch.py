@@ -55,7 +55,7 @@ def test_a_csv_keeps_its_values_and_gets_five_columns(app, score):
     csv.writer(buffer).writerows([["ref", "text", "note"], *zip(range(len(rest)), texts, rest, strict=True)])
     code, content, said = score("\ufeff" + buffer.getvalue())
     assert code == 0, said
-    assert content.decode().startswith(f"\ufeffref,text,note,{','.join(ADDED)}\r\n")
+    assert content.decode().startswith(f"\ufeffref,text,note,{','.join(ADDED)}\n")
     found = table(content.removeprefix(b"\xef\xbb\xbf"))
     assert [(row["ref"], row["text"], row["note"]) for row in found] == [
         (str(number), text, note) for number, (text, note) in enumerate(zip(texts, rest, strict=True))

@@ -35,7 +35,6 @@ class CsvTable(Table):
         self.delimiter = sep[1].replace("\\t", "\t") if sep else _find_delimiter(head, usual)
         self.format = "TSV" if self.delimiter == "\t" else "CSV"
         self._divide_by(self.delimiter, head)
-        self.line_end = head[0][len(head[0].rstrip("\r\n")) :] or "\n"
         rows = _split(head, self.delimiter)
         is_numbered = all(name.isdecimal() or not name for name in rows[0])  # by pandas, its index has no name
         if not wanted and (usual - words).isdisjoint(map(normalise, rows[0])):  # spam may be a name, or a label

@@ -129,7 +129,7 @@ class ParquetTable(Table):
             size = batch.nbytes // max(len(batch), 1)
             for number in range(len(batch)):
                 self.lines.taken += size
-                yield Row(self._done + number + 1, [column[number] for column in values], None, (batch, number))
+                yield Row(self._done + number + 1, [column[number] for column in values], None, batch.slice(number, 1))
             self._done += len(batch)
 
     def _values(self, column: Any) -> list[Any]:

@@ -20,7 +20,7 @@ class Row(NamedTuple):
     line: int  # where it begins, from 1; in Parquet the row's number
     values: Sequence[Any]
     error: str | None  # then the values are not to be used
-    raw: Any  # the whole row, to be written again: cells, (object as text, object), or (Arrow batch, place)
+    raw: Any  # the whole row, to be written again: cells, (object as text, object), or an Arrow batch
 
 
 class Table:

@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, BinaryIO, NamedTuple
@@ -87,7 +86,7 @@ def _csv(table: CsvTable) -> tuple[str, Callable[[Row, Answer], str]]:
 
     def line(cells: Sequence[Any]) -> str:
         text: str = writer.writerow(cells)  # it quotes cells with what its own line end, \r\n, is made of
-        return text[:-2] + table.line_end
+        return text[:-2] + "\n"
 
     header = line([*table.columns, *free_names(table.columns)])
     return ("\ufeff" if table.lines.has_mark else "") + header, lambda row, answer: line([*row.raw, *answer])
@@ -129,12 +128,7 @@ def _parquet_writer(table: Any, file: BinaryIO) -> Iterator[Write]:
     schema = pa.schema([*table.schema, *map(pa.field, free_names(table.columns), types)], table.schema.metadata)
 
     def write(rows: Sequence[Row], answers: Sequence[Answer]) -> None:
-        batches = []
-        for _, group in groupby(rows, lambda row: id(row.raw[0])):
-            found = list(group)
-            batch, first = found[0].raw
-            batches.append(batch.slice(first, len(found)))
-        kept = pa.Table.from_batches(batches).columns
+        kept = pa.Table.from_batches([row.raw for row in rows]).columns
         added = map(pa.array, zip(*answers, strict=True), types)
         writer.write_table(pa.Table.from_arrays([*kept, *added], schema=schema))
 
