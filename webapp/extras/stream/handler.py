@@ -16,7 +16,8 @@ from webapp.log.tables import Row
 from webapp.model.files import unique_members
 from webapp.model.labels import Labels
 
-SHORTENED = 1_000  # bytes that are left of a dead letter's value where the broker refuses the whole
+LARGEST = 100_000  # bytes of a record that is sent as it is; brokers take a million by default
+SHORTENED = 1_000  # bytes that are left of the key and value of a larger dead letter
 
 Headers = list[tuple[str, bytes | None]]
 
@@ -40,7 +41,6 @@ class Outgoing(NamedTuple):
     value: bytes | None
     key: bytes | None
     headers: Headers
-    if_too_large: "Outgoing | None" = None  # what to send if the broker refuses it
 
 
 def idempotency_key(record: Record, cluster: str) -> str:
@@ -61,6 +61,8 @@ def read(
     dead_letters = []
     for record in records:
         try:
+            if _size(record.key, record.headers) > LARGEST:
+                raise InvalidInput(f"The key and the headers have more than {LARGEST:,} bytes.")
             text = read_text(record.value)
         except InvalidInput as error:
             dead_letters.append(dead_letter(record, dead_letter_topic, str(error)))
@@ -96,16 +98,20 @@ def read_text(value: bytes | None) -> str:
     return content
 
 
-def prediction(record: Record, row: Row, labels: Labels, topic: str, dead_letter_topic: str = "") -> Outgoing:
+def prediction(record: Record, row: Row, labels: Labels, topic: str) -> Outgoing:
     """Return what the API would answer, under the record's key and with its headers."""
-    letter = dead_letter(record, dead_letter_topic, "The broker refuses the prediction, with this key, as too large.")
-    return Outgoing(topic, to_json(to_response(row, labels)), record.key, record.headers, letter.if_too_large)
+    return Outgoing(topic, to_json(to_response(row, labels)), record.key, record.headers)
 
 
 def dead_letter(record: Record, topic: str, reason: str) -> Outgoing:
-    """Return the record as it was, with headers that say what is wrong with it and where it was."""
+    """Return the record with headers that say what is wrong with it and where it was; a large one is shortened."""
     facts = {"reason": reason, "topic": record.topic, "partition": record.partition, "offset": record.offset}
     why: Headers = [(f"hamlet-{name}", str(fact).encode()) for name, fact in facts.items()]
+    if len(record.value or b"") + _size(record.key, record.headers) <= LARGEST:
+        return Outgoing(topic, record.value, record.key, [*record.headers, *why])
     value, key = (part and part[:SHORTENED] for part in (record.value, record.key))
-    shortened = Outgoing(topic, value, key, [*why, ("hamlet-truncated", b"The whole is too large for this topic.")])
-    return Outgoing(topic, record.value, record.key, [*record.headers, *why], shortened)
+    return Outgoing(topic, value, key, [*why, ("hamlet-truncated", f"It has more than {LARGEST:,} bytes.".encode())])
+
+
+def _size(key: bytes | None, headers: Headers) -> int:
+    return len(key or b"") + sum(len(name) + len(value or b"") for name, value in headers)

@@ -10,9 +10,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -47,7 +46,6 @@ COMMON: Properties = {
 }
 PRODUCER: Properties = COMMON | {
     "partitioner": "murmur2_random",  # a key goes to the partition that other languages' clients choose, too
-    "message.max.bytes": 100_000_000,  # the broker decides what is too large
     "linger.ms": 5,
 }
 # The records belong to another consumer by now, or soon, which does them again: nothing is wrong.
@@ -147,7 +145,7 @@ class Stream:
         model = self._inference.registry.current()
         rows = self._inference.predict(list(texts.values()), "stream", list(texts), model=model) if texts else []
         outgoing += [
-            prediction(record, row, model.labels, self._topic_out, self._dead_letter)
+            prediction(record, row, model.labels, self._topic_out)
             for record, row in zip(usable.values(), rows, strict=True)
         ]
         deliver(producer, outgoing)
@@ -206,33 +204,20 @@ def _make(kind: type[Any], settings: Properties) -> Any:
 
 
 def deliver(producer: Producer, records: Iterable[Outgoing]) -> None:
-    """Send records until the broker has them all, in another form what is too large; raises NotReady."""
-    for record in _send(producer, list(records)):
-        # A broker measures whole sets of records, so alone it may be small enough.
-        if _send(producer, [record]) and not (record.if_too_large and not _send(producer, [record.if_too_large])):
-            raise NotReady("The broker refuses a record as too large.")
-
-
-def _send(producer: Producer, records: Sequence[Outgoing]) -> list[Outgoing]:
-    """Send records; return those that the broker refuses as too large."""
-    refused: list[Outgoing] = []
+    """Send records until the broker has them all; raises NotReady."""
     errors: list[KafkaError] = []
 
-    def note(record: Outgoing, error: KafkaError | None, _message: Message | None = None) -> None:
-        if error and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-            refused.append(record)
-        elif error:
+    def note(error: KafkaError | None, _message: Message | None = None) -> None:
+        if error:
             errors.append(error)
 
     for record in records:
         try:
             headers: Any = record.headers
-            told = partial(note, record)
-            producer.produce(record.topic, record.value, record.key, headers=headers, on_delivery=told)
+            producer.produce(record.topic, record.value, record.key, headers=headers, on_delivery=note)
         except KafkaException as error:
-            note(record, error.args[0])
+            note(error.args[0])
     if producer.flush(SEND_S):
         raise NotReady("The broker does not acknowledge what is sent.")
     if errors:
-        raise NotReady(f"The broker takes no records ({errors[0].str()}).")
-    return refused
+        raise NotReady(f"The broker has not taken a record ({errors[0].str()}).")
