@@ -311,8 +311,6 @@ UNUSABLE = [
     (json.dumps([{"label": "ham", "text": "x"}] * 9).replace("}, ", "},\n"), "no JSON object in its first lines"),
     (json.dumps({"data": [{"label": "ham", "text": "x"}]}), "no JSON object in its first lines"),
     (gzip.compress(table().encode() * 99, mtime=0)[:99], "is not complete"),
-    (gzip.compress(b"PAR1" * 9, mtime=0), "is Parquet packed by gzip"),
-    (table().encode("utf-32"), "is UTF-32: save it as UTF-8"),
     (b"%PDF-1.4\n%\xe2\xe3", "is a PDF"),
     ("\n<!DOCTYPE html>\n<html>", "is a web page or XML"),
     ('<table border="1"><tr><td>text</td></tr></table>', "is a web page or XML"),

@@ -27,15 +27,20 @@ class CsvTable(Table):
     def __init__(self, lines: Lines, head: Sequence[str], wanted: str | None, words: Collection[str]):
         super().__init__(lines)
         words = frozenset({*words, *LABEL_WORDS})  # a list without header may have either
+        usual = {normalise(wanted)} if wanted else {*TEXT_COLUMNS, *LABEL_COLUMNS}
         if sep := SEP.fullmatch(head[0]):
             while not SEP.fullmatch(lines.next()):
                 pass
             head = head[1:] or [""]
-        usual = {normalise(wanted)} if wanted else {*TEXT_COLUMNS, *LABEL_COLUMNS}
-        self.delimiter = sep[1].replace("\\t", "\t") if sep else _find_delimiter(head, usual)
-        self.format = "TSV" if self.delimiter == "\t" else "CSV"
-        self._divide_by(self.delimiter, head)
-        rows = _split(head, self.delimiter)
+        delimiter = sep[1].replace("\\t", "\t") if sep else _find_delimiter(head, usual)
+        self.delimiter = "," if delimiter == UNDIVIDED else delimiter  # in what is written
+        self.format = "TSV" if delimiter == "\t" else "CSV"
+        # In TSV and in a list a quotation mark that encloses no cell is text.
+        self._marks_may_be_text = delimiter in ("\t", UNDIVIDED)
+        self.has_marks = not self._marks_may_be_text or _has_marks(head)
+        is_spaced = any(map(BLANK_BEFORE_MARK.search, head))
+        self._dialect = csv.reader([], delimiter=delimiter, skipinitialspace=is_spaced, strict=True).dialect
+        rows = _split(head, delimiter)
         is_numbered = all(name.isdecimal() or not name for name in rows[0])  # by pandas, its index has no name
         if not wanted and (usual - words).isdisjoint(map(normalise, rows[0])):  # spam may be a name, or a label
             self.by_content = _by_content(rows[is_numbered:], words)
@@ -49,33 +54,19 @@ class CsvTable(Table):
             if error:
                 raise BadData(f"{self.name}, line {line}: {error}")
             self._name_columns(self._header)
-        if len(self.columns) == 1:
-            self._take_as_list(head, usual)
-        # A line within quotation marks looks like a row of its own by its label, or by what stands beside the text.
         names = [normalise(name) for name in self.columns]
+        if len(names) == 1 and names[0] not in usual:
+            parts = {normalise(part) for part in re.split(r"[^\w\s/]|\s\s+", self.columns[0])}
+            if parts.intersection(TEXT_COLUMNS) and parts.intersection(LABEL_COLUMNS):
+                divide = "divide it by commas, semicolons, tabs or |, outside quotation marks"
+                raise BadData(f"{self.name}: the first line, {shown(self.columns[0])}, is one column; {divide}")
+            self.note = "; if that is a message, write a first line with text in it"
+        # A line within quotation marks looks like a row of its own by its label, or by what stands beside the text.
         is_text_first = len(names) > 1 and names[0] in ({normalise(wanted)} if wanted else TEXT_COLUMNS)
         label_at = next((at for at, name in enumerate(names) if name in LABEL_COLUMNS), int(is_text_first))
         self._known_at = self.by_content.get("label", label_at)
         seen = Counter(row[self._known_at] for row in rows[1:] if len(row) == len(self.columns))
         self._known = words.union(value for value, count in seen.items() if count > 1)
-
-    def _take_as_list(self, head: Sequence[str], usual: set[str]) -> None:
-        """Take a file with one column as a list of messages; raises BadData if it has others that are not divided."""
-        if usual.isdisjoint(map(normalise, self.columns)):
-            names = {normalise(name) for name in re.split(r"[^\w\s/]|\s\s+", self.columns[0])}
-            if names.intersection(TEXT_COLUMNS) and names.intersection(LABEL_COLUMNS):
-                divide = "divide it by commas, semicolons, tabs or |, outside quotation marks"
-                raise BadData(f"{self.name}: the first line, {shown(self.columns[0])}, is one column; {divide}")
-            self.note = "; if that is a message, write a first line with text in it"
-        else:
-            self._divide_by(UNDIVIDED, head)
-
-    def _divide_by(self, delimiter: str, head: Sequence[str]) -> None:
-        """Set what divides lines. In TSV and in a list a quotation mark that encloses no cell is text."""
-        is_spaced = any(map(BLANK_BEFORE_MARK.search, head))
-        self._dialect = csv.reader([], delimiter=delimiter, skipinitialspace=is_spaced, strict=True).dialect
-        self._marks_may_be_text = delimiter in ("\t", UNDIVIDED)
-        self.has_marks = not self._marks_may_be_text or _has_marks(head)
 
     def read(self, positions: Sequence[int]) -> Iterator[Row]:
         width = len(self.columns)
@@ -146,7 +137,10 @@ class CsvTable(Table):
 
 
 def _find_delimiter(head: Sequence[str], usual: Collection[str]) -> str:
-    """Return the delimiter that gives columns with usual names, or else the most even rows."""
+    """Return the delimiter that gives columns with usual names, or else the most even rows.
+
+    Below one usual name alone there is a list of messages, which may hold commas.
+    """
 
     def fitness(delimiter: str) -> tuple[bool, float, int]:
         rows = _split(head, delimiter)
@@ -154,7 +148,8 @@ def _find_delimiter(head: Sequence[str], usual: Collection[str]) -> str:
         even = sum(len(row) == len(rows[0]) for row in rows) / len(rows)
         return is_known, even, len(rows[0])
 
-    return max((each for each in "\t,;|" if len(_split(head, each)[0]) > 1), key=fitness, default=",")
+    alone = UNDIVIDED if normalise(_split(head, UNDIVIDED)[0][0]) in usual else ","
+    return max((each for each in "\t,;|" if len(_split(head, each)[0]) > 1), key=fitness, default=alone)
 
 
 def _split(head: Sequence[str], delimiter: str) -> list[list[str]]:

@@ -150,12 +150,9 @@ class ParquetTable(Table):
     def done(self) -> float | None:
         return self._done / max(int(self._file.metadata.num_rows), 1)
 
-    def check_size(self, limit: int) -> None:
+    def _sizes(self, limit: int) -> Iterator[int]:
         """Unpack it in pieces: a dictionary makes much of little, and its table of contents does not say so."""
         about = self._file.metadata
         largest = max((about.row_group(at).total_byte_size for at in range(about.num_row_groups)), default=0)
-        size = 0
         for batch in self._batches(max(1, min(PARQUET_ROWS, limit // 8 // max(largest, 1)))):
-            size += batch.nbytes
-            if size > limit:
-                raise BadData(f"{self.name} unpacks to more than {limit // 1024**2} MB")
+            yield batch.nbytes

@@ -22,9 +22,7 @@ FOREIGN = {  # by how they begin
     r"PK\x03\x04.*(?:\[Content_Types\]|mimetype)|\xd0\xcf\x11\xe0": "an Excel file: save it as CSV",
     r"PK\x03\x04": "a ZIP archive: unpack it first",
     "%PDF": "a PDF: save its table as CSV",
-    r"\xff\xfe\0\0": "UTF-32: save it as UTF-8",
     r"\x80[\2-\5]": "a Python pickle, which may run code: save it as CSV",
-    "PAR1": "Parquet packed by gzip: unpack it first",
     r"<(?i:!doctype|html|table|\?xml)": "a web page or XML: export its table as CSV",
     r"From \S+@|(?:Return-Path|Received|Delivered-To|Message-ID|MIME-Version):": "a mail: write mails as rows of CSV",
     r"BZh|\xfd7zXZ|\(\xb5/\xfd|\x1f\x8b": "compressed, but not once by gzip: unpack it first",
@@ -60,15 +58,15 @@ class Lines:
         self._recoded = self._first_recoded = 0  # how many lines were no UTF-8, and the number of the first
         self._waiting: deque[str] = deque()
         with reading(name):
-            self._stream: Any = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == GZIP else raw
-            head: bytes = self._stream.peek(4096)[:4096]
+            self.stream: Any = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == GZIP else raw  # of bytes, unzipped
+            head: bytes = self.stream.peek(4096)[:4096]
         self._is_utf16 = head.startswith(UTF16)
         self.has_mark = head.startswith((codecs.BOM_UTF8, *UTF16))
-        self.is_parquet = head.startswith(PARQUET) and self._stream is raw
+        self.is_parquet = head.startswith(PARQUET) and self.stream is raw
         if not self.is_parquet:
             self._refuse_foreign(head)
         encoding, errors = ("utf-16", "surrogatepass") if self._is_utf16 else ("utf-8-sig", "surrogateescape")
-        self._text = io.TextIOWrapper(self._stream, encoding, errors, newline="")  # all line ends, as they are
+        self._text = io.TextIOWrapper(self.stream, encoding, errors, newline="")  # all line ends, as they are
         self._unread = self._read()
 
     def _refuse_foreign(self, head: bytes) -> None:
@@ -124,15 +122,6 @@ class Lines:
         lines = "1 line is" if self._recoded == 1 else f"{self._recoded:,} lines are"
         told = f"{self.name}: {lines} not UTF-8, read as Windows-1252 (first line {self._first_recoded})"
         return [told] if self._recoded else []
-
-    def check_size(self, limit: int) -> None:
-        """Raise BadData if there are more bytes left, or if it breaks off."""
-        size = 0
-        with reading(self.name):
-            while size <= limit and (piece := self._stream.read(LONGEST_ROW)):
-                size += len(piece)
-        if size > limit:
-            raise BadData(f"{self.name} unpacks to more than {limit // 1024**2} MB")
 
     def done(self) -> float | None:
         """Return how much of it was read, 0 to 1; None for a pipe."""

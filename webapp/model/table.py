@@ -1,11 +1,12 @@
 """A file of messages as a table: its columns, which of them hold texts and labels, and its rows."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from webapp.errors import BadData
 from webapp.model.labels import normalise
-from webapp.model.lines import Lines, shown
+from webapp.model.lines import LONGEST_ROW, Lines, reading, shown
 
 # Usual names of the columns, as `normalise` gives them; where a file has several of them, the first one here counts.
 TEXT_COLUMNS = ("text", "message", "content", "body", "sms", "v2", "msg", "comment", "email text", "transformed text")
@@ -81,4 +82,11 @@ class Table:
 
     def check_size(self, limit: int) -> None:
         """Raise BadData if it unpacks to more bytes, or breaks off. It is spent then."""
-        self.lines.check_size(limit)
+        if any(size > limit for size in accumulate(self._sizes(limit))):
+            raise BadData(f"{self.name} unpacks to more than {limit // 1024**2} MB")
+
+    def _sizes(self, _limit: int) -> Iterator[int]:
+        """Yield how many bytes each piece unpacks to."""
+        with reading(self.name):
+            while piece := self.lines.stream.read(LONGEST_ROW):
+                yield len(piece)
