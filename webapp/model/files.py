@@ -15,10 +15,9 @@ from typing import Any, BinaryIO
 
 from webapp.errors import BadData
 from webapp.model import lines as limits
-from webapp.model.csv_table import CsvTable
 from webapp.model.labels import LABEL_WORDS
 from webapp.model.lines import Lines, reading
-from webapp.model.table import Row, Table
+from webapp.model.table import CsvTable, Row, Table
 
 ENDINGS = {".csv": "CSV", ".tsv": "TSV", ".tab": "TSV", ".parquet": "Parquet"}
 ENDINGS |= dict.fromkeys((".jsonl", ".ndjson", ".json"), "JSON Lines")

@@ -1,18 +1,34 @@
-"""A file of messages as a table: its columns, which of them hold texts and labels, and its rows."""
+"""A file of messages as a table: its columns, which of them hold texts and labels, and its rows. CSV and TSV are here.
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+Which delimiter, which header, and which quotation marks are none is told from the first lines.
+"""
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
 from webapp.errors import BadData
-from webapp.model.labels import normalise
-from webapp.model.lines import LONGEST_ROW, Lines, reading, shown
+from webapp.model import lines as limits
+from webapp.model.labels import LABEL_WORDS, ZERO_AND_ONE, normalise
+from webapp.model.lines import Lines, reading, shown
 
 # Usual names of the columns, as `normalise` gives them; where a file has several of them, the first one here counts.
 TEXT_COLUMNS = ("text", "message", "content", "body", "sms", "v2", "msg", "comment", "email text", "transformed text")
 LABEL_COLUMNS = ("label", "v1", "class", "category", "target", "spam", "is spam", "spam/ham", "email type")
 INVISIBLE = " \t\r\n\ufeff\u200b"
 MOST_COLUMNS = 1_000  # a row with too few cells is filled up, so many columns make much of little
+
+SEP = re.compile(r'"?sep=([^\w\s"]|\t|\\t)"?\s*', re.IGNORECASE)  # a first line as Excel understands it
+UNDIVIDED = "\x1f"  # divides the lines of a list of messages, in which commas are text
+ENCLOSED = re.compile(r'(?<![^\t\r\n])"((?:[^"]|"")*+)("(?![^\t\r\n])|\Z)')  # a cell of TSV; the last may be cut off
+BLANK_BEFORE_MARK = re.compile(r'[,;|\t] +"(?!")')
+DIGITS = re.compile(r"\d+")  # in numbers and dates, which are alike but for these
+BAD_MARK = "The row has a quotation mark that is not closed, has text behind it, or swallows the rows behind it."
+
+csv.field_size_limit(2 * limits.LONGEST_ROW)
 
 
 class Row(NamedTuple):
@@ -88,5 +104,171 @@ class Table:
     def _sizes(self, _limit: int) -> Iterator[int]:
         """Yield how many bytes each piece unpacks to."""
         with reading(self.name):
-            while piece := self.lines.stream.read(LONGEST_ROW):
+            while piece := self.lines.stream.read(limits.LONGEST_ROW):
                 yield len(piece)
+
+
+class CsvTable(Table):
+    """CSV or TSV, with a header, or in UCI's form without one."""
+
+    def __init__(self, lines: Lines, head: Sequence[str], wanted: str | None, words: Collection[str]):
+        super().__init__(lines)
+        words = frozenset({*words, *LABEL_WORDS})  # a list without header may have either
+        usual = {normalise(wanted)} if wanted else {*TEXT_COLUMNS, *LABEL_COLUMNS}
+        if sep := SEP.fullmatch(head[0]):
+            while not SEP.fullmatch(lines.next()):
+                pass
+            head = head[1:] or [""]
+        delimiter = sep[1].replace("\\t", "\t") if sep else _find_delimiter(head, usual)
+        self.delimiter = "," if delimiter == UNDIVIDED else delimiter  # in what is written
+        self.format = "TSV" if delimiter == "\t" else "CSV"
+        # In TSV and in a list a quotation mark that encloses no cell is text.
+        self._marks_may_be_text = delimiter in ("\t", UNDIVIDED)
+        self.has_marks = not self._marks_may_be_text or _has_marks(head)
+        is_spaced = any(map(BLANK_BEFORE_MARK.search, head))
+        self._dialect = csv.reader([], delimiter=delimiter, skipinitialspace=is_spaced, strict=True).dialect
+        rows = _split(head, delimiter)
+        is_numbered = all(name.isdecimal() or not name for name in rows[0])  # by pandas, its index has no name
+        if not wanted and (usual - words).isdisjoint(map(normalise, rows[0])):  # spam may be a name, or a label
+            self.by_content = _by_content(rows[is_numbered:], words)
+        self._header: list[str] = []
+        if self.by_content and not is_numbered:
+            names_of = {at: name for name, at in self.by_content.items()}
+            self._name_columns(names_of.get(at, f"column {at + 1}") for at in range(len(rows[0])))
+            self.note = ", no header line"
+        else:
+            line, self._header, error = next(self._records(), (1, [], "There is no header."))
+            if error:
+                raise BadData(f"{self.name}, line {line}: {error}")
+            self._name_columns(self._header)
+        names = [normalise(name) for name in self.columns]
+        if len(names) == 1 and names[0] not in usual:
+            parts = {normalise(part) for part in re.split(r"[^\w\s/]|\s\s+", self.columns[0])}
+            if parts.intersection(TEXT_COLUMNS) and parts.intersection(LABEL_COLUMNS):
+                divide = "divide it by commas, semicolons, tabs or |, outside quotation marks"
+                raise BadData(f"{self.name}: the first line, {shown(self.columns[0])}, is one column; {divide}")
+            self.note = "; if that is a message, write a first line with text in it"
+        # A line within quotation marks looks like a row of its own by its label, or by what stands beside the text.
+        is_text_first = len(names) > 1 and names[0] in ({normalise(wanted)} if wanted else TEXT_COLUMNS)
+        label_at = next((at for at, name in enumerate(names) if name in LABEL_COLUMNS), int(is_text_first))
+        self._known_at = self.by_content.get("label", label_at)
+        seen = Counter(row[self._known_at] for row in rows[1:] if len(row) == len(self.columns))
+        self._known = words.union(value for value, count in seen.items() if count > 1)
+
+    def read(self, positions: Sequence[int]) -> Iterator[Row]:
+        width = len(self.columns)
+        for line, cells, error in self._records():
+            if not any(cells[width:]):
+                del cells[width:]  # a delimiter ends the row
+            if not error and width > 1 and cells == self._header:
+                error = "The row is the header again."  # where files were joined
+            elif error is None and len(cells) == width:
+                yield Row(line, [cells[at] for at in positions], None, cells)
+                continue
+            elif error is None:
+                error = f"The row has {len(cells)} fields where the header has {width}."
+            if surplus := cells[width:]:
+                error += f" What is too much: {self.delimiter.join(surplus)}"
+            yield Row(line, (), error, (cells + [""] * width)[:width])
+
+    def _records(self) -> Iterator[tuple[int, list[str], str | None]]:
+        """Yield the line of each record that is not empty, its cells, and what is wrong with it."""
+        while line := self.lines.next():
+            number, error = self.lines.number, None
+            cells = line.rstrip("\r\n").split(self._dialect.delimiter)
+            if len(line) > limits.LONGEST_ROW:
+                cells, error = [], limits.TOO_LONG
+            elif self.has_marks and '"' in line:
+                cells, error = self._read_quoted(line, cells)
+            # In a file with one column, "" is a row.
+            if error or any(map(str.strip, cells)) or (len(cells) == len(self.columns) == 1 and line.strip()):
+                yield number, cells, error
+
+    def _read_quoted(self, line: str, as_text: list[str]) -> tuple[list[str], str | None]:
+        """Return the cells of the record that begins with a line, and what is wrong with them.
+
+        Where the marks are not as in RFC 4180, that line alone is the row, its marks text, and the next a new row.
+        """
+        taken = [line]
+        try:
+            cells = next(csv.reader(self._feed(taken), self._dialect))
+        except csv.Error:  # not closed, or something stands behind a closing mark
+            cells = []
+        if cells and not (len(taken) > 1 and self._swallows(cells, taken)):
+            return cells, None
+        self.lines.put_back(taken[1:])
+        if self._marks_may_be_text:
+            return as_text, None
+        return as_text, BAD_MARK + (' (Within quotation marks one is written "", not \\".)' if "\\" in line else "")
+
+    def _feed(self, taken: list[str]) -> Iterator[str]:
+        """Yield the line in `taken` and those behind it, noting them there; end where a row becomes too long."""
+        yield taken[0]
+        size = 0
+        while size <= limits.LONGEST_ROW and (line := self.lines.next()):
+            size += len(line)
+            taken.append(line)
+            yield line
+
+    def _swallows(self, cells: Sequence[str], taken: Sequence[str]) -> bool:
+        """Return whether most lines of a record are rows between stray marks, and no line breaks in a cell."""
+        if not 1 < len(cells) == len(self.columns):
+            return False
+        at, own = self._known_at, cells[self._known_at]
+        is_own_first = '"' in "".join(taken[0].split(self.delimiter)[at + 1 :])
+        others = [line for line in (taken[1:] if is_own_first else taken[:-1]) if line.strip()]
+        split = (line.rstrip("\r\n").split(self.delimiter) for line in others)
+        keys = [row[at] for row in split if len(row) == len(cells)]
+        rows = sum(key in self._known or DIGITS.sub("0", key) == DIGITS.sub("0", own) for key in keys)
+        return 2 * rows > len(others)
+
+
+def _find_delimiter(head: Sequence[str], usual: Collection[str]) -> str:
+    """Return the delimiter that gives columns with usual names, or else the most even rows.
+
+    Below one usual name alone there is a list of messages, which may hold commas.
+    """
+
+    def fitness(delimiter: str) -> tuple[bool, float, int]:
+        rows = _split(head, delimiter)
+        is_known = any(normalise(name) in usual for name in rows[0])
+        even = sum(len(row) == len(rows[0]) for row in rows) / len(rows)
+        return is_known, even, len(rows[0])
+
+    alone = UNDIVIDED if normalise(_split(head, UNDIVIDED)[0][0]) in usual else ","
+    return max((each for each in "\t,;|" if len(_split(head, each)[0]) > 1), key=fitness, default=alone)
+
+
+def _split(head: Sequence[str], delimiter: str) -> list[list[str]]:
+    """Return the cells of the first lines."""
+    return [row for row in csv.reader(head, delimiter=delimiter) if row] or [[""]]
+
+
+def _has_marks(head: Sequence[str]) -> bool:
+    """Return whether a program has put quotation marks around cells of TSV or of a list: else they are text."""
+    text = "".join(head)
+    cells = [cell for cell, end in ENCLOSED.findall(text) if end]
+    with_commas = [line for line in head if "," in line] or head
+    # pandas encloses line breaks and doubles marks, Excel encloses commas too, R all. With a tab and a line break
+    # it may be rows between stray marks.
+    is_needed = any('""' in cell or ("\t" not in cell and ("\n" in cell or "\r" in cell)) for cell in cells)
+    is_needed = is_needed or (bool(cells) and all('"' in line for line in with_commas))
+    return is_needed and '"' not in ENCLOSED.sub("", text)
+
+
+def _by_content(rows: Sequence[Sequence[str]], words: Collection[str]) -> dict[str, int]:
+    """Return where label and text are in rows without names, {} unless the first row and most others have a label."""
+    width = len(rows[0]) if rows else 0
+    even = [row for row in rows if len(row) == width]
+    labels = {}
+    for at in range(width):
+        values = [normalise(row[at]) for row in even]
+        # The word spam above numbers is a name.
+        labels_here = set(words) - (ZERO_AND_ONE.keys() if values[0] in LABEL_COLUMNS else set())
+        if values[0] in labels_here and sum(value in labels_here for value in values) > 0.8 * len(values):
+            labels[at] = sum(value.isalpha() for value in values)  # of an index and 0 or 1, words are the labels
+    if not labels or width < 2:
+        return {}
+    label_at = max(labels, key=lambda at: labels[at])
+    text_at = max((at for at in range(width) if at != label_at), key=lambda at: sum(len(row[at]) for row in even))
+    return {"label": label_at, "text": text_at}

@@ -12,9 +12,8 @@ from types import SimpleNamespace
 from typing import Any, BinaryIO, NamedTuple
 
 from webapp.errors import BadData, NotReady
-from webapp.model.csv_table import CsvTable
 from webapp.model.labels import normalise
-from webapp.model.table import Row, Table
+from webapp.model.table import CsvTable, Row, Table
 
 try:
     import fcntl
