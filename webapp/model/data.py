@@ -140,7 +140,7 @@ def loose(text: str) -> str:
 
 
 def copy_keys(text: str) -> set[str]:
-    """Return what a text has in common with its copies: two of them are copies that share one of these."""
+    """Return a text's keys: two texts that share a key are copies."""
     return {"n" + norm(text), "l" + loose(text)} - {"l"}  # in other scripts there is no loose form
 
 
@@ -193,7 +193,7 @@ def read_fingerprints(known: str) -> set[bytes]:
 
 
 def bucket(text: str, digit: int = 0) -> int:
-    """Return the last digit of a text's hash, or the one before it and so on: on every machine the same."""
+    """Return a digit of a text's hash, 0 for the last one: the same on every machine."""
     number: int = int(hashlib.sha256(norm(text).encode()).hexdigest(), 16) // 10**digit % 10
     return number
 

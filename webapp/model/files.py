@@ -93,7 +93,7 @@ def _json_object(line: str) -> tuple[dict[str, Any] | None, str | None]:
 
 
 def unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the members of a JSON object; raises ValueError where two have one name."""
+    """Return the members of a JSON object; raises ValueError if two have the same name."""
     members = dict(pairs)
     if len(members) < len(pairs):
         raise ValueError("it names a member twice")

@@ -120,8 +120,8 @@ class Lines:
     def notices(self) -> list[str]:
         """Return a notice of the lines so far that were not UTF-8, if there were any."""
         lines = "1 line is" if self._recoded == 1 else f"{self._recoded:,} lines are"
-        told = f"{self.name}: {lines} not UTF-8, read as Windows-1252 (first line {self._first_recoded})"
-        return [told] if self._recoded else []
+        notice = f"{self.name}: {lines} not UTF-8, read as Windows-1252 (first line {self._first_recoded})"
+        return [notice] if self._recoded else []
 
     def done(self) -> float | None:
         """Return how much of it was read, 0 to 1; None for a pipe."""

@@ -1,6 +1,6 @@
 """A file of messages as a table: its columns, which of them hold texts and labels, and its rows. CSV and TSV are here.
 
-Which delimiter, which header, and which quotation marks are none is told from the first lines.
+The first lines show the delimiter, the header, and whether quotation marks are text.
 """
 
 import csv
@@ -32,7 +32,7 @@ csv.field_size_limit(2 * limits.LONGEST_ROW)
 
 
 class Row(NamedTuple):
-    """One row: the values of the columns that were asked for, or what is wrong with it."""
+    """A row: the values of the requested columns, or what is wrong with it."""
 
     line: int  # where it begins, from 1; in Parquet the row's number
     values: Sequence[Any]
@@ -60,7 +60,7 @@ class Table:
             raise BadData(f"{self.name} has {len(self.columns):,} columns, and at most {MOST_COLUMNS:,} are read")
 
     def find(self, names: Iterable[str]) -> int | None:
-        """Return the position of the first of these columns that there is; raises BadData where it is there twice."""
+        """Return the position of the first name that is a column; raises BadData if two columns have it."""
         alike = [normalise(column) for column in self.columns]
         for name in map(normalise, names):
             if alike.count(name) > 1:

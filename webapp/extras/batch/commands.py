@@ -63,8 +63,8 @@ def batch(
     )
     if to_file:
         state_file(target).unlink(missing_ok=True)
-    told = f"{target} is complete already." if state.was_complete else f"{state.told}, {state.rate:,.0f} rows/s."
-    state.notices.append(told)
+    summary = f"{target} is complete already." if state.was_complete else f"{state.summary}, {state.rate:,.0f} rows/s."
+    state.notices.append(summary)
     if state.errors:
         state.notices.append("Rows with an error were not scored: their column error says why.")
     click.echo("\n".join(state.notices), err=True)
@@ -97,4 +97,4 @@ def batch_job(job: Job, folder: Path, report: Report) -> dict[str, Any]:
         resume=True,  # begins where there is nothing to go on from
         name=job.arguments["name"],
     )
-    return asdict(state) | {"told": state.told}
+    return asdict(state) | {"summary": state.summary}

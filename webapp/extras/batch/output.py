@@ -39,7 +39,7 @@ Write = Callable[[Sequence[Row], Sequence[Answer]], Any]  # where it reaches the
 def take_lock(file: BinaryIO, is_shared: bool = False) -> bool:
     """Take a file's lock, which the kernel lets go when the process and its workers are gone; return if it was free.
 
-    It waits a moment, as the workers of a killed process need one to notice and end.
+    It waits a moment: the workers of a killed process need some time to notice and end.
     """
     until = time.monotonic() + (0 if is_shared else LOCK_PATIENCE_S)
     while fcntl:
@@ -119,7 +119,7 @@ def _text_writer(table: Table, file: BinaryIO, is_zipped: bool, is_new: bool) ->
 
 @contextmanager
 def _parquet_writer(table: Any, file: BinaryIO) -> Iterator[Write]:
-    """Write Parquet: good for nothing before it is complete, so a run that goes on begins again."""
+    """Write Parquet. It cannot be read before it is complete, so a resumed run writes it again."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

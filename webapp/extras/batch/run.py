@@ -40,7 +40,7 @@ CHUNK_ROWS = 2_000  # scored, logged and written together; an interrupted run go
 CHUNK_SIZE = 1024 * 1024  # characters that are read, with fewer rows where they are long: it bounds the memory
 PREVIEW_ROWS, PREVIEW_LENGTH = 20, 300  # rows and characters of a text that the page shows of a result
 
-Report = Callable[[float | None, str], None]  # is told how far it is, 0 to 1 or None, and in words
+Report = Callable[[float | None, str], None]  # takes the progress, 0 to 1 or None, and words for it
 Text = tuple[str, str]  # a row's text, and what is wrong with it
 
 
@@ -62,7 +62,7 @@ class State:
     rate: float = 0.0  # rows per second, since the run began or went on
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """Return what was found, in words: the same by the command and on the page."""
         ham = self.rows - self.spam - self.errors
         called = f"{self.spam:,} {self.words[1]}, {ham:,} {self.words[0]}"
@@ -237,7 +237,7 @@ def _score_in_worker(first: int, texts: Sequence[Text]) -> list[Answer]:
 
 
 def _model(inference: Inference, version: str) -> SpamModel:
-    """Return the version that the run began with, which need not be the current one any more; raises ModelUnusable."""
+    """Return the version that the run began with, which may be another than the current one; raises ModelUnusable."""
     model = inference.registry.current()
     try:
         return model if model.version == version else artifact.load(inference.registry.folder, version)
@@ -252,7 +252,7 @@ def state_file(target: Path) -> Path:
 
 
 def _store(state: State, target: Path | BinaryIO) -> None:
-    """Write how far a run came; through a pipe it cannot go on anyhow."""
+    """Write how far a run came; one through a pipe cannot go on."""
     if isinstance(target, Path):
         write_json(state_file(target), asdict(state))
 
@@ -268,7 +268,7 @@ def read_state(target: Path) -> State | None:
 
 
 def _find_state(target: Path, new: State, resume: bool, overwrite: bool, can_append: bool) -> State:
-    """Return the state to start from: the new one, or with `resume` that of the interrupted run if there is one.
+    """Return the state to start from: the new one, or with `resume` that of the interrupted run, if there was one.
 
     Raises BadData rather than replace a file unasked.
     """

@@ -173,7 +173,7 @@ class Runner:
     def get(self, job_id: str, kind: str = "") -> Job:
         """Return a job, of that kind if one is given; raises NotFound."""
         folder = self.folder(job_id)
-        runs = self.running_id() == job_id  # asked first: one that ends meanwhile has written how
+        runs = self.running_id() == job_id  # asked first: a job that ends meanwhile has written how it ended
         about, now = _read(folder / "job.json"), _read(folder / "state.json")
         if not about or kind not in ("", about["kind"]):
             raise NotFound("There is no such job. It may have been deleted, or belong to another host.")

@@ -191,7 +191,7 @@ def _lag(consumer: Consumer) -> int:
 
 
 def make_producer(settings: Properties) -> Producer:
-    """Return a producer that is told when all copies of a record are there; raises BadData."""
+    """Return a producer whose records count as sent when all replicas have them; raises BadData."""
     producer: Producer = _make(Producer, {**PRODUCER, **settings, "acks": "all"})
     return producer
 
