@@ -300,6 +300,10 @@ def test_a_changed_input_is_refused_and_the_old_file_stays_until_all_is_done(app
     assert "The interrupted run began with" in resumed().output
     os.utime(long_csv, ns=(about.st_atime_ns, about.st_mtime_ns))
 
+    state = run.state_file(target).rename(tmp_path / "state")
+    assert "out.csv.partial.json, which says how far the run came, is gone" in resumed().output
+    state.rename(run.state_file(target))
+
     (models / "current").write_text("another\n")  # what is served now does not matter
     (models / began_with).rename(models / "away")
     inference.registry.served.model.version = "another"

@@ -281,6 +281,8 @@ def _find_state(target: Path, new: State, resume: bool, overwrite: bool, can_app
     old = read_state(target) if resume else None
     if is_there and not is_partial:
         return replace(old or new, was_complete=True)
+    if resume and not old and is_partial and partial(target).stat().st_size:
+        raise BadData(f"{state_file(target)}, which says how far the run came, is gone. Start again with --overwrite.")
     if not old:
         return new
     if old.began_with != new.began_with:
