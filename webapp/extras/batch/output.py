@@ -127,7 +127,7 @@ def _parquet_writer(table: Any, file: BinaryIO) -> Iterator[Write]:
     schema = pa.schema([*table.schema, *map(pa.field, free_names(table.columns), types)], table.schema.metadata)
 
     def write(rows: Sequence[Row], answers: Sequence[Answer]) -> None:
-        kept = pa.Table.from_batches([row.raw for row in rows]).columns
+        kept = pa.Table.from_batches([row.raw for row in rows]).combine_chunks().columns
         added = map(pa.array, zip(*answers, strict=True), types)
         writer.write_table(pa.Table.from_arrays([*kept, *added], schema=schema))
 
