@@ -193,7 +193,8 @@ def _check(
         parts = (f"{count['ham']:,} {labels.ham} and {count['spam']:,} {labels.spam}" for count in (first, second))
         raise BadData(
             "Too few messages: the training part has {}, the held-out part {}; ".format(*parts)
-            + f"each needs {FEWEST} different ones of both. A hash chooses the part: have {4 * FEWEST} of each in all."
+            + f"each needs {FEWEST} different ones of both. If no column split says it, a hash chooses the part: have "
+            + f"{4 * FEWEST} of each in all."
         )
     sources = {example.source for example in (*training_part, *held_out)}
     for source, weight in weights.items():
