@@ -120,7 +120,7 @@ reviews = _table_with_id(
 _index("reviews_prediction", reviews.c.prediction_id, reviews.c.id)  # of each prediction the newest counts
 _index("reviews_reviewer", reviews.c.reviewer, reviews.c.id)
 
-# Which record of a file or a stream became which prediction: "stream TOPIC/PARTITION/OFFSET" or "batch RUN/ROW".
+# Which record of a file or a stream became which prediction: "stream TOPIC/PARTITION/OFFSET" or "batch RUN/line LINE".
 # A key is stored in the transaction that stores its prediction. So a program that does not know how far it came, after
 # a crash say, just repeats its work, and nothing is logged twice.
 idempotency_keys = sa.Table(

@@ -3,7 +3,7 @@
 While a run works there are OUT.partial and OUT.partial.json, the state. After each chunk the output reaches the disk
 first, then the state, which replaces the one before at once. So whatever happened in between, OUT.partial holds at
 least what the state says; what is behind that is cut off and made again. OUT appears, complete, by a rename. To go on,
-the rows that are done are read and skipped; the log knows them by their numbers.
+the rows that are done are read and skipped; the log knows them by their lines.
 """
 
 import datetime as dt
@@ -41,7 +41,7 @@ CHUNK_SIZE = 1024 * 1024  # characters that are read, with fewer rows where they
 PREVIEW_ROWS, PREVIEW_LENGTH = 20, 300  # rows and characters of a text that the page shows of a result
 
 Report = Callable[[float | None, str], None]  # takes the progress, 0 to 1 or None, and words for it
-Text = tuple[str, str]  # a row's text, and what is wrong with it
+Text = tuple[int, str, str]  # a row's line and text, and what is wrong with it
 
 
 @dataclass
@@ -74,7 +74,7 @@ class State:
         self.spam += sum(answer.label == self.words[1] for answer in answers)
         self.errors += sum(answer.error is not None for answer in answers)
         if not self.preview:
-            texts = (_text(row)[0][:PREVIEW_LENGTH].encode(errors="replace").decode() for row in rows[:PREVIEW_ROWS])
+            texts = (_text(row)[1][:PREVIEW_LENGTH].encode(errors="replace").decode() for row in rows[:PREVIEW_ROWS])
             self.preview = list(zip(texts, answers, strict=False))
 
 
@@ -126,7 +126,7 @@ def run_batch(
                 _store(state, target)
                 inference.log.engine.dispose()  # workers are forked, and a connection must not be shared
                 began, rows_before = time.monotonic(), state.rows
-                for rows, answers in score_chunks(_chunks(table, text_at, state.rows), scorer, state.rows):
+                for rows, answers in score_chunks(_chunks(table, text_at, state.rows), scorer):
                     state.output_size = write(rows, answers)
                     state.add(rows, answers)
                     state.rate = (state.rows - rows_before) / (time.monotonic() - began)
@@ -150,15 +150,15 @@ def _chunks(table: Table, text_at: int, done: int) -> Iterator[list[Row]]:
 
 
 def _text(row: Row) -> Text:
-    """Return a row's text, and what is wrong with it."""
+    """Return a row's line and text, and what is wrong with it."""
     text = None if row.error else row.values[0]
     if not isinstance(text, str):
-        return "", row.error or f"The text is {'missing' if text is None else 'not a string'}."
+        return row.line, "", row.error or f"The text is {'missing' if text is None else 'not a string'}."
     try:
         check_text(text)
     except InvalidInput as error:
-        return text, str(error)
-    return text, ""
+        return row.line, text, str(error)
+    return row.line, text, ""
 
 
 class Scorer(NamedTuple):
@@ -168,15 +168,15 @@ class Scorer(NamedTuple):
     model: SpamModel
     run: str | None  # None: nothing is logged
 
-    def score(self, first: int, texts: Sequence[Text]) -> list[Answer]:
+    def score(self, texts: Sequence[Text]) -> list[Answer]:
         """Return for each text what the model says, in the model's words, or what is wrong with it."""
-        answers = [Answer(error=" ".join(fault.split()) or None) for _, fault in texts]
-        usable = [number for number, (_, fault) in enumerate(texts) if not fault]
-        good = [texts[number][0] for number in usable]
+        answers = [Answer(error=" ".join(fault.split()) or None) for _, _, fault in texts]
+        usable = [number for number, (_, _, fault) in enumerate(texts) if not fault]
+        good = [texts[number][1] for number in usable]
         if self.run is None:
             rows = self.inference.score(good, "batch", self.model)
         else:
-            keys = [f"batch {self.run}/{first + number}" for number in usable]
+            keys = [f"batch {self.run}/line {texts[number][0]}" for number in usable]
             rows = self.inference.predict(good, "batch", keys, model=self.model)
         for number, row in zip(usable, rows, strict=True):
             word = self.model.labels.word(row["label"])
@@ -184,7 +184,7 @@ class Scorer(NamedTuple):
         return answers
 
 
-def score_chunks(chunks: Iterator[list[Row]], scorer: Scorer, done: int) -> Iterator[tuple[list[Row], list[Answer]]]:
+def score_chunks(chunks: Iterator[list[Row]], scorer: Scorer) -> Iterator[tuple[list[Row], list[Answer]]]:
     """Yield each chunk with its answers, which are logged, on all cores. Raises NotReady when a worker process died.
 
     Where workers are forked, they share the model's memory, and every connection that is open now: to a database none
@@ -193,16 +193,14 @@ def score_chunks(chunks: Iterator[list[Row]], scorer: Scorer, done: int) -> Iter
     beginning, workers = list(islice(chunks, 2)), cpu_count()
     if workers == 1 or len(beginning) < 2:  # one chunk is scored before a worker has started
         for rows in chain(beginning, chunks):
-            yield rows, scorer.score(done, list(map(_text, rows)))
-            done += len(rows)
+            yield rows, scorer.score(list(map(_text, rows)))
         return
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(scorer,))
     waiting: deque[tuple[list[Row], Future[list[Answer]]]] = deque()
     try:
         for rows in chain(beginning, chunks):
-            waiting.append((rows, pool.submit(_score_in_worker, done, list(map(_text, rows)))))
-            done += len(rows)
+            waiting.append((rows, pool.submit(_score_in_worker, list(map(_text, rows)))))
             if len(waiting) > workers + 2:  # enough for none to wait, and no more: it bounds the memory
                 scored, future = waiting.popleft()
                 yield scored, future.result()
@@ -232,8 +230,8 @@ def _die_with_parent() -> None:
     os._exit(1)
 
 
-def _score_in_worker(first: int, texts: Sequence[Text]) -> list[Answer]:
-    return _scorer.score(first, texts)
+def _score_in_worker(texts: Sequence[Text]) -> list[Answer]:
+    return _scorer.score(texts)
 
 
 def _model(inference: Inference, version: str) -> SpamModel:
