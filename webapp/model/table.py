@@ -122,9 +122,7 @@ class CsvTable(Table):
         delimiter = sep[1].replace("\\t", "\t") if sep else _find_delimiter(head, usual)
         self.delimiter = "," if delimiter == UNDIVIDED else delimiter  # in what is written
         self.format = "TSV" if delimiter == "\t" else "CSV"
-        # In TSV and in a list a quotation mark that encloses no cell is text.
-        self._marks_may_be_text = delimiter in ("\t", UNDIVIDED)
-        self.has_marks = not self._marks_may_be_text or _has_marks(head)
+        self.has_marks = delimiter not in ("\t", UNDIVIDED) or _has_marks(head)  # else quotation marks are text
         is_spaced = any(map(BLANK_BEFORE_MARK.search, head))
         self._dialect = csv.reader([], delimiter=delimiter, skipinitialspace=is_spaced, strict=True).dialect
         rows = _split(head, delimiter)
@@ -197,8 +195,6 @@ class CsvTable(Table):
         if cells and not (len(taken) > 1 and self._swallows(cells, taken)):
             return cells, None
         self.lines.put_back(taken[1:])
-        if self._marks_may_be_text:
-            return as_text, None
         return as_text, BAD_MARK + (' (Within quotation marks one is written "", not \\".)' if "\\" in line else "")
 
     def _feed(self, taken: list[str]) -> Iterator[str]:
