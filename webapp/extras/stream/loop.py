@@ -47,6 +47,7 @@ COMMON: Properties = {
 PRODUCER: Properties = COMMON | {
     "partitioner": "murmur2_random",  # a key goes to the partition that other languages' clients choose, too
     "linger.ms": 5,
+    "batch.size": 100_000,  # bytes: a topic may take less at once than the default, a million
 }
 # The records belong to another consumer by now, or soon, which does them again: nothing is wrong.
 REBALANCED = (
