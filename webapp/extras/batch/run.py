@@ -7,6 +7,7 @@ the rows that are done are read and skipped; the log knows them by their lines.
 """
 
 import datetime as dt
+import functools
 import gc
 import json
 import multiprocessing
@@ -23,7 +24,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from joblib import cpu_count
 
@@ -42,6 +43,7 @@ PREVIEW_ROWS, PREVIEW_LENGTH = 20, 300  # rows and characters of a text that the
 
 Report = Callable[[float | None, str], None]  # takes the progress, 0 to 1 or None, and words for it
 Text = tuple[int, str, str]  # a row's line and text, and what is wrong with it
+Scorer = Callable[[Sequence[Text]], list[Answer]]
 
 
 @dataclass
@@ -120,8 +122,9 @@ def run_batch(
         elif not table.can_append:
             raise BadData(f"{table.format} cannot be written to a pipe: name an output file")
         if not state.was_complete:
-            scorer = Scorer(inference, _model(inference, state.model_version), state.run if log else None)
-            state.words = scorer.model.labels
+            model = _model(inference, state.model_version)
+            state.words = model.labels
+            scorer = functools.partial(score, inference, model, state.run if log else None)
             with open_output(target, table, state.output_size) as write:
                 _store(state, target)
                 inference.log.engine.dispose()  # workers are forked, and a connection must not be shared
@@ -161,27 +164,20 @@ def _text(row: Row) -> Text:
     return row.line, text, ""
 
 
-class Scorer(NamedTuple):
-    """What scores a run's texts: the model that the run began with, and the name under which its rows are logged."""
-
-    inference: Inference
-    model: SpamModel
-    run: str | None  # None: nothing is logged
-
-    def score(self, texts: Sequence[Text]) -> list[Answer]:
-        """Return for each text what the model says, in the model's words, or what is wrong with it."""
-        answers = [Answer(error=" ".join(fault.split()) or None) for _, _, fault in texts]
-        usable = [number for number, (_, _, fault) in enumerate(texts) if not fault]
-        good = [texts[number][1] for number in usable]
-        if self.run is None:
-            rows = self.inference.score(good, "batch", self.model)
-        else:
-            keys = [f"batch {self.run}/line {texts[number][0]}" for number in usable]
-            rows = self.inference.predict(good, "batch", keys, model=self.model)
-        for number, row in zip(usable, rows, strict=True):
-            word = self.model.labels.word(row["label"])
-            answers[number] = Answer(word, row["spam_probability"], row["model_version"], row.get("id"))
-        return answers
+def score(inference: Inference, model: SpamModel, run: str | None, texts: Sequence[Text]) -> list[Answer]:
+    """Return for each text the model's answer, or what is wrong with it; log them as rows of a run, if one is given."""
+    answers = [Answer(error=" ".join(fault.split()) or None) for _, _, fault in texts]
+    usable = [number for number, (_, _, fault) in enumerate(texts) if not fault]
+    good = [texts[number][1] for number in usable]
+    if run is None:
+        rows = inference.score(good, "batch", model)
+    else:
+        keys = [f"batch {run}/line {texts[number][0]}" for number in usable]
+        rows = inference.predict(good, "batch", keys, model=model)
+    for number, row in zip(usable, rows, strict=True):
+        word = model.labels.word(row["label"])
+        answers[number] = Answer(word, row["spam_probability"], row["model_version"], row.get("id"))
+    return answers
 
 
 def score_chunks(chunks: Iterator[list[Row]], scorer: Scorer) -> Iterator[tuple[list[Row], list[Answer]]]:
@@ -193,7 +189,7 @@ def score_chunks(chunks: Iterator[list[Row]], scorer: Scorer) -> Iterator[tuple[
     beginning, workers = list(islice(chunks, 2)), cpu_count()
     if workers == 1 or len(beginning) < 2:  # one chunk is scored before a worker has started
         for rows in chain(beginning, chunks):
-            yield rows, scorer.score(list(map(_text, rows)))
+            yield rows, scorer(list(map(_text, rows)))
         return
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(scorer,))
@@ -231,7 +227,7 @@ def _die_with_parent() -> None:
 
 
 def _score_in_worker(texts: Sequence[Text]) -> list[Answer]:
-    return _scorer.score(texts)
+    return _scorer(texts)
 
 
 def _model(inference: Inference, version: str) -> SpamModel:
