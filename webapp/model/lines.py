@@ -115,7 +115,8 @@ class Lines:
             return text
         self._recoded += 1
         self._first_recoded = self._first_recoded or number
-        return _NO_UTF8.sub(_windows_1252, text)
+        # Of its bytes, five are no letters.
+        return _NO_UTF8.sub(lambda found: found[0].encode("ascii", "surrogateescape").decode("cp1252", "replace"), text)
 
     def notices(self) -> list[str]:
         """Return a notice of the lines so far that were not UTF-8, if there were any."""
@@ -126,7 +127,3 @@ class Lines:
     def done(self) -> float | None:
         """Return how much of it was read, 0 to 1; None for a pipe."""
         return min(1.0, self.raw.tell() / self._size) if self._size else None
-
-
-def _windows_1252(found: re.Match[str]) -> str:
-    return found[0].encode("ascii", "surrogateescape").decode("cp1252", "replace")  # it has five bytes without a letter

@@ -15,11 +15,12 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic_core import to_json
 
 from webapp.config import PIP_INSTALL, ROOT, in_shell
 from webapp.errors import BadData, LogUnavailable, NotReady
-from webapp.extras.stream.handler import Outgoing, Record, prediction, read
-from webapp.inference import Inference
+from webapp.extras.stream.handler import Outgoing, Record, read
+from webapp.inference import Inference, to_response
 from webapp.log.database import write_transaction
 from webapp.log.tables import stream_consumers
 
@@ -110,7 +111,11 @@ class Stream:
                             self._process(records, consumer, producer, cluster)
                         self.status.report(_lag(consumer))
             except (NotReady, KafkaException) as error:
-                self._say_once(error.args[0].str() if isinstance(error, KafkaException) else str(error))
+                what = error.args[0].str() if isinstance(error, KafkaException) else str(error)
+                if what not in self._said:
+                    self._say(f"{what.rstrip('.')}. Waiting, then connecting again; no record is skipped.")
+                    self._said.add(what)
+                    self.status.row["troubles"] += 1
                 self._stopping.wait(PAUSE_S)
         self.status.report(None)
 
@@ -145,10 +150,9 @@ class Stream:
         texts, usable, outgoing = read(records, cluster, self._dead_letter)
         model = self._inference.registry.current()
         rows = self._inference.predict(list(texts.values()), "stream", list(texts), model=model) if texts else []
-        outgoing += [
-            prediction(record, row, model.labels, self._topic_out)
-            for record, row in zip(usable.values(), rows, strict=True)
-        ]
+        for record, row in zip(usable.values(), rows, strict=True):
+            answer = to_json(to_response(row, model.labels))  # as the API gives it
+            outgoing.append(Outgoing(self._topic_out, answer, record.key, record.headers))
         deliver(producer, outgoing)
         try:
             consumer.commit(asynchronous=False)  # all that was ever taken is done
@@ -160,13 +164,6 @@ class Stream:
         if self._said:
             self._say("It works again.")
             self._said.clear()
-
-    def _say_once(self, what: str) -> None:
-        """Say what is wrong, unless it was said already."""
-        if what not in self._said:
-            self._say(f"{what.rstrip('.')}. Waiting, then connecting again; no record is skipped.")
-            self._said.add(what)
-            self.status.row["troubles"] += 1
 
 
 def _take(consumer: Consumer) -> list[Record]:
