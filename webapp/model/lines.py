@@ -63,18 +63,14 @@ class Lines:
         self._is_utf16 = head.startswith(UTF16)
         self.has_mark = head.startswith((codecs.BOM_UTF8, *UTF16))
         self.is_parquet = head.startswith(PARQUET) and self.stream is raw
-        if not self.is_parquet:
-            self._refuse_foreign(head)
+        if not self.is_parquet and (foreign := _FOREIGN.match(head.lstrip().decode("latin-1"))):
+            raise BadData(f"{name} is {list(FOREIGN.values())[(foreign.lastindex or 0) - 1]}")
+        is_binary = b"\0" in head.partition(b"\n")[0] or head.count(b"\0") > MOST_NULS
+        if is_binary and not (self.is_parquet or self._is_utf16):
+            raise BadData(f"{name} is no text file; if it is UTF-16, save it as UTF-8")
         encoding, errors = ("utf-16", "surrogatepass") if self._is_utf16 else ("utf-8-sig", "surrogateescape")
         self._text = io.TextIOWrapper(self.stream, encoding, errors, newline="")  # all line ends, as they are
         self._unread = self._read()
-
-    def _refuse_foreign(self, head: bytes) -> None:
-        if foreign := _FOREIGN.match(head.lstrip().decode("latin-1")):
-            raise BadData(f"{self.name} is {list(FOREIGN.values())[(foreign.lastindex or 0) - 1]}")
-        is_binary = b"\0" in head.partition(b"\n")[0] or head.count(b"\0") > MOST_NULS
-        if is_binary and not self._is_utf16:
-            raise BadData(f"{self.name} is no text file; if it is UTF-16, save it as UTF-8")
 
     def next(self) -> str:
         """Return the next line, "" at the end; of one that is too long LONGEST_ROW + 1 characters. Raises BadData."""
