@@ -68,11 +68,10 @@ class JsonTable(Table):
                 f"{self.name}: no JSON object in its first lines: JSON Lines have one in each. jq -c '.[]' makes them "
                 "of an array, to_json(orient='records', lines=True) of a pandas table"
             )
-        self._names = list(dict.fromkeys(name for value in objects for name in value))
-        self._name_columns(self._names)
+        self._name_columns(dict.fromkeys(name for value in objects for name in value))
 
     def read(self, positions: Sequence[int]) -> Iterator[Row]:
-        names = [self._names[at] for at in positions]
+        names = [self.columns[at] for at in positions]
         while line := self.lines.next():
             raw, number, is_long = line.strip(), self.lines.number, len(line) > limits.LONGEST_ROW
             value, error = (None, limits.TOO_LONG) if is_long else _json_object(raw)

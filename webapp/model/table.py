@@ -18,7 +18,6 @@ from webapp.model.lines import Lines, reading, shown
 # Usual names of the columns, as `normalise` gives them; where a file has several of them, the first one here counts.
 TEXT_COLUMNS = ("text", "message", "content", "body", "sms", "v2", "msg", "comment", "email text", "transformed text")
 LABEL_COLUMNS = ("label", "v1", "class", "category", "target", "spam", "is spam", "spam/ham", "email type")
-INVISIBLE = " \t\r\n\ufeff\u200b"
 MOST_COLUMNS = 1_000  # a row with too few cells is filled up, so many columns make much of little
 
 SEP = re.compile(r'"?sep=([^\w\s"]|\t|\\t)"?\s*', re.IGNORECASE)  # a first line as Excel understands it
@@ -53,7 +52,7 @@ class Table:
         self.name, self.lines = lines.name, lines
 
     def _name_columns(self, names: Iterable[str]) -> None:
-        self.columns = [name.strip(INVISIBLE) for name in names]
+        self.columns = list(names)
         if len(self.columns) == 1:
             self.by_content = {"text": 0}
         if len(self.columns) > MOST_COLUMNS:
@@ -72,8 +71,8 @@ class Table:
     def find_column(self, wanted: str | None, kind: str = "text") -> int:
         """Return the position of the column with the messages, or where kind is "label" the labels; raises BadData."""
         names = [wanted] if wanted else TEXT_COLUMNS if kind == "text" else LABEL_COLUMNS
-        if wanted and self.columns.count(wanted.strip()) == 1:  # though others may be nearly alike
-            return self.columns.index(wanted.strip())
+        if wanted and self.columns.count(wanted) == 1:  # though others may be nearly alike
+            return self.columns.index(wanted)
         at = self.find(names)
         if at is None and not wanted:
             at = self.by_content.get(kind)
@@ -129,16 +128,15 @@ class CsvTable(Table):
         is_numbered = all(name.isdecimal() or not name for name in rows[0])  # by pandas, its index has no name
         if not wanted and (usual - words).isdisjoint(map(normalise, rows[0])):  # spam may be a name, or a label
             self.by_content = _by_content(rows[is_numbered:], words)
-        self._header: list[str] = []
         if self.by_content and not is_numbered:
             names_of = {at: name for name, at in self.by_content.items()}
             self._name_columns(names_of.get(at, f"column {at + 1}") for at in range(len(rows[0])))
             self.note = ", no header line"
         else:
-            line, self._header, error = next(self._records(), (1, [], "There is no header."))
+            line, header, error = next(self._records(), (1, [], "There is no header."))
             if error:
                 raise BadData(f"{self.name}, line {line}: {error}")
-            self._name_columns(self._header)
+            self._name_columns(header)
         names = [normalise(name) for name in self.columns]
         if len(names) == 1 and names[0] not in usual:
             parts = {normalise(part) for part in re.split(r"[^\w\s/]|\s\s+", self.columns[0])}
@@ -158,7 +156,7 @@ class CsvTable(Table):
         for line, cells, error in self._records():
             if not any(cells[width:]):
                 del cells[width:]  # a delimiter ends the row
-            if not error and width > 1 and cells == self._header:
+            if not error and width > 1 and cells == self.columns:
                 error = "The row is the header again."  # where files were joined
             elif error is None and len(cells) == width:
                 yield Row(line, [cells[at] for at in positions], None, cells)
