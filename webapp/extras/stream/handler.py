@@ -50,11 +50,9 @@ def idempotency_key(record: Record, cluster: str) -> str:
 
 def read(
     records: Iterable[Record], cluster: str, dead_letter_topic: str
-) -> tuple[dict[str, str], dict[str, Record], list[Outgoing]]:
-    """Return the texts by key, their records by key, and a dead letter for each record that cannot be used."""
-    texts: dict[str, str] = {}
-    usable: dict[str, Record] = {}
-    dead_letters = []
+) -> tuple[dict[str, tuple[Record, str]], list[Outgoing]]:
+    """Return the usable records with their texts, by key, and a dead letter for each other record."""
+    usable, dead_letters = {}, []
     for record in records:
         try:
             if _size(record.key, record.headers) > LARGEST:
@@ -63,9 +61,8 @@ def read(
         except InvalidInput as error:
             dead_letters.append(dead_letter(record, dead_letter_topic, str(error)))
         else:
-            key = idempotency_key(record, cluster)
-            texts[key], usable[key] = text, record
-    return texts, usable, dead_letters
+            usable[idempotency_key(record, cluster)] = record, text
+    return usable, dead_letters
 
 
 def read_text(value: bytes | None) -> str:

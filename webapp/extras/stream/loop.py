@@ -147,10 +147,10 @@ class Stream:
 
     def _process(self, records: list[Record], consumer: Consumer, producer: Producer, cluster: str) -> None:
         """Score and log the records, send what becomes of them, and commit how far it came."""
-        texts, usable, outgoing = read(records, cluster, self._dead_letter)
-        model = self._inference.registry.current()
-        rows = self._inference.predict(list(texts.values()), "stream", list(texts), model=model) if texts else []
-        for record, row in zip(usable.values(), rows, strict=True):
+        usable, outgoing = read(records, cluster, self._dead_letter)
+        model, texts = self._inference.registry.current(), [text for _, text in usable.values()]
+        rows = self._inference.predict(texts, "stream", list(usable), model=model) if texts else []
+        for (record, _), row in zip(usable.values(), rows, strict=True):
             answer = to_json(to_response(row, model.labels))  # as the API gives it
             outgoing.append(Outgoing(self._topic_out, answer, record.key, record.headers))
         deliver(producer, outgoing)
