@@ -8,9 +8,13 @@ import json
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from pydantic_core import to_json
+
 from webapp.errors import InvalidInput
-from webapp.inference import check_text
+from webapp.inference import check_text, to_response
+from webapp.log.tables import Row
 from webapp.model.files import unique_members
+from webapp.model.labels import Labels
 
 LARGEST = 100_000  # bytes of a record that is sent as it is; brokers take a million by default
 SHORTENED = 1_000  # bytes that are left of the key and value of a larger dead letter
@@ -89,6 +93,11 @@ def read_text(value: bytes | None) -> str:
         raise InvalidInput('The JSON is neither a string nor an object whose "text" is a string.')
     check_text(content)
     return content
+
+
+def prediction(record: Record, row: Row, labels: Labels, topic: str) -> Outgoing:
+    """Return what the API would answer, under the record's key and with its headers."""
+    return Outgoing(topic, to_json(to_response(row, labels)), record.key, record.headers)
 
 
 def dead_letter(record: Record, topic: str, reason: str) -> Outgoing:

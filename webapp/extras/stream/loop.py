@@ -15,12 +15,11 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import sqlalchemy as sa
-from pydantic_core import to_json
 
 from webapp.config import PIP_INSTALL, ROOT, in_shell
 from webapp.errors import BadData, LogUnavailable, NotReady
-from webapp.extras.stream.handler import Outgoing, Record, read
-from webapp.inference import Inference, to_response
+from webapp.extras.stream.handler import Outgoing, Record, prediction, read
+from webapp.inference import Inference
 from webapp.log.database import write_transaction
 from webapp.log.tables import stream_consumers
 
@@ -151,8 +150,7 @@ class Stream:
         model, texts = self._inference.registry.current(), [text for _, text in usable.values()]
         rows = self._inference.predict(texts, "stream", list(usable), model=model) if texts else []
         for (record, _), row in zip(usable.values(), rows, strict=True):
-            answer = to_json(to_response(row, model.labels))  # as the API gives it
-            outgoing.append(Outgoing(self._topic_out, answer, record.key, record.headers))
+            outgoing.append(prediction(record, row, model.labels, self._topic_out))
         deliver(producer, outgoing)
         try:
             consumer.commit(asynchronous=False)  # all that was ever taken is done
