@@ -317,7 +317,7 @@ def test_every_queue_is_accessible_and_fits(open_review):
     page.wait_for_selector("text=Saved: ham")
     examine(page, "after a verdict")
     follow(page, "a:has-text('Previous')")
-    page.wait_for_selector("text=You said")
+    page.wait_for_selector("p:has-text('Reviewed as')")
     examine(page, "a message with a verdict")
     follow(page, "text=Back to the list")
     page.fill("#text", "no such words")

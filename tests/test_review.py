@@ -12,7 +12,7 @@ from conftest import PASSWORD, SPAM, execute, messages
 from test_api import assert_problem
 
 from webapp.log.database import write_transaction
-from webapp.log.tables import new_id, reviews
+from webapp.log.tables import reviews
 
 on_both = pytest.mark.databases("sqlite", "postgresql")
 
@@ -234,9 +234,7 @@ def test_the_newest_review_counts_and_the_api_lists_all_predictions(client, revi
     answer = put(client, ids[29], {"true_label": "ham"}, key)
     assert (answer.status_code, answer.json) == (200, {"true_label": "ham"})
     label(reviewer, ids[29], "spam", "all")
-    page = look(reviewer, "all", id=ids[29]).text
-    assert "key:test said" in page
-    assert "not counted any more" in page
+    assert re.search("Reviewed as .*spam</span>", look(reviewer, "all", id=ids[29]).text)
     for query, expected in (("label=spam", ids[1::2]), ("reviewed=true", [ids[29]]), ("reviewed=false", ids[:29])):
         address, found = f"/api/v1/predictions?limit=4&{query}", []
         while address:  # pages follow one another without gap or overlap
@@ -291,22 +289,13 @@ def test_labels_from_a_file_are_taken_in_steps_and_a_later_file_changes_them(app
     path.write_text(as_csv((ids[0], "ham"), (ids[1], "spam"), ("nothing", "ham")))
     result = flask("review", "import", path)
     assert result.exit_code == 0
-    assert "2 new, 0 as before, 1 unknown." in result.output
-    assert "nothing" in result.output
+    assert "2 new, 0 as before, 1 unknown, nothing the first of them." in result.output
     assert {(row["reviewer"], row["queue"]) for row in stored(app)} == {("import", "import")}
     rows = [(ids[0], "spam"), (ids[1], "spam"), (ids[2], "unsure"), (ids[3], " ")]  # the last is not labelled yet
     result = flask("review", "import", "-", input=as_csv(*rows))
     assert "2 new, 1 as before, 0 unknown." in result.output
     assert [row["true_label"] for row in stored(app)] == ["ham", "spam", "spam", "unsure"]
-
-
-def test_only_some_unknown_ids_are_listed_and_a_file_that_knows_no_prediction_fails(flask, ids):
-    unknown = [(new_id(), "ham") for _ in range(1000)]
-    result = flask("review", "import", "-", input=as_csv(*unknown, *((id_, "ham") for id_ in ids)))
-    assert "30 new, 0 as before, 1,000 unknown." in result.output
-    assert result.output.rstrip().endswith(", ...")
-    assert result.output.count("-") == 5 * 4
-    assert flask("review", "import", "-", input=as_csv(*unknown)).exit_code == 1
+    assert flask("review", "import", "-", input=as_csv(("nothing", "ham"))).exit_code == 1
 
 
 def test_a_bad_row_is_named_and_nothing_of_the_file_is_stored(app, flask, ids):

@@ -59,8 +59,11 @@ def report(engine: sa.Engine, registry: ModelRegistry, span: Span) -> dict[str, 
 
 def _accuracy(engine: sa.Engine, registry: ModelRegistry, span: Span, card: Card | None) -> dict[str, Any]:
     others = registry.with_other_labels(card.labels) if card else set()
-    members = reached_members(engine, span.since, span.until, span.model_version)
-    members = [member for member in members if member.model_version not in others]
+    members = [
+        member
+        for member in reached_members(engine, span.since, span.until)
+        if member.model_version not in others and span.model_version in (None, member.model_version)
+    ]
     current = card.model_version if card else ""
     of_current = [member for member in members if member.model_version == current]
     at_training = card.held_out if card else Metrics()

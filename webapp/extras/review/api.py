@@ -1,6 +1,6 @@
 """GET /predictions, PUT /predictions/{id}/review: for programs that list the log and know the truth."""
 
-from typing import Annotated, Any
+from typing import Any
 
 from flask import Response, current_app, g, jsonify, request, url_for
 from flask_openapi3 import APIBlueprint, Tag
@@ -40,8 +40,9 @@ blueprint.before_request(api_key_required)
 class Review(BaseModel):
     model_config = with_example({"true_label": "ham"}, extra="forbid", strict=True)
 
-    true_label: Annotated[str, Field(json_schema_extra={"enum": ["ham", "spam", "unsure"]})] = Field(
-        description=f"What the message really is. {LABEL[:-1]}; or unsure."
+    true_label: str = Field(
+        description=f"What the message really is. {LABEL[:-1]}; or unsure.",
+        json_schema_extra={"enum": ["ham", "spam", UNSURE]},
     )
 
 

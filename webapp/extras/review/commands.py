@@ -14,8 +14,6 @@ from webapp.model.files import open_table
 from webapp.model.labels import UNSURE, Labels, as_text, normalise, read_meanings
 from webapp.model.lines import shown
 
-SHOWN_UNKNOWN = 5
-
 review = FriendlyGroup("review", help="Tell Hamlet what messages really were.")
 
 
@@ -28,12 +26,10 @@ def import_file(file: Path) -> None:
     """
     given = _read(sys.stdin.buffer if str(file) == "-" else file, current_inference().registry.labels())
     new, unknown = give_reviews(current_app.extensions["engine"], given, "import", "import")
-    click.echo(f"{new:,} new, {len(given) - new - len(unknown):,} as before, {len(unknown):,} unknown.")
-    if unknown:
-        more = ", ..." if len(unknown) > SHOWN_UNKNOWN else ""
-        click.echo(f"No predictions have these ids: {', '.join(map(shown, unknown[:SHOWN_UNKNOWN]))}{more}", err=True)
-        if len(unknown) == len(given):
-            click.get_current_context().exit(1)
+    first = f", {shown(unknown[0])} the first of them" if unknown else ""
+    click.echo(f"{new:,} new, {len(given) - new - len(unknown):,} as before, {len(unknown):,} unknown{first}.")
+    if unknown and len(unknown) == len(given):
+        click.get_current_context().exit(1)
 
 
 def _read(source: Path | BinaryIO, labels: Labels) -> dict[str, str]:

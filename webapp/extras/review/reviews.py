@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from webapp.errors import NotFound
 from webapp.log.database import write_transaction
-from webapp.log.tables import Row, new_id, predictions, reviews
+from webapp.log.tables import new_id, predictions, reviews
 from webapp.log.writer import KEYS_AT_ONCE
 from webapp.model.labels import UNSURE
 
@@ -90,11 +90,10 @@ def undo(engine: sa.Engine, reviewer: str) -> str | None:
     return row.prediction_id if row else None
 
 
-def reviews_of(engine: sa.Engine, prediction_id: str | None) -> list[Row]:
-    """Return the verdicts on a prediction, oldest first."""
-    query = sa.select(reviews).where(reviews.c.prediction_id == prediction_id).order_by(reviews.c.id)
+def verdict_on(engine: sa.Engine, prediction_id: str) -> str | None:
+    """Return the newest verdict on a prediction."""
     with engine.connect() as connection:
-        return [dict(row) for row in connection.execute(query).mappings()]
+        return connection.execute(sa.select(newest_verdict(sa.literal(prediction_id)))).scalar()
 
 
 # --- What there is to learn from ---

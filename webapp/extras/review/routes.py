@@ -14,7 +14,7 @@ from webapp.extras.access.routes import login_required, reviewer_id
 from webapp.extras.review import queues, samples
 from webapp.extras.review.accuracy import share_right
 from webapp.extras.review.queues import Filters, list_predictions
-from webapp.extras.review.reviews import TRUE_LABELS, give_review, reviews_of, undo
+from webapp.extras.review.reviews import TRUE_LABELS, give_review, undo, verdict_on
 from webapp.model.labels import SPAM_OR_HAM
 from webapp.web.words import labels, mark, word
 
@@ -98,8 +98,7 @@ def _page(queue: str, problem: str | None = None) -> str:
         rows = [inference.log.get_prediction(opened), *rows]
     at = next((at for at, row in enumerate(rows) if row["id"] == opened), None)
     row = None if at is None else rows[at]
-    given = reviews_of(engine, opened)
-    own = next((review["true_label"] for review in reversed(given) if review["reviewer"] == reviewer_id()), None)
+    reviewed_as = verdict_on(engine, row["id"]) if row else None
     return render_template(
         "review/review.html",
         queues=queues,
@@ -117,10 +116,8 @@ def _page(queue: str, problem: str | None = None) -> str:
         previous=rows[at - 1] if at else None,
         following=rows[at + 1] if at is not None and at + 1 < len(rows) else None,
         pieces=mark(row["text"], row["explanation"] or []) if row and row["text"] else [],
-        given=given,
-        own=own,
-        me=reviewer_id(),
-        is_blind=queue in queues.BLIND and own is None,
+        reviewed_as=reviewed_as,
+        is_blind=queue in queues.BLIND and not reviewed_as,
         kept={"queue": queue} | _kept(),
         keys=zip(TRUE_LABELS, "SHU" if labels() == SPAM_OR_HAM else "12U", strict=True),
     )

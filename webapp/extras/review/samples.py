@@ -118,9 +118,7 @@ def open_sample(engine: sa.Engine) -> tuple[sa.Row[Any], int, int] | None:
     return (members[0], len(_reached(members)), len(members)) if members else None
 
 
-def reached_members(
-    engine: sa.Engine, since: dt.datetime, until: dt.datetime, model_version: str | None = None
-) -> list[ReviewedPrediction]:
+def reached_members(engine: sa.Engine, since: dt.datetime, until: dt.datetime) -> list[ReviewedPrediction]:
     """Return the members of random samples in a range that the accuracy figure may be computed from, each member once.
 
     A member stands for 1 / p messages, where p is the probability that any of the samples reached it: 1 minus the
@@ -143,7 +141,7 @@ def reached_members(
     return [
         ReviewedPrediction._make((*row[:6], weight(row.id)))
         for row in found.values()
-        if since <= row.created_at < until and model_version in (None, row.model_version)
+        if since <= row.created_at < until
     ]
 
 
