@@ -1,4 +1,4 @@
-// Shows how far a job is. Without this its page loads itself anew every few seconds.
+// Shows how far a job is. Without this the page reloads every few seconds.
 "use strict";
 
 const shown = document.getElementById("job");

@@ -24,7 +24,7 @@ SECURITY: list[dict[str, list[str]]] = [{"api_key": []}]
 SCHEMES: dict[str, Any] = {
     "api_key": {"type": "http", "scheme": "bearer", "description": f"Made by: {FLASK} api-key create NAME"}
 }
-HOW = f'Send the header "Authorization: Bearer KEY". Whoever runs this Hamlet makes keys: {FLASK} api-key create NAME'
+HOW = f'Send the header "Authorization: Bearer KEY". On the server, make a key: {FLASK} api-key create NAME'
 
 
 def create(engine: sa.Engine, name: str) -> str:

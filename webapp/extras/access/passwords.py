@@ -43,7 +43,7 @@ class AdminPassword:
             return hmac.compare_digest(self._keyed_hash(password), self._keyed_hash(self._given))
         stored = self._stored_hash()
         if not stored:
-            raise NotReady(f"There is no admin password. Whoever runs this Hamlet can set one: {FLASK} set-password")
+            raise NotReady(f"There is no admin password. Set one on the server: {FLASK} set-password")
         return check_password_hash(stored, password)
 
     def set(self, password: str) -> None:

@@ -73,7 +73,7 @@ def _send(url: str, part: str, what: str) -> None:
     with click.progressbar(read_messages(part), label=what) as bar:
         for _, text in bar:
             body = json.dumps({"text": text}).encode()
-            try:  # S310: a URL of whoever types the command, with no more rights than theirs
+            try:  # S310: the user's own URL, with no more rights than theirs
                 request = urllib.request.Request(f"{url}/api/v1/predict", body, {"Content-Type": "application/json"})  # noqa: S310
                 urllib.request.urlopen(request, timeout=30).close()  # noqa: S310
             except urllib.error.HTTPError as error:
