@@ -125,6 +125,8 @@ def test_paste_check_and_report(open_page):
     page.click("text=Check the message")
     page.wait_for_selector("text=is empty")
     examine(page, "blank")
+    check(page, "x" * 5000)
+    examine(page, "one long word")
     page.goto("/predictions/x")
     examine(page, "not found")
     page.goto("/api/docs")
@@ -343,7 +345,7 @@ def test_reviews_move_the_accuracy_figure_and_charts_tell_their_values(open_revi
     draw(page, 10)
     for _ in range(10):
         follow(page, "button:has-text('Ham')")
-    assert look("with reviews") not in ("Not known", "100 %")  # half of them are spam, and were called so
+    assert look("with reviews") not in ("Not known", "100.0 %")  # half of them are spam, and were called so
     chart = page.locator("figure:has-text('Predictions by label')")
     assert re.search(r"ham \d+, spam \d+", chart.locator("title").last.text_content())
     assert chart.locator("tbody tr").count() == 6  # below "Numbers"

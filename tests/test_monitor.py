@@ -111,7 +111,7 @@ def test_samples_of_different_times_count_by_their_traffic(app, engine, signed_i
     assert (accuracy["accuracy"]["n"], accuracy["accuracy"]["value"], accuracy["sampled"]) == (20, 0.9, 1)
     log(app, ORDINARY[:300])
     assert figures(app)["accuracy"]["sampled"] == 0.25
-    assert "The samples are of 25 % of the messages" in signed_in.get("/monitor?range=24h").text
+    assert "The samples are of 25.0 % of the messages" in signed_in.get("/monitor?range=24h").text
 
 
 def test_unsure_reviews_are_said_with_what_they_may_mean(app, signed_in, engine):
@@ -123,7 +123,7 @@ def test_unsure_reviews_are_said_with_what_they_may_mean(app, signed_in, engine)
     assert (accuracy["reviewed"], accuracy["unsure"], accuracy["if_unsure"]) == (36, 4, [0.9, 1.0])
     page = signed_in.get("/monitor?range=24h").text
     assert "4 more reviews said unsure" in page
-    assert "90 % to 100 % with the unsure ones" in page
+    assert "90.0 % to 100.0 % with the unsure ones" in page
 
 
 def test_only_the_served_model_is_said_to_be_worse_than_at_training(app, engine, signed_in):
@@ -388,7 +388,7 @@ def test_the_command_exits_with_1_when_something_needs_attention(app, flask, eng
     healthy = flask("monitor", "--range", "24h", "--declare-normal")
     assert healthy.exit_code == 0, healthy.output
     assert "against the 288 messages" in healthy.stderr
-    assert re.search(r"accuracy +100 %, 95 % interval \d\d.* to 100.0 %, 120 reviews", healthy.stdout)
+    assert re.search(r"accuracy +100.0 %, 95 % interval \d\d.* to 100.0 %, 120 reviews", healthy.stdout)
     log(app, NEW * 2)
     drifted = flask("monitor", "--range", "24h", "--format", "json")
     assert drifted.exit_code == 1
@@ -457,4 +457,4 @@ def test_scales_and_labels():
     assert time_label("2026-03-04T12:00:00+00:00", "hour") == "4 Mar 12:00"
     assert time_label("2026-03-04T00:00:00+00:00", "day") == "4 Mar"
     written = [figure(0.9812, "%"), figure(1.0, "%"), figure(None), figure(12345), figure(2.44, "ms"), figure(0.0042)]
-    assert written == ["98.1 %", "100 %", "–", "12,345", "2.44 ms", "0.0042"]
+    assert written == ["98.1 %", "100.0 %", "–", "12,345", "2.44 ms", "0.0042"]

@@ -65,11 +65,11 @@ def time_label(at: str, step: str) -> str:
 
 
 def figure(value: float | None, unit: str = "") -> str:
-    """Return a number as people read it: 12,345 or 0.0042 or 2.40 ms; a share as 98.1 %; a dash where there is none."""
+    """Return a number as people read it: 12,345 or 0.0042 or 2.40 ms; a share as 98.0 %; a dash where there is none."""
     if value is None:
         return "–"
     if unit == "%":
-        return f"{100 * value:.1f}".removesuffix(".0") + " %"
+        return f"{100 * value:.1f} %"
     digits = 0 if value == round(value) or value >= 100 else 1 if value >= 10 else 2
     number = f"{value:.2g}" if 0 < value < 1 else f"{value:,.{digits}f}"
     return f"{number} {unit}" if unit else number
