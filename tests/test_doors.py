@@ -98,10 +98,11 @@ def forged(app):
     sign = SecureCookieSessionInterface().get_signing_serializer
     yield ""
     yield "nonsense"
-    yield sign(app).dumps({"reviewer": "web:00000000"})
+    password = app.extensions["admin_password"].fingerprint()
+    yield sign(app).dumps({"reviewer": "web:00000000", "password": password})
     (who,) = execute(app.extensions["engine"], sa.select(sign_ins.c.who).limit(1))
     key, app.secret_key = app.secret_key, "another secret key than that of this Hamlet"
-    signed_by_others = sign(app).dumps({"reviewer": who.split()[0]})
+    signed_by_others = sign(app).dumps({"reviewer": who, "password": password})
     app.secret_key = key
     yield signed_by_others
 

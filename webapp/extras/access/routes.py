@@ -25,10 +25,10 @@ blueprint = Blueprint("login", __name__)
 
 def signed_in() -> bool:
     """Return whether the request comes from somebody who signed in within 12 hours, with the current password."""
-    if "reviewer" not in session:
+    if "password" not in session or session["password"] != current_app.extensions["admin_password"].fingerprint():
         return False
     # The log knows the sign-ins: so a sign-out ends copies of the cookie too.
-    lasts = (sign_ins.c.who == _sign_in()) & (sign_ins.c.until > dt.datetime.now(dt.UTC))
+    lasts = (sign_ins.c.who == reviewer_id()) & (sign_ins.c.until > dt.datetime.now(dt.UTC))
     with current_app.extensions["engine"].connect() as connection:
         return connection.execute(sa.select(sign_ins.c.who).where(lasts)).first() is not None
 
@@ -40,11 +40,6 @@ def login_required() -> ResponseReturnValue | None:
     if request.method not in ("GET", "HEAD"):
         abort(403, "This is for people who have signed in, and your sign-in has ended or never began.")
     return redirect(url_for("login.form", next=request.root_path + request.full_path.removesuffix("?")), 303)
-
-
-def _sign_in(fingerprint: str | None = None) -> str:
-    """Return the name of this sign-in in the log, which ends with the password."""
-    return f"{reviewer_id()} {fingerprint or current_app.extensions['admin_password'].fingerprint()}"
 
 
 def reviewer_id() -> str:
@@ -79,11 +74,11 @@ def sign_in() -> ResponseReturnValue:
         return _refused(403, "Wrong password", "This is not the password."), 403
     throttle.forget(engine, address)
     _end_session()  # an older sign-in in this browser, whose cookie may be copied
-    session["reviewer"] = f"web:{secrets.token_hex(4)}"
+    session.update(reviewer=f"web:{secrets.token_hex(4)}", password=fingerprint)
     now = dt.datetime.now(dt.UTC)
     with write_transaction(engine) as connection:
         connection.execute(sa.delete(sign_ins).where(sign_ins.c.until < now))
-        connection.execute(sa.insert(sign_ins).values(who=_sign_in(fingerprint), until=now + SIGNED_IN_FOR))
+        connection.execute(sa.insert(sign_ins).values(who=reviewer_id(), until=now + SIGNED_IN_FOR))
     return redirect(_where_to(), 303)
 
 
@@ -98,7 +93,7 @@ def sign_out() -> ResponseReturnValue:
 def _end_session() -> None:
     if "reviewer" in session:
         with write_transaction(current_app.extensions["engine"]) as connection:
-            connection.execute(sa.delete(sign_ins).where(sign_ins.c.who == _sign_in()))
+            connection.execute(sa.delete(sign_ins).where(sign_ins.c.who == reviewer_id()))
     session.clear()
 
 

@@ -12,7 +12,6 @@ from webapp.cli.command import current_inference
 from webapp.errors import InvalidInput
 from webapp.extras.access.routes import login_required, reviewer_id
 from webapp.extras.review import queues, samples
-from webapp.extras.review.accuracy import share_right
 from webapp.extras.review.queues import Filters, list_predictions
 from webapp.extras.review.reviews import TRUE_LABELS, give_review, undo, verdict_on
 from webapp.model.labels import SPAM_OR_HAM
@@ -77,9 +76,10 @@ def _kept() -> dict[str, Any]:
 
 def _page(queue: str, problem: str | None = None) -> str:
     """Return the page of a queue or list, with the message open that the address names, in a queue else the first."""
-    engine, inference, registry = current_app.extensions["engine"], current_inference(), current_inference().registry
-    opened, trial = request.args.get("id"), (registry.challenger.read(), registry.served.read())
-    older = sample = progress = right = None
+    engine, inference = current_app.extensions["engine"], current_inference()
+    opened = request.args.get("id", "").lower()
+    trial = (inference.registry.challenger.read(), inference.registry.served.read())
+    older = sample = progress = None
     if queue == "all":
         try:
             filters = Filters.model_validate(_kept())
@@ -88,12 +88,9 @@ def _page(queue: str, problem: str | None = None) -> str:
         rows, older = list_predictions(engine, filters)
     else:
         rows = queues.upcoming(engine, queue, trial=trial)
-        opened = opened or (rows[0]["id"] if rows else None)
+        opened = opened or (rows[0]["id"] if rows else "")
     if queue == "random" and (found := samples.open_sample(engine)):
         sample, *progress = found
-        others = registry.with_other_labels(labels())
-        reached = samples.reached_members(engine, sample.since, sample.until)
-        right = share_right([member for member in reached if member.model_version not in others])
     if opened and opened not in [row["id"] for row in rows]:
         rows = [inference.log.get_prediction(opened), *rows]
     at = next((at for at, row in enumerate(rows) if row["id"] == opened), None)
@@ -111,7 +108,6 @@ def _page(queue: str, problem: str | None = None) -> str:
         problem=problem,
         sample=sample,
         progress=progress,
-        right=right,
         row=row,
         previous=rows[at - 1] if at else None,
         following=rows[at + 1] if at is not None and at + 1 < len(rows) else None,
