@@ -70,17 +70,11 @@ def _accuracy(engine: sa.Engine, registry: ModelRegistry, span: Span, card: Card
     steps: defaultdict[dt.datetime, list[ReviewedPrediction]] = defaultdict(list)
     for member in members:
         steps[span.step_of(member.created_at)].append(member)
-    messages: Counter[Any] = Counter()  # that these stand for: of all, of each step, of each version
-    counted = count(engine, hourly_predictions, (span.step, "model_version"), span) if members else Counter()
-    for (step, version), number in counted.items():
-        if version not in others:
-            messages.update({"all": number, step: number, version: number})
+    messages = count(engine, hourly_predictions, ("model_version",), span) if members else Counter()
     return {
-        **accuracy(members, messages["all"]),
-        "over_time": [
-            {"at": step.isoformat(), **share_right(steps[step], messages[step]).model_dump()} for step in sorted(steps)
-        ],
-        "of_current": share_right(of_current, messages[current]),
+        **accuracy(members, sum(number for (version,), number in messages.items() if version not in others)),
+        "over_time": [{"at": step.isoformat(), **share_right(steps[step]).model_dump()} for step in sorted(steps)],
+        "of_current": share_right(of_current, messages[(current,)]),
         "at_training": {name: getattr(at_training, name) for name in COMPARED},
         "worse_than_at_training": _is_worse_than_at_training(of_current, at_training),
     }
