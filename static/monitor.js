@@ -2,8 +2,8 @@
 "use strict";
 
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
-const hours = -new Date().getTimezoneOffset() / 60;
-document.getElementById("zone").textContent = `; your browser's zone is ${zone} (UTC${hours < 0 ? "−" : "+"}${Math.abs(hours)})`;
+const offset = new Date().toLocaleString("en", { timeZoneName: "shortOffset" }).split(" ").at(-1); // such as GMT+5:30
+document.getElementById("zone").textContent = `; your browser's zone is ${zone} (${offset})`;
 
 const form = document.getElementById("range");
 form.elements.model_version.addEventListener("change", () => {
