@@ -37,11 +37,10 @@ def _read(source: Path | BinaryIO, labels: Labels) -> dict[str, str]:
     words = {word: "spam" if is_spam else "ham" for word, is_spam in read_meanings(labels).items()} | {UNSURE: UNSURE}
     given: dict[str, str] = {}
     with open_table(source) as table:
-        columns = [table.find(names) for names in (("prediction_id", "id"), ("true_label",))]
-        positions = [at for at in columns if at is not None]
-        if len(positions) < 2:
+        id_at, label_at = table.find(("prediction_id", "id")), table.find(("true_label",))
+        if id_at is None or label_at is None:
             raise BadData(f"{table.name}, line 1: the file must begin with the names of its columns: id,true_label")
-        for line, values, error, *_ in table.read(positions):
+        for line, values, error, *_ in table.read([id_at, label_at]):
             prediction_id, word = (as_text(value).strip() for value in values or ("", ""))
             if not error and not word:
                 continue  # not labelled yet
