@@ -7,7 +7,7 @@ counted as they are.
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -16,7 +16,6 @@ from sqlalchemy.dialects import postgresql, sqlite
 from webapp.errors import InvalidInput
 from webapp.log.database import snapshot, write_transaction
 from webapp.log.tables import (
-    UTCDateTime,
     failures,
     first_id,
     hourly_predictions,
@@ -30,8 +29,9 @@ RANGES = {"24h": dt.timedelta(hours=24), "7d": dt.timedelta(days=7), "30d": dt.t
 HOUR = dt.timedelta(hours=1)
 # Longer than a row can wait for its commit after it got its id. The clocks of several hosts must not differ by more.
 SETTLED = dt.timedelta(minutes=1)
+END = "g"  # after all ids, which are hexadecimal
 ANSWERED = 200  # the status of requests that were answered with predictions
-Hour = sa.Label[dt.datetime]  # as a column of a query
+AT_ONCE = dt.timedelta(hours=6)  # of the log, that is added to the sums in one transaction
 DECADES = range(-3, 5)  # of latencies in milliseconds: from .01 ms to 1,000 s
 
 
@@ -101,34 +101,50 @@ def bucket_ms(bucket: int) -> float:
     return round(digits * 10.0**decade, 4)
 
 
-def _sum_predictions(hour: Hour, start: str, end: str) -> sa.Select[Any]:
+def _hour_of_rows(table: sa.Table) -> list[sa.Label[Any]]:
+    """Return, as SQL, the day and the hour of each row."""
+    return [sa.func.date(table.c.created_at).label("day"), sa.extract("hour", table.c.created_at).label("hour")]
+
+
+def _sum_predictions(start: str, end: str) -> sa.Select[Any]:
     columns = predictions.c
     by = [columns.source, columns.model_version, columns.label, LATENCY_BUCKET.label("latency_bucket")]
+    by += _hour_of_rows(predictions)
     within = columns.id >= start, columns.id < end
     names = [column.name for column in by]  # by their names: PostgreSQL does not take two CASEs for one
-    return sa.select(hour, *by, sa.func.count().label("count")).where(*within).group_by(*names)
+    return sa.select(*by, sa.func.count().label("count")).where(*within).group_by(*names)
 
 
-def _sum_requests(hour: Hour, start: str, end: str) -> sa.Select[Any]:
+def _sum_requests(start: str, end: str) -> sa.Select[Any]:
     """Count the requests that failed, and those of form and API that were answered: these may hold many texts.
 
     The rows of a request have one id and one time, to the microsecond: some clients give all requests one id.
     """
-    by = [failures.c.source, failures.c.status, failures.c.what]
-    failed = sa.select(hour, *by, sa.func.count().label("count")).where(failures.c.id >= start, failures.c.id < end)
-    columns = predictions.c
+    by = [failures.c.source, failures.c.status, failures.c.what, *_hour_of_rows(failures)]
+    failed = sa.select(*by, sa.func.count().label("count")).where(failures.c.id >= start, failures.c.id < end)
+    columns, hour = predictions.c, _hour_of_rows(predictions)
     request = sa.func.coalesce(columns.request_id + sa.cast(columns.created_at, sa.Text), columns.id)
     requests = sa.func.count(sa.distinct(request))
-    answered = sa.select(hour, columns.source, sa.literal(ANSWERED), sa.literal(""), requests).where(
+    answered = sa.select(columns.source, sa.literal(ANSWERED), sa.literal(""), *hour, requests).where(
         columns.id >= start, columns.id < end, columns.source.in_(("form", "api"))
     )
-    return sa.select(sa.union_all(failed.group_by(*by), answered.group_by(columns.source)).subquery())
+    names = [column.name for column in by]
+    return sa.select(sa.union_all(failed.group_by(*names), answered.group_by("source", "day", "hour")).subquery())
 
 
-SUMS: dict[sa.Table, Callable[[Hour, str, str], sa.Select[Any]]] = {
+SUMS: dict[sa.Table, Callable[[str, str], sa.Select[Any]]] = {
     hourly_predictions: _sum_predictions,
     hourly_requests: _sum_requests,
 }
+
+
+def _new_sums(connection: sa.Connection, sums: sa.Table, start: str, end: str) -> list[dict[str, Any]]:
+    """Return what is to be added to a table of sums for the rows with start <= id < end."""
+    names = [column.name for column in sums.c]
+    return [
+        {name: row[name] for name in names} | {"hour": _day(row["day"]) + int(row["hour"]) * HOUR}
+        for row in connection.execute(SUMS[sums](start, end)).mappings()
+    ]
 
 
 def count(
@@ -136,26 +152,28 @@ def count(
 ) -> Counter[tuple[Any, ...]]:
     """Return the counts of a span, or of the whole log, by columns of a table of sums, or by "day"."""
     refresh_rollups(engine)
-    with snapshot(engine) as connection:  # so that no row moves from the tail into the sums meanwhile
-        before = connection.execute(sa.select(rolled_up.c.before_id)).scalar_one()
-        tail = [SUMS[sums](*hour) for hour in _hours(connection, before, None)]
-        rows = sa.union_all(sa.select(sums), *tail).subquery()
-        chosen = [sa.func.date(rows.c.hour) if name == "day" else rows.c[name] for name in by]
-        total = sa.cast(sa.func.coalesce(sa.func.sum(rows.c.count), 0), sa.BigInteger)  # PostgreSQL makes it a Decimal
-        query = sa.select(*chosen, total).group_by(*chosen)
-        if span:
-            query = query.where(rows.c.hour >= span.since, rows.c.hour < span.until)
-        if span and span.model_version:
-            query = query.where(rows.c.model_version == span.model_version)
-        found = connection.execute(query).all()
+    chosen = [sa.func.date(sums.c.hour) if name == "day" else sums.c[name] for name in by]
+    total = sa.cast(sa.func.coalesce(sa.func.sum(sums.c.count), 0), sa.BigInteger)  # PostgreSQL makes it a Decimal
+    named = (column.label(name) for name, column in zip((*by, "count"), (*chosen, total), strict=True))
+    query, version = sa.select(*named).group_by(*chosen), span.model_version if span else None
+    if span:
+        query = query.where(sums.c.hour >= span.since, sums.c.hour < span.until)
+    if version:
+        query = query.where(sums.c.model_version == version)
     totals: Counter[tuple[Any, ...]] = Counter()
-    for *key, number in found:
-        totals[tuple(_midnight(part) if name == "day" else part for name, part in zip(by, key, strict=True))] = number
+    with snapshot(engine) as connection:  # so that no row moves from the newest ones into the sums meanwhile
+        before = connection.execute(sa.select(rolled_up.c.before_id)).scalar_one()
+        start, end = (max(before, first_id(span.since)), first_id(span.until)) if span else (before, END)
+        newest = _new_sums(connection, sums, start, end)
+        newest = [row | {"day": row["hour"]} for row in newest if version in (None, row.get("model_version"))]
+        for row in (*connection.execute(query).mappings(), *newest):
+            totals[tuple(_day(row[name]) if name == "day" else row[name] for name in by)] += row["count"]
     return totals
 
 
-def _midnight(day: object) -> dt.datetime:
-    return dt.datetime.fromisoformat(str(day)).replace(tzinfo=dt.UTC)  # SQLite says a text, PostgreSQL a date
+def _day(moment: object) -> dt.datetime:
+    """Return the beginning of a day; SQLite says a text, PostgreSQL a date."""
+    return dt.datetime.fromisoformat(str(moment)).replace(hour=0, tzinfo=dt.UTC)
 
 
 def count_predictions(engine: sa.Engine) -> int:
@@ -175,16 +193,17 @@ def refresh_rollups(engine: sa.Engine, now: dt.datetime | None = None) -> None:
     while True:
         with engine.connect() as connection:  # reading alone: the server's writers need not wait for it
             before = connection.execute(sa.select(rolled_up.c.before_id)).scalar_one()
-            hour = next(_hours(connection, before, settled), None)
-            if hour is None:
+            first = _first_from(connection, before)
+            if first is None or first >= settled:
                 return
-            new = {sums: connection.execute(select(*hour)).mappings().all() for sums, select in SUMS.items()}
+            end = min(first_id(moment_of(first) + AT_ONCE), settled)
+            new = {sums: _new_sums(connection, sums, first, end) for sums in SUMS}
         with write_transaction(engine) as connection:
-            move = sa.update(rolled_up).where(rolled_up.c.before_id == before).values(before_id=hour[2])
+            move = sa.update(rolled_up).where(rolled_up.c.before_id == before).values(before_id=end)
             if connection.execute(move).rowcount == 1:  # else another process did it meanwhile
                 for sums, added in new.items():
                     if added:
-                        connection.execute(_add(engine, sums), list(map(dict, added)))
+                        connection.execute(_add(engine, sums), added)
 
 
 def _add(engine: sa.Engine, sums: sa.Table) -> sa.Insert:
@@ -207,11 +226,3 @@ def recount(engine: sa.Engine) -> None:
     with write_transaction(engine, no_timeout=True) as connection:
         forget_sums(connection)
     refresh_rollups(engine)
-
-
-def _hours(connection: sa.Connection, start: str, end: str | None) -> Iterator[tuple[Hour, str, str]]:
-    """Yield (hour, first id, end id) of each hour in which there are predictions or failures with start <= id < end."""
-    while (first := _first_from(connection, start)) and (end is None or first < end):
-        hour = _hour_of(moment_of(first))
-        start = first_id(hour + HOUR)
-        yield sa.literal(hour, UTCDateTime()).label("hour"), first, min(start, end) if end else start
