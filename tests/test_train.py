@@ -44,9 +44,7 @@ def test_training_prints_intervals_and_saves_a_version(flask, models, labelled):
     assert re.fullmatch(r"\d{8}-\d{6}-[0-9a-f]{7}", folder.name)
     assert card["model_file"]["sha256"] == hashlib.sha256((folder / "model.joblib").read_bytes()).hexdigest()
     assert card["data"][0]["sha256"] == hashlib.sha256(labelled.read_bytes()).hexdigest()
-    parts = card["split"]
-    sizes = [parts[part]["messages"] for part in ("training_part", "held_out_part")]
-    assert sum(sizes) == card["messages"]["messages"] == 200
+    assert card["metrics"]["held_out"]["messages"] < card["messages"]["messages"] == 200
     assert {"hamlet", "scikit-learn", "numpy", "python"} == set(card["versions"])
     # It knows what it has learnt, and keeps no text.
     content = (folder / "learnt.txt").read_bytes()
@@ -66,8 +64,8 @@ def test_kinds_are_left_out_where_they_are_known(flask, models, tmp_path):
         csv.writer(file).writerows([("label", "text", "kind"), *rows])
     assert flask("train", tmp_path / "kinds.csv").exit_code == 0
     card, _ = trained(models)
-    measured, training_part = card["metrics"]["kinds left out"], card["split"]["training_part"]
-    assert measured["messages"] == training_part["messages"]
+    left_out, held_out = (card["metrics"][name]["messages"] for name in ("kinds left out", "held_out"))
+    assert left_out + held_out == card["messages"]["messages"]
 
 
 def test_no_model_sees_a_kind_that_it_is_measured_on(monkeypatch):
@@ -135,8 +133,7 @@ def test_a_file_may_bring_its_own_split(flask, models, tmp_path):
     rows = [f'{label},"{text}",{"test" if i < 60 else "train"}' for i, (label, text) in enumerate(messages(200))]
     path.write_text("\n".join(["label,text,split", *rows]))
     assert flask("train", path).exit_code == 0
-    parts = trained(models)[0]["split"]
-    assert (parts["training_part"]["messages"], parts["held_out_part"]["messages"]) == (140, 60)
+    assert trained(models)[0]["metrics"]["held_out"]["messages"] == 60
     path.write_text("label,text,split\nspam,win,both\n")
     assert "line 2: split 'both' is neither train nor test" in refused(flask("train", path))
 

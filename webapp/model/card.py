@@ -11,7 +11,7 @@ import datetime as dt
 import hmac
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import AwareDatetime, Field, ValidationError, model_validator
 
@@ -22,12 +22,6 @@ from webapp.model.labels import Labels
 
 CARD = "model_card.json"
 SIGNATURE = "model_card.sig"
-
-
-class Kept(Counts):
-    """The messages that are left once copies are dropped."""
-
-    copies_dropped: int = 0
 
 
 class DataFile(Counts):
@@ -67,10 +61,8 @@ class Card(Part):
     threshold: Annotated[float, Field(ge=0, le=1)]
     weights: dict[str, float]  # how much a message of a source counts, 1 where it is not named
     pipeline: str | None = None  # module:function of the recipe, None for Hamlet's own
-    recipe: dict[str, dict[str, Any]] = {}  # the parameters of each step
     data: list[DataFile]
-    messages: Kept = Kept()
-    split: dict[str, Any] = {}  # how they were divided for measuring
+    messages: Counts = Counts()  # without copies
     metrics: dict[str, Metrics] = {}
     retraining: Retraining | None = None
     # The name and the SHA-256 of the files of an imported model; its training is not known.

@@ -1,19 +1,18 @@
-"""Step 1, train: fit on one part of the messages, measure on the other, then fit on all.
+"""Step 1, train: fit on one part of the messages, measure on the other, then fit on all. Read it from top to bottom.
 
     make_pipeline   the model: what it looks at, and what learns
-    fit             one fit
     train           the whole way, from labelled files to a fitted Pipeline and the card that describes it
+    fit             one fit
     report          measure a model on other messages
 
 A user's own Pipeline takes the place of make_pipeline: see own_model.py.
 """
 
-import json
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -23,20 +22,18 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
 from webapp.errors import BadData
-from webapp.model.card import Card, DataFile, Kept
+from webapp.model.card import Card, DataFile
 from webapp.model.data import HOLDOUT, Dataset, Example, drop_copies, fingerprints, split
-from webapp.model.evaluation import Metrics, measure
+from webapp.model.evaluation import Counts, Metrics, measure
 from webapp.model.features import MessageVectorizer
-from webapp.model.labels import SPAM_OR_HAM, Labels
+from webapp.model.labels import Labels
 from webapp.model.scoring import SpamModel, make_model
 from webapp.model.tokenizer import tokenize
 
 FEWEST = 10  # messages of each label in each part: with fewer, no figure means anything
 REVIEW_WEIGHT = 3.0  # how much a reviewed message counts; docs/lifecycle.md says why
 THRESHOLD = 0.5  # from here upwards spam is likelier than ham
-SHORT = 400  # characters
 MOST_SOURCES = 20  # that are measured apart: a column named source may hold a sender, another one in each row
-KIND_FOLDS = 5  # fits, in each of which a fifth of the messages, whole kinds, is left out
 
 Fit = Callable[[Sequence[Example], Mapping[str, float]], Pipeline]
 
@@ -50,53 +47,6 @@ def make_pipeline() -> Pipeline:
             ("classifier", LogisticRegression(C=20, solver="liblinear", random_state=0)),
         ]
     )
-
-
-def fit(
-    examples: Sequence[Example], weights: Mapping[str, float], make: Callable[[], Pipeline] = make_pipeline
-) -> Pipeline:
-    """Return the model fitted on examples, each counting as its source's weight says; raises BadData.
-
-    What it learns to tell apart is called "spam" and "ham", whatever the words in the files.
-    """
-    pipeline = make()
-    if make is make_pipeline:
-        examples = [*examples, *hide_in_ham(examples)]
-    last, classifier = pipeline.steps[-1]
-    options = {}
-    if has_fit_parameter(classifier, "sample_weight"):
-        options[f"{last}__sample_weight"] = [weights.get(example.source, 1.0) for example in examples]
-    elif weights:
-        raise BadData(f"--weight: {type(classifier).__name__} cannot weigh messages")
-    texts = [example.text for example in examples]
-    labels = ["spam" if example.is_spam else "ham" for example in examples]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", ConvergenceWarning)  # a fit that did not converge is no fit
-        return pipeline.fit(texts, labels, **options)
-
-
-def hide_in_ham(examples: Sequence[Example]) -> list[Example]:
-    """Return half of the short spam once more, each with three friendly messages behind it.
-
-    From these the model learns that friendly words, however many, do not make up for a scam. Friendly is short ham of
-    words alone, as people write to each other: no link, number or amount.
-    """
-    random = np.random.default_rng(0)
-    short = [example for example in examples if len(example.text) <= SHORT]
-    spam = [example for example in short if example.is_spam]
-    friendly = [
-        example.text
-        for example in short
-        if not example.is_spam and not any(token.startswith("[") for token in tokenize(example.text))
-    ]
-    if not friendly:
-        return []
-    chosen = random.choice(len(spam), len(spam) // 2, replace=False)
-    behind = random.integers(len(friendly), size=(len(chosen), 3))
-    return [
-        spam[i]._replace(text=" ".join([spam[i].text, *(friendly[j] for j in places)]))
-        for i, places in zip(chosen, behind, strict=True)
-    ]
 
 
 class Training(NamedTuple):
@@ -122,11 +72,13 @@ def train(
     the fit (1 where it does not say). `progress` is called as each step begins. `own_fit` fits the user's own model in
     place of ours.
     """
-    # Copies go first, over all files: one that is in both parts would be measured on after it was learnt.
+    # 1. Drop copies, over all files: one that is in both parts would be measured on after it was learnt.
     progress("dropping copies")
-    labels = datasets[0].labels if datasets else SPAM_OR_HAM
+    labels = datasets[0].labels
     examples = [example for dataset in datasets for example in dataset.examples]
     kept = drop_copies(examples)
+
+    # 2. Split what is left, and say what is measured on.
     training_part, held_out = split(kept)
     _check(training_part, held_out, labels, weights)
     measured_on = {"held_out": held_out}
@@ -138,6 +90,7 @@ def train(
         if not measured_on[f"unseen: {dataset.name}"]:
             raise BadData(f"{dataset.name}: holds no message that the training files do not hold too")
 
+    # 3. Where the kinds of messages are known: leave kinds out to see how good it is on new ones, and how sure.
     metrics = {}
     calibration = None
     if not own_fit and len({example.kind for example in training_part if example.kind}) >= KIND_FOLDS:
@@ -151,32 +104,53 @@ def train(
         pipeline = (own_fit or fit)(chosen, weights)
         return calibrate(pipeline, calibration) if calibration else pipeline
 
-    # Every figure comes from a model that was fitted on the training part alone.
+    # 4. Fit on the training part and measure: every figure comes from a model that has seen nothing else.
     progress("fitting on the training part")
     measured = make_model(fit_calibrated(training_part), "training part", threshold, labels)
     for name, part in measured_on.items():
         progress(f"measuring on {name}")
         metrics[name] = report(measured, part)
 
-    # What is saved has learnt from all messages, so it is no worse.
+    # 5. Fit on everything: what is saved has learnt from all messages, so it is no worse.
     progress("fitting on everything")
     final = fit_calibrated([example for example in kept if example.part != HOLDOUT])
     card = Card(
         labels=labels,
         threshold=threshold,
         weights=dict(weights),
-        recipe=describe_steps(final),
         data=[
             DataFile(file=dataset.name, sha256=dataset.sha256, licence=dataset.licence, **_count(dataset.examples))
             for dataset in datasets
         ],
-        messages=Kept(**_count(kept), copies_dropped=len(examples) - len(kept)),
-        split={"training_part": _count(training_part), "held_out_part": _count(held_out)},
+        messages=Counts(**_count(kept)),
         metrics=metrics,
     )
     # Copies too: another file may hold them without the one that was kept.
     learnt = fingerprints(example.text for example in examples if example.part != HOLDOUT)
     return Training(final, card, held_out, learnt)
+
+
+def fit(
+    examples: Sequence[Example], weights: Mapping[str, float], make: Callable[[], Pipeline] = make_pipeline
+) -> Pipeline:
+    """Return the model fitted on examples, each counting as its source's weight says; raises BadData.
+
+    What it learns to tell apart is called "spam" and "ham", whatever the words in the files.
+    """
+    pipeline = make()
+    if make is make_pipeline:
+        examples = [*examples, *hide_in_ham(examples)]
+    last, classifier = pipeline.steps[-1]
+    options = {}
+    if has_fit_parameter(classifier, "sample_weight"):
+        options[f"{last}__sample_weight"] = [weights.get(example.source, 1.0) for example in examples]
+    elif weights:
+        raise BadData(f"--weight: {type(classifier).__name__} cannot weigh messages")
+    texts = [example.text for example in examples]
+    labels = ["spam" if example.is_spam else "ham" for example in examples]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)  # a fit that did not converge is no fit
+        return pipeline.fit(texts, labels, **options)
 
 
 def report(model: SpamModel, examples: Sequence[Example]) -> Metrics:
@@ -209,14 +183,34 @@ def _count(examples: Sequence[Example]) -> dict[str, int]:
     return {"messages": len(examples), "spam": spam, "ham": len(examples) - spam}
 
 
-def describe_steps(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
-    """Return the parameters of each step of a Pipeline, as a card can hold them."""
-    steps = {name: step.get_params() for name, step in pipeline.steps if hasattr(step, "get_params")}
-    found: dict[str, dict[str, Any]] = json.loads(json.dumps(steps, default=repr))
-    return found
+# --- Our own model alone: friendly words do not hide a scam, and probabilities hold for messages of new kinds ---
+
+SHORT = 400  # characters
+KIND_FOLDS = 5  # fits, in each of which a fifth of the messages, whole kinds, is left out
 
 
-# --- Probabilities that hold for messages of new kinds: measured with whole kinds left out, and set right by that ---
+def hide_in_ham(examples: Sequence[Example]) -> list[Example]:
+    """Return half of the short spam once more, each with three friendly messages behind it.
+
+    From these the model learns that friendly words, however many, do not make up for a scam. Friendly is short ham of
+    words alone, as people write to each other: no link, number or amount.
+    """
+    random = np.random.default_rng(0)
+    short = [example for example in examples if len(example.text) <= SHORT]
+    spam = [example for example in short if example.is_spam]
+    friendly = [
+        example.text
+        for example in short
+        if not example.is_spam and not any(token.startswith("[") for token in tokenize(example.text))
+    ]
+    if not friendly:
+        return []
+    chosen = random.choice(len(spam), len(spam) // 2, replace=False)
+    behind = random.integers(len(friendly), size=(len(chosen), 3))
+    return [
+        spam[i]._replace(text=" ".join([spam[i].text, *(friendly[j] for j in places)]))
+        for i, places in zip(chosen, behind, strict=True)
+    ]
 
 
 def leave_kinds_out(examples: Sequence[Example], weights: Mapping[str, float]) -> tuple[list[Example], np.ndarray]:
