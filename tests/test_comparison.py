@@ -43,8 +43,8 @@ def test_each_message_is_counted_once_by_who_is_right():
     first = Stub({"a": 0.9, "b": 0.9, "c": 0.1, "d": 0.1, "e": 0.2})
     second = Stub({"a": 0.8, "b": 0.3, "c": 0.7, "d": 0.2, "e": 0.9})
     found = compare(first, second, [Example(text, text < "e", "") for text in "abcde"])
-    assert (found.both_right, found.duel, found.neither_right) == (1, (2, 1), 1)
-    assert (found.messages, found.first_accuracy.value, found.second_accuracy.value) == (5, 0.6, 0.4)
+    assert found.duel == (2, 1)
+    assert (found.first_accuracy.n, found.first_accuracy.value, found.second_accuracy.value) == (5, 0.6, 0.4)
     assert found.first_accuracy.low == pytest.approx(0.2307, abs=1e-4)  # Wilson
     assert [example.text for example, *_ in found.differing] == ["e", "b", "c"]  # the furthest apart first
     own = compare(Stub({"a": 0.45}, threshold=0.4), Stub({"a": 0.45}, threshold=0.5), [Example("a", True, "")])

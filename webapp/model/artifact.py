@@ -214,10 +214,9 @@ def sign(models_folder: Path, version: str) -> Card:
         raise BadData("There is no key to sign with: set HAMLET_MODEL_KEY. docs/model_files.md says how to make one.")
     verify(models_folder, version, signed=False)
     signature = signature_of(read_file(models_folder, version, CARD), config.MODEL_KEY)
-    path, new = (models_folder / version / name for name in (SIGNATURE, f".{SIGNATURE}"))
+    path = models_folder / version / SIGNATURE
     try:
-        new.write_bytes(signature)
-        new.replace(path)
+        path.write_bytes(signature)
     except OSError as error:
         raise BadData(f"{path} cannot be written ({error.strerror}).") from error
     return read_card(models_folder, version)  # as it was signed

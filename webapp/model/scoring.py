@@ -173,8 +173,7 @@ class LinearModel(SpamModel):
         values = transform(self.pipeline, [text])
         probability = float(self._checked(self._classifier.predict_proba(values), 1)[0])
         row = sparse.csr_matrix(values)
-        at_least = getattr(self._classifier, "binarize", None)  # BernoulliNB asks only which words are there
-        parts = (row.data if at_least is None else row.data > at_least) * self._weights[row.indices]
+        parts = row.data * self._weights[row.indices]
         rounding = ROUNDING * max(10.0, float(np.abs(parts).sum()))  # values or weights may be float32
         if abs(_sigmoid(self.intercept + float(parts.sum())) - probability) > rounding:
             return super().score(text)
@@ -276,8 +275,9 @@ def linear_terms(classifier: Any, features: int) -> tuple[np.ndarray, float] | N
 
     They are what the classifier says of each feature alone, and of none.
     """
-    there = 1 + (getattr(classifier, "binarize", None) or 0)  # for BernoulliNB a greater value is a word that is there
-    values = sparse.vstack([sparse.csr_matrix((1, features)), there * sparse.identity(features)], format="csr")
+    if hasattr(classifier, "binarize"):  # BernoulliNB asks only which words are there, not for their values
+        return None
+    values = sparse.vstack([sparse.csr_matrix((1, features)), sparse.identity(features)], format="csr")
     try:
         if hasattr(classifier, "feature_log_prob_"):  # naive Bayes
             log_odds = np.diff(classifier.predict_joint_log_proba(values))[:, 0]

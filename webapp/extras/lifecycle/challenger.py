@@ -70,13 +70,8 @@ class ShadowReport(NamedTuple):
         messages = f"{'newest ' if self.scored == COUNTED else ''}{counted(self.scored, 'message')}"
         if not self.scored:
             return "The challenger has not scored a message yet."
-        if not self.differing and not self.duel.messages:
-            return f"The two agree on all of the {messages} so far, so nothing tells them apart."
-        words = f"The two differ on {self.differing:,} of the {messages}."
-        if not self.duel.messages:
-            unknown = "None of these was reviewed yet that neither has learnt, in their own queue or the random one."
-            return f"{words} {unknown}"
-        return f"{words} {self.duel.sentence('the served version', 'the challenger')}"
+        told = self.duel.sentence("the served version", "the challenger")
+        return f"The two differ on {self.differing:,} of the {messages}. {told}"
 
 
 def shadow_report(engine: sa.Engine, registry: ModelRegistry, version: str, served: str) -> ShadowReport:

@@ -1,6 +1,7 @@
 """flask retrain, and flask models rollback, challenge, history, prune, compare, sign, import: what changes versions."""
 
 import datetime as dt
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from webapp.cli.command import FriendlyCommand, current_inference, print_report
 from webapp.cli.models import WHY, models, who
 from webapp.cli.train import Reader, data_options, say_kept, threshold_option, warn_if_opposite
 from webapp.config import FLASK
-from webapp.errors import BadData, counted
+from webapp.errors import BadData, NotFound, counted
 from webapp.extras.batch.run import Report
 from webapp.extras.batch.runner import Job
 from webapp.extras.lifecycle import importing, retraining, switching
@@ -46,7 +47,11 @@ def retrain_job(_job: Job, _folder: Path, _report: Report) -> dict[str, Any]:
 @WHY
 def roll_back(why: str) -> None:
     """Serve the version again that was served before this one; again, the one before that."""
-    version = switching.rollback(current_app.extensions["engine"], current_inference().registry, who(), why)
+    registry = current_inference().registry
+    version = switching.rollback_target(current_app.extensions["engine"], registry)
+    if version is None:
+        raise NotFound("No other version was served before this one, so there is none to go back to.")
+    registry.use(version, who(), why, "rollback")
     click.echo(f"{version} is served again.")
 
 
@@ -129,10 +134,8 @@ def compare_models(reader: Reader, first: str, second: str, files: tuple[str, ..
             "No message is left that neither has learnt. Review a random sample on /review, or give other labelled "
             "messages: --data FILE"
         )
-    click.echo(f"{first} was right on {found.first_accuracy} of {counted(found.messages, 'message')}")
+    click.echo(f"{first} was right on {found.first_accuracy} of {counted(len(examples), 'message')}")
     click.echo(f"{second} was right on {found.second_accuracy}")
-    click.echo(f"both {found.both_right:,}, neither {found.neither_right:,}", nl=False)
-    click.echo(f", only {first} {found.duel.only_first:,}, only {second} {found.duel.only_second:,}")
     click.echo(found.duel.sentence(first, second))
     if found.differing:
         click.echo("\nWhere they differ: truth, both probabilities, message")
@@ -164,17 +167,18 @@ def import_model(
     It is a Pipeline that takes texts, or a classifier, whose vectoriser is in another file. Where its classes are 0 and
     1, these are ham and spam, unless --labels says otherwise.
     """
-    sources = [importing.read_source(path) for path in (file, vectorizer) if path]
-    runs_code = any(source.format != "skops" for source in sources)
+    files = {path: path.read_bytes() for path in (file, vectorizer) if path}
+    hashes = [(path.name, hashlib.sha256(content).hexdigest()) for path, content in files.items()]
+    runs_code = any(importing.file_format(content) != "skops" for content in files.values())
     if runs_code and not yes:
-        for source in sources:
-            click.echo(f"{source.path}: {len(source.content):,} bytes, SHA-256 {source.sha256}")
+        for name, sha256 in hashes:
+            click.echo(f"{name}: SHA-256 {sha256}")
         raise BadData(
             "To load a pickle runs the code in it, with all your rights. If these files are yours, or of somebody whom "
             "you trust, say --yes. docs/model_files.md says more."
         )
     registry = current_inference().registry
-    model = importing.import_model(sources, reader.labels or SPAM_OR_HAM, threshold)
+    model = importing.import_model(files, reader.labels or SPAM_OR_HAM, threshold)
     datasets = reader.read(data)
     metrics = {"held_out": training.report(model, say_kept(datasets, model.labels))} if datasets else {}
     card = Card(
@@ -184,8 +188,7 @@ def import_model(
         weights={},
         data=[],
         metrics=metrics,
-        recipe=training.describe_steps(model.pipeline),
-        imported=[(source.path.name, source.sha256) for source in sources],
+        imported=hashes,
     )
     file_format = "joblib" if runs_code else "skops"
     version = artifact.save(registry.folder, model.pipeline, card, file_format, dt.datetime.now(dt.UTC), None)

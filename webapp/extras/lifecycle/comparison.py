@@ -64,7 +64,7 @@ class Duel(NamedTuple):
     def sentence(self, first: str, second: str) -> str:
         """Return what the counts say, in words, with the names of the two."""
         if not self.messages:
-            return "There is no message on which just one of the two is right, so nothing tells them apart."
+            return "There is no message of known label on which just one is right, so nothing tells them apart."
         leader, times = (first, self.only_first) if self.only_first > self.only_second else (second, self.only_second)
         counts = f"here just one of the two is right, that is {leader} {counted(times, 'time')} of {self.messages:,}."
         if self.better:
@@ -73,11 +73,8 @@ class Duel(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """How two versions do on the same messages."""
+    """How two versions do on the same messages, of which there are `first_accuracy.n`."""
 
-    messages: int
-    both_right: int
-    neither_right: int
     duel: Duel
     first_accuracy: Proportion
     second_accuracy: Proportion
@@ -96,9 +93,6 @@ def compare(first: SpamModel, second: SpamModel, examples: Sequence[Example]) ->
     differing = list(compress(scored, first_right != second_right))
     differing.sort(key=lambda scored: -abs(scored[1] - scored[2]))
     return Comparison(
-        messages=len(texts),
-        both_right=int((first_right & second_right).sum()),
-        neither_right=int((~first_right & ~second_right).sum()),
         duel=Duel(int((first_right & ~second_right).sum()), int((second_right & ~first_right).sum())),
         first_accuracy=proportion(int(first_right.sum()), len(texts)),
         second_accuracy=proportion(int(second_right.sum()), len(texts)),

@@ -1,12 +1,11 @@
 """Import a model that was fitted elsewhere, in a notebook say: a Pipeline, or a classifier and its vectoriser."""
 
-import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from operator import methodcaller
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import sklearn
 from sklearn.exceptions import InconsistentVersionWarning, NotFittedError
@@ -30,28 +29,17 @@ OTHER_VECTORIZER = (
 )
 
 
-class Source(NamedTuple):
-    """A file that somebody brought, as it was read."""
-
-    path: Path
-    content: bytes
-    sha256: str
-    format: str  # joblib, which reads what pickle has written, too; or skops, which runs no code
+def file_format(content: bytes) -> str:
+    """Return "skops", which runs no code when it is loaded, or "joblib", which reads what pickle has written, too."""
+    return "skops" if content.startswith(b"PK") else "joblib"
 
 
-def read_source(path: Path) -> Source:
-    """Read a file without loading it."""
-    content = path.read_bytes()
-    file_format = "skops" if content.startswith(b"PK") else "joblib"
-    return Source(path, content, hashlib.sha256(content).hexdigest(), file_format)
-
-
-def import_model(sources: Sequence[Source], labels: Labels, threshold: float) -> SpamModel:
-    """Load the files and return a model that serves; raises BadData, which says what to do.
+def import_model(files: Mapping[Path, bytes], labels: Labels, threshold: float) -> SpamModel:
+    """Load the contents of files and return a model that serves; raises BadData, which says what to do.
 
     Unless they are of skops, loading them runs the code in them.
     """
-    path, pipeline = sources[0].path, _joined(sources)
+    path, pipeline = next(iter(files)), _joined(files)
     try:
         return make_model(pipeline, "imported", threshold, labels)
     except ModelUnusable as error:
@@ -63,22 +51,22 @@ def import_model(sources: Sequence[Source], labels: Labels, threshold: float) ->
         raise BadData(f"{reason} {advice}" if "predict_proba fails" in reason else reason) from error
 
 
-def _load(source: Source) -> Any:
+def _load(path: Path, content: bytes) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", InconsistentVersionWarning)
-            return artifact.from_bytes(source.content, source.format)
+            return artifact.from_bytes(content, file_format(content))
     except InconsistentVersionWarning as warning:
         raise BadData(
-            f"{source.path} was saved with scikit-learn {warning.original_sklearn_version}, and {sklearn.__version__} "
+            f"{path} was saved with scikit-learn {warning.original_sklearn_version}, and {sklearn.__version__} "
             f"is installed: models do not carry over. Fit and save it again with scikit-learn {sklearn.__version__} "
             f"(pip install scikit-learn=={sklearn.__version__} where you train), or have Hamlet do it: {FLASK} train "
             "FILE."
         ) from warning
     except ModelUnusable as error:
-        raise BadData(f"{source.path}: {error}") from error
+        raise BadData(f"{path}: {error}") from error
     except Exception as error:  # unpickling may raise anything
-        reason = f"{source.path} cannot be loaded ({type(error).__name__}: {' '.join(str(error).split())[:300]})"
+        reason = f"{path} cannot be loaded ({type(error).__name__}: {' '.join(str(error).split())[:300]})"
         raise BadData(f"{reason}. {_what_is_missing(error)}") from error
 
 
@@ -96,16 +84,16 @@ def _what_is_missing(error: Exception) -> str:
     )
 
 
-def _joined(sources: Sequence[Source]) -> Any:
+def _joined(files: Mapping[Path, bytes]) -> Any:
     """Return the Pipeline of all that the files hold, one model and perhaps its vectoriser; raises BadData."""
-    held = [_load(source) for source in sources]
+    held = [_load(path, content) for path, content in files.items()]
     parts = [unwrap(part) for content in held for part in _parts(content)]
     models = [part for part in parts if hasattr(part, "predict")]
     others = [part for part in parts if not hasattr(part, "predict")]
     vectorizers = [part for part in others if hasattr(part, "transform") and hasattr(part, "fit")]  # no DataFrame
-    fewest = len(sources) - 1  # none where there is but one file: its model may take texts
+    fewest = len(files) - 1  # none where there is but one file: its model may take texts
     if len(models) != 1 or not fewest <= len(vectorizers) <= 1:
-        holds = [f"{source.path} holds a {type(it).__name__}" for source, it in zip(sources, held, strict=True)]
+        holds = [f"{path} holds a {type(it).__name__}" for path, it in zip(files, held, strict=True)]
         counts = f"models {len(models)}, vectorisers {len(vectorizers)}"
         raise BadData(f"{' and '.join(holds)}: {counts}. Give one fitted model. {NEEDS_VECTORIZER}")
     (model,) = models

@@ -24,7 +24,7 @@ from webapp.extras.review.reviews import ReviewedMessage, reviewed_messages
 from webapp.log.tables import first_id, predictions, reviews
 from webapp.model import artifact, training
 from webapp.model.card import Card, Retraining, read_card
-from webapp.model.data import HOLDOUT, Dataset, Example, bucket, copy_keys, drop_copies, fingerprints, read_labelled
+from webapp.model.data import HOLDOUT, Dataset, Example, bucket, drop_copies, fingerprints, read_labelled
 from webapp.model.labels import Labels
 from webapp.model.registry import ModelRegistry
 from webapp.model.scoring import SpamModel, linear_terms, make_model, transform
@@ -78,11 +78,10 @@ def retrain(engine: sa.Engine, registry: ModelRegistry) -> Retrained:
     if not found.to_learn:
         raise BadData("All new reviews are of messages that are kept apart to measure on, so none is left to learn.")
     examples = drop_copies(_examples(found.to_learn))
-    learnt = {key for example in examples for key in copy_keys(example.text)}
 
     def kept_apart(part: Iterable[Example]) -> list[Example]:
-        apart = (example for example in drop_copies(part) if bucket(example.text) in HOLDOUT_BUCKETS)
-        return [example for example in apart if not copy_keys(example.text) & learnt]  # a copy may be of any bucket
+        no_copies = drop_copies([*examples, *part])[len(examples) :]  # a copy of an example may be of any bucket
+        return [example for example in no_copies if bucket(example.text) in HOLDOUT_BUCKETS]
 
     held_out = kept_apart(_examples(found.held_out))
     sample = kept_apart(sampled_examples(engine, registry, [served.version]))
@@ -160,10 +159,10 @@ def _anchors(engine: sa.Engine, card: Card) -> dict[str, float]:
 
 def _told(learnt: int, found: Reviews, compared: Comparison) -> str:
     words = f"The served version was corrected with {learnt:,} reviews. {_contradictions(found)}"
-    if not compared.messages:
+    served, new = compared.first_accuracy, compared.second_accuracy
+    if not new.n:
         return words + "No reviewed message was kept apart, so how good it is is not known yet."
-    words += f"Of {compared.messages:,} that were kept apart, the new one is right on {compared.second_accuracy}, "
-    words += f"the served one on {compared.first_accuracy}. "
+    words += f"Of {new.n:,} that were kept apart, the new one is right on {new}, the served one on {served}. "
     return words + compared.duel.sentence("the served version", "the new one")
 
 
@@ -227,8 +226,7 @@ def _weights(model: SpamModel, values: sparse.csr_matrix, texts: Sequence[str]) 
     """Return the weights of a model's terms and its intercept; raises BadData where its log-odds are no such sum."""
     classifier = model.pipeline[-1]
     linear = linear_terms(classifier, values.shape[1] - 1)
-    counts_words = getattr(classifier, "binarize", None) is None  # BernoulliNB asks only which words are there
-    if linear is not None and counts_words:
+    if linear is not None:
         weights = np.append(*linear) * (1 if model.spam_index == 1 else -1)
         probability = model.spam_probabilities(texts[:CHECKED])
         if np.allclose(expit(values[:CHECKED] @ weights), probability, atol=1e-6):

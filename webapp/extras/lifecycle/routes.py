@@ -45,15 +45,14 @@ def page(error: str | None = None) -> str:
     """Show the state of things, what to do next, all versions, and their history; and what could not be done."""
     engine, registry, runner = current_app.extensions["engine"], current_inference().registry, current_runner()
     history = switching.history(engine)
-    served, problem, reviews, report = None, "", Reviews(), None
+    problem, reviews, report = "", Reviews(), None
     tried = registry.challenger.read()
-    with suppress(HamletError):  # it may go on with a version whose files were damaged since
-        served = registry.current().version
     try:
         registry.check()
         served = registry.current_version()  # this process may be half a second behind: see registry.py
-    except HamletError as fault:
-        problem = str(fault)
+    except HamletError as fault:  # it may go on with a version whose files were damaged since
+        model = registry.served.model
+        problem, served = str(fault), model.version if model else ""
     with suppress(ModelUnusable):  # its card may be what is damaged; the page has to show all the same
         if served:
             reviews = retraining.gather(engine, registry, served)

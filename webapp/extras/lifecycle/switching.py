@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from webapp.errors import BadData, InvalidInput, NotFound
+from webapp.errors import BadData, InvalidInput
 from webapp.extras.lifecycle.comparison import OTHER_QUESTION
 from webapp.log.database import write_transaction
 from webapp.log.tables import new_id, switches
@@ -48,15 +48,6 @@ def record_use(
             registry.challenger.write("")
 
 
-def rollback(engine: sa.Engine, registry: ModelRegistry, who: str, why: str = "") -> str:
-    """Serve the version that was served before this one, called again the one before that; return its name."""
-    version = rollback_target(engine, registry)
-    if version is None:
-        raise NotFound("No other version was served before this one, so there is none to go back to.")
-    registry.use(version, who, why, kind="rollback")
-    return version
-
-
 def history(engine: sa.Engine) -> Sequence[sa.Row[Any]]:
     """Return all rows of the table of switches, newest first."""
     with engine.connect() as connection:
@@ -81,10 +72,10 @@ def rollback_target(engine: sa.Engine, registry: ModelRegistry) -> str | None:
 def prunable_versions(engine: sa.Engine, registry: ModelRegistry, keep: int) -> list[str]:
     """Return the versions beside the newest `keep`, without those that are served, tried, or what rollback goes to.
 
-    Oldest first. Raises ModelUnusable or NotFound where it is not known which version is served.
+    Oldest first. Raises ModelUnusable where no version can be served, as it may be any of them that is wanted.
     """
     served = registry.current_version()
-    registry.must_exist(served)
+    read_card(registry.folder, served)
     needed = {served, registry.challenger.read(), rollback_target(engine, registry)}
     needed |= {version for ask in registry.in_use for version in ask()}
     versions = [version for version in registry.versions() if NAME.fullmatch(version)]
