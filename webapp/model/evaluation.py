@@ -97,23 +97,20 @@ def _of(outcomes: np.ndarray) -> Proportion:
 
 def proportion(part: float, whole: float, n: int | None = None) -> Proportion:
     """Return part / whole with its interval; `n` messages were counted where `whole` is an effective number."""
-    interval = wilson(part, whole)
-    if interval is None:
+    if whole <= 0:
         return Proportion()
-    low, high = interval
+    low, high = wilson(part, whole)
     n = round(whole) if n is None else n
     return Proportion(value=_rounded(part / whole), low=_rounded(low), high=_rounded(high), n=n)
 
 
-def wilson(successes: float, n: float) -> tuple[float, float] | None:
-    """Return the ends of the 95 % score interval of a proportion, None where n is 0 (Wilson 1927, JASA 22, p. 209).
+def wilson(successes: float, n: float) -> tuple[float, float]:
+    """Return the ends of the 95 % score interval of a proportion (Wilson 1927, JASA 22, p. 209).
 
     It holds all p that the observed proportion s is within 1.96 standard errors sqrt(p (1 - p) / n) of, and keeps its
     95 %, on average over p, where s is near 0 or 1 too; for single p and few messages it can fall lower, to 84 % at
     n = 10 and p = .98. n may be an effective number, and need not be whole.
     """
-    if n <= 0:
-        return None
     share = min(max(successes / n, 0.0), 1.0)
     centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z / (1 + Z**2 / n) * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))

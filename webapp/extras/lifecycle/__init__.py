@@ -15,11 +15,10 @@ def init_app(app: OpenAPI) -> None:
     """Add the pages and commands, write down each switch, and let the challenger score every message."""
     inference = app.extensions["inference"]
     inference.registry.around_use = partial(record_use, app.extensions["engine"])
-    inference.before_store.append(challenger.score_with(inference))
+    inference.before_store.append(partial(challenger.score, inference, set()))
     models.add_command(use_model, "promote")  # as others call it
     routes.blueprint.cli.add_command(retrain)
     app.register_blueprint(routes.blueprint, cli_group=None)
     app.extensions["reviews_to_learn"] = partial(reviews_to_learn, app.extensions["engine"], inference.registry)
-    if "runner" in app.extensions:  # the extra batch is there
-        app.extensions["runner"].kinds["retrain"] = retrain_job
+    app.extensions["runner"].kinds["retrain"] = retrain_job
     app.extensions["private_menu"].append(("models.page", "Models"))

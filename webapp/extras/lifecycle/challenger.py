@@ -5,7 +5,7 @@ sample would need thousands to hold as many of them. How often each version is r
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -33,28 +33,23 @@ def challenger(registry: ModelRegistry) -> SpamModel | None:
     return None if registry.challenger.error else registry.challenger.model
 
 
-def score_with(inference: Inference) -> Callable[[Sequence[str], Sequence[Row]], None]:
-    """Return the hook that adds what the challenger says of each text to its row.
+def score(inference: Inference, reported: set[str], texts: Sequence[str], rows: Sequence[Row]) -> None:
+    """Add what the challenger says of each text to its row; its time is not in the latency of the served model.
 
-    A challenger that fails stops no verdict, and is reported once. Its time is not in the latency of the served model.
+    A challenger that fails stops no verdict. It is logged once: `reported` are the versions that were.
     """
-    reported: set[str] = set()  # versions whose failure this process has logged
-
-    def score(texts: Sequence[str], rows: Sequence[Row]) -> None:
-        if (model := challenger(inference.registry)) is None:
-            return
-        try:
-            probabilities = model.spam_probabilities(texts)
-        except Exception:  # a model may raise anything, and the verdict does not need it
-            if model.version not in reported:
-                reported.add(model.version)
-                logger.exception("The challenger %s cannot score every message; this is said once.", model.version)
-            return
-        for row, probability in zip(rows, probabilities, strict=True):
-            row["challenger_version"], row["challenger_label"] = model.version, model.label(probability)
-            row["challenger_probability"] = probability
-
-    return score
+    if (model := challenger(inference.registry)) is None:
+        return
+    try:
+        probabilities = model.spam_probabilities(texts)
+    except Exception:  # a model may raise anything, and the verdict does not need it
+        if model.version not in reported:
+            reported.add(model.version)
+            logger.exception("The challenger %s cannot score every message; this is said once.", model.version)
+        return
+    for row, probability in zip(rows, probabilities, strict=True):
+        row["challenger_version"], row["challenger_label"] = model.version, model.label(probability)
+        row["challenger_probability"] = probability
 
 
 class ShadowReport(NamedTuple):

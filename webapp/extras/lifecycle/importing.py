@@ -27,6 +27,14 @@ OTHER_VECTORIZER = (
     "The vectoriser is not the one that the model was trained with (save both after the same fit), or the model reads "
     "texts itself (leave --vectorizer out)."
 )
+OF_A_SCRIPT = (
+    "That function or class was defined in the notebook or script itself, so no file has it. Move it into a module, "
+    "say my_text.py beside wsgi.py, import it from there in your script, and fit and save again."
+)
+OTHER_FILE = (
+    "Take a file that pickle.dump, joblib.dump or skops.io.dump has written, with scikit-learn "
+    f"{sklearn.__version__}, and unpack a zip first."
+)
 
 
 def file_format(content: bytes) -> str:
@@ -67,21 +75,12 @@ def _load(path: Path, content: bytes) -> Any:
         raise BadData(f"{path}: {error}") from error
     except Exception as error:  # unpickling may raise anything
         reason = f"{path} cannot be loaded ({type(error).__name__}: {' '.join(str(error).split())[:300]})"
-        raise BadData(f"{reason}. {_what_is_missing(error)}") from error
-
-
-def _what_is_missing(error: Exception) -> str:
-    if isinstance(error, ModuleNotFoundError) and not find_spec(str(error.name).partition(".")[0]):
-        return f"Install {error.name}, or if it is a module of yours, put it beside wsgi.py."
-    if isinstance(error, AttributeError) and "__main__" in str(error):
-        return (
-            "That function or class was defined in the notebook or script itself, so no file has it. Move it into a "
-            "module, say my_text.py beside wsgi.py, import it from there in your script, and fit and save again."
-        )
-    return (
-        "Take a file that pickle.dump, joblib.dump or skops.io.dump has written, with scikit-learn "
-        f"{sklearn.__version__}, and unpack a zip first."
-    )
+        advice = OTHER_FILE
+        if isinstance(error, ModuleNotFoundError) and not find_spec(str(error.name).partition(".")[0]):
+            advice = f"Install {error.name}, or if it is a module of yours, put it beside wsgi.py."
+        elif isinstance(error, AttributeError) and "__main__" in str(error):
+            advice = OF_A_SCRIPT
+        raise BadData(f"{reason}. {advice}") from error
 
 
 def _joined(files: Mapping[Path, bytes]) -> Any:

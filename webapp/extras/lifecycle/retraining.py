@@ -4,7 +4,6 @@ Three in ten of the reviewed messages, by a hash of their text, are kept apart: 
 any two versions can be compared on them. docs/lifecycle.md says why, and where the figures come from.
 """
 
-import copy
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -167,12 +166,9 @@ def _told(learnt: int, found: Reviews, compared: Comparison) -> str:
 
 
 def _contradictions(found: Reviews) -> str:
-    if not found.unconfirmed:
-        return ""
-    return (
-        "Against a verdict that was at least 99 % sure, and not counted before you look once more on the page Models: "
-        f"{counted(len(found.unconfirmed), 'review')}. "
-    )
+    count = counted(len(found.unconfirmed), "review")
+    words = f"Against a verdict of at least 99 %, and not counted until you confirm it on the page Models: {count}. "
+    return words if found.unconfirmed else ""
 
 
 # --- The correction: the messages that the model was fitted on are not needed ---
@@ -197,7 +193,7 @@ def fine_tune(
     of the result is a logistic regression. Raises BadData for another.
     """
     texts = [*(example.text for example in reviews), *anchors]
-    *steps, (name, classifier) = model.pipeline.steps
+    *steps, (name, _) = model.pipeline.steps
     values = sparse.csr_matrix(transform(model.pipeline, texts))
     values = sparse.hstack([values, np.ones((len(texts), 1))], format="csr")
     old = _weights(model, values, texts)
@@ -216,7 +212,7 @@ def fine_tune(
     if not found.success:
         raise BadData(f"No weights were found that suit the messages ({found.message}).")
     old[met] += found.x
-    corrected = copy.copy(classifier) if isinstance(classifier, LogisticRegression) else LogisticRegression()
+    corrected = LogisticRegression()
     corrected.classes_ = np.array(["ham", "spam"])
     corrected.coef_, corrected.intercept_ = old[np.newaxis, :-1], old[-1:]
     return Pipeline([*steps, (name, corrected)])
