@@ -7,6 +7,7 @@ import re
 import sys
 
 import joblib
+import numpy as np
 import pandas as pd
 import pytest
 import sklearn
@@ -234,10 +235,14 @@ def test_any_linear_model_can_be_corrected(pipeline):
         assert sum(after) < sum(before) / 2
 
 
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
 def test_what_is_no_sum_of_weights_says_what_to_do_instead():
-    for classifier in (RandomForestClassifier(5, random_state=0), BernoulliNB()):
-        model = make_model(fitted(classifier), "v", 0.5, Labels("normal", "urgent"))
-        with pytest.raises(BadData, match="(Forest|NB).* is no sum of weights.*train FILES --with-reviews"):
+    vote = Pipeline([("vote", VotingClassifier([("one", fitted(MultinomialNB()))], voting="soft").fit(TEXTS, WORDS))])
+    infinite = fitted(MultinomialNB(alpha=0), vocabulary=["free", "please", "water"])
+    for pipeline in (fitted(RandomForestClassifier(5, random_state=0)), fitted(BernoulliNB()), vote, infinite):
+        model = make_model(pipeline, "v", 0.5, Labels("normal", "urgent"))
+        assert np.isfinite(list(model.score("Free water, please").contributions.values())).all()
+        with pytest.raises(BadData, match="(Forest|NB|Voting).* is no sum of weights.*train FILES --with-reviews"):
             fine_tune(model, [Example(URGENT, True, "reviews")], {})
 
 

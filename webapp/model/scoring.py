@@ -18,6 +18,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import ClassNamePrefixFeaturesOutMixin
 from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import BernoulliNB
 from sklearn.pipeline import Pipeline
 
 from webapp.config import THREADS
@@ -74,11 +75,11 @@ def make_model(pipeline: Pipeline, version: str, threshold: float, labels: Label
     if [np.ndim(name) for name in getattr(pipeline, "classes_", ())] != [0, 0]:
         raise ModelUnusable("The Pipeline does not tell two classes apart; Hamlet takes two classes")
     names = _feature_names(pipeline)
-    terms = None if names is None else linear_terms(pipeline[-1], len(names))
+    terms = None if names is None else linear_terms(pipeline[-1])
     words = SPAM_OR_HAM if labels == ZERO_IS_SPAM else labels
     about = (pipeline, version, threshold, words, _index_of_spam(pipeline.classes_, labels))
     model = SpamModel(*about)
-    if names is not None and terms:
+    if names is not None and terms and len(names) == len(terms[0]):
         is_ours = [type(step) for _, step in pipeline.steps] == [MessageVectorizer, LogisticRegression]
         model = (HamletModel if is_ours else LinearModel)(names, *terms, *about)
     try:
@@ -270,24 +271,25 @@ def transform(pipeline: Pipeline, texts: Sequence[str]) -> Any:
     return values
 
 
-def linear_terms(classifier: Any, features: int) -> tuple[np.ndarray, float] | None:
+def linear_terms(classifier: Any) -> tuple[np.ndarray, float] | None:
     """Return the weights and the intercept whose sum are the log-odds of a classifier's second class; None without.
 
     They are what the classifier says of each feature alone, and of none.
     """
-    if hasattr(classifier, "binarize"):  # BernoulliNB asks only which words are there, not for their values
+    is_bayes = hasattr(classifier, "feature_log_prob_")
+    if isinstance(classifier, BernoulliNB):  # it asks only which words are there, not for their values
         return None
-    values = sparse.vstack([sparse.csr_matrix((1, features)), sparse.identity(features)], format="csr")
     try:
-        if hasattr(classifier, "feature_log_prob_"):  # naive Bayes
+        features = (classifier.feature_log_prob_ if is_bayes else classifier.coef_).shape[1]
+        values = sparse.vstack([sparse.csr_matrix((1, features)), sparse.identity(features)], format="csr")
+        if is_bayes:
             log_odds = np.diff(classifier.predict_joint_log_proba(values))[:, 0]
-        elif hasattr(classifier, "coef_"):
-            log_odds = classifier.decision_function(values)
         else:
-            return None
-    except Exception:  # it takes no sparse values, or another number of them, or it is the user's code
+            log_odds = classifier.decision_function(values)
+    except Exception:  # it has no weights, takes no sparse values, or is the user's code
         return None
-    return log_odds[1:] - log_odds[0], float(log_odds[0])
+    is_finite = np.isfinite(log_odds).all()  # naive Bayes with alpha=0 is not
+    return (log_odds[1:] - log_odds[0], float(log_odds[0])) if is_finite else None
 
 
 def _feature_names(pipeline: Pipeline) -> np.ndarray | None:

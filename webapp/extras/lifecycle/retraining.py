@@ -194,9 +194,7 @@ def fine_tune(
     """
     texts = [*(example.text for example in reviews), *anchors]
     *steps, (name, _) = model.pipeline.steps
-    values = sparse.csr_matrix(transform(model.pipeline, texts))
-    values = sparse.hstack([values, np.ones((len(texts), 1))], format="csr")
-    old = _weights(model, values, texts)
+    values, old = _linear(model, texts)
     before = values @ old
     met = np.unique(values.indices)  # the weights of terms that are in no message stay as they are
     values = values[:, met]
@@ -218,16 +216,16 @@ def fine_tune(
     return Pipeline([*steps, (name, corrected)])
 
 
-def _weights(model: SpamModel, values: sparse.csr_matrix, texts: Sequence[str]) -> np.ndarray:
-    """Return the weights of a model's terms and its intercept; raises BadData where its log-odds are no such sum."""
-    classifier = model.pipeline[-1]
-    linear = linear_terms(classifier, values.shape[1] - 1)
-    if linear is not None:
+def _linear(model: SpamModel, texts: Sequence[str]) -> tuple[sparse.csr_matrix, np.ndarray]:
+    """Return the values of texts and a 1 for the intercept, and their weights; raises BadData for another model."""
+    if linear := linear_terms(model.pipeline[-1]):
         weights = np.append(*linear) * (1 if model.spam_index == 1 else -1)
+        values = sparse.csr_matrix(transform(model.pipeline, texts))
+        values = sparse.hstack([values, np.ones((len(texts), 1))], format="csr")
         probability = model.spam_probabilities(texts[:CHECKED])
         if np.allclose(expit(values[:CHECKED] @ weights), probability, atol=1e-6):
-            return weights
+            return values, weights
     raise BadData(
-        f"A {type(classifier).__name__} is no sum of weights that could be corrected. Train anew with the reviews "
-        f"instead: {FLASK} train FILES --with-reviews"
+        f"A {type(model.pipeline[-1]).__name__} is no sum of weights that could be corrected. Train anew with the "
+        f"reviews instead: {FLASK} train FILES --with-reviews"
     )
