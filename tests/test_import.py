@@ -207,6 +207,10 @@ def test_skops_needs_no_yes_and_no_foreign_type(models, tmp_path, bring):
     assert artifact.read_card(models, version).model_file.format == "skops"
     probability = artifact.load(models, version).score(URGENT).spam_probability
     assert probability == pytest.approx(pipeline.predict_proba([URGENT])[0, 1])
+    vectorizer = pipeline[0]
+    skops.dump(GaussianNB().fit(vectorizer.transform(TEXTS).toarray(), NUMBERS), tmp_path / "gauss.skops")
+    skops.dump(vectorizer, tmp_path / "tfidf.skops")
+    bring(tmp_path / "gauss.skops", "--vectorizer", tmp_path / "tfidf.skops")  # saved with a step that skops lacks
     skops.dump(fitted(MultinomialNB(), preprocessor=clean), tmp_path / "own.skops")
     assert "types that Hamlet does not trust" in bring(tmp_path / "own.skops", code=2)
     # The shipped model says the same from such a file.

@@ -190,7 +190,7 @@ def import_model(
         metrics=metrics,
         imported=hashes,
     )
-    file_format = "joblib" if runs_code else "skops"
+    file_format = "joblib" if runs_code or "dense" in model.pipeline.named_steps else "skops"  # which has no such step
     version = artifact.save(registry.folder, model.pipeline, card, file_format, dt.datetime.now(dt.UTC), None)
     click.echo(f"Saved {registry.folder / version}")
     click.echo(f"From {model.labels.ham} to {model.labels.spam}: {model.labels.spam} is the one that is looked for.")
