@@ -259,6 +259,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import VotingClassifier
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import make_pipeline as pipe
@@ -313,6 +314,7 @@ def test_a_recipe_that_cannot_be_used_gets_one_clear_line(flask, models, labelle
     assert sorted(models.iterdir()) == before
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_recipe_may_be_a_pipeline_or_a_search(recipe):
     examples = [Example(text, label == "spam", "file") for label, text in messages(60)]
     for code in (
@@ -320,6 +322,7 @@ def test_a_recipe_may_be_a_pipeline_or_a_search(recipe):
         'make_pipeline = GridSearchCV(pipe(TfidfVectorizer(), MultinomialNB()), {"multinomialnb__alpha": [1]}, cv=2, '
         'scoring=["accuracy", "roc_auc"], refit="accuracy")',
         'def make_pipeline(): return pipe(TfidfVectorizer(), GridSearchCV(MultinomialNB(), {"alpha": [1, 2]}, cv=2))',
+        "make_pipeline = pipe(TfidfVectorizer(), LogisticRegression(max_iter=1))",  # which warns
         'make_pipeline = VotingClassifier([("one", pipe(TfidfVectorizer(), MultinomialNB()))], voting="soft")',
     ):
         fit = fit_with(recipe(HEAD + code))
