@@ -148,23 +148,27 @@ def test_sources_can_be_weighted_and_the_threshold_chosen(flask, models, labelle
         (["--threshold", "nan"], "nan is not from 0.01 to 0.99"),
         (["--weight", "labelled", "much"], "'much' is not a valid float"),
         (["--weight", "labeled", "0.5"], "the sources are labelled"),
-        (["--weight", "labelled", "0"], "must be a number above 0"),
+        (["--weight", "labelled", "0"], "must be above 0"),
+        (["--weight", "labelled", "1e300"], "at most 1,000"),
         (["--test", labelled], "no message that the training files do not hold"),
     ):
         assert reason in refused(flask("train", labelled, *options))
 
 
 def test_figures_by_source_and_of_files_never_trained_on(flask, models, labelled, tmp_path):
-    other = tmp_path / "other.csv"
-    other.write_text("label,text\n" + "".join(f'{label},"{text}"\n' for label, text in messages(300)[200:]))
+    other, named_so = tmp_path / "other.csv", tmp_path / "held_out.csv"
+    for path, rows in (other, messages(300)[200:]), (named_so, messages(400)[300:]):
+        path.write_text("label,text\n" + "".join(f'{label},"{text}"\n' for label, text in rows))
     strange = tmp_path / "strange.csv"
     strange.write_text('label,text\nspam,"win cash now!!!"\nspam,"free prize, call 09061701461"\n')
-    result = flask("train", labelled, other, "--test", strange, "--licence", "other", "CC0")
+    result = flask("train", labelled, other, named_so, "--test", strange, "--licence", "other", "CC0")
     assert result.exit_code == 0, result.output
     card = trained(models)[0]
     assert set(card["metrics"]) == {"held_out", "labelled", "other", "unseen: strange.csv"}
+    by_source = (card["metrics"][name]["messages"] for name in ("labelled", "other"))
+    assert card["metrics"]["held_out"]["messages"] > sum(by_source)  # those in held_out.csv are not all
     assert card["metrics"]["unseen: strange.csv"]["false_positive_rate"]["value"] is None  # there is no ham in it
-    assert [item["licence"] for item in card["data"]] == ["not stated", "CC0"]
+    assert [item["licence"] for item in card["data"]] == ["not stated", "CC0", "not stated"]
 
 
 def test_names_that_are_no_text_are_shown(flask, models, tmp_path):

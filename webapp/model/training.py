@@ -8,7 +8,6 @@
 A user's own Pipeline takes the place of make_pipeline: see own_model.py.
 """
 
-import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -33,6 +32,7 @@ from webapp.model.tokenizer import tokenize
 FEWEST = 10  # messages of each label in each part: with fewer, no figure means anything
 REVIEW_WEIGHT = 3.0  # how much a reviewed message counts; docs/lifecycle.md says why
 THRESHOLD = 0.5  # from here upwards spam is likelier than ham
+MOST_WEIGHT = 1_000  # of a source: with 1e300 a fit does not end
 MOST_SOURCES = 20  # that are measured apart: a column named source may hold a sender, another one in each row
 
 Fit = Callable[[Sequence[Example], Mapping[str, float]], Pipeline]
@@ -82,7 +82,7 @@ def train(
     training_part, held_out = split(kept)
     _check(training_part, held_out, labels, weights)
     measured_on = {"held_out": held_out}
-    sources = sorted({example.source for example in held_out})
+    sources = sorted({example.source for example in held_out} - {"held_out", "kinds left out"})  # these are of all
     for source in sources if 1 < len(sources) <= MOST_SOURCES else []:
         measured_on[source] = [example for example in held_out if example.source == source]
     for dataset in unseen:
@@ -175,8 +175,9 @@ def _check(
     for source, weight in weights.items():
         if source not in sources:
             raise BadData(f"A weight is given for {source}, but the sources are {', '.join(sorted(sources)[:20])}.")
-        if not 0 < weight < math.inf:
-            raise BadData(f"The weight of {source} must be a number above 0; leave out files that are not to count.")
+        if not 0 < weight <= MOST_WEIGHT:
+            most = f"must be above 0 and at most {MOST_WEIGHT:,}"
+            raise BadData(f"The weight of {source} {most}; leave out files that are not to count.")
 
 
 def _count(examples: Sequence[Example]) -> dict[str, int]:
