@@ -112,7 +112,7 @@ def new_version(engine: sa.Engine, registry: ModelRegistry, start: Path, way: st
         give_review(engine, one.prediction_id, "web:simulated", one.true_label, "confirm")
         give_review(engine, one.prediction_id, "web:again", one.true_label, "confirm")
     if way == "correction":
-        return retrain(engine, registry).version
+        return retrain(engine, registry)[0]
     reviews = reviews_to_learn(engine, registry, SPAM_OR_HAM)
     fitted = training.train([reviews, read_labelled(start)], weights={reviews.name: training.REVIEW_WEIGHT})
     now = dt.datetime.now(dt.UTC)

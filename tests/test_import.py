@@ -157,7 +157,7 @@ def test_files_that_do_not_belong_together(models, tutorial, tmp_path, bring):
     unfitted = dump(tmp_path / "unfitted.pkl", TfidfVectorizer())
     whole = dump(tmp_path / "whole.pkl", fitted(MultinomialNB()))
     for words, reason in (
-        ([model, "--vectorizer", other], "not the one that the model was trained with"),
+        ([model, "--vectorizer", other], "that it was trained with, saved after the same fit"),
         ([model, "--vectorizer", unfitted], "is not fitted"),
         ([model, "--vectorizer", whole], "whole.pkl holds a Pipeline: models 2, vectorisers 0"),
         ([whole, "--vectorizer", vectorizer, "--labels", "normal,urgent"], "leave --vectorizer out"),

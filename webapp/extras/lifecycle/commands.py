@@ -33,14 +33,15 @@ def retrain() -> None:
 
     To fit everything anew instead: flask train FILES --with-reviews
     """
-    result = retraining.retrain(current_app.extensions["engine"], current_inference().registry)
-    click.echo(f"{result.told}\n\nSaved {result.version}")
-    click.echo(f"To try it in the shadow of the served one: {FLASK} models challenge {result.version}")
+    version, told = retraining.retrain(current_app.extensions["engine"], current_inference().registry)
+    click.echo(f"{told}\n\nSaved {version}")
+    click.echo(f"To try it in the shadow of the served one: {FLASK} models challenge {version}")
 
 
 def retrain_job(_job: Job, _folder: Path, _report: Report) -> dict[str, Any]:
     """Do the same as a job; a job that is run again begins again."""
-    return retraining.retrain(current_app.extensions["engine"], current_inference().registry)._asdict()
+    version, told = retraining.retrain(current_app.extensions["engine"], current_inference().registry)
+    return {"version": version, "told": told}
 
 
 @models.command("rollback")
@@ -65,11 +66,9 @@ def challenge(version: str | None, stop: bool, why: str) -> None:
     Without VERSION, say how the one that is being tried has done so far.
     """
     engine, registry = current_app.extensions["engine"], current_inference().registry
-    if version and stop:
-        raise BadData("Name a version, or say --stop, not both.")
     if version or stop:
-        registry.use(version, who(), why, "challenge")
-        click.echo(f"{version} is tried from now on." if version else "No version is tried any longer.")
+        registry.use(None if stop else version, who(), why, "challenge")
+        click.echo("No version is tried any longer." if stop else f"{version} is tried from now on.")
     elif tried := registry.challenger.read():
         served = registry.current_version()
         found = shadow_report(engine, registry, tried, served)

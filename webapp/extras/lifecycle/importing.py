@@ -19,13 +19,9 @@ from webapp.model.labels import Labels
 from webapp.model.own_model import unwrap
 from webapp.model.scoring import PROBES, SpamModel, make_model
 
-NEEDS_VECTORIZER = (
+ABOUT = (
     "It must take a list of str. If it takes numbers and not texts, give the fitted vectoriser that it was trained "
-    "with, too (--vectorizer FILE)."
-)
-OTHER_VECTORIZER = (
-    "The vectoriser is not the one that the model was trained with (save both after the same fit), or the model reads "
-    "texts itself (leave --vectorizer out)."
+    "with, saved after the same fit (--vectorizer FILE); if it reads texts itself, leave --vectorizer out."
 )
 OF_A_SCRIPT = (
     "That function or class was defined in the notebook or script itself, so no file has it. Move it into a module, "
@@ -55,8 +51,7 @@ def import_model(files: Mapping[Path, bytes], labels: Labels, threshold: float) 
         if is_unfitted or isinstance(error.__cause__, NotFittedError):
             raise BadData(f"{path} or its vectoriser is not fitted: save them after the fit.") from error
         reason = f"{path} cannot be served: {' '.join(str(error).split()).rstrip('.')}."
-        advice = OTHER_VECTORIZER if "vectorizer" in pipeline.named_steps else NEEDS_VECTORIZER
-        raise BadData(f"{reason} {advice}" if "predict_proba fails" in reason else reason) from error
+        raise BadData(f"{reason} {ABOUT}" if "predict_proba fails" in reason else reason) from error
 
 
 def _load(path: Path, content: bytes) -> Any:
@@ -94,7 +89,7 @@ def _joined(files: Mapping[Path, bytes]) -> Any:
     if len(models) != 1 or not fewest <= len(vectorizers) <= 1:
         holds = [f"{path} holds a {type(it).__name__}" for path, it in zip(files, held, strict=True)]
         counts = f"models {len(models)}, vectorisers {len(vectorizers)}"
-        raise BadData(f"{' and '.join(holds)}: {counts}. Give one fitted model. {NEEDS_VECTORIZER}")
+        raise BadData(f"{' and '.join(holds)}: {counts}. Give one fitted model. {ABOUT}")
     (model,) = models
     if not vectorizers:  # a vote of several Pipelines takes texts, too
         return model if isinstance(model, Pipeline) else Pipeline([("model", model)])

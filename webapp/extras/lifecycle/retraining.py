@@ -38,13 +38,6 @@ CHECKED = 200  # messages on which the weights have to give what the model says
 PRIOR_PRECISION = 0.2  # how much it costs to leave the old weights
 
 
-class Retrained(NamedTuple):
-    """The new version, and what is known of it, in words."""
-
-    version: str
-    told: str
-
-
 class Reviews(NamedTuple):
     """The reviewed messages as they are to be used."""
 
@@ -60,10 +53,11 @@ class Reviews(NamedTuple):
         return max(0, FEWEST_NEW - self.new)
 
 
-def retrain(engine: sa.Engine, registry: ModelRegistry) -> Retrained:
+def retrain(engine: sa.Engine, registry: ModelRegistry) -> tuple[str, str]:
     """Correct the served version by the reviews and save the result, without serving it.
 
-    Raises BadData where it has no weights to correct or too few reviews are new.
+    Returns the new version and, in words, what is known of it. Raises BadData where it has no weights to correct or too
+    few reviews are new.
     """
     served = registry.current()
     card = read_card(registry.folder, served.version)
@@ -94,7 +88,7 @@ def retrain(engine: sa.Engine, registry: ModelRegistry) -> Retrained:
     known = artifact.verify(registry.folder, served.version).learnt
     known = fingerprints((form for review in found.to_learn for form in artifact.forms(review.text)), known)
     version = artifact.save(registry.folder, pipeline, new_card, card.model_file.format, dt.datetime.now(dt.UTC), known)
-    return Retrained(version, _told(len(examples), found, compared))
+    return version, _told(len(examples), found, compared)
 
 
 def gather(engine: sa.Engine, registry: ModelRegistry, version: str) -> Reviews:

@@ -8,7 +8,6 @@ import sqlalchemy as sa
 from flask import Blueprint, abort, current_app, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from webapp import config
 from webapp.cli.command import current_inference
 from webapp.errors import HamletError, ModelUnusable
 from webapp.extras.access.routes import login_required, reviewer_id
@@ -78,7 +77,6 @@ def page(error: str | None = None) -> str:
         history=history[:EVENTS],
         me=reviewer_id(),
         error=error,
-        signed=config.MODEL_KEY is not None,
     )
 
 
