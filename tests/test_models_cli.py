@@ -89,8 +89,10 @@ def test_challenge_begins_tells_and_stops(run, versions, client, engine):
 def test_prune_says_what_it_deletes_and_asks(run, models, versions):
     first, second, third = versions
     for name in ("20990101-000000-aaaaaaa", "20990101-000000-bbbbbbb", "20990101-000000-ccccccc"):
-        (models / name).mkdir()
-    (models / "a copy of mine").mkdir()  # is no version
+        shutil.copytree(models / third, models / name)
+        card = models / name / "model_card.json"
+        card.write_text(card.read_text().replace(third, name))
+    shutil.copytree(models / first, models / "a copy of mine")  # is no version
     (models / "current").write_text(f"\ufeff{first}\r\n")  # by an editor of Windows
     run("use", third)
     run("challenge", second)

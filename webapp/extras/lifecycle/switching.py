@@ -1,7 +1,6 @@
 """Which version is served, and which is tried: every change is verified, written down, and can be taken back."""
 
 import datetime as dt
-import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,8 +15,6 @@ from webapp.log.tables import new_id, switches
 from webapp.model.card import read_card
 from webapp.model.registry import ModelRegistry
 
-NAME = re.compile(r"\d{8}-\d{6}-[0-9a-f]{7}")  # as `artifact.save` names versions; other folders are somebody's own
-
 
 @contextmanager
 def record_use(
@@ -31,14 +28,11 @@ def record_use(
     with write_transaction(engine) as connection:  # two switches at a time take turns
         served, tried = registry.served.read(), registry.challenger.read()
         others = registry.with_other_labels(read_card(registry.folder, version).labels) if version else set()
-        if kind == "challenge":
-            before = tried
-            if version == served:
-                raise InvalidInput(f"{version} is served: there is nothing to try it beside.")
-            if served in others:
-                raise BadData(OTHER_QUESTION)
-        else:
-            before = served
+        before = tried if kind == "challenge" else served
+        if kind == "challenge" and version == served:
+            raise InvalidInput(f"{version} is served: there is nothing to try it beside.")
+        if kind == "challenge" and served in others:
+            raise BadData(OTHER_QUESTION)
         if before != (version or ""):
             switch = {"id": new_id(), "created_at": dt.datetime.now(dt.UTC), "kind": kind, "who": who, "why": why}
             switch |= {"from_version": before or None, "to_version": version}
@@ -72,13 +66,14 @@ def rollback_target(engine: sa.Engine, registry: ModelRegistry) -> str | None:
 def prunable_versions(engine: sa.Engine, registry: ModelRegistry, keep: int) -> list[str]:
     """Return the versions beside the newest `keep`, without those that are served, tried, or what rollback goes to.
 
-    Oldest first. Raises ModelUnusable where no version can be served, as it may be any of them that is wanted.
+    Oldest first. A folder without a card of its own is somebody's, and stays. Raises ModelUnusable where no version can
+    be served, as it may be any of them that is wanted.
     """
     served = registry.current_version()
     read_card(registry.folder, served)
     needed = {served, registry.challenger.read(), rollback_target(engine, registry)}
     needed |= {version for ask in registry.in_use for version in ask()}
-    versions = [version for version in registry.versions() if NAME.fullmatch(version)]
+    versions = list(registry.cards())
     return [version for version in versions[: max(len(versions) - keep, 0)] if version not in needed]
 
 
