@@ -43,7 +43,6 @@ class Slot:
         self.file, self._if_missing = file, if_missing
         self.model: SpamModel | None = None
         self.error: ModelUnusable | None = None
-        self._seen: str | None = None  # what the file said when it was read last
         self._refresh_at = 0.0
         self._refreshing = threading.Lock()
 
@@ -93,11 +92,11 @@ class Slot:
     def _refresh(self) -> None:
         try:
             version = self.version()
-            if version == self._seen and self.error is None:
+            if self.error is None and version == (self.model.version if self.model else ""):
                 return
             before_waiting()
             self.model = artifact.load(self.file.parent, version) if version else None
-            self._seen, self.error = version, None
+            self.error = None
         except ModelUnusable as error:
             said = self._if_missing and not self.model  # no model answers, and each request says why
             if str(error) != str(self.error) and not said:
