@@ -3,13 +3,12 @@
 import datetime as dt
 import errno
 import itertools
-import shutil
 import string
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from conftest import HAM, SPAM, execute, served
+from conftest import HAM, SPAM, execute
 
 from webapp.config import PROJECT_SET
 from webapp.errors import ModelUnusable
@@ -47,14 +46,6 @@ def log(engine):
         return [row["id"] for row in rows]
 
     return add
-
-
-def roll_back(engine, registry):
-    """Do what `models rollback` does; return where it went, None if nowhere."""
-    version = switching.rollback_target(engine, registry)
-    if version:
-        registry.use(version, "command:root", "it blocks too much", "rollback")
-    return version
 
 
 def review(engine, ids, true_label, queue="challenger"):
@@ -160,34 +151,6 @@ def test_the_queue_offers_what_the_two_differ_on_newest_first_until_it_is_review
 
 
 # --- Which version is served: each change is verified, written down, and can be undone ---
-
-
-def test_each_rollback_goes_one_further_back_and_every_switch_is_written_down(
-    client, engine, registry, models, versions
-):
-    first, second, third = versions
-    registry.use(first, "web:ann")  # to serve what is served is no switch
-    registry.use(second, "web:ann", "it catches more")
-    registry.use(third, "web:ann")
-    assert served(client) == third
-    assert roll_back(engine, registry) == second
-    assert served(client) == second
-    assert roll_back(engine, registry) == first
-    assert roll_back(engine, registry) is None
-    registry.use(third, "web:ann")
-    assert roll_back(engine, registry) == first
-    found = [(one.kind, one.from_version, one.to_version, one.who, one.why) for one in switching.history(engine)]
-    assert found[-3:] == [
-        ("rollback", third, second, "command:root", "it blocks too much"),
-        ("use", second, third, "web:ann", ""),
-        ("use", first, second, "web:ann", "it catches more"),
-    ]
-    assert len(found) == 6
-    registry.use(second)
-    registry.use(third)
-    shutil.rmtree(models / second)  # what it would go to: pruned meanwhile, or not yet on this host
-    assert roll_back(engine, registry) == first
-    assert roll_back(engine, registry) is None
 
 
 def test_what_cannot_be_written_is_refused_and_not_written_down(engine, registry, versions, monkeypatch):

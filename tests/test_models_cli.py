@@ -4,7 +4,7 @@ import datetime as dt
 import shutil
 
 import pytest
-from conftest import HAM, SPAM
+from conftest import HAM, SPAM, served
 
 from webapp.config import ROOT
 from webapp.extras.lifecycle import switching
@@ -56,18 +56,26 @@ def test_list_show_and_verify_tell_what_each_version_is(run, models, versions):
     assert "Train one: " in run("list", code=2)
 
 
-def test_use_rollback_and_history_are_written_down_with_who_and_why(run, versions, client):
+@pytest.mark.databases("sqlite", "postgresql")
+def test_use_rollback_and_history_are_written_down_with_who_and_why(run, models, versions, client):
     first, second, third = versions
+    run("use", first)  # to serve what is served is no switch
     run("use", second, "--why", "it catches more")
     run("promote", third)  # another name for the same
     assert f"{second} is served again" in run("rollback", "--why", "too many complaints")
-    assert client.post("/api/v1/predict", json={"text": HAM}).json["model_version"] == second
+    assert served(client) == second
     lines = run("history").splitlines()
     assert len(lines) == 3
     assert lines[0].endswith(f"rollback  {third} -> {second}  too many complaints")
     assert "command:" in lines[2]
     assert lines[2].endswith(f"use  {first} -> {second}  it catches more")
-    run("rollback")
+    run("rollback")  # one further back
+    assert served(client) == first
+    assert "none to go back to" in run("rollback", code=2)
+    for version in (third, second, third):
+        run("use", version)
+    shutil.rmtree(models / second)  # what it would go to: pruned meanwhile, or not yet on this host
+    assert f"{first} is served again" in run("rollback")
     assert "none to go back to" in run("rollback", code=2)
 
 
