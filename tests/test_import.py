@@ -121,17 +121,18 @@ def test_any_shape_in_which_a_fitted_model_is_saved(models, tmp_path, bring):
     vectorizer = TfidfVectorizer()
     numbers = vectorizer.fit_transform(TEXTS)
     bayes, gauss = MultinomialNB().fit(numbers, NUMBERS), GaussianNB().fit(numbers.toarray(), NUMBERS)
-    pipeline = fitted(MultinomialNB(), NUMBERS)
-    vote = VotingClassifier([("one", pipeline), ("other", pipeline)], voting="soft").fit(TEXTS, NUMBERS)
+    whole = fitted(MultinomialNB(), NUMBERS)
+    vote = VotingClassifier([("one", whole), ("other", whole)], voting="soft").fit(TEXTS, NUMBERS)
+    search = GridSearchCV(whole, {"multinomialnb__alpha": [0.1, 1]}, cv=3).fit(TEXTS, NUMBERS)
+    files = [(vectorizer, bayes), [bayes, vectorizer], {"model": bayes, "tfidf": vectorizer, "f1": 0.9}]
+    saved = [(file, [], bayes, numbers) for file in files] + [(model, [], model, TEXTS) for model in (vote, search)]
     tfidf = dump(tmp_path / "tfidf.pkl", vectorizer)
-    saved = [(vectorizer, bayes), [bayes, vectorizer], {"model": bayes, "tfidf": vectorizer, "f1": 0.9}, vote, gauss]
-    for one in saved:
-        options = ["--vectorizer", tfidf] if one is gauss else []
-        said = bring(dump(tmp_path / "model.pkl", one), *options, "--yes")
-        classifier, as_array = (gauss, numbers.toarray()) if one is gauss else (bayes, numbers)
-        expected = classifier.predict_proba(as_array)[:5, 1]
-        model = artifact.load(models, re.search(r"Saved .*/(\S+)", said)[1])
-        assert model.spam_probabilities(TEXTS[:5]) == pytest.approx(expected)
+    for file, options, model, values in [*saved, (gauss, ["--vectorizer", tfidf], gauss, numbers.toarray())]:
+        joblib.dump(file, tmp_path / "model.joblib")
+        said = bring(tmp_path / "model.joblib", *options, "--yes")
+        served = artifact.load(models, re.search(r"Saved .*/(\S+)", said)[1])
+        assert type(served.pipeline) is Pipeline
+        assert served.spam_probabilities(TEXTS) == pytest.approx(model.predict_proba(values)[:, 1])
 
 
 def test_where_0_is_spam_labels_say_so(models, tmp_path, bring):
@@ -186,16 +187,6 @@ def test_another_scikit_learn_is_named_and_what_to_install(tmp_path, bring):
     said = bring(tmp_path / "old.pkl", "--yes", code=2)
     assert "saved with scikit-learn 1.2.9" in said
     assert f"pip install scikit-learn=={sklearn.__version__}" in said
-
-
-def test_a_search_for_the_best_parameters_is_served_as_what_it_found(models, tmp_path, bring):
-    pipeline = make_pipeline(TfidfVectorizer(), LogisticRegression())
-    search = GridSearchCV(pipeline, {"logisticregression__C": [1, 10]}, cv=3)
-    joblib.dump(search.fit(TEXTS, WORDS), tmp_path / "grid.joblib")
-    bring(tmp_path / "grid.joblib", "--yes", "--labels", "normal,urgent")
-    model = artifact.load(models, newest(models))
-    assert type(model.pipeline) is Pipeline
-    assert model.labels == Labels("normal", "urgent")
 
 
 def test_skops_needs_no_yes_and_no_foreign_type(models, tmp_path, bring):
