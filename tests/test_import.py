@@ -117,6 +117,19 @@ def test_what_cannot_be_served_gets_one_line_that_says_what_to_do(models, tmp_pa
     assert len(list(models.glob("2*"))) == 1
 
 
+class SpamFilter:
+    """A class of one's own, which scikit-learn takes for no estimator."""
+
+    def __init__(self, vectorizer, model):
+        self.vectorizer, self.model, self.classes_ = vectorizer, model, model.classes_
+
+    def predict(self, texts):
+        return self.model.predict(self.vectorizer.transform(texts))
+
+    def predict_proba(self, texts):
+        return self.model.predict_proba(self.vectorizer.transform(texts))
+
+
 def test_any_shape_in_which_a_fitted_model_is_saved(models, tmp_path, bring):
     vectorizer = TfidfVectorizer()
     numbers = vectorizer.fit_transform(TEXTS)
@@ -125,6 +138,7 @@ def test_any_shape_in_which_a_fitted_model_is_saved(models, tmp_path, bring):
     vote = VotingClassifier([("one", whole), ("other", whole)], voting="soft").fit(TEXTS, NUMBERS)
     search = GridSearchCV(whole, {"multinomialnb__alpha": [0.1, 1]}, cv=3).fit(TEXTS, NUMBERS)
     files = [(vectorizer, bayes), [bayes, vectorizer], {"model": bayes, "tfidf": vectorizer, "f1": 0.9}]
+    files.append(SpamFilter(vectorizer, bayes))
     saved = [(file, [], bayes, numbers) for file in files] + [(model, [], model, TEXTS) for model in (vote, search)]
     tfidf = dump(tmp_path / "tfidf.pkl", vectorizer)
     for file, options, model, values in [*saved, (gauss, ["--vectorizer", tfidf], gauss, numbers.toarray())]:

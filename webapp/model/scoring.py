@@ -70,7 +70,8 @@ def make_model(pipeline: Pipeline, version: str, threshold: float, labels: Label
     if not hasattr(pipeline, "predict_proba"):
         raise ModelUnusable(
             f"{type(pipeline[-1]).__name__} gives no probabilities (predict_proba). Fit one that does: wrap it into "
-            "sklearn.calibration.CalibratedClassifierCV, say voting='soft' for a vote, or take LogisticRegression"
+            "sklearn.calibration.CalibratedClassifierCV, say voting='soft' for a vote and refit=True for a search, or "
+            "take LogisticRegression"
         )
     if [np.ndim(name) for name in getattr(pipeline, "classes_", ())] != [0, 0]:
         raise ModelUnusable("The Pipeline does not tell two classes apart; Hamlet takes two classes")
@@ -135,11 +136,11 @@ class SpamModel:
     def _predict(self, texts: Sequence[str]) -> np.ndarray:
         """Return the spam probability of each text, shape (texts,); raises ModelUnusable."""
         before_waiting()
-        return self._checked(self.pipeline.predict_proba(list(texts)), len(texts))
+        return self._classify(transform(self.pipeline, list(texts)), len(texts))
 
-    def _checked(self, found: Any, messages: int) -> np.ndarray:
-        """Return the spam probabilities in what predict_proba returned, shape (messages,); raises ModelUnusable."""
-        probabilities = np.asarray(found, dtype=float)
+    def _classify(self, values: Any, messages: int) -> np.ndarray:
+        """Return the spam probabilities by what the classifier gets of messages; the same."""
+        probabilities = np.asarray(self.pipeline[-1].predict_proba(values), dtype=float)
         if probabilities.shape != (messages, 2):
             shape = " x ".join(map(str, probabilities.shape))
             raise ModelUnusable(f"The Pipeline's predict_proba returns {shape} numbers, not {messages} x 2")
@@ -160,7 +161,7 @@ class LinearModel(SpamModel):
 
     def __init__(self, names: np.ndarray, weights: np.ndarray, intercept: float, *args: Any):
         super().__init__(*args)
-        self._classifier, self._names = self.pipeline[-1], names
+        self._names = names
         sign = 1 if self.spam_index == 1 else -1
         self._weights, self.intercept = sign * weights, sign * intercept
 
@@ -172,7 +173,7 @@ class LinearModel(SpamModel):
         """
         before_waiting()
         values = transform(self.pipeline, [text])
-        probability = float(self._checked(self._classifier.predict_proba(values), 1)[0])
+        probability = float(self._classify(values, 1)[0])
         row = sparse.csr_matrix(values)
         parts = row.data * self._weights[row.indices]
         rounding = ROUNDING * max(10.0, float(np.abs(parts).sum()))  # values or weights may be float32
@@ -263,11 +264,12 @@ def _sigmoid(log_odds: float) -> float:  # scipy's takes 1 us more, for a single
 def transform(pipeline: Pipeline, texts: Sequence[str]) -> Any:
     """Return what the classifier of a fitted Pipeline gets of texts.
 
-    Step by step: a Pipeline that ends in a step without fitted attributes would take itself for not fitted.
+    Step by step: a Pipeline that ends in a class of somebody's own may take itself for not fitted, or for no estimator.
     """
     values: Any = texts
     for _, step in pipeline.steps[:-1]:
-        values = step.transform(values) if step not in (None, "passthrough") else values
+        if hasattr(step, "transform"):  # "passthrough" and what only resamples for the fit have none
+            values = step.transform(values)
     return values
 
 
