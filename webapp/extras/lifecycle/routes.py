@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
-from flask import Blueprint, abort, current_app, flash, redirect, render_template, request, url_for
+from flask import Blueprint, current_app, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from webapp.cli.command import current_inference
@@ -140,8 +140,6 @@ def compare_page() -> ResponseReturnValue:
     others = registry.with_other_labels(registry.labels())  # nothing can be compared with these, so they come last
     newest = min((name for name in names if name != first), key=others.__contains__, default=first)
     second = request.args.get("second") or registry.challenger.read() or newest
-    if not {first, second} <= set(names):
-        abort(404, "There is no such version. The Models page lists those there are.")
     numbers = _numbers(names, switching.history(engine))
     shown: dict[str, Any] = {"versions": names, "first": first, "second": second, "numbers": numbers}
     differing = []
