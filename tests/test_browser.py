@@ -435,7 +435,7 @@ def test_the_whole_loop_review_retrain_try_compare_serve_and_roll_back(open_sign
     wait_for_version(server, second, "challenger_version")
     send(server, [text for _, text in later])
     page.reload()
-    assert "None of these was reviewed yet that neither has learnt" in page.inner_text("main")
+    assert "There is no message of known label on which just one is right" in page.inner_text("main")
     examine(page, "a shadow test")
     follow(page, "text=Review where they differ")
     examine(page, "where they differ")
