@@ -84,6 +84,8 @@ def test_serve_try_stop_and_roll_back_by_buttons(signed_in, registry, versions):
     assert registry.challenger.read() == ""
     assert f"Serve v1 {first} again, as before this one?" in answer
     press(signed_in, "challenge", third)
+    press(signed_in, "stop", second)  # on a page that was opened before
+    assert registry.challenger.read() == third
     assert "The shadow test is over" in words(press(signed_in, "stop", third))
     answer = words(press(signed_in, "rollback", first))
     assert f"Rolled back: version {first} is served again" in answer
@@ -159,7 +161,7 @@ def test_a_challenger_whose_folder_is_gone_is_named_and_can_be_stopped(signed_in
     page = look(signed_in)
     assert "It cannot be used: There is no model" in flask("models", "challenge").output
     assert f"v2 {versions[1]} It cannot be used: There is no model" in page
-    assert "The shadow test is over" in words(press(signed_in, "stop"))
+    assert "The shadow test is over" in words(press(signed_in, "stop", versions[1]))
     assert "No version is being tried" in look(signed_in)
 
 

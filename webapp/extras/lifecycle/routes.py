@@ -110,7 +110,8 @@ def change(action: str) -> ResponseReturnValue:
             case "use" | "challenge" | "rollback":  # to where the button said, whatever happened meanwhile
                 registry.use(version, who, why, action)
             case "stop":
-                registry.use(None, who, why, "challenge")
+                if version == registry.challenger.read():  # else another one is tried since the page was opened
+                    registry.use(None, who, why, "challenge")
             case "retrain":
                 current_runner().start("retrain")
             case _:  # what people said of messages on which the model was very sure of the contrary, once more
