@@ -14,8 +14,6 @@ from webapp.cli.models import WHY, models, who
 from webapp.cli.train import Reader, data_options, say_kept, threshold_option, warn_if_opposite
 from webapp.config import FLASK
 from webapp.errors import BadData, NotFound, counted
-from webapp.extras.batch.run import Report
-from webapp.extras.batch.runner import Job
 from webapp.extras.lifecycle import importing, retraining, switching
 from webapp.extras.lifecycle.challenger import shadow_report
 from webapp.extras.lifecycle.comparison import compare, sampled_examples
@@ -38,7 +36,7 @@ def retrain() -> None:
     click.echo(f"To try it in the shadow of the served one: {FLASK} models challenge {version}")
 
 
-def retrain_job(_job: Job, _folder: Path, _report: Report) -> dict[str, Any]:
+def retrain_job(*_: object) -> dict[str, Any]:
     """Do the same as a job; a job that is run again begins again."""
     version, told = retraining.retrain(current_app.extensions["engine"], current_inference().registry)
     return {"version": version, "told": told}
@@ -75,8 +73,6 @@ def challenge(version: str | None, stop: bool, why: str) -> None:
         click.echo(f"{tried} is tried beside {served}.\n{found.sentence}")
         if fault := registry.inspect(tried)[1]:
             click.echo(f"It cannot be used: {fault}")
-        if found.differing and not found.duel.better:
-            click.echo('To review what they differ on, open /review and choose "Challenger differs".')
     else:
         click.echo(f"No version is being tried. Try one: {FLASK} models challenge VERSION")
 
@@ -125,7 +121,6 @@ def compare_models(reader: Reader, first: str, second: str, files: tuple[str, ..
         if left_out := len(kept) - len(examples):
             click.echo(f"One of the two has learnt {left_out:,} of these messages: they are left out.", err=True)
     else:
-        click.echo("On the reviewed messages of random samples that neither has learnt:")
         examples = sampled_examples(engine, registry, (first, second))
     found = compare(first_model, second_model, examples)
     if not examples:

@@ -38,11 +38,6 @@ class Duel(NamedTuple):
     only_second: int
 
     @property
-    def messages(self) -> int:
-        """Return on how many messages just one version was right."""
-        return sum(self)
-
-    @property
     def evidence(self) -> float:
         """Return how many times as likely these counts are if one version is better than if both are equally good.
 
@@ -51,7 +46,7 @@ class Duel(NamedTuple):
         is at most 1/20, however often one looks (Ville 1939; Robbins 1970, Annals of Mathematical Statistics 41, p.
         1397). A p-value has to be looked at once.
         """
-        n, k = self.messages, self.only_first
+        n, k = sum(self), self.only_first
         return math.exp(min(n * math.log(2) + betaln(k + 1, n - k + 1), 700))
 
     @property
@@ -63,10 +58,10 @@ class Duel(NamedTuple):
 
     def sentence(self, first: str, second: str) -> str:
         """Return what the counts say, in words, with the names of the two."""
-        if not self.messages:
+        if not sum(self):
             return "There is no message of known label on which just one is right, so nothing tells them apart."
         leader, times = (first, self.only_first) if self.only_first > self.only_second else (second, self.only_second)
-        counts = f"here just one of the two is right, that is {leader} {counted(times, 'time')} of {self.messages:,}."
+        counts = f"here just one of the two is right, that is {leader} {counted(times, 'time')} of {sum(self):,}."
         if self.better:
             return f"{leader[0].upper()}{leader[1:]} is better: w{counts}"
         return f"W{counts} That may be chance."
