@@ -87,6 +87,8 @@ LINEAR = {
     "tfidf, logistic regression": (TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(C=20)),
     "counts, multinomial": (CountVectorizer(), MultinomialNB(alpha=0.1)),
     "tfidf, complement": (TfidfVectorizer(), ComplementNB()),
+    "Bernoulli": (TfidfVectorizer(), BernoulliNB(binarize=0.1)),
+    "Bernoulli of ones": (CountVectorizer(binary=True), BernoulliNB(binarize=None)),
     "gradient descent": (TfidfVectorizer(), SGDClassifier(loss="log_loss", random_state=0)),
     "steps between": (*COUNTS, SelectKBest(chi2, k=40), MaxAbsScaler(), LogisticRegression()),
     "union": (FeatureUnion([("words", TfidfVectorizer()), ("grams", GRAMS)]), LogisticRegression()),
@@ -97,7 +99,6 @@ LINEAR = {
     "own step before": (Louder(), TfidfVectorizer(lowercase=False), LogisticRegression()),
 }
 OTHER = {
-    "Bernoulli": (TfidfVectorizer(), BernoulliNB(binarize=0.1)),
     "calibrated": (TfidfVectorizer(), CalibratedClassifierCV(MultinomialNB(), cv=3)),
     "forest": (TfidfVectorizer(), RandomForestClassifier(10, random_state=0)),
     "hashes": (HashingVectorizer(alternate_sign=False), MultinomialNB()),

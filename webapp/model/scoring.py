@@ -7,7 +7,6 @@
 `make_model` chooses.
 """
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -16,9 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
+from scipy.special import expit
 from sklearn.base import ClassNamePrefixFeaturesOutMixin
 from sklearn.linear_model import LogisticRegression
-from sklearn.naive_bayes import BernoulliNB
 from sklearn.pipeline import Pipeline
 
 from webapp.config import THREADS
@@ -175,9 +174,10 @@ class LinearModel(SpamModel):
         values = transform(self.pipeline, [text])
         probability = float(self._classify(values, 1)[0])
         row = sparse.csr_matrix(values)
-        parts = row.data * self._weights[row.indices]
+        at_least = getattr(self.pipeline[-1], "binarize", None)  # BernoulliNB asks only which words are there
+        parts = (row.data if at_least is None else row.data > at_least) * self._weights[row.indices]
         rounding = ROUNDING * max(10.0, float(np.abs(parts).sum()))  # values or weights may be float32
-        if abs(_sigmoid(self.intercept + float(parts.sum())) - probability) > rounding:
+        if abs(expit(self.intercept + float(parts.sum())) - probability) > rounding:
             return super().score(text)
         contributions: dict[str, float] = defaultdict(float)
         for name, part in zip(self._names[row.indices], parts.tolist(), strict=True):
@@ -226,7 +226,7 @@ class HamletModel(LinearModel):
             share = value * sum(map(self._topic_weights[topic].__getitem__, found)) / len(speaking)
             for token in speaking:
                 contributions[token] += share
-        return Score(_sigmoid(self.intercept + sum(contributions.values())), contributions)
+        return Score(float(expit(self.intercept + sum(contributions.values()))), contributions)
 
     def spam_probabilities(self, texts: Sequence[str]) -> list[float]:
         """Return the spam probability of each text, shape (texts,)."""
@@ -251,13 +251,6 @@ class _TokenWeights(dict[str, float]):
         return total
 
 
-def _sigmoid(log_odds: float) -> float:  # scipy's takes 1 us more, for a single number
-    if log_odds >= 0:
-        return 1 / (1 + math.exp(-log_odds))
-    odds = math.exp(log_odds)  # math.exp(-log_odds) would overflow far below zero
-    return odds / (1 + odds)
-
-
 # --- What can be known of a Pipeline ---
 
 
@@ -279,11 +272,10 @@ def linear_terms(classifier: Any) -> tuple[np.ndarray, float] | None:
     They are what the classifier says of each feature alone, and of none.
     """
     is_bayes = hasattr(classifier, "feature_log_prob_")
-    if isinstance(classifier, BernoulliNB):  # it asks only which words are there, not for their values
-        return None
+    there = 1 + (getattr(classifier, "binarize", None) or 0)  # for BernoulliNB a greater value is a word that is there
     try:
         features = (classifier.feature_log_prob_ if is_bayes else classifier.coef_).shape[1]
-        values = sparse.vstack([sparse.csr_matrix((1, features)), sparse.identity(features)], format="csr")
+        values = sparse.vstack([sparse.csr_matrix((1, features)), there * sparse.identity(features)], format="csr")
         if is_bayes:
             log_odds = np.diff(classifier.predict_joint_log_proba(values))[:, 0]
         else:
