@@ -98,7 +98,7 @@ class MessageVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     lean on them (after Wang & Manning 2012, Baselines and Bigrams, ACL).
     """
 
-    def __init__(self, min_words: int = 3, min_pairs: int = 4, min_ngrams: int = 5):
+    def __init__(self, min_words: int = 3, min_pairs: int = 4, min_ngrams: int = 40):
         self.min_words = min_words
         self.min_pairs = min_pairs
         self.min_ngrams = min_ngrams
@@ -132,7 +132,7 @@ class MessageVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self._scaled(values[:, chosen])
 
     def __getstate__(self) -> dict[str, Any]:
-        """Save the terms as one string: unpickling 147,000 of them one by one would take most of the time of a load."""
+        """Save the terms as one string: unpickling 150,000 of them one by one would take most of the time of a load."""
         state = dict(super().__getstate__())
         if "vocabulary_" in state:
             state["vocabulary_"] = "\n".join(state["vocabulary_"])  # in the order of their columns
