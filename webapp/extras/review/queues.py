@@ -1,10 +1,11 @@
 """What a reviewer looks at: the next messages of each queue, and the list of all."""
 
 import datetime as dt
-from typing import Any
+from contextlib import suppress
+from typing import Annotated, Any
 
 import sqlalchemy as sa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from webapp.api.schemas import LABEL, GivenLabel
 from webapp.extras.review.reviews import is_reviewed, truth_of
@@ -22,6 +23,15 @@ COUNT_UP_TO = 1_000  # more need not be counted: it is "1,000+"
 AHEAD = 10  # messages that a reviewer sees coming
 LOOKS_AT = 20_000  # predictions, the newest, for the most uncertain among them
 Trial = tuple[str, str]  # the version that is tried, "" for none, and the served one
+
+
+def _read_day(text: str) -> dt.date:
+    with suppress(ValueError):
+        return dt.date.fromisoformat(text)
+    raise ValueError("Write it as 2026-01-31")  # Python's own words would quote what was sent: see failures.what
+
+
+Day = Annotated[dt.date, BeforeValidator(_read_day)]
 
 
 def upcoming(engine: sa.Engine, queue: str, limit: int = AHEAD, trial: Trial = ("", "")) -> list[Row]:
@@ -69,8 +79,8 @@ class Filters(BaseModel):
     text: str | None = Field(default=None, description="Found anywhere in the message, in capitals or not (A to Z).")
     label: GivenLabel | None = Field(default=None, description=LABEL)
     model_version: str | None = None
-    since: dt.date | None = Field(default=None, description="From this day on (UTC), such as 2026-01-31.")
-    until: dt.date | None = Field(default=None, description="Before this day.")
+    since: Day | None = Field(default=None, description="From this day on (UTC), such as 2026-01-31.")
+    until: Day | None = Field(default=None, description="Before this day.")
     reviewed: bool | None = Field(default=None, description="Whether anybody has reviewed it.")
     before: str | None = Field(default=None, max_length=36, description="An id: only older predictions. See `next`.")
     limit: int = Field(default=50, ge=1, le=100)
