@@ -106,7 +106,7 @@ def test_what_cannot_be_done_is_said_on_the_same_page_and_changes_nothing(signed
         assert "was changed after it was saved (SHA-256 differs)" in words(answer)
         assert f"Nothing has changed: version {first} is still served." in words(answer)
         for version in ("20990101-000000-abcdef0", "", None):
-            assert press(signed_in, action, version).status_code == 503
+            assert press(signed_in, action, version).status_code == 404
     answer = press(signed_in, "challenge", first)
     assert (answer.status_code, "there is nothing to try it beside" in words(answer)) == (422, True)
     assert switching.history(engine) == []

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 from webapp.config import FLASK
-from webapp.errors import ModelUnusable
+from webapp.errors import ModelUnusable, NotFound
 from webapp.model import artifact
 from webapp.model.artifact import try_load
 from webapp.model.card import Card, read_card
@@ -149,9 +149,10 @@ class ModelRegistry:
     def use(self, version: str | None, who: str = "", why: str = "", kind: str = "use") -> None:
         """Serve a version from now on or, where the kind of switch is "challenge", try it; None for none.
 
-        Raises ModelUnusable or what `around_use` raises: then nothing changes.
+        Raises NotFound, ModelUnusable or what `around_use` raises: then nothing changes.
         """
         if version is not None:  # a server that starts now has to be able to load it
+            self.must_exist(version)
             artifact.verify(self.folder, version)
             try_load(self.folder, version)
         with self.around_use(self, kind, version, who, why):
@@ -181,3 +182,8 @@ class ModelRegistry:
         if self.served.error:
             raise self.served.error
         artifact.verify(self.folder, self.current_version())
+
+    def must_exist(self, version: str) -> None:
+        """Raise NotFound unless there is such a version."""
+        if version not in self.versions():
+            raise NotFound(f"There is no model {version}. See them with: {FLASK} models list")

@@ -145,6 +145,8 @@ def compare_page() -> ResponseReturnValue:
     shown: dict[str, Any] = {"versions": names, "first": first, "second": second, "numbers": numbers}
     differing = []
     try:
+        for name in (first, second):
+            registry.must_exist(name)
         models = [artifact.load(registry.folder, name) for name in (first, second)]
         found = compare(models[0], models[1], sampled_examples(engine, registry, (first, second)))
     except HamletError as error:
