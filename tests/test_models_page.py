@@ -176,6 +176,7 @@ def test_versions_with_other_labels_are_not_mixed_up(app, signed_in, engine, reg
     assert (answer.status_code, "they answer different questions" in words(answer)) == (422, True)
     assert signed_in.get(f"/models/compare?first={first}&second={urgent}").status_code == 422
     assert signed_in.get("/models/compare").status_code == 200  # the newest that can be compared with the served one
+    assert "Choose two different" in signed_in.get(f"/models/compare?first={first}&second={first}").text
     assert len(sampled_examples(engine, registry, versions[:2])) > 10
     press(signed_in, "challenge", versions[1])
     registry.use(urgent)
