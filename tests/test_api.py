@@ -81,7 +81,6 @@ def test_what_is_wrong_with_the_json_is_said(client):
         (json.dumps({"text": "x" * 2_000_000}), 413, ""),
         ('{"text": "café"}'.encode("latin-1"), 400, "not JSON in UTF-8: 'utf-8' codec can't decode byte 0xe9"),
         (b"{'text': 'hi'}", 400, "property name enclosed in double quotes: line 1 column 2"),
-        ('{"text": "hi", "text": "win"}', 400, "it names a member twice"),
         (b'{"text": %s}' % (b"1" * 5000), 422, "text: Input should be a valid string"),
         (rb'{"text": "\ud83d"}', 422, "text: Input should be a valid string, without half of a surrogate pair."),
     ):

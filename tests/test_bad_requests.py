@@ -91,7 +91,7 @@ REQUESTS = {
         post(sized(names := b"{%s}" % b",".join(b'"%d":1' % i for i in range(90_000))), names),
         {422},
     ),
-    "a name twice": (post(sized(twice := b'{"text":"a","text":"b"}'), twice), {400}),
+    "a name twice": (post(sized(twice := b'{"text":"a","text":"b"}'), twice), {200}),
     "a number of 900,000 digits": (post(sized(digits := b'{"text":%s}' % (b"1" * 900_000)), digits), {422}),
     "an infinite number": (post(sized(b'{"text":1e999}'), b'{"text":1e999}'), {422}),
     "NaN": (post(sized(b'{"text":NaN}'), b'{"text":NaN}'), {422}),
