@@ -24,7 +24,8 @@ FOREIGN = {  # by how they begin
     "%PDF": "a PDF: save its table as CSV",
     r"\x80[\2-\5]": "a Python pickle, which may run code: save it as CSV",
     r"<(?i:!doctype|html|table|\?xml)": "a web page or XML: export its table as CSV",
-    r"From:? [^\n,]*@|(?:Return-Path|Received|Delivered-To|Message-ID|MIME-Version):": "a mail: put mails into a CSV",
+    r"From \S+@|From: [^\n,]*\S@\S|(?:Return-Path|Received|Delivered-To|Message-ID|MIME-Version):": "a mail: put mails "
+    "into a CSV",
     r"BZh|\xfd7zXZ|\(\xb5/\xfd|\x1f\x8b": "compressed, but not once by gzip: unpack it first",
 }
 _FOREIGN = re.compile("|".join(f"({beginning})" for beginning in FOREIGN), re.DOTALL)
