@@ -45,8 +45,12 @@ class Reviews(NamedTuple):
     held_out: Sequence[ReviewedMessage] = ()  # kept apart
     unconfirmed: Sequence[ReviewedMessage] = ()  # that contradict a very sure verdict, and have been said once
     new: int = 0  # since the version was made, or since `child` was
-    missing: int = FEWEST_NEW  # new ones that it takes yet to retrain
     child: str | None = None  # the newest version that was retrained from this one
+
+    @property
+    def missing(self) -> int:
+        """Return how many more it takes to retrain."""
+        return max(0, FEWEST_NEW - self.new)
 
 
 def retrain(engine: sa.Engine, registry: ModelRegistry) -> tuple[str, str]:
@@ -100,7 +104,7 @@ def gather(engine: sa.Engine, registry: ModelRegistry, version: str) -> Reviews:
     found = _divide(engine, registry, cards[version].labels, [version])
     new = sum(review.text not in before for review in found.to_learn)
     new += sum(review.review_id > made_at for review in found.held_out)
-    return found._replace(new=new, missing=max(0, FEWEST_NEW - new), child=child)
+    return found._replace(new=new, child=child)
 
 
 def reviews_to_learn(engine: sa.Engine, registry: ModelRegistry, labels: Labels) -> Dataset:
