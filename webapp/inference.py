@@ -15,7 +15,7 @@ from webapp.model.scoring import Score, SpamModel
 from webapp.waiting import before_waiting
 
 EXPLAINED_TERMS = 10  # more would not explain more
-AT_ONCE = 20  # texts are scored while others wait
+AT_ONCE = 20  # texts that may be scored on the event loop; more would make everybody wait (waiting.py)
 ANSWERED = ("id", "label", "spam_probability", "threshold", "model_version", "explanation", "latency_ms")
 
 logger = logging.getLogger(__name__)
@@ -55,19 +55,19 @@ class Inference:
             before_waiting()
         for number, text in enumerate(texts):
             check_text(text, field.format(number))
-        known = self.log.find_by_key(keys) if keys else {}
-        new = [number for number in range(len(texts)) if not keys or keys[number] not in known]
-        rows = self.score([texts[number] for number in new], source, model or self.registry.current(), request_id)
+        if keys and (known := self.log.find_by_key(keys)):  # a file or stream is read again: predict what is new
+            new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
+            rows = self.predict(list(new.values()), source, list(new), request_id=request_id, model=model)
+            known |= zip(new, rows, strict=True)
+            return [known[key] for key in keys]
+        rows = self.score(texts, source, model or self.registry.current(), request_id)
         try:
-            self.log.add(predictions, rows, keys and [keys[number] for number in new])
+            self.log.add(predictions, rows, keys)
         except AlreadyStored:  # by another process, after we had looked
-            return self.predict(texts, source, keys, field=field, request_id=request_id, model=model)
+            return self.predict(texts, source, keys, request_id=request_id, model=model)
         for hook in self.after_store:
             hook(rows)
-        if not keys:
-            return rows
-        scored = dict(zip(new, rows, strict=True))
-        return [scored.get(number) or known[key] for number, key in enumerate(keys)]
+        return rows
 
     def score(self, texts: Sequence[str], source: str, model: SpamModel, request_id: str | None = None) -> list[Row]:
         """Return what a model says of each text as a row that is not logged: it has no id and no time yet."""
@@ -94,7 +94,7 @@ class Inference:
 
     def record_failure(self, source: str, status: int, what: str, request_id: str | None, stored: bool = True) -> None:
         """Log that a request was refused or went wrong, unless the log itself is away, and tell the hooks."""
-        before_waiting()  # a page that waits after this would log it twice: it asks the log who is signed in
+        before_waiting()  # now: a page that starts again after the row is stored would log it twice
         try:
             if stored:
                 row = {"source": source, "status": status, "what": what, "request_id": request_id}
