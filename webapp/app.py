@@ -29,7 +29,7 @@ def create_app(
     instance_folder: Path = config.INSTANCE_FOLDER, extras: Sequence[str] = EXTRAS, **settings: object
 ) -> DocumentedApp:
     """Return the app; `settings` override the HAMLET_ environment variables (for tests)."""
-    app = DocumentedApp(
+    app = DocumentedApp(  # Flask, and it documents its API
         __name__,
         instance_path=str(instance_folder),
         template_folder=config.ROOT / "templates",
@@ -41,7 +41,7 @@ def create_app(
         instance_folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds people's messages
         refuse_exposed(instance_folder)
         app.secret_key = str(app.config["SECRET_KEY"] or secret_key(instance_folder))
-        # A name of its own, by its key: cookies know no ports, and a second app on this host would sign people out.
+        # Cookies know no ports: under one name, a second app on this host would sign people out.
         app.config["SESSION_COOKIE_NAME"] = f"hamlet_{sha256(app.secret_key.encode()).hexdigest()[:8]}"
         engine = open_database(app.config["DATABASE_URL"], instance_folder)
         create_tables(engine)
@@ -49,10 +49,11 @@ def create_app(
         config.cannot_start(f"the log or its folder {instance_folder} cannot be used", error)
     engine.dispose()  # gunicorn forks its workers from this process, and a connection must not be shared
     log = LogWriter(engine, hash_key=None if app.config["STORE_TEXT"] else app.secret_key.encode())
-    inference = Inference(ModelRegistry(config.ROOT / app.config["MODELS_FOLDER"]), log)
+    registry = ModelRegistry(config.ROOT / app.config["MODELS_FOLDER"])  # loads the model when first asked for it
+    inference = Inference(registry, log)
     app.extensions |= {"engine": engine, "inference": inference}
 
-    http.register(app)  # before CSRF protection: what that refuses gets a request id and a page too
+    http.register(app)  # first: what CSRF protection refuses gets a request id and a page too
     Bootstrap5(app)
     CSRFProtect(app)
     web.register(app)
@@ -61,5 +62,5 @@ def create_app(
     for name in extras:
         import_module(f"webapp.extras.{name}").init_app(app)
     if "access" not in extras and (app.extensions["private_menu"] or not app.config["PUBLIC"]):
-        sys.exit("What is not for everybody needs the extra `access`, which asks for the sign-in and the API key")
+        sys.exit("Private pages and HAMLET_PUBLIC=false need the extra `access`: it asks for the sign-in and API keys")
     return app

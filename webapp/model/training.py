@@ -4,13 +4,13 @@
     train           the whole way, from labelled files to a fitted Pipeline and the card that describes it
     fit             one fit
     report          measure a model on other messages
+    leave_kinds_out, hide_in_ham, calibrate    what our own model has besides
 
-A user's own Pipeline takes the place of make_pipeline: see own_model.py.
+cli/train.py calls `train`, then artifact.save. own_model.py puts a user's Pipeline in place of make_pipeline.
 """
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -54,14 +54,14 @@ class Training(NamedTuple):
 
     pipeline: Pipeline  # fitted on all messages, but for those that are kept apart
     card: Card  # everything about it but its files
-    held_out: list[Example]
+    held_out: list[Example]  # what the measured model never saw
     learnt: str  # data.fingerprints of all that the model was fitted on
 
 
 def train(
     datasets: Sequence[Dataset],
     unseen: Sequence[Dataset] = (),
-    weights: Mapping[str, float] = MappingProxyType({}),
+    weights: Mapping[str, float] | None = None,
     threshold: float = THRESHOLD,
     progress: Callable[[str], None] = lambda step: None,
     own_fit: Fit | None = None,
@@ -74,7 +74,7 @@ def train(
     """
     # 1. Drop copies, over all files: one that is in both parts would be measured on after it was learnt.
     progress("dropping copies")
-    labels = datasets[0].labels
+    labels, weights = datasets[0].labels, weights or {}
     examples = [example for dataset in datasets for example in dataset.examples]
     kept = drop_copies(examples)
 
@@ -82,36 +82,38 @@ def train(
     training_part, held_out = split(kept)
     _check(training_part, held_out, labels, weights)
     measured_on = {"held_out": held_out}
-    sources = sorted({example.source for example in held_out} - {"held_out", "kinds left out"})  # these are of all
-    for source in sources if 1 < len(sources) <= MOST_SOURCES else []:
-        measured_on[source] = [example for example in held_out if example.source == source]
+    sources = sorted({example.source for example in held_out} - {"held_out", "kinds left out"})  # names that are taken
+    if 1 < len(sources) <= MOST_SOURCES:
+        for source in sources:
+            measured_on[source] = [example for example in held_out if example.source == source]
     for dataset in unseen:
-        measured_on[f"unseen: {dataset.name}"] = drop_copies([*kept, *dataset.examples])[len(kept) :]
-        if not measured_on[f"unseen: {dataset.name}"]:
+        new = drop_copies([*kept, *dataset.examples])[len(kept) :]  # there is no copy in `kept`, so it stays in front
+        if not new:
             raise BadData(f"{dataset.name}: holds no message that the training files do not hold too")
+        measured_on[f"unseen: {dataset.name}"] = new
 
-    # 3. Where the kinds of messages are known: leave kinds out to see how good it is on new ones, and how sure.
+    # 3. Where each message's kind is known (its campaign or template): measure on kinds left out, and calibrate.
     metrics = {}
     calibration = None
     if not own_fit and len({example.kind for example in training_part if example.kind}) >= KIND_FOLDS:
         progress("leaving kinds out")
         known, log_odds = leave_kinds_out(training_part, weights)
         truth = [example.is_spam for example in known]
-        calibration = LogisticRegression(C=np.inf).fit(log_odds, truth)
+        calibration = LogisticRegression(C=np.inf).fit(log_odds, truth)  # two numbers, so without a penalty
         metrics["kinds left out"] = measure(truth, calibration.predict_proba(log_odds)[:, 1], threshold)
 
     def fit_calibrated(chosen: Sequence[Example]) -> Pipeline:
         pipeline = (own_fit or fit)(chosen, weights)
         return calibrate(pipeline, calibration) if calibration else pipeline
 
-    # 4. Fit on the training part and measure: every figure comes from a model that has seen nothing else.
+    # 4. Fit on the training part and measure: these figures come from a model that has seen nothing else.
     progress("fitting on the training part")
     measured = make_model(fit_calibrated(training_part), "training part", threshold, labels)
     for name, part in measured_on.items():
         progress(f"measuring on {name}")
         metrics[name] = report(measured, part)
 
-    # 5. Fit on everything: what is saved has learnt from all messages, so it is no worse.
+    # 5. Fit on everything but what is kept apart: what is saved has learnt from more messages, so it is no worse.
     progress("fitting on everything")
     final = fit_calibrated([example for example in kept if example.part != HOLDOUT])
     card = Card(
@@ -143,15 +145,16 @@ def fit(
     last, classifier = pipeline.steps[-1]
     options = {}
     if has_fit_parameter(classifier, "sample_weight"):
+        # A Pipeline hands it on to the step of that name.
         options[f"{last}__sample_weight"] = [weights.get(example.source, 1.0) for example in examples]
     elif weights:
         raise BadData(f"--weight: {type(classifier).__name__} cannot weigh messages")
     texts = [example.text for example in examples]
-    labels = ["spam" if example.is_spam else "ham" for example in examples]
+    y = ["spam" if example.is_spam else "ham" for example in examples]
     with warnings.catch_warnings():
         if make is make_pipeline:  # of another recipe scikit-learn's warning is enough, as in a notebook
             warnings.simplefilter("error", ConvergenceWarning)
-        return pipeline.fit(texts, labels, **options)
+        return pipeline.fit(texts, y, **options)
 
 
 def report(model: SpamModel, examples: Sequence[Example]) -> Metrics:
@@ -227,7 +230,7 @@ def leave_kinds_out(examples: Sequence[Example], weights: Mapping[str, float]) -
 
 
 def calibrate(pipeline: Pipeline, line: LogisticRegression) -> Pipeline:
-    """Return a fitted Pipeline whose log-odds are slope x log-odds + shift: its weights are changed, it stays one sum.
+    """Change a fitted Pipeline's log-odds to slope x log-odds + shift, and return it: it stays one sum.
 
     Slope and shift are those of a logistic regression of the truth on log-odds (Platt 1999, Advances in Large Margin
     Classifiers).
