@@ -67,6 +67,8 @@ def test_its_word_is_stored_with_each_prediction_and_never_shown(client, engine,
     assert versions[2] not in str(client.get(f"/api/v1/predictions/{tried['id']}").json)
     assert (row.challenger_version, row.challenger_label) == (versions[2], "spam")
     assert row.challenger_probability > row.spam_probability
+    inference = client.application.extensions["inference"]
+    assert "challenger_label" not in inference.score([SPAM], "batch", registry.current())[0]  # it is not to be stored
     registry.use(versions[2], "web:ann")  # what is served is not tried any longer
     answer, row = stored(client, engine)
     assert (answer["model_version"], row.challenger_version) == (versions[2], None)

@@ -61,12 +61,14 @@ class Inference:
             known |= zip(new, rows, strict=True)
             return [known[key] for key in keys]
         rows = self.score(texts, source, model or self.registry.current(), request_id)
+        for add in self.before_store:
+            add(texts, rows)
         try:
             self.log.add(predictions, rows, keys)
         except AlreadyStored:  # by another process, after we had looked
             return self.predict(texts, source, keys, request_id=request_id, model=model)
-        for hook in self.after_store:
-            hook(rows)
+        for count in self.after_store:
+            count(rows)
         return rows
 
     def score(self, texts: Sequence[str], source: str, model: SpamModel, request_id: str | None = None) -> list[Row]:
@@ -88,8 +90,6 @@ class Inference:
                     "request_id": request_id,
                 }
             )
-        for hook in self.before_store:
-            hook(texts, rows)
         return rows
 
     def record_failure(self, source: str, status: int, what: str, request_id: str | None, stored: bool = True) -> None:
