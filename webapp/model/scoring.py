@@ -25,12 +25,14 @@ from webapp.errors import ModelUnusable
 from webapp.model.features import (
     LONGEST_WORD,
     NGRAM_VALUE,
+    TOPICS,
     MessageVectorizer,
     char_ngrams,
     pairs,
     token_value,
     topic_term,
     topic_value,
+    topics,
 )
 from webapp.model.labels import (
     LABEL_WORDS,
@@ -42,7 +44,6 @@ from webapp.model.labels import (
     read_meanings,
 )
 from webapp.model.tokenizer import token_spans, tokenize
-from webapp.model.topics import TOPICS, topics
 from webapp.waiting import before_waiting
 
 PROBES = ["Hello, are you there?", "WIN a free prize now, call 0900 123456"]  # what a Pipeline must be able to score

@@ -70,7 +70,7 @@ _TOKEN = re.compile(
     | (?P<emoji> [\u2190-\u2bff\U0001f000-\U0001faff] )
     | (?P<sign>  [!?]+ | [£$€%*\#@<>|~^=+]+ | \.{{2,}} )
     """,
-    re.VERBOSE | re.IGNORECASE,
+    re.VERBOSE,
 )
 _SPACES = re.compile(r"[ \t]+")
 _DISGUISED = re.compile(r"[a-z]\d{1,2}[a-z]")  # as in acc0unt
@@ -81,7 +81,7 @@ _SCHEME = re.compile(r"^(?:h(?:tt|xx)ps?\s?:?\s?//|www\.)+")
 
 def _read_token(match: re.Match[str]) -> list[str]:
     """Return what one piece of text counts as; a link counts as several things."""
-    kind, piece = match.lastgroup, match.group().lower()
+    kind, piece = match.lastgroup, match.group()
     if kind == "word":
         return [piece]
     if kind == "odd_word":
@@ -155,52 +155,20 @@ def _gaps_in_words(text: str) -> set[int]:
 
 # --- Reading -----------------------------------------------------------------------------------------------
 
-# Most of a message is ordinary words in a row: to split those is several times as fast as to look for tokens in them.
-# A row ends before what could be part of a longer token, so both ways give the same tokens.
-_WORDS_IN_A_ROW = re.compile(
-    r"""
-    (?<!\S)
-    ( [^\W\d_]{2,}+ (?:'[^\W\d_]++)*+ (?:[!?]++|[.,;:])?+                       # a word, and what may follow it,
-      (?: \s++ (?:[^\W\d_]\s++)?+                                            # perhaps a word of one letter,
-          [^\W\d_]{2,}+ (?:'[^\W\d_]++)*+ (?:[!?]++|[.,;:])?+ (?!\S) )++ )    # and more words
-    (?!\S)
-    """,
-    re.VERBOSE,
-)
-_WORD_OR_SIGN = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|(?<![!?])[!?]{1,3}")
-_PART_OF_MORE = frozenset(
-    ["http", "https", "hxxp", "hxxps", "rs", "inr", "usd", "eur", "gbp", "ngn", "zar", "ppm", "bucks"]
-    + ["pound", "pounds", "euro", "euros", "dollar", "dollars", "rupee", "rupees", "lakh", "lakhs"]
-)
-
 
 def tokenize(text: str) -> list[str]:
     """Return the tokens of a text, words and placeholders, in order and with repetitions."""
-    text = plain(text)
+    text = plain(text).lower()
     if _gaps_in_words(text):
         text = _GAP_IN_WORD.sub("", text)
-    text = _SPACES.sub(" ", text)
-    tokens: list[str] = []
-    for place, part in enumerate(_WORDS_IN_A_ROW.split(text)):
-        if place % 2 == 0:
-            tokens += _search(part)
-            continue
-        words = _WORD_OR_SIGN.findall(part.lower())
-        if not _PART_OF_MORE.isdisjoint(word.partition("'")[0] for word in words):
-            return _search(text)
-        tokens += words
-    return tokens
-
-
-def _search(text: str) -> list[str]:
-    return [token for match in _TOKEN.finditer(text) for token in _read_token(match)]
+    return [token for match in _TOKEN.finditer(_SPACES.sub(" ", text)) for token in _read_token(match)]
 
 
 def token_spans(text: str) -> Iterator[tuple[int, int, list[str]]]:
     """Yield (start, end, tokens) for each piece of the original text that the model looks at."""
     lengths = [1] * len(text) if text.isascii() else [len(plain(c)) for c in text]
     origin = [i for i, length in enumerate(lengths) for _ in range(length)]  # plain position -> original position
-    text = plain(text)
+    text = plain(text).lower()
     if gaps := _gaps_in_words(text):
         text = _GAP_IN_WORD.sub("", text)
         origin = [place for i, place in enumerate(origin) if i not in gaps]
