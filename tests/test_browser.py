@@ -18,6 +18,13 @@ from webapp.log.database import open_database
 from webapp.log.tables import predictions
 
 LOOKS = [("light", 1280), ("dark", 360)]  # themes, and how wide screens are
+# The controls that look no different where the keyboard is on them.
+WITHOUT_FOCUS = """[...document.querySelectorAll("a, button, input:not([type=date]), select, textarea, summary")]
+  .filter((control) => {
+    control.focus();
+    const { outlineStyle, boxShadow } = getComputedStyle(control);
+    return document.activeElement === control && outlineStyle === "none" && boxShadow === "none";
+  }).map((control) => control.outerHTML)"""
 SPAM = "URGENT! Your parcel is held. Pay £1.99 now: http://parcel-fee.top/pay or call 09061701461"
 
 
@@ -88,6 +95,8 @@ def examine(page, name, javascript=True):
         violations = Axe().run(page).response["violations"] if javascript else []
         assert [(found["id"], found["nodes"][0]["target"]) for found in violations] == [], (name, theme)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (name, width)
+        page.keyboard.press("Tab")  # so that a focus set by a script shows as one of the keyboard does
+        assert not javascript or page.evaluate(WITHOUT_FOCUS) == [], (name, theme)
 
 
 @pytest.fixture
