@@ -94,7 +94,7 @@ def list_predictions(engine: sa.Engine, filters: Filters) -> tuple[list[Row], st
     column = predictions.c
     query = sa.select(predictions, truth_of(column.id).label("true_label")).order_by(column.id.desc())
     if filters.before:
-        query = query.where(column.id < filters.before)
+        query = query.where(column.id < filters.before.lower())  # a UUID is the same in capitals
     if filters.since:
         query = query.where(column.id >= _first_of(filters.since))
     if filters.until:

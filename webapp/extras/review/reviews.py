@@ -80,14 +80,19 @@ def give_reviews(engine: sa.Engine, true_labels: Mapping[str, str], reviewer: st
     return new, unknown
 
 
-def undo(engine: sa.Engine, reviewer: str) -> str | None:
-    """Take back this reviewer's newest verdict, so that the one before it counts again; return its prediction's id."""
-    newest = sa.select(reviews).where(reviews.c.reviewer == reviewer).order_by(reviews.c.id.desc()).limit(1)
+def last_reviewed(engine: sa.Engine, reviewer: str) -> str | None:
+    """Return the prediction of this reviewer's newest verdict."""
+    newest = sa.select(reviews.c.prediction_id).where(reviews.c.reviewer == reviewer).order_by(reviews.c.id.desc())
+    with engine.connect() as connection:
+        return connection.execute(newest.limit(1)).scalar()
+
+
+def undo(engine: sa.Engine, reviewer: str, prediction_id: str) -> None:
+    """Take back this reviewer's newest verdict on a prediction, so that the one before it counts again."""
+    of_this = (reviews.c.reviewer == reviewer) & (reviews.c.prediction_id == prediction_id)
+    newest = sa.select(sa.func.max(reviews.c.id)).where(of_this).scalar_subquery()
     with write_transaction(engine) as connection:
-        row = connection.execute(newest).first()
-        if row:
-            connection.execute(sa.delete(reviews).where(reviews.c.id == row.id))
-    return row.prediction_id if row else None
+        connection.execute(sa.delete(reviews).where(reviews.c.id == newest))
 
 
 def verdict_on(engine: sa.Engine, prediction_id: str) -> str | None:
