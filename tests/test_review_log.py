@@ -1,6 +1,7 @@
 """Reviews, samples and queues in the log: what counts as the truth, and who looks at what."""
 
 import datetime as dt
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
@@ -46,6 +47,14 @@ def test_the_newest_verdict_counts_and_undo_returns_to_the_one_before(engine, id
         undo(engine, reviewer, ids[0])
         assert truth(engine, ids[0]) == label
     assert truth(engine, ids[1]) == "ham"
+
+
+@on_both
+def test_a_verdict_that_is_sent_twice_at_once_is_stored_once(engine, ids):
+    for id_ in ids[:10]:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda _, id_=id_: give_review(engine, id_, "anna", "ham", "random"), range(4)))
+    assert len(execute(engine, sa.select(reviews.c.id))) == 10
 
 
 @on_both

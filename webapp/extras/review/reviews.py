@@ -5,6 +5,7 @@ no label.
 """
 
 import datetime as dt
+import time
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
@@ -57,24 +58,25 @@ def give_reviews(engine: sa.Engine, true_labels: Mapping[str, str], reviewer: st
     Many are stored in small steps, so that others can write meanwhile; if that is interrupted, say it all again.
     Returns how many verdicts were new, and the ids that no prediction has.
     """
-    ids, new, unknown, now = list(true_labels), 0, [], dt.datetime.now(dt.UTC)
+    ids, new, unknown, now, took = list(true_labels), 0, [], dt.datetime.now(dt.UTC), 0.0
     newest = sa.select(predictions.c.id, reviews.c.reviewer, reviews.c.true_label, reviews.c.queue).select_from(
         predictions.outerjoin(reviews, reviews.c.id == newest_verdict(predictions.c.id, "id"))
     )
     for start in range(0, len(ids), KEYS_AT_ONCE):
-        some = ids[start : start + KEYS_AT_ONCE]
-        with engine.connect() as connection:  # only the insert makes others wait
+        time.sleep(took)  # the turn of those who write
+        some, started = ids[start : start + KEYS_AT_ONCE], time.monotonic()
+        with write_transaction(engine) as connection:  # a double click's requests take turns
             found = connection.execute(newest.where(predictions.c.id.in_(some)))
             said: dict[str, list[str | None]] = {id_: verdict for id_, *verdict in found}
-        rows = [
-            {"id": new_id(), "created_at": now, "prediction_id": id_}
-            | {"reviewer": reviewer, "true_label": true_labels[id_], "queue": queue}
-            for id_ in some
-            if id_ in said and said[id_] != [reviewer, true_labels[id_], queue]
-        ]
-        if rows:
-            with write_transaction(engine) as connection:
+            rows = [
+                {"id": new_id(), "created_at": now, "prediction_id": id_}
+                | {"reviewer": reviewer, "true_label": true_labels[id_], "queue": queue}
+                for id_ in some
+                if id_ in said and said[id_] != [reviewer, true_labels[id_], queue]
+            ]
+            if rows:
                 connection.execute(sa.insert(reviews), rows)
+        took = time.monotonic() - started
         new += len(rows)
         unknown += [id_ for id_ in some if id_ not in said]
     return new, unknown
