@@ -13,7 +13,7 @@ from openapi_spec_validator import validate
 from webapp.app import create_app
 from webapp.config import read_all
 from webapp.errors import BadData
-from webapp.extras.access import keys, throttle
+from webapp.extras.access import keys, passwords
 from webapp.extras.access.passwords import AdminPassword
 from webapp.instance import secret_key
 from webapp.log.tables import failed_sign_ins, failures, sign_ins
@@ -31,7 +31,7 @@ def recorded(app):
 
 
 def let_pass(app, seconds):
-    """Let time go by for the throttle."""
+    """Let time go by for the passwords."""
     engine = app.extensions["engine"]
     for last_at in execute(engine, sa.select(failed_sign_ins.c.last_at)):
         execute(engine, sa.update(failed_sign_ins).values(last_at=last_at - dt.timedelta(seconds=seconds)))
@@ -210,17 +210,17 @@ def test_addresses_count_together_where_one_sender_has_them_all(app, make_app):
         ("unknown", "_hidden", True),  # no address: it does not make one somebody new
     ):
         with ThreadPoolExecutor(8) as pool:  # at the same moment, none slips through
-            waits = list(pool.map(lambda _, one=one: throttle.begin_try(engine, one), range(8)))
+            waits = list(pool.map(lambda _, one=one: passwords.begin_try(engine, one), range(8)))
         assert waits.count(0) == 5
-        assert (throttle.begin_try(engine, other) > 0) == same, one
-        throttle.forget(engine, one)
-        throttle.forget(engine, other)
+        assert (passwords.begin_try(engine, other) > 0) == same, one
+        passwords.forget(engine, one)
+        passwords.forget(engine, other)
     proxied = make_app(TRUSTED_PROXIES=2).test_client()
     sent = [{"X-Forwarded-For": f"9.9.9.{number}, 5.5.5.5, 172.68.1.1"} for number in range(8)]
     assert [sign_in(proxied, "wrong", headers=one).status_code for one in sent] == [403] * 5 + [429] * 3
-    throttle.begin_try(engine, "192.0.2.1")
+    passwords.begin_try(engine, "192.0.2.1")
     let_pass(app, 86_401)  # old tries are forgotten
-    throttle.begin_try(engine, "192.0.2.7")
+    passwords.begin_try(engine, "192.0.2.7")
     assert execute(engine, sa.select(failed_sign_ins.c.address)) == ["192.0.2.7"]
 
 

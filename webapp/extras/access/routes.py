@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 
 from webapp.cli.command import current_inference
 from webapp.errors import LogUnavailable
-from webapp.extras.access import throttle
+from webapp.extras.access.passwords import begin_try, forget
 from webapp.log.database import write_transaction
 from webapp.log.tables import sign_ins
 
@@ -66,13 +66,13 @@ def sign_in() -> ResponseReturnValue:
     """Compare the password, unless this address has to wait first, and begin a new session."""
     engine, password = current_app.extensions["engine"], current_app.extensions["admin_password"]
     address = request.remote_addr or ""
-    if seconds := throttle.begin_try(engine, address):
+    if seconds := begin_try(engine, address):
         words = f"There were too many wrong passwords. Wait {seconds} s, then try again."
         return _refused(429, "Too many wrong passwords", words), 429, {"Retry-After": str(seconds)}
     fingerprint = password.fingerprint()  # first: the password may be changed at this very moment
     if not password.is_right(request.form.get("password", "")):
         return _refused(403, "Wrong password", "This is not the password."), 403
-    throttle.forget(engine, address)
+    forget(engine, address)
     _end_session()  # an older sign-in in this browser, whose cookie may be copied
     session.update(reviewer=f"web:{secrets.token_hex(4)}", password=fingerprint)
     now = dt.datetime.now(dt.UTC)
