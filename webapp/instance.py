@@ -72,15 +72,11 @@ def surprises(folder: Path) -> list[str]:
     found = []
     if url and variable("DATABASE_URL") == "DATABASE_URL":
         found.append("The log is where DATABASE_URL says, as HAMLET_DATABASE_URL is not set.")
-    if (not url or url.startswith("sqlite")) and is_ephemeral(folder):
+    in_container = MARKER.exists() or any(name in os.environ for name in OF_CONTAINERS)
+    on_its_disk = in_container and folder.stat().st_dev == DISK.stat().st_dev
+    if (not url or url.startswith("sqlite")) and on_its_disk:
         found.append(
             f"The folder {folder} is on a disk that is new at each start: the log, the secret key and the password "
             "will be lost then. Mount a volume there, or set HAMLET_DATABASE_URL and the two secrets (docs/deploy.md)."
         )
     return found
-
-
-def is_ephemeral(folder: Path) -> bool:
-    """Return whether a folder is on a container's own disk; False where that cannot be known."""
-    in_container = MARKER.exists() or any(name in os.environ for name in OF_CONTAINERS)
-    return in_container and folder.stat().st_dev == DISK.stat().st_dev

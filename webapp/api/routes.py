@@ -16,7 +16,6 @@ from pydantic_core import to_json
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
 from webapp.api.schemas import (
-    WITH_ADDRESS,
     WITH_BODY,
     BatchRequest,
     Health,
@@ -31,6 +30,7 @@ from webapp.api.schemas import (
 from webapp.config import MAX_BODY
 from webapp.errors import InvalidInput
 from webapp.inference import Inference, to_response
+from webapp.log.tables import Row
 from webapp.model.labels import Labels
 
 DESCRIPTION = (
@@ -131,15 +131,20 @@ def predict_batch(body: BatchRequest) -> Response:
 @blueprint.get(
     "/predictions/<prediction_id>",
     summary="Read a stored prediction",
-    responses=responses(StoredPrediction, 404, *WITH_ADDRESS),
+    responses=responses(StoredPrediction, 404, 422),
 )
 def read(path: PredictionPath) -> Response:
     """Return a prediction as it was stored; its id is all that is asked for."""
     inference: Inference = current_app.extensions["inference"]
-    row = inference.log.get_prediction(path.prediction_id)
-    stored = {name: row[name] for name in StoredPrediction.model_fields}
-    label = inference.registry.labels().word(row["label"])
-    return jsonify(stored | {"label": label, "created_at": row["created_at"].isoformat()})
+    return jsonify(as_stored(inference.log.get_prediction(path.prediction_id), StoredPrediction))
+
+
+def as_stored(row: Row, shape: type[StoredPrediction]) -> dict[str, Any]:
+    """Return a prediction of the log as JSON shows it, its labels in the served model's words."""
+    labels: Labels = current_app.extensions["inference"].registry.labels()
+    stored = {name: row[name] for name in shape.model_fields}
+    words = {name: labels.word(stored[name]) for name in ("label", "true_label") if name in stored}
+    return stored | words | {"created_at": row["created_at"].isoformat()}
 
 
 @health.get("/healthz", summary="Is the process up?", responses=responses(Health))

@@ -126,7 +126,6 @@ class Problem(BaseModel):
 # --- What a route may answer, for the document ---
 
 WITH_BODY = (400, 413, 415, 422, 429)  # what may be wrong with a request that brings JSON
-WITH_ADDRESS = (422,)  # and with one whose address holds what somebody typed
 ALWAYS = (414, 500, 503)
 
 

@@ -6,7 +6,7 @@ from flask import Response, current_app, jsonify
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, ConfigDict, Field
 
-from webapp.api.schemas import WITH_ADDRESS, responses, with_example
+from webapp.api.schemas import responses, with_example
 from webapp.extras.access.keys import SECURITY, api_key_required
 from webapp.extras.monitor.report import report
 from webapp.extras.monitor.rollups import span
@@ -81,7 +81,7 @@ class Monitoring(BaseModel):
 @blueprint.get(
     "/monitoring",
     summary="How accurate, steady, fast and faultless is the model?",
-    responses=responses(Monitoring, 401, *WITH_ADDRESS),
+    responses=responses(Monitoring, 401, 422),
 )
 def monitoring(query: MonitoringQuery) -> Response:
     """Return the figures of a range of time, accuracy beside what it was at training, and what they add up to."""

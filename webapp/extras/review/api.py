@@ -6,11 +6,10 @@ from flask import Response, current_app, g, jsonify, request, url_for
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, Field
 
-from webapp.api.routes import reads
+from webapp.api.routes import as_stored, reads
 from webapp.api.schemas import (
     LABEL,
     STORED,
-    WITH_ADDRESS,
     WITH_BODY,
     PredictionPath,
     StoredPrediction,
@@ -22,7 +21,7 @@ from webapp.extras.access.keys import SECURITY, api_key_required
 from webapp.extras.review.queues import Filters, list_predictions
 from webapp.extras.review.reviews import give_review
 from webapp.model.labels import UNSURE
-from webapp.web.words import labels, word
+from webapp.web.words import labels
 
 TRUE_LABEL = f"What the newest review says; null without one, or where that is unsure. {LABEL}"
 LISTED = STORED | {"true_label": "ham"}
@@ -59,9 +58,7 @@ class ListedPredictions(BaseModel):
     next: str | None = Field(description="The address of the next page; null at the end.")
 
 
-@blueprint.get(
-    "/predictions", summary="List stored predictions", responses=responses(ListedPredictions, 401, *WITH_ADDRESS)
-)
+@blueprint.get("/predictions", summary="List stored predictions", responses=responses(ListedPredictions, 401, 422))
 def list_all(query: Filters) -> Response:
     """Return the predictions that pass all filters, newest first, with what reviewers said of them.
 
@@ -70,15 +67,9 @@ def list_all(query: Filters) -> Response:
     if query.label is not None:
         query.label = _meant("label", query.label)
     rows, before = list_predictions(current_app.extensions["engine"], query)
-    listed = [
-        {name: row[name] for name in ListedPrediction.model_fields}
-        | {name: word(row[name]) for name in ("label", "true_label")}
-        | {"created_at": row["created_at"].isoformat()}
-        for row in rows
-    ]
     parameters: dict[str, Any] = request.args.to_dict()  # known names only: Filters refuses any other
     following = url_for(".list_all", **parameters | {"before": before}) if before else None
-    return jsonify(predictions=listed, next=following)
+    return jsonify(predictions=[as_stored(row, ListedPrediction) for row in rows], next=following)
 
 
 @blueprint.put(
