@@ -141,8 +141,8 @@ FIXED = {
     "BOOTSTRAP_SERVE_LOCAL": True,  # no CDN
 }
 
-# Those that are needed before the app exists: where its folder is, how gunicorn starts, and the key that no part of
-# the process can forget to ask for.
+# Needed before the app exists: its folder, how gunicorn starts. And the key that signs models, which is always the
+# environment's, so that no part of the process can load a model without it.
 _settings = read_all()
 HOST, PORT, WORKERS, THREADS = (_settings[name] for name in ("HOST", "PORT", "WORKERS", "THREADS"))
 ADDRESS = f"[{HOST}]:{PORT}" if ":" in HOST else f"{HOST}:{PORT}"
@@ -155,7 +155,7 @@ IN_PROJECT = Path.cwd() == ROOT  # where Flask finds the app by itself
 
 
 def in_shell(path: Path) -> str:
-    """Return a path as a shell takes it: a relative one for what is in the project, where that is the folder."""
+    """Return a path for the shell: relative if it is in the project, and that is the current folder."""
     return str(path.relative_to(ROOT)) if IN_PROJECT and path.is_relative_to(ROOT) else shlex.quote(str(path))
 
 

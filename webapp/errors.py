@@ -79,7 +79,7 @@ class LogUnavailable(NotReady):
 
     @classmethod
     def because(cls, cause: BaseException) -> "LogUnavailable":
-        """Return the error to show for one of the database; its reason, which may name files, stays apart."""
+        """Return the error for a failure of the database; its reason, which may name files, is not in the message."""
         error = cls("The log cannot be used just now, so nothing was stored. Please try again in a moment.")
         error.reason = str(getattr(cause, "orig", cause)).partition("\n")[0]  # what follows may quote a row
         return error

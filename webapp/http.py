@@ -35,15 +35,15 @@ HEADERS = [
     ("Cross-Origin-Resource-Policy", "same-origin"),  # no other site may take an answer for an image or a script
 ]
 NO_STORE = ("Cache-Control", "no-store")  # nearly all answers hold a message or a form's token
-# Seconds: a year, for this name alone; others below it are not ours to decide about.
+# Seconds: a year, for this host alone; its subdomains are not ours to decide about.
 HSTS = ("Strict-Transport-Security", "max-age=31536000")
-RETRY_AFTER_S = "5"  # what is away now, a lock or a disk, seldom takes longer
+RETRY_AFTER_S = "5"  # a lock or a full disk seldom lasts longer
 SENSIBLE_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 HEALTH_PATHS = ("/healthz", "/readyz", "/metrics")
 NOT_A_FAILURE = (404, 405, 429)  # a mistyped address, a scanner, a flood: nothing has gone wrong
 READING = ("GET", "HEAD", "OPTIONS")  # methods that leave nothing in the log
 EXPOSED = ("Access-Control-Expose-Headers", "Retry-After, X-Request-ID")
-PREFLIGHT = Response(  # to what a browser asks first, without the key that it will send afterwards
+PREFLIGHT = Response(  # to a browser's preflight request, which comes without the API key
     status=204,
     headers={
         "Access-Control-Allow-Methods": "GET, POST, PUT",
@@ -51,7 +51,7 @@ PREFLIGHT = Response(  # to what a browser asks first, without the key that it w
         "Access-Control-Max-Age": "600",  # seconds for which browsers need not ask again
     },
 )
-PREFIX = re.compile(r"(/[\w.~-]+)+", re.ASCII)  # a path of this site alone, into which nothing can be smuggled
+PREFIX = re.compile(r"(/[\w.~-]+)+", re.ASCII)  # a path on this site, and nothing else
 PORT = re.compile(r"(?:\[(.+)\]|([\d.]+))(?::\d+)?")  # [2001:db8::1]:443 and 192.0.2.1:443, as Azure and IIS write
 COUNTED_BYTES = 16 * 1024  # a larger request counts as several: it is rows that fill the disk
 DETAILS = {
@@ -83,10 +83,10 @@ class _Sessions(SecureCookieSessionInterface):
 
 
 class _Envelope:
-    """Around the app: every request gets its client's address and an id, every answer the headers that all have.
+    """Wraps the app: it gives every request an id and its client's address, and every answer the common headers.
 
-    The id is then in the request's header X-Request-ID, whether the client sent one or not. Pages of `origins` may ask
-    the API, with no cookies. As a layer of WSGI this costs a tenth of what it would among Flask's hooks.
+    The request's header X-Request-ID holds the id, also where the client sent none. Pages of `origins` may call the
+    API, without cookies. A WSGI layer costs a tenth of what Flask's hooks would.
     """
 
     def __init__(self, app: Callable[..., Iterable[bytes]], origins: Sequence[str], proxies: int):
@@ -129,29 +129,29 @@ class _Envelope:
 def _trust_proxies(environ: dict[str, Any], count: int) -> None:
     """Let the last `count` proxies say where a request came from (X-Forwarded-*).
 
-    Each proxy adds its word to those of the ones before. Not all add one to every header (behind Cloudflare, nginx
-    sees two addresses and one protocol): where there are fewer words than proxies, the last one counts. Werkzeug's
-    ProxyFix counts none then.
+    Each proxy appends a value to a header, but not every proxy to every header (behind Cloudflare, nginx sees two
+    addresses and one protocol): if there are fewer values than proxies, the last one counts. Werkzeug's ProxyFix would
+    take none.
     """
 
-    def word(header: str) -> str:
-        words = [word.strip() for word in environ.get(f"HTTP_X_FORWARDED_{header}", "").split(",") if word.strip()]
-        return words[-min(count, len(words))] if words else ""
+    def last(header: str) -> str:
+        values = [value.strip() for value in environ.get(f"HTTP_X_FORWARDED_{header}", "").split(",") if value.strip()]
+        return values[-min(count, len(values))] if values else ""
 
-    if address := word("FOR"):
+    if address := last("FOR"):
         environ["REMOTE_ADDR"] = address
-    if (scheme := word("PROTO").lower()) in ("http", "https"):
+    if (scheme := last("PROTO").lower()) in ("http", "https"):
         environ["wsgi.url_scheme"] = scheme
-    if host := word("HOST"):
+    if host := last("HOST"):
         environ["HTTP_HOST"] = host
-    if PREFIX.fullmatch(prefix := word("PREFIX").rstrip("/")):
+    if PREFIX.fullmatch(prefix := last("PREFIX").rstrip("/")):
         environ["SCRIPT_NAME"] = prefix
 
 
 def sender(address: str | None) -> str:
-    """Return the name under which requests of this address are counted: of IPv6 its /64 network, which one sender has.
+    """Return the name under which an address's requests are counted: for IPv6 the /64 network, which one sender has.
 
-    What is no address (a UNIX socket's, or what a proxy made up) counts together: else each would be a new sender.
+    All that is no address (a UNIX socket's, or what a proxy made up) has one name: else each would be a new sender.
     """
     try:
         with_port = PORT.fullmatch(address or "")
@@ -227,14 +227,14 @@ def _answer(error: HamletError | HTTPException) -> Response:
     if status not in NOT_A_FAILURE and not of_health:
         inference: Inference = current_app.extensions["inference"]
         source = "api" if as_json else "form"
-        # Only words of ours: nothing that was sent, not even a field's name, may get into the log by being wrong.
+        # Only our own words: nothing that was sent may get into the log by being wrong, not even a field's name.
         what = f"{title}: {errors[0]['message']}" if errors else title
         inference.record_failure(source, status, what, request_id, stored=not isinstance(error, LogUnavailable))
     if as_json:
         problem: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
         response = jsonify(problem | {"request_id": request_id} | ({"errors": errors} if errors else {}))
         response.content_type = "application/problem+json"
-    elif isinstance(error, BadHost):  # without a host, a page of ours could have no links
+    elif isinstance(error, BadHost):  # a page needs a host for its links
         response = Response(error.get_body())
     else:
         response = current_app.make_response(render_template("error.html", status=status, title=title, detail=detail))

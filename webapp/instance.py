@@ -12,12 +12,12 @@ from webapp.config import MIN_KEY_LENGTH, ROOT, read_all, variable
 PRIVATE = ("secret_key", "admin_password", "log.db")
 DISK = Path("/")
 MARKER = Path("/.dockerenv")
-# What container engines and platforms set: there the disk is new at each start, apart from what is mounted into it.
+# Container engines and platforms set these. Their disk is new at each start, except for mounted volumes.
 OF_CONTAINERS = ("container", "KUBERNETES_SERVICE_HOST", "DYNO", "RENDER", "FLY_APP_NAME", "K_SERVICE")
 
 
 def write_private(path: Path, text: str, over: bool = False) -> bool:
-    """Write a file of mode 0600 in one step, so that it is there whole or not at all; return whether it was written.
+    """Write a file of mode 0600 atomically; return whether it was written.
 
     An existing file, which another process may just have made, is replaced only if `over` is true.
     """

@@ -53,7 +53,7 @@ View = TypeVar("View", bound=Callable[..., Response])
 
 
 def reads(shape: type[BaseModel]) -> Callable[[View], View]:
-    """Give a route's function its body, read and checked; flask-openapi3 documents it."""
+    """Read and check the JSON body for a route's function; flask-openapi3 documents it."""
 
     def decorate(view: View) -> View:
         path_shape = view.__annotations__.get("path")
@@ -88,7 +88,7 @@ def reads(shape: type[BaseModel]) -> Callable[[View], View]:
 
 
 def refuse(error: ValidationError) -> NoReturn:
-    """Turn pydantic's findings into ours, without its URLs, and without numbers that make each message another one."""
+    """Raise InvalidInput with pydantic's findings, without its URLs and without numbers that differ each time."""
     errors = []
     for item in error.errors(include_url=False, include_input=False):
         field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"]).lstrip(".")
@@ -175,7 +175,7 @@ def page() -> str:
 
 
 class DocumentedApp(OpenAPI):
-    """The app, whose document, also as the command `flask openapi` prints it, is in the served model's words."""
+    """The app. Its document has the served model's labels, also when the command `flask openapi` prints it."""
 
     @property
     def api_doc(self) -> dict[str, Any]:

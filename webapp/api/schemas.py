@@ -69,7 +69,7 @@ class TermContribution(BaseModel):
 class Prediction(BaseModel):
     model_config = with_example(PREDICTION)
 
-    id: str = Field(description="Cannot be guessed; whoever holds it can read the prediction.")
+    id: str = Field(description="Cannot be guessed. With it, anybody can read the prediction.")
     label: str = Field(description=LABEL)
     spam_probability: float = Field(ge=0, le=1, description="Of the second label, whatever it is called.")
     threshold: float = Field(ge=0, le=1, description="From this probability upwards it is the second label.")

@@ -1,4 +1,4 @@
-"""What pages say in words: of a verdict, what spam and ham are called by the served model, and which words counted."""
+"""Words for the pages: labels as the served model calls them, verdicts, times, and which words of a message counted."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence

@@ -48,7 +48,7 @@ class AdminPassword:
             )
 
     def is_right(self, password: str) -> bool:
-        """Return whether this is the password, in a time that tells nothing of it; raises NotReady if there is none."""
+        """Return whether this is the password, in constant time; raises NotReady if there is none."""
         if self._given is not None:
             return hmac.compare_digest(self._keyed_hash(password), self._keyed_hash(self._given))
         stored = self._stored_hash()
@@ -100,7 +100,7 @@ def begin_try(engine: sa.Engine, address: str) -> int:
         if count >= FREE_TRIES:
             wait = min(LONGEST_WAIT_S, 2 ** (count - FREE_TRIES + 1))
             due: float = wait - (now - last_at).total_seconds()
-            if 0 < due <= 2 * LONGEST_WAIT_S:  # hosts' clocks differ a little; more than that: one was set back
+            if 0 < due <= 2 * LONGEST_WAIT_S:  # hosts' clocks differ a little; if it is longer, one was set back
                 return math.ceil(due)
         connection.execute(sa.delete(failed_sign_ins).where(row.address == who))
         connection.execute(sa.insert(failed_sign_ins).values(address=who, count=count + 1, last_at=now))

@@ -16,8 +16,7 @@ from webapp.log.database import write_transaction
 from webapp.log.tables import sign_ins
 
 SIGNED_IN_FOR = dt.timedelta(hours=12)
-# A path of this site alone. Browsers read // and /\ as the start of another site's address, and leave out tabs and
-# line breaks before they look.
+# A path on this site. Browsers read // and /\ as the start of another host, and ignore tabs and line breaks.
 LOCAL_PATH = re.compile(r"/(?!/)[!-\[\]-~]*")
 
 blueprint = Blueprint("login", __name__)
@@ -43,7 +42,7 @@ def login_required() -> ResponseReturnValue | None:
 
 
 def reviewer_id() -> str:
-    """Return who is signed in, as the log names them: all have one password, so each sign-in has a name."""
+    """Return the name of this sign-in in the log: all people share one password."""
     return str(session["reviewer"])
 
 
@@ -103,7 +102,7 @@ def _refused(status: int, what: str, words: str) -> str:
 
 
 def _where_to() -> str:
-    """Return the page that asked for the sign-in, if it is one of ours, else the page to review on."""
+    """Return the page that asked for the sign-in, if it is on this site, else the review page."""
     wanted = request.args.get("next", "")
     if LOCAL_PATH.fullmatch(wanted):
         return wanted

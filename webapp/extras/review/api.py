@@ -86,7 +86,7 @@ def review(path: PredictionPath, body: Review) -> Response:
 
 
 def _meant(field: str, given: str, *others: str) -> str:
-    """Return the label that is meant by a word of the served model, or by one of the others; raises InvalidInput."""
+    """Return the label for a word of the served model, or one of `others` as it is; raises InvalidInput."""
     label = given if given in others else labels().label(given)
     if label is None:
         fault = f"must be one of {', '.join((*labels(), *others))}, as the served model calls them"

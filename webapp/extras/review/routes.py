@@ -44,7 +44,7 @@ def give() -> ResponseReturnValue:
 
 @blueprint.post("/review/undo")
 def take_back() -> ResponseReturnValue:
-    """Take back the verdict that was the reviewer's newest on the page that they saw, and show that message again."""
+    """Take back the verdict that was the newest when the page was shown, and show its message again."""
     queue, prediction_id = request.form.get("queue", ""), request.form.get("undo", "")
     undo(current_app.extensions["engine"], reviewer_id(), prediction_id)
     return _go_on(queue if queue in queues.LISTS else "random", prediction_id, "undone")
@@ -65,17 +65,17 @@ def draw_sample() -> ResponseReturnValue:
 
 
 def _go_on(queue: str, prediction_id: str | None, done: str) -> ResponseReturnValue:
-    """Go back to the queue, its filters and place kept, to a certain message or to the first."""
+    """Redirect to a message of the queue, or to its first one, with the filters kept."""
     return redirect(url_for(".page", **_kept(), queue=queue, id=prediction_id or None, done=done), 303)
 
 
 def _kept() -> dict[str, Any]:
-    """Return what stays in the address from one message to the next: the filters, and where the page begins."""
+    """Return the parameters that all links keep: the filters, and where the page begins."""
     return {name: request.args[name] for name in Filters.model_fields if request.args.get(name)}
 
 
 def _page(queue: str, problem: str | None = None) -> str:
-    """Return the page of a queue or list, with the message open that the address names, in a queue else the first."""
+    """Return the page of a queue or list. The address names the open message; else a queue opens its first one."""
     engine, inference = current_app.extensions["engine"], current_inference()
     opened = request.args.get("id", "").lower()
     trial = (inference.registry.challenger.read(), inference.registry.served.read())
