@@ -135,6 +135,7 @@ IMPOSSIBLE = {
         ["", " " * 40, "changeme", "null", "only 31 characters as counted"],
     ),
     "MODEL_KEY": (": String should have at least 32", ["", "x" * 31]),
+    "ADMIN_PASSWORD": (": must have 8 characters or more", ["", "null"]),
     "TRUSTED_PROXIES": ("={}: Input should be", ["*", "0.0.0.0/0", "true", "11", "-1", "1.5", "null", "[1]", ""]),
     "STORE_TEXT": ("={}: Input should be a valid boolean", ["flase", "2", "none", ""]),
     "CORS_ORIGINS": ("={}: must be origins", ["*", "null", "a.example", "https://a.example/", "https://a.b,https://c"]),

@@ -90,11 +90,6 @@ def test_a_message_that_cannot_be_checked_comes_back_with_the_reason(app, client
     assert client.post("/", data={"text": "x\r\n" * 5000}).status_code == 303
 
 
-def test_a_post_without_csrf_token_is_refused_with_a_friendly_page(make_app):
-    answer = make_app(WTF_CSRF_ENABLED=True).test_client().post("/", data={"text": "hello"})
-    assert (answer.status_code, "reload the page" in answer.text) == (400, True)
-
-
 def test_the_senders_report_is_stored_with_the_prediction_as_long_as_there_is_one(app, client, flask):
     address = client.post("/", data={"text": HAM}).location
     form = {"report": "maybe"}
