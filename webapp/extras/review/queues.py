@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from webapp.api.schemas import LABEL, GivenLabel
-from webapp.extras.review.reviews import is_reviewed, truth_of
+from webapp.extras.review.reviews import truth_of
 from webapp.log.tables import Row, first_id, predictions, reviews, sample_members, samples
 
 QUEUES = {  # and what they are called
@@ -51,7 +51,7 @@ def count_waiting(engine: sa.Engine, trial: Trial = ("", "")) -> dict[str, int]:
 def _waiting(queue: str, trial: Trial) -> sa.Select[Any]:
     """Return, as SQL, the unreviewed messages of a queue, the next one first."""
     column = predictions.c
-    rows = sa.select(predictions).where(~is_reviewed(column.id))
+    rows = sa.select(predictions).where(~sa.exists().where(reviews.c.prediction_id == column.id))
     match queue:
         case "random":
             newest = sa.select(sa.func.max(samples.c.id)).scalar_subquery()

@@ -34,11 +34,6 @@ def truth_of(prediction_id: sa.ColumnElement[str]) -> sa.ColumnElement[Any]:
     return sa.func.nullif(newest_verdict(prediction_id), UNSURE)
 
 
-def is_reviewed(prediction_id: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
-    """Return, as SQL, whether anybody said anything of a prediction."""
-    return sa.exists().where(_verdicts.c.prediction_id == prediction_id)
-
-
 def has_reviews(engine: sa.Engine) -> bool:
     """Return whether anybody has reviewed any prediction."""
     with engine.connect() as connection:

@@ -36,7 +36,6 @@ MEMBERS = (
         samples.c.since,
         samples.c.until,
         samples.c.rate,
-        samples.c.seed,
     )
     .join(sample_members, _member == predictions.c.id)
     .join(samples, samples.c.id == sample_members.c.sample_id)
