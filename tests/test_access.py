@@ -271,7 +271,7 @@ def test_a_closed_service_asks_for_the_sign_in_or_a_key(make_app, tmp_path):
     operation = document["paths"]["/api/v1/predict"]["post"]
     assert (operation["security"], "401" in operation["responses"]) == ([{"api_key": []}], True)
     for extras, public in (((), False), (("review",), True)):  # it is not left open where nobody asks
-        with pytest.raises(SystemExit, match="needs the extra `access`"):
+        with pytest.raises(SystemExit, match="need the extra `access`"):
             create_app(tmp_path / "bare", extras=extras, PUBLIC=public)
     alone = create_app(tmp_path / "alone", extras=("access",), ADMIN_PASSWORD=PASSWORD, WTF_CSRF_ENABLED=False)
     assert sign_in(alone.test_client()).location == "/"
