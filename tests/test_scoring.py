@@ -177,7 +177,7 @@ def test_the_explanation_is_what_leaving_a_term_out_changes():
     assert contributions["shall"] < 0 < contributions["free"]
     assert set(contributions) == {"win", "a", "free", "train", "shall", "we", "?"}
     pieces = mark("WIN a free train", [{"term": "win", "contribution": 2.0}, {"term": "train", "contribution": -1.0}])
-    assert [(piece.text, piece.towards) for piece in pieces if piece.towards] == [("WIN", "spam"), ("train", "ham")]
+    assert [(text, towards) for text, towards, _ in pieces if towards] == [("WIN", "spam"), ("train", "ham")]
 
 
 def test_the_explanation_has_a_bounded_cost(monkeypatch):

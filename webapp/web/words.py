@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from flask import current_app
 
@@ -49,16 +49,8 @@ def how_long_ago(moment: dt.datetime) -> str:
     return "just now"
 
 
-class Piece(NamedTuple):
-    """A piece of the message; `towards` is spam, ham or "" (unmarked), `strength` 1 to 3."""
-
-    text: str
-    towards: str
-    strength: int
-
-
-def mark(text: str, explanation: Sequence[Mapping[str, Any]]) -> list[Piece]:
-    """Cut a message into pieces, those that counted marked by which way they pushed and how much."""
+def mark(text: str, explanation: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, int]]:
+    """Cut a message into pieces: text, the label that it speaks for ("" where it counted little), strength 1 to 3."""
     contributions = {item["term"]: item["contribution"] for item in explanation}
     spans = []
     for start, end, tokens in token_spans(text):
@@ -71,6 +63,6 @@ def mark(text: str, explanation: Sequence[Mapping[str, Any]]) -> list[Piece]:
         if start >= at and abs(weight) >= MARKED * total:
             towards = "spam" if weight > 0 else "ham"
             strength = 1 + round(2 * abs(weight) / heaviest)
-            pieces += [Piece(text[at:start], "", 0), Piece(text[start:end], towards, strength)]
+            pieces += [(text[at:start], "", 0), (text[start:end], towards, strength)]
             at = end
-    return [piece for piece in [*pieces, Piece(text[at:], "", 0)] if piece.text]
+    return [*pieces, (text[at:], "", 0)]
