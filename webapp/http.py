@@ -72,14 +72,10 @@ class _Sessions(SecureCookieSessionInterface):
         if session.accessed:
             response.vary.add("Cookie")
         if session.modified:
-            response.set_cookie(
-                app.config["SESSION_COOKIE_NAME"],
-                self.get_signing_serializer(app).dumps(dict(session)),  # type: ignore[union-attr]  # there is a key
-                path=request.root_path or "/",  # below a sub-path: other apps on this host do not get it
-                secure=request.is_secure,
-                httponly=True,
-                samesite="Lax",
-            )
+            name = app.config["SESSION_COOKIE_NAME"]
+            value = self.get_signing_serializer(app).dumps(dict(session))  # type: ignore[union-attr]  # there is a key
+            path = request.root_path or "/"  # below a sub-path: other apps on this host do not get it
+            response.set_cookie(name, value, path=path, secure=request.is_secure, httponly=True, samesite="Lax")
 
 
 class _Envelope:
