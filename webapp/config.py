@@ -136,6 +136,7 @@ def environment(settings: Mapping[str, Any], instance_folder: Path) -> dict[str,
 FIXED = {
     "MAX_CONTENT_LENGTH": MAX_BODY,
     "MAX_FORM_MEMORY_SIZE": MAX_BODY,
+    "SESSION_COOKIE_SAMESITE": "Lax",
     "WTF_CSRF_SSL_STRICT": False,  # browsers that send no Referer are no forgers: the token is the proof
     "WTF_CSRF_TIME_LIMIT": None,  # a page may stay open all day; the token is bound to the session anyway
     "BOOTSTRAP_SERVE_LOCAL": True,  # no CDN

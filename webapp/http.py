@@ -64,18 +64,19 @@ DETAILS = {
 class _Sessions(SecureCookieSessionInterface):
     """Flask's signed cookies, but those that came over HTTPS stay on HTTPS; on http://127.0.0.1 they must work too."""
 
+    def get_cookie_secure(self, app: Flask) -> bool:
+        return request.is_secure
+
+    def get_cookie_path(self, app: Flask) -> str:
+        return request.root_path or "/"  # below a sub-path: other apps on this host do not get it
+
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
         # Programs send no cookies, and preparing to check one would be a twentieth of their request's time.
         return super().open_session(app, request) if "HTTP_COOKIE" in request.environ else self.session_class()
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
-        if session.accessed:
-            response.vary.add("Cookie")
-        if session.modified:
-            name = app.config["SESSION_COOKIE_NAME"]
-            value = self.get_signing_serializer(app).dumps(dict(session))  # type: ignore[union-attr]  # there is a key
-            path = request.root_path or "/"  # below a sub-path: other apps on this host do not get it
-            response.set_cookie(name, value, path=path, secure=request.is_secure, httponly=True, samesite="Lax")
+        if session.accessed:  # else there is nothing to do, which Flask finds out last
+            super().save_session(app, session, response)
 
 
 class _Envelope:
