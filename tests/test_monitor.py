@@ -133,6 +133,7 @@ def test_only_the_served_model_is_said_to_be_worse_than_at_training(app, engine,
     assert shown["accuracy"]["accuracy"]["value"] == 0.4
     assert not shown["accuracy"]["worse_than_at_training"]
     assert "of that one: not known, 0 of 10 reviews" in signed_in.get("/monitor?range=24h").text
+    assert "<option selected>20200101" in signed_in.get("/monitor?model_version=20200101-000000-aaaaaaa").text
 
 
 # --- Drift ---
@@ -369,7 +370,7 @@ def test_the_api_gives_the_figures_of_a_range_and_a_version(app, client, engine,
     log(app, NEW)
     client.post("/api/v1/predict", json={"text": ""})
     version = app.extensions["inference"].registry.current_version()
-    for asked, number in (("20200101-000000-aaaaaaa", 0), (version, 208 + len(NEW))):
+    for asked, number in (("20200101-000000-aaaaaaa", 0), (version, 208 + len(NEW)), ("", 208 + len(NEW))):
         answer = client.get(f"/api/v1/monitoring?range=24h&model_version={asked}", headers=key)
         assert answer.status_code == 200
         assert answer.json["traffic"]["predictions"] == number
@@ -455,5 +456,6 @@ def test_scales_and_labels():
     assert [top_of_scale([value, None]) for value in (0, 0.03, 3, 10, 11, 234)] == [1, 0.05, 5, 10, 20, 500]
     assert time_label("2026-03-04T12:00:00+00:00", "hour") == "4 Mar 12:00"
     assert time_label("2026-03-04T00:00:00+00:00", "day") == "4 Mar"
+    assert time_label("2026-03-01T00:00:00+00:00", "month") == "Mar 2026"
     written = [figure(0.9812, "%"), figure(1.0, "%"), figure(None), figure(12345), figure(2.44, "ms"), figure(0.0042)]
     assert written == ["98.1 %", "100.0 %", "–", "12,345", "2.44 ms", "0.0042"]

@@ -150,6 +150,9 @@ def test_a_span_is_of_whole_hours_and_begins_with_the_log(engine, put):
     assert len(day.steps()) == 24
     week = span(engine, "7d", now=NOW)
     assert [step.hour for step in week.steps()] == [0] * 8  # days, of which the first and the last are not whole
+    put(27 * 365 * 24)  # a clock that was wrong
+    months = span(engine, "all", now=NOW).steps()
+    assert (len(months), {step.day for step in months}) == (325, {1})
     with pytest.raises(InvalidInput, match="24h, 7d, 30d, all"):
         span(engine, "yesterday")
 
@@ -158,7 +161,7 @@ def test_a_span_is_of_whole_hours_and_begins_with_the_log(engine, put):
 def test_traffic_by_label_and_hour(engine, put):
     put(1, label="spam")
     put(1)
-    put(1000)
+    put(10_000, 2)
     put(5, source="form", model_version="v2")
     put(50)
     traffic, _ = traffic_and_latency(engine, span(engine, "24h", now=NOW))
@@ -169,6 +172,9 @@ def test_traffic_by_label_and_hour(engine, put):
     week, _ = traffic_and_latency(engine, span(engine, "7d", now=NOW))
     days = {point["at"][:10]: point["spam"] + point["ham"] for point in week["over_time"]}
     assert {day: number for day, number in days.items() if number} == {"2026-03-02": 1, "2026-03-04": 3}
+    months, _ = traffic_and_latency(engine, span(engine, "all", now=NOW))
+    counts = [(point["at"][:10], point["ham"]) for point in months["over_time"]]
+    assert (counts[0], counts[1], counts[-1]) == (("2025-01-01", 2), ("2025-02-01", 0), ("2026-03-01", 3))
 
 
 def test_quantiles_are_those_of_numpy_to_two_digits(engine, put):

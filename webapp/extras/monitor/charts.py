@@ -59,8 +59,10 @@ def top_of_scale(values: Iterable[float | None]) -> float:
 
 
 def time_label(at: str, step: str) -> str:
-    """Return a time such as 2026-03-04T12:00:00+00:00 as "4 Mar 12:00", or as "4 Mar" where a day is meant."""
+    """Return the hour 2026-03-04T12:00:00+00:00 as "4 Mar 12:00", a day as "4 Mar", a month as "Mar 2026"."""
     time = dt.datetime.fromisoformat(at)
+    if step == "month":
+        return f"{time:%b %Y}"
     return f"{time.day} {time:%b %H:%M}" if step == "hour" else f"{time.day} {time:%b}"
 
 

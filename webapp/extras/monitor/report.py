@@ -103,7 +103,7 @@ def traffic_and_latency(engine: sa.Engine, span: Span) -> tuple[dict[str, Any], 
     labels: Counter[Any] = Counter()  # of each label, and of each step and label
     buckets: defaultdict[Any, Counter[int]] = defaultdict(Counter)  # of all, of each source, of each step
     # Counted once for all figures: in a log of millions this is what takes time.
-    counted = count(engine, hourly_predictions, (span.step, "label", "source", "latency_bucket"), span)
+    counted = count(engine, hourly_predictions, ("step", "label", "source", "latency_bucket"), span)
     for (step, label, source, bucket), number in counted.items():
         labels[label] += number
         labels[step, label] += number
@@ -148,7 +148,7 @@ def errors(engine: sa.Engine, span: Span) -> dict[str, Any]:
     """
     kinds: Counter[tuple[str, int, str]] = Counter()
     outcomes: Counter[Any] = Counter()
-    counts = count(engine, hourly_requests, (span.step, "source", "status", "what"), span._replace(model_version=None))
+    counts = count(engine, hourly_requests, ("step", "source", "status", "what"), span._replace(model_version=None))
     for (step, source, status, what), number in counts.items():
         if status != ANSWERED:
             outcome = "failed" if status >= 500 else "refused"

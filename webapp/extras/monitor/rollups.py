@@ -26,7 +26,7 @@ from webapp.log.tables import (
 )
 
 RANGES = {"24h": dt.timedelta(hours=24), "7d": dt.timedelta(days=7), "30d": dt.timedelta(days=30), "all": None}
-HOUR = dt.timedelta(hours=1)
+HOUR, DAY = dt.timedelta(hours=1), dt.timedelta(days=1)
 # Longer than a row can wait for its commit after it got its id. The clocks of several hosts must not differ by more.
 SETTLED = dt.timedelta(minutes=1)
 END = "g"  # after all ids, which are hexadecimal
@@ -45,17 +45,21 @@ class Span(NamedTuple):
 
     @property
     def step(self) -> str:
-        """What one point of a chart is: "hour", or "day" where hours would be too many."""
-        return "hour" if self.until - self.since <= dt.timedelta(days=3) else "day"
+        """What one point of a chart is: "hour", or "day" or "month" where these would be too many."""
+        length = self.until - self.since
+        return "hour" if length <= 3 * DAY else "day" if length <= 366 * DAY else "month"
 
     def step_of(self, moment: dt.datetime) -> dt.datetime:
-        """Return the beginning of the hour or day that a time is in."""
-        return _hour_of(moment) if self.step == "hour" else _hour_of(moment).replace(hour=0)
+        """Return the beginning of the hour, day or month that a time is in."""
+        begin = _hour_of(moment)
+        return begin if self.step == "hour" else begin.replace(hour=0, day=1 if self.step == "month" else begin.day)
 
     def steps(self) -> list[dt.datetime]:
-        """Return the beginnings of all hours or days of the span."""
-        first, length = self.step_of(self.since), HOUR if self.step == "hour" else dt.timedelta(days=1)
-        return [first + i * length for i in range(-((first - self.until) // length))]
+        """Return the beginnings of all hours, days or months of the span."""
+        steps, length = [self.step_of(self.since)], {"hour": HOUR, "day": DAY, "month": 31 * DAY}[self.step]
+        while (following := self.step_of(steps[-1] + length)) < self.until:
+            steps.append(following)
+        return steps
 
 
 def span(engine: sa.Engine, name: str, model_version: str | None = None, now: dt.datetime | None = None) -> Span:
@@ -71,7 +75,7 @@ def span(engine: sa.Engine, name: str, model_version: str | None = None, now: dt
     begin = _hour_of(moment_of(first)) if first else until - HOUR
     length = RANGES[name]
     since = begin if length is None else max(begin, until - length)
-    return Span(name, min(since, until - HOUR), until, model_version)
+    return Span(name, min(since, until - HOUR), until, model_version or None)
 
 
 def _hour_of(moment: dt.datetime) -> dt.datetime:
@@ -142,7 +146,7 @@ def _new_sums(connection: sa.Connection, sums: sa.Table, start: str, end: str) -
     """Return what is to be added to a table of sums for the rows with start <= id < end."""
     names = [column.name for column in sums.c]
     return [
-        {name: row[name] for name in names} | {"hour": _day(row["day"]) + int(row["hour"]) * HOUR}
+        {name: row[name] for name in names} | {"hour": _time(row["day"]) + int(row["hour"]) * HOUR}
         for row in connection.execute(SUMS[sums](start, end)).mappings()
     ]
 
@@ -150,9 +154,10 @@ def _new_sums(connection: sa.Connection, sums: sa.Table, start: str, end: str) -
 def count(
     engine: sa.Engine, sums: sa.Table, by: Sequence[str] = (), span: Span | None = None
 ) -> Counter[tuple[Any, ...]]:
-    """Return the counts of a span, or of the whole log, by columns of a table of sums, or by "day"."""
+    """Return the counts of a span, or of the whole log, by columns of a table of sums, or by "step" of the span."""
     refresh_rollups(engine)
-    chosen = [sa.func.date(sums.c.hour) if name == "day" else sums.c[name] for name in by]
+    step = sums.c.hour if span and span.step == "hour" else sa.func.date(sums.c.hour)  # few rows: it adds up the days
+    chosen = [step if name == "step" else sums.c[name] for name in by]
     total = sa.cast(sa.func.coalesce(sa.func.sum(sums.c.count), 0), sa.BigInteger)  # PostgreSQL makes it a Decimal
     named = (column.label(name) for name, column in zip((*by, "count"), (*chosen, total), strict=True))
     query, version = sa.select(*named).group_by(*chosen), span.model_version if span else None
@@ -165,15 +170,16 @@ def count(
         before = connection.execute(sa.select(rolled_up.c.before_id)).scalar_one()
         start, end = (max(before, first_id(span.since)), first_id(span.until)) if span else (before, END)
         newest = _new_sums(connection, sums, start, end)
-        newest = [row | {"day": row["hour"]} for row in newest if version in (None, row.get("model_version"))]
+        newest = [row | {"step": row["hour"]} for row in newest if version in (None, row.get("model_version"))]
         for row in (*connection.execute(query).mappings(), *newest):
-            totals[tuple(_day(row[name]) if name == "day" else row[name] for name in by)] += row["count"]
+            keys = (span.step_of(_time(row[name])) if span and name == "step" else row[name] for name in by)
+            totals[tuple(keys)] += row["count"]
     return totals
 
 
-def _day(moment: object) -> dt.datetime:
-    """Return the beginning of a day; SQLite says a text, PostgreSQL a date."""
-    return dt.datetime.fromisoformat(str(moment)).replace(hour=0, tzinfo=dt.UTC)
+def _time(value: object) -> dt.datetime:
+    """Return a time, or the beginning of a day, which SQLite gives as a text and PostgreSQL as a date."""
+    return dt.datetime.fromisoformat(str(value)).replace(tzinfo=dt.UTC)
 
 
 def count_predictions(engine: sa.Engine) -> int:

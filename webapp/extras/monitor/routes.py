@@ -27,7 +27,7 @@ def page() -> str:
         "monitor/monitor.html",
         ranges=RANGES,
         span=chosen,
-        versions=registry.versions(),
+        versions=sorted(filter(None, {*registry.versions(), chosen.model_version})),  # it may be pruned
         report=figures,
         cards=cards(figures),
         names=metric_names(registry.labels()),
@@ -51,4 +51,4 @@ def declare() -> ResponseReturnValue:
 
 def _chosen(values: Mapping[str, str]) -> Span:
     engine = current_app.extensions["engine"]
-    return span(engine, values.get("range", "7d"), values.get("model_version") or None)
+    return span(engine, values.get("range", "7d"), values.get("model_version"))
