@@ -77,6 +77,8 @@ def test_only_a_reviewed_random_sample_gives_the_accuracy(app, engine):
     assert accuracy["reviewed"] == 40
     assert accuracy["accuracy"] == {"value": 0.9, "low": 0.9, "high": 0.9, "n": 40}  # all of the log was reviewed
     assert [point["value"] for point in accuracy["over_time"]] == [0.9]
+    move(engine, log(app, ["earlier"]), dt.datetime.now(dt.UTC) - dt.timedelta(hours=20))
+    assert [point["value"] for point in figures(app)["accuracy"]["over_time"]] == [*[None] * 20, 0.9]
     assert accuracy["at_training"]["accuracy"]["value"] > 0.9
 
 

@@ -16,6 +16,7 @@ from scipy import stats
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, CountVectorizer
 
 from webapp.errors import InvalidInput, counted
+from webapp.extras.monitor.charts import figure
 from webapp.extras.monitor.rollups import Span, count_predictions
 from webapp.extras.review.samples import count_between, fair_sample
 from webapp.log.database import write_transaction
@@ -269,8 +270,7 @@ def changes(reference: np.ndarray, current: np.ndarray, positive: str = "spam") 
         factor, middle = 1 if unit == "characters" else 100, np.mean if "% of" in unit else np.median
         before, after = (float(factor * middle(side)) for side in (then, now))
         if distance >= MATTERS_FROM and abs(after - before) >= WORTH_TELLING * max(before, after):
-            digits = 1 if max(before, after) < 10 else 0
-            sentence = f"{name.format(positive)}: {before:,.{digits}f} → {after:,.{digits}f} {unit}"
+            sentence = f"{name.format(positive)}: {figure(before)} → {figure(after)} {unit}"
             found.append((distance, {"sentence": sentence, "bins": _bins(then, now)}))
     return [change for _, change in sorted(found, key=lambda pair: -pair[0])[:CHANGES]]
 

@@ -73,7 +73,7 @@ def _accuracy(engine: sa.Engine, registry: ModelRegistry, span: Span, card: Card
     messages = count(engine, hourly_predictions, ("model_version",), span) if members else Counter()
     return {
         **accuracy(members, sum(number for (version,), number in messages.items() if version not in others)),
-        "over_time": [{"at": step.isoformat(), **share_right(steps[step]).model_dump()} for step in sorted(steps)],
+        "over_time": [{"at": step.isoformat(), **share_right(steps[step]).model_dump()} for step in span.steps()],
         "of_current": share_right(of_current, messages[(current,)]),
         "at_training": {name: getattr(at_training, name) for name in COMPARED},
         "worse_than_at_training": _is_worse_than_at_training(of_current, at_training),
@@ -239,7 +239,7 @@ def cards(report: Report) -> dict[str, tuple[str, str]]:
     accuracy, drift, latency, errors = (report[name] for name in ("accuracy", "drift", "latency", "errors"))
     right, then = accuracy["accuracy"], accuracy["at_training"]["accuracy"]
     answer = {DRIFTED: "Drifted", NOT_SEEN: "None seen"}.get(drift["state"])
-    reviews = "all reviews are unsure" if accuracy["unsure"] else "no reviews yet"
+    reviews = "all reviews are unsure" if accuracy["unsure"] else "no random sample reviewed"
     if right.n:
         reviews = f"95 % interval {right.interval}, {counted(right.n, 'review')}"
     if then.n:
