@@ -18,7 +18,6 @@ def chart(
     band: tuple[str, str] | None = None,
     unit: str = "",
     lowest: float = 0,
-    highest: float | None = None,
 ) -> dict[str, Any]:
     """Return a chart of points {at or label, key: value or None, ...}: stacked bars, lines, a band between two keys.
 
@@ -27,7 +26,8 @@ def chart(
     """
     series = [*bars, *lines]
     stacks = [sum(point[key] for key, _, _ in bars) for point in points]
-    top = highest or top_of_scale([*stacks, *(point[key] for point in points for key, _, _ in lines)])
+    values = (*stacks, *(point[key] for point in points for key, _, _ in lines))
+    top = 1 if unit == "%" else top_of_scale(values)
     rows = []
     for point in points:
         cells = [figure(point[key], unit) for key, _, _ in series]

@@ -29,7 +29,6 @@ RANGES = {"24h": dt.timedelta(hours=24), "7d": dt.timedelta(days=7), "30d": dt.t
 HOUR, DAY = dt.timedelta(hours=1), dt.timedelta(days=1)
 # Longer than a row can wait for its commit after it got its id. The clocks of several hosts must not differ by more.
 SETTLED = dt.timedelta(minutes=1)
-END = "g"  # after all ids, which are hexadecimal
 ANSWERED = 200  # the status of requests that were answered with predictions
 AT_ONCE = dt.timedelta(hours=6)  # of the log, that is added to the sums in one transaction
 DECADES = range(-3, 5)  # of latencies in milliseconds: from .01 ms to 1,000 s
@@ -60,6 +59,9 @@ class Span(NamedTuple):
         while (following := self.step_of(steps[-1] + length)) < self.until:
             steps.append(following)
         return steps
+
+
+EVER = Span("all", dt.datetime.fromtimestamp(0, dt.UTC), dt.datetime.max.replace(tzinfo=dt.UTC))
 
 
 def span(engine: sa.Engine, name: str, model_version: str | None = None, now: dt.datetime | None = None) -> Span:
@@ -151,28 +153,23 @@ def _new_sums(connection: sa.Connection, sums: sa.Table, start: str, end: str) -
     ]
 
 
-def count(
-    engine: sa.Engine, sums: sa.Table, by: Sequence[str] = (), span: Span | None = None
-) -> Counter[tuple[Any, ...]]:
-    """Return the counts of a span, or of the whole log, by columns of a table of sums, or by "step" of the span."""
+def count(engine: sa.Engine, sums: sa.Table, by: Sequence[str] = (), span: Span = EVER) -> Counter[tuple[Any, ...]]:
+    """Return the counts of a span by columns of a table of sums, or by "step" of the span."""
     refresh_rollups(engine)
-    step = sums.c.hour if span and span.step == "hour" else sa.func.date(sums.c.hour)  # few rows: it adds up the days
+    step = sums.c.hour if span.step == "hour" else sa.func.date(sums.c.hour)  # days are far fewer rows than hours
     chosen = [step if name == "step" else sums.c[name] for name in by]
     total = sa.cast(sa.func.coalesce(sa.func.sum(sums.c.count), 0), sa.BigInteger)  # PostgreSQL makes it a Decimal
     named = (column.label(name) for name, column in zip((*by, "count"), (*chosen, total), strict=True))
-    query, version = sa.select(*named).group_by(*chosen), span.model_version if span else None
-    if span:
-        query = query.where(sums.c.hour >= span.since, sums.c.hour < span.until)
-    if version:
+    query = sa.select(*named).group_by(*chosen).where(sums.c.hour >= span.since, sums.c.hour < span.until)
+    if version := span.model_version:
         query = query.where(sums.c.model_version == version)
     totals: Counter[tuple[Any, ...]] = Counter()
     with snapshot(engine) as connection:  # so that no row moves from the newest ones into the sums meanwhile
         before = connection.execute(sa.select(rolled_up.c.before_id)).scalar_one()
-        start, end = (max(before, first_id(span.since)), first_id(span.until)) if span else (before, END)
-        newest = _new_sums(connection, sums, start, end)
+        newest = _new_sums(connection, sums, max(before, first_id(span.since)), first_id(span.until))
         newest = [row | {"step": row["hour"]} for row in newest if version in (None, row.get("model_version"))]
         for row in (*connection.execute(query).mappings(), *newest):
-            keys = (span.step_of(_time(row[name])) if span and name == "step" else row[name] for name in by)
+            keys = (span.step_of(_time(row[name])) if name == "step" else row[name] for name in by)
             totals[tuple(keys)] += row["count"]
     return totals
 
