@@ -132,6 +132,13 @@ def test_an_export_gives_each_value_as_it_is_stored(app, client, flask):
 
 
 @pytest.mark.databases("sqlite")
+def test_what_is_purged_with_a_prediction_is_found_by_an_index():
+    for table in metadata.sorted_tables:
+        if "prediction_id" in table.c:
+            assert any(index.columns.keys()[0] == "prediction_id" for index in table.indexes), table.name
+
+
+@pytest.mark.databases("sqlite")
 def test_purge_says_when_a_reader_keeps_traces_alive(app, client, flask, monkeypatch):
     monkeypatch.setattr("webapp.log.export.CHECKPOINT_S", 0.2)
     predict(client)

@@ -129,6 +129,7 @@ idempotency_keys = sa.Table(
     sa.Column("key", sa.Text, primary_key=True),
     sa.Column("prediction_id", sa.String(36), nullable=False),
 )
+_index("idempotency_keys_prediction", idempotency_keys.c.prediction_id)  # else each step of a purge reads all keys
 
 # Which version was served or tried from when on, by whom and why: see extras/lifecycle/switching.py.
 switches = _table_with_id(
