@@ -71,22 +71,15 @@ def _accuracy(engine: sa.Engine, registry: ModelRegistry, span: Span, card: Card
     for member in members:
         steps[span.step_of(member.created_at)].append(member)
     messages = count(engine, hourly_predictions, ("model_version",), span) if members else Counter()
+    now, then = share_right(of_current, messages[(current,)]), at_training.accuracy
+    n = round(effective_n([member.weight for member in of_current if member.true_label != UNSURE]))
     return {
         **accuracy(members, sum(number for (version,), number in messages.items() if version not in others)),
         "over_time": [{"at": step.isoformat(), **share_right(steps[step]).model_dump()} for step in span.steps()],
-        "of_current": share_right(of_current, messages[(current,)]),
+        "of_current": now,
         "at_training": {name: getattr(at_training, name) for name in COMPARED},
-        "worse_than_at_training": _is_worse_than_at_training(of_current, at_training),
+        "worse_than_at_training": is_worse(round((now.value or 0) * n), n, round((then.value or 0) * then.n), then.n),
     }
-
-
-def _is_worse_than_at_training(members: Sequence[ReviewedPrediction], at_training: Metrics) -> bool:
-    now, then = share_right(members), at_training.accuracy
-    if now.value is None or then.value is None:
-        return False
-    known = [member.weight for member in members if member.true_label != UNSURE]
-    n = round(effective_n(known))  # unequal weights say less
-    return is_worse(round(now.value * n), n, round(then.value * then.n), then.n)
 
 
 def is_worse(right: int, n: int, right_then: int, n_then: int) -> bool:
