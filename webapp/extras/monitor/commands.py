@@ -38,7 +38,8 @@ def monitor(name: str, model_version: str | None, file_format: str, declare_norm
         of_traffic = counted(traffic["predictions"], "prediction")
         lines["traffic"] = f"{of_traffic}, {traffic['called_spam']:,} called {labels.spam}"
         click.echo("\n".join([verdict["sentence"], *(f"To do: {each['do']}" for each in verdict["findings"]), ""]))
-        click.echo("\n".join(f"{about:18} {line}" for about, line in lines.items()))
+        wide = max(18, *map(len, lines))
+        click.echo("\n".join(f"{about:{wide}} {line}" for about, line in lines.items()))
     if figures["verdict"]["state"] == "attention":
         click.get_current_context().exit(1)
 

@@ -97,7 +97,7 @@ def drift_report(engine: sa.Engine, model: SpamModel | None, span: Span) -> dict
     with engine.connect() as connection:
         newest = sa.select(drift_references).where(until_now).order_by(drift_references.c.id.desc()).limit(1)
         declared = connection.execute(newest).first()
-    ids_then = fair_sample(engine, declared.since, declared.until, 2 * MESSAGES) if declared else []
+    ids_then = fair_sample(engine, declared.since, declared.until, MESSAGES) if declared else []
     if declared is None or not ids_then:
         messages = count_predictions(engine)
         proposed = messages if messages >= PROPOSED_FROM else None
@@ -105,11 +105,10 @@ def drift_report(engine: sa.Engine, model: SpamModel | None, span: Span) -> dict
     note = COMPARED.format(declared)
     ids = fair_sample(engine, max(span.since, declared.until), span.until, MESSAGES, model_version=span.model_version)
     like = like_hours(ids_then, ids)
-    if len(like) >= min(FEWEST_NORMAL, len(ids_then)) and len(like_hours(ids, ids_then)) >= MOST * len(ids):
+    if len(like) >= FEWEST_NORMAL and len(like_hours(ids, ids_then)) >= MOST * len(ids):
         ids_then = like
     elif ids:
         note += OTHER_HOURS
-    ids_then = ids_then[:MESSAGES]
     at_once = max(min(len(ids), len(ids_then)), FEWEST)
     rows, rows_then = (_messages(engine, side, at_once) for side in (ids, ids_then))
     then, now = (_features(model, side) for side in (rows_then, rows))

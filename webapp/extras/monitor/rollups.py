@@ -166,7 +166,7 @@ def count(engine: sa.Engine, sums: sa.Table, by: Sequence[str] = (), span: Span 
     totals: Counter[tuple[Any, ...]] = Counter()
     with snapshot(engine) as connection:  # so that no row moves from the newest ones into the sums meanwhile
         before = connection.execute(sa.select(rolled_up.c.before_id)).scalar_one()
-        newest = _new_sums(connection, sums, max(before, first_id(span.since)), first_id(span.until))
+        newest = _new_sums(connection, sums, before, first_id(span.until))
         newest = [row | {"step": row["hour"]} for row in newest if version in (None, row.get("model_version"))]
         for row in (*connection.execute(query).mappings(), *newest):
             keys = (span.step_of(_time(row[name])) if name == "step" else row[name] for name in by)
