@@ -131,7 +131,6 @@ def test_an_export_gives_each_value_as_it_is_stored(app, client, flask):
     assert flask("log", "export", "--bom").stdout_bytes.startswith(b'\xef\xbb\xbf"id"')
 
 
-@pytest.mark.databases("sqlite")
 def test_what_is_purged_with_a_prediction_is_found_by_an_index():
     for table in metadata.sorted_tables:
         if "prediction_id" in table.c:
