@@ -113,11 +113,12 @@ def test_each_change_is_a_sentence_and_a_picture():
 
 def test_terms_are_ordered_by_the_z_of_their_share():
     then = ["hello alpha"] * 300 + ["hello beta"] * 700
-    now = ["hello rarely"] + ["hello prize?"] * 10 + ["alpha, hello"] * 119 + ["hello beta"] * 70
+    now = ["hello rarely"] + ["hello prize?"] * 10 + ["alpha, the hello of ur"] * 119 + ["hello beta"] * 70
     changed = changed_terms(then, now)
     assert [term["term"] for term in changed] == ["beta", "alpha", "prize"]
-    assert changed[1]["z"] == pytest.approx(proportions_ztest([119, 300], [200, 1000])[0], abs=0.01)
-    assert (changed[1]["share_then"], changed[1]["share_now"], changed[1]["example"]) == (0.3, 0.595, "alpha, hello")
+    alpha = changed[1]
+    assert alpha["z"] == pytest.approx(proportions_ztest([119, 300], [200, 1000])[0], abs=0.01)
+    assert (alpha["share_then"], alpha["share_now"], alpha["example"]) == (0.3, 0.595, "alpha, the hello of ur")
     assert changed_terms([], []) == []
 
 
