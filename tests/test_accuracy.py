@@ -116,9 +116,7 @@ def test_unsure_ones_are_counted_and_from_2_percent_on_bounded():
     unsure = reviewed(("unsure", "ham", 0.3))
     few = accuracy(right_and_wrong(90, 10) + unsure)
     assert (few["reviewed"], few["unsure"], few["if_unsure"]) == (100, 1, None)
-    more = accuracy(right_and_wrong(80, 10) + unsure * 10)
-    assert more["accuracy"]["value"] == pytest.approx(80 / 90, abs=1e-4)
-    assert more["if_unsure"] == [0.8, 0.9]
+    assert accuracy(right_and_wrong(80, 10) + unsure * 10)["if_unsure"] == [0.8, 0.9]
 
 
 def test_what_is_not_defined_is_none_and_all_of_it_is_json():
