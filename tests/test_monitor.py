@@ -268,7 +268,7 @@ def test_without_a_model_the_figures_of_the_log_are_there_all_the_same(app, mode
     registry = app.extensions["inference"].registry
     registry.served._refresh_at, registry.served.model = 0.0, None
     broken = figures(app)
-    assert (broken["traffic"]["predictions"], broken["drift"]["state"]) == (4, "not known")
+    assert (broken["traffic"]["predictions"], broken["drift"]["state"]) == (4, "no model")
     assert (broken["verdict"]["state"], broken["verdict"]["findings"][0]["about"]) == ("attention", "model")
 
 
@@ -452,6 +452,8 @@ def test_a_chart_has_the_units_of_its_figures_and_a_table_of_them(app):
 
 def test_scales_and_labels():
     assert [top_of_scale([value, None]) for value in (0, 0.03, 3, 10, 11, 234)] == [1, 0.05, 5, 10, 20, 500]
+    busy = chart("", [{"label": "", "a": 180_000}], help="", bars=[("a", "", "ham")])
+    assert [label for _, label in busy["ticks"]] == ["0", "100k", "200k"]
     assert time_label("2026-03-04T12:00:00+00:00", "hour") == "4 Mar 12:00"
     assert time_label("2026-03-04T00:00:00+00:00", "day") == "4 Mar"
     assert time_label("2026-03-01T00:00:00+00:00", "month") == "Mar 2026"

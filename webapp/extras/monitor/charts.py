@@ -55,7 +55,7 @@ def top_of_scale(values: Iterable[float | None]) -> float:
     """Return the smallest of 1, 2, 5, 10, 20, ... (or .5, .2, .1, ...) that is not below any value; 1 if all are 0."""
     highest = max((value for value in values if value is not None), default=0) or 1
     power: float = 10.0 ** math.floor(math.log10(highest))
-    return next(step * power for step in (1, 2, 5, 10) if step * power >= highest * (1 - 1e-9))
+    return next(step * power for step in (1, 2, 5, 10) if step * power >= highest)
 
 
 def time_label(at: str, step: str) -> str:

@@ -92,7 +92,7 @@ def drift_report(engine: sa.Engine, model: SpamModel | None, span: Span) -> dict
     """
     report: dict[str, Any] = {"messages": 0, "proposed": None, "tests": [], "changes": [], "changed_terms": []}
     if model is None:
-        return report | {"state": "not known", "note": "Without a model nothing can be compared."}
+        return report | {"state": "no model", "note": "Without a model nothing can be compared."}
     until_now = drift_references.c.until <= dt.datetime.now(dt.UTC)  # unless a clock that ran ahead declared it
     with engine.connect() as connection:
         newest = sa.select(drift_references).where(until_now).order_by(drift_references.c.id.desc()).limit(1)
