@@ -97,7 +97,7 @@ def drift_report(engine: sa.Engine, model: SpamModel | None, span: Span) -> dict
     with engine.connect() as connection:
         newest = sa.select(drift_references).where(until_now).order_by(drift_references.c.id.desc()).limit(1)
         declared = connection.execute(newest).first()
-    ids_then = fair_sample(engine, declared.since, declared.until, MESSAGES) if declared else []
+    ids_then = fair_sample(engine, declared.since, declared.until, 2 * MESSAGES) if declared else []
     if declared is None or not ids_then:
         messages = count_predictions(engine)
         proposed = messages if messages >= PROPOSED_FROM else None
@@ -109,6 +109,7 @@ def drift_report(engine: sa.Engine, model: SpamModel | None, span: Span) -> dict
         ids_then = like
     elif ids:
         note += OTHER_HOURS
+    ids_then = ids_then[:MESSAGES]
     at_once = max(min(len(ids), len(ids_then)), FEWEST)
     rows, rows_then = (_messages(engine, side, at_once) for side in (ids, ids_then))
     then, now = (_features(model, side) for side in (rows_then, rows))
@@ -162,19 +163,15 @@ def drop_copies(terms: Sequence[AbstractSet[str]], at_once: int) -> list[int]:
 
 def _features(model: SpamModel, rows: Sequence[Any]) -> np.ndarray:
     """Return the FEATURES of messages, shape (messages, features); what is not known is NaN."""
+    others = [row.text for row in rows if row.model_version != model.version and row.text is not None]
+    scored = dict(zip(others, model.spam_probabilities(others), strict=True))
     values = []
     for row in rows:
-        probability = row.spam_probability
-        if row.model_version != model.version:
-            probability = np.nan if row.text is None else _scored(model, row.text)
+        is_its = row.model_version == model.version
+        probability = row.spam_probability if is_its else scored.get(row.text, np.nan)
         is_spam = np.nan if np.isnan(probability) else probability >= model.threshold
         values.append((probability, is_spam, *extract(row.text).values))
     return np.array(values, dtype=float).reshape(-1, len(FEATURES))
-
-
-@lru_cache(maxsize=2 * MESSAGES)
-def _scored(model: SpamModel, text: str) -> float:
-    return model.spam_probabilities([text])[0]
 
 
 # --- The features of a message ---
