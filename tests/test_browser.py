@@ -386,7 +386,7 @@ def test_a_file_is_uploaded_watched_and_downloaded(open_signed_in, tmp_path, jav
     examine(page, "it is done", javascript)
     with page.expect_download() as download:
         page.click("text=Download the result")
-    assert download.value.suggested_filename == "messages-predictions.csv"
+    assert download.value.suggested_filename == "messages.predictions.csv"
     follow(page, "text=Another file")
     examine(page, "a run in the list", javascript)
     file.write_text("id,sender\n1,2\n")

@@ -60,11 +60,11 @@ def read_labelled(
     meanings = read_meanings(labels)
     with open_table(path, text_column, meanings) as table, path.open("rb") as file:
         words = SPAM_OR_HAM if set(labels) == set(SPAM_OR_HAM) else Labels(*labels)
-        dataset = Dataset(shown(path.name, 255), hashlib.file_digest(file, "sha256").hexdigest(), [], labels=words)
+        dataset = Dataset(table.name, hashlib.file_digest(file, "sha256").hexdigest(), [], labels=words)
         columns = [table.find_column(text_column), table.find_column(label_column, "label")]
         column = shown(table.columns[columns[0]])
         if columns[0] == columns[1]:
-            raise BadData(f'{path}: the column "{column}" cannot hold both the messages and the labels')
+            raise BadData(f'{table.name}: the column "{column}" cannot hold both the messages and the labels')
         found, noted = _read_examples(table, columns, dataset, meanings)
         dataset.notices += table.notices(*columns)
         for fact, lines in noted.items():
@@ -72,10 +72,10 @@ def read_labelled(
             dataset.notices.append(f"{table.name}: {rows} {fact} (first in line {lines[0]})")
     if unknown := found.keys() - meanings.keys():
         rarest = min(unknown, key=lambda label: (len(found[label]), label))
-        where = f"{path}, line {found[rarest][0]}: label {shown(rarest)!r} is unknown"
+        where = f"{dataset.name}, line {found[rarest][0]}: label {shown(rarest)!r} is unknown"
         raise BadData(f"{where}. {_advice(found, labels)}")
     if dataset.examples and all(re.fullmatch(r"[-+\d.,\s]+", example.text) for example in dataset.examples):
-        raise BadData(f'{path}: the column "{column}" holds numbers, no messages; name it with --text-column')
+        raise BadData(f'{dataset.name}: the column "{column}" holds numbers, no messages; name it with --text-column')
     return dataset
 
 

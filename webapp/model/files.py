@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from webapp.errors import BadData
 from webapp.model import lines as limits
 from webapp.model.labels import LABEL_WORDS
-from webapp.model.lines import Lines, reading
+from webapp.model.lines import Lines, reading, shown
 from webapp.model.table import CsvTable, Row, Table
 
 ENDINGS = {".csv": "CSV", ".tsv": "TSV", ".tab": "TSV", ".parquet": "Parquet"}
@@ -27,17 +27,11 @@ PARQUET_ROWS = 2_000  # at once
 
 @contextmanager
 def open_table(
-    source: Path | BinaryIO,
-    text_column: str | None = None,
-    words: Collection[str] = LABEL_WORDS,
-    name: str | None = None,
+    source: Path | BinaryIO, text_column: str | None = None, words: Collection[str] = LABEL_WORDS
 ) -> Iterator[Table]:
-    """Open a file or pipe, and close it; raises BadData.
-
-    `text_column`, and `words` for labels, help to understand it; `name` is what people call it, if not by its path.
-    """
-    name = name or (str(source) if isinstance(source, Path) else "standard input")
-    with reading(name):
+    """Open a file or pipe, and close it; raises BadData. `text_column` and `words`, for labels, help to read it."""
+    name = shown(source.name, 255) if isinstance(source, Path) else "standard input"
+    with reading(str(source)):
         raw: Any = source.open("rb") if isinstance(source, Path) else BufferedReader(source)
     with raw:
         lines = Lines(raw, name, source.stat().st_size if isinstance(source, Path) else 0)

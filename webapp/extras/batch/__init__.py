@@ -1,13 +1,15 @@
 """Files of any size: the command, the upload page, and the one background runner."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from flask_openapi3 import OpenAPI
 
 from webapp.config import environment
+from webapp.errors import BadData
 from webapp.extras.batch import routes
-from webapp.extras.batch.commands import batch, batch_job, job
-from webapp.extras.batch.run import read_state
+from webapp.extras.batch.commands import batch, batch_job, job, uploaded
+from webapp.extras.batch.run import read_state, result_of
 from webapp.extras.batch.runner import Runner
 
 
@@ -18,9 +20,13 @@ def init_app(app: OpenAPI) -> None:
     runner.kinds["batch"] = batch_job
 
     def versions_of_interrupted_runs() -> set[str]:
-        jobs = [job for job in runner.list_jobs("batch") if job.state != "done"]
-        states = [read_state(runner.folder(job.id) / job.arguments["target"]) for job in jobs]
-        return {state.model_version for state in states if state}
+        versions = set()
+        for run in runner.list_jobs("batch"):
+            with suppress(BadData):  # a run without a readable state cannot go on
+                state = read_state(result_of(uploaded(runner.folder(run.id), run.arguments["name"])))
+                if state and run.state != "done":
+                    versions.add(state.model_version)
+        return versions
 
     for command in (batch, job):
         routes.blueprint.cli.add_command(command)

@@ -12,7 +12,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from webapp.cli.command import FriendlyCommand, current_inference
-from webapp.extras.batch.run import Report, run_batch, state_file
+from webapp.extras.batch.run import Report, result_of, run_batch, state_file
 from webapp.extras.batch.runner import Job, Runner
 
 ROWS_WITH_ERRORS = 1  # exit code
@@ -41,8 +41,7 @@ def batch(
     """
     is_pipe = str(source) == "-"
     if target is None:
-        first, dot, endings = source.name.partition(".")
-        target = Path("-") if is_pipe else source.with_name(f"{first}.predictions{dot}{endings}")
+        target = Path("-") if is_pipe else result_of(source)
     said_at, to_file = time.monotonic(), str(target) != "-"
 
     def say_now_and_then(share: float | None, words: str) -> None:
@@ -86,15 +85,14 @@ def current_runner() -> Runner:
     return runner
 
 
+def uploaded(folder: Path, name: str) -> Path:
+    """Return where a job keeps the uploaded file, and its result beside it."""
+    return folder / "files" / name
+
+
 def batch_job(job: Job, folder: Path, report: Report) -> dict[str, Any]:
     """Score an uploaded file; go on where an earlier try stopped."""
-    state = run_batch(
-        current_inference(),
-        folder / job.arguments["source"],
-        folder / job.arguments["target"],
-        report,
-        text_column=job.arguments["text_column"],
-        resume=True,  # begins where there is nothing to go on from
-        name=job.arguments["name"],
-    )
+    source, text_column = uploaded(folder, job.arguments["name"]), job.arguments["text_column"]
+    # Where there is nothing to go on from, it begins.
+    state = run_batch(current_inference(), source, result_of(source), report, text_column=text_column, resume=True)
     return asdict(state) | {"summary": state.summary}

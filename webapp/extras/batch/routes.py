@@ -14,10 +14,13 @@ from webapp.cli.command import current_inference
 from webapp.config import JOBS_KEPT_DAYS, MAX_UNPACKED, MAX_UPLOAD
 from webapp.errors import BadData, InvalidInput, JobRunning, LogUnavailable
 from webapp.extras.access.routes import login_required, signed_in
-from webapp.extras.batch.commands import current_runner
+from webapp.extras.batch.commands import current_runner, uploaded
+from webapp.extras.batch.run import result_of
 from webapp.extras.batch.runner import Job
-from webapp.model.files import ENDINGS, open_table
+from webapp.model.files import open_table
 from webapp.model.labels import read_meanings
+
+LONGEST_NAME = 100  # bytes of a file's name, to which endings are added
 
 blueprint = Blueprint("batch", __name__, url_prefix="/batch")
 blueprint.before_request(login_required)
@@ -61,20 +64,19 @@ def _too_large(_error: RequestEntityTooLarge) -> ResponseReturnValue:
 
 def _keep(file: FileStorage, text_column: str | None, folder: Path) -> dict[str, Any]:
     """Keep an uploaded file in the folder of its job; return the job's arguments. Raises BadData, OSError."""
-    name = str(file.filename)[-200:]
-    name = "".join(letter for letter in name if letter.isprintable()) or "messages"  # no header may hold others
-    source = folder / "input"
+    name = "".join(filter(str.isprintable, str(file.filename).rpartition("/")[2]))  # no header may hold others
+    name = name.encode()[-LONGEST_NAME:].decode(errors="ignore").strip(". ") or "messages"
+    source = uploaded(folder, name)
+    source.parent.mkdir()
     file.save(source)
     try:
         words = read_meanings(current_inference().registry.labels())
-        with open_table(source, text_column, words, name) as table:
+        with open_table(source, text_column, words) as table:
             table.find_column(text_column)
             table.check_size(MAX_UNPACKED)
     except BadData as error:
         raise BadData(str(error).replace("--text-column", "the field below")) from error
-    ending = next(ending for ending, kind in ENDINGS.items() if kind == table.format)
-    target = f"result{ending}{'.gz' if name.lower().endswith('.gz') and table.can_append else ''}"
-    return {"name": name, "source": source.name, "target": target, "text_column": text_column}
+    return {"name": name, "text_column": text_column}
 
 
 def _refuse(status: int, title: str, words: str, text_column: str = "") -> ResponseReturnValue:
@@ -112,10 +114,8 @@ def download(job_id: str) -> ResponseReturnValue:
     job = _job(job_id)
     if job.state != "done":
         abort(404)
-    path = current_runner().folder(job.id) / job.arguments["target"]
-    stem = Path(job.arguments["name"]).name.split(".")[0]
-    name = path.name.replace("result", f"{stem}-predictions", 1)
-    answer = send_file(path, "application/octet-stream", as_attachment=True, download_name=name)
+    path = result_of(uploaded(current_runner().folder(job.id), job.arguments["name"]))
+    answer = send_file(path, "application/octet-stream", as_attachment=True)
     answer.headers["Cache-Control"] = "no-store"  # Flask would let browsers keep it, as it does with styles
     return answer
 

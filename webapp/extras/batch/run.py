@@ -90,12 +90,11 @@ def run_batch(
     log: bool = True,
     resume: bool = False,
     overwrite: bool = False,
-    name: str | None = None,
 ) -> State:
     """Score each row of a file or pipe and write it, with what was found, to another.
 
-    `name` is what people call the input, if not by its path. Raises BadData where the files or options cannot be used,
-    NotReady when the disk is full or a worker died, ModelUnusable, LogUnavailable.
+    Raises BadData where the files or options cannot be used, NotReady when the disk is full or a worker died,
+    ModelUnusable, LogUnavailable.
 
     Whatever ends a run from file to file, `resume` goes on where it stopped, with the model version that it began with:
     no row is twice, and none is missing, in the output or in the log. The state stays beside the output: the caller
@@ -108,7 +107,7 @@ def run_batch(
             raise BadData(f"{target} is the input itself, or would grow in it: name another output")
     elif resume:
         raise BadData("--resume needs files: what went through a pipe is gone")
-    with open_table(source, text_column, read_meanings(inference.registry.labels()), name) as table:
+    with open_table(source, text_column, read_meanings(inference.registry.labels())) as table:
         text_at = table.find_column(text_column)
         began_with = f"text column {table.columns[text_at]}, log {log}"
         if isinstance(source, Path):
@@ -238,6 +237,12 @@ def _model(inference: Inference, version: str) -> SpamModel:
     except ModelUnusable as error:
         words = f"The run began with model {version}, which cannot be used any more ({error})."
         raise ModelUnusable(f"{words} Put it back, or start again with --overwrite.") from error
+
+
+def result_of(source: Path) -> Path:
+    """Return where the output goes if no place is named: messages.csv becomes messages.predictions.csv."""
+    first, dot, endings = source.name.partition(".")
+    return source.with_name(f"{first}.predictions{dot}{endings}")
 
 
 def state_file(target: Path) -> Path:
