@@ -61,15 +61,15 @@ class Lines:
         with reading(name):
             self.stream: Any = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == GZIP else raw  # of bytes, unzipped
             head: bytes = self.stream.peek(4096)[:4096]
-        self._is_utf16 = head.startswith(UTF16)
-        self.has_mark = head.startswith((codecs.BOM_UTF8, *UTF16))
+        is_utf16 = head.startswith(UTF16)
+        self.has_mark = is_utf16 or head.startswith(codecs.BOM_UTF8)
         self.is_parquet = head.startswith(PARQUET) and self.stream is raw
         if not self.is_parquet and (foreign := _FOREIGN.match(head.lstrip().decode("latin-1"))):
             raise BadData(f"{name} is {list(FOREIGN.values())[(foreign.lastindex or 0) - 1]}")
         is_binary = b"\0" in head.partition(b"\n")[0] or head.count(b"\0") > MOST_NULS
-        if is_binary and not (self.is_parquet or self._is_utf16):
+        if is_binary and not (self.is_parquet or is_utf16):
             raise BadData(f"{name} is no text file; if it is UTF-16, save it as UTF-8")
-        encoding, errors = ("utf-16", "surrogatepass") if self._is_utf16 else ("utf-8-sig", "surrogateescape")
+        encoding, errors = ("utf-16", "replace") if is_utf16 else ("utf-8", "surrogateescape")
         self._text = io.TextIOWrapper(self.stream, encoding, errors, newline="")  # all line ends, as they are
         self._unread = self._read()
 
@@ -104,11 +104,11 @@ class Lines:
                 rest = line if len(line) > LONGEST_ROW else ""
                 while rest and not rest.endswith(("\n", "\r")):
                     rest = self._text.readline(LONGEST_ROW)
-                yield self.recode(line, self.number + 1).removeprefix("\ufeff")  # joined files have marks in between
+                yield self.recode(line, self.number + 1).lstrip("\ufeff")  # joined files have marks in between
 
     def recode(self, text: str, number: int) -> str:
         """Return a text of a line with the bytes that were no UTF-8 read as Windows-1252, and note where they were."""
-        if text.isascii() or self._is_utf16 or not _NO_UTF8.search(text):
+        if text.isascii() or not _NO_UTF8.search(text):
             return text
         self._recoded += 1
         self._first_recoded = self._first_recoded or number

@@ -108,7 +108,7 @@ def _text_writer(table: Table, file: BinaryIO, is_zipped: bool, is_new: bool) ->
     header, render = _csv(table) if isinstance(table, CsvTable) else _json(table)
 
     def add(text: str) -> None:
-        content = text.encode(errors="replace")  # UTF-16 may hold half a surrogate pair
+        content = text.encode()
         # A gzip file may have many members, so one that was cut off behind a member can be added to.
         file.write(gzip.compress(content, 6, mtime=0) if is_zipped and content else content)
 
