@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from webapp.config import MAX_TEXT_LENGTH
 from webapp.errors import BadData, counted
-from webapp.model.files import open_table
+from webapp.model.files import PIPE, open_table
 from webapp.model.labels import LABEL_WORDS, SPAM_OR_HAM, Labels, as_text, labels_options, normalise, read_meanings
 from webapp.model.lines import shown
 from webapp.model.table import Table
@@ -55,7 +55,7 @@ def read_labelled(
 
     `labels` are its words for ham and spam, for which 0 and 1 may stand, or ZERO_IS_SPAM.
     """
-    if path.is_fifo():
+    if path == PIPE or path.is_fifo():
         raise BadData(f"{path} is a pipe, which can be read once only: give a file")
     meanings = read_meanings(labels)
     with open_table(path, text_column, meanings) as table, path.open("rb") as file:

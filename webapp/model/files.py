@@ -6,12 +6,13 @@ goes through `open_table`, so that all commands take the same files and describe
 
 import json
 import re
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from webapp.errors import BadData
 from webapp.model import lines as limits
@@ -19,6 +20,7 @@ from webapp.model.labels import LABEL_WORDS
 from webapp.model.lines import Lines, reading, shown
 from webapp.model.table import CsvTable, Row, Table
 
+PIPE = Path("-")  # standard input or output
 ENDINGS = {".csv": "CSV", ".tsv": "TSV", ".tab": "TSV", ".parquet": "Parquet"}
 ENDINGS |= dict.fromkeys((".jsonl", ".ndjson", ".json"), "JSON Lines")
 BEGINS_JSON = re.compile(r"\s*(\{|\[\s*(\{|$))")  # also an array, to be refused as that
@@ -26,15 +28,13 @@ PARQUET_ROWS = 2_000  # at once
 
 
 @contextmanager
-def open_table(
-    source: Path | BinaryIO, text_column: str | None = None, words: Collection[str] = LABEL_WORDS
-) -> Iterator[Table]:
-    """Open a file or pipe, and close it; raises BadData. `text_column` and `words`, for labels, help to read it."""
-    name = shown(source.name, 255) if isinstance(source, Path) else "standard input"
+def open_table(source: Path, text_column: str | None = None, words: Collection[str] = LABEL_WORDS) -> Iterator[Table]:
+    """Open a file or PIPE, and close it; raises BadData. `text_column` and `words`, for labels, help to read it."""
+    name = "standard input" if source == PIPE else shown(source.name, 255)
     with reading(str(source)):
-        raw: Any = source.open("rb") if isinstance(source, Path) else BufferedReader(source)
+        raw: Any = BufferedReader(sys.stdin.buffer) if source == PIPE else source.open("rb")
     with raw:
-        lines = Lines(raw, name, source.stat().st_size if isinstance(source, Path) else 0)
+        lines = Lines(raw, name, 0 if source == PIPE else source.stat().st_size)
         if lines.is_parquet:
             yield ParquetTable(lines)
             return

@@ -1,7 +1,6 @@
 """flask batch, and flask job: the same for the server, in a process of its own."""
 
 import os
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +13,7 @@ from flask.cli import with_appcontext
 from webapp.cli.command import FriendlyCommand, current_inference
 from webapp.extras.batch.run import Report, result_of, run_batch, state_file
 from webapp.extras.batch.runner import Job, Runner
+from webapp.model.files import PIPE
 
 ROWS_WITH_ERRORS = 1  # exit code
 SAY_EVERY_S = 10
@@ -39,10 +39,8 @@ def batch(
 
     Exit code: 0 all rows scored, 1 some could not be (see their column error), 2 not finished, 130 interrupted.
     """
-    is_pipe = str(source) == "-"
-    if target is None:
-        target = Path("-") if is_pipe else result_of(source)
-    said_at, to_file = time.monotonic(), str(target) != "-"
+    target = target or (PIPE if source == PIPE else result_of(source))
+    said_at = time.monotonic()
 
     def say_now_and_then(share: float | None, words: str) -> None:
         nonlocal said_at
@@ -52,16 +50,15 @@ def batch(
 
     state = run_batch(
         current_inference(),
-        sys.stdin.buffer if is_pipe else source,
-        target if to_file else sys.stdout.buffer,
+        source,
+        target,
         say_now_and_then,
         text_column=text_column,
         log=not no_log,
         resume=resume,
         overwrite=overwrite,
     )
-    if to_file:
-        state_file(target).unlink(missing_ok=True)
+    state_file(target).unlink(missing_ok=True)
     summary = f"{target} is complete already." if state.was_complete else f"{state.summary}, {state.rate:,.0f} rows/s."
     state.notices.append(summary)
     if state.errors:

@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any, BinaryIO, NamedTuple
 
 from webapp.errors import BadData, NotReady
+from webapp.model.files import PIPE
 from webapp.model.labels import normalise
 from webapp.model.table import CsvTable, Row, Table
 
@@ -136,12 +138,12 @@ def _parquet_writer(table: Any, file: BinaryIO) -> Iterator[Write]:
 
 
 @contextmanager
-def open_output(target: Path | BinaryIO, table: Table, size: int) -> Iterator[Write]:
-    """Open OUT.partial, cut off behind so many bytes, or a pipe; OUT appears once everything went well.
+def open_output(target: Path, table: Table, size: int) -> Iterator[Write]:
+    """Open OUT.partial, cut off behind so many bytes, or PIPE; OUT appears once everything went well.
 
     Raises BadData when another run is writing to it, NotReady when it cannot be written: the disk is full, say.
     """
-    path = target if isinstance(target, Path) else None
+    path = None if target == PIPE else target
 
     def sync() -> int:
         file.flush()
@@ -155,7 +157,7 @@ def open_output(target: Path | BinaryIO, table: Table, size: int) -> Iterator[Wr
         return sync()
 
     try:
-        with partial(target).open("ab") if isinstance(target, Path) else nullcontext(target) as file:
+        with partial(path).open("ab") if path else nullcontext(sys.stdout.buffer) as file:
             if path:
                 is_free, growing = take_lock(file), partial(path)
                 # If the other run has just ended, the file that was opened is OUT by now.

@@ -24,7 +24,6 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import BinaryIO
 
 from joblib import cpu_count
 
@@ -32,7 +31,7 @@ from webapp.errors import BadData, InvalidInput, ModelUnusable, NotReady, counte
 from webapp.extras.batch.output import Answer, open_output, partial, write_json
 from webapp.inference import Inference, check_text
 from webapp.model import artifact
-from webapp.model.files import ending_format, open_table
+from webapp.model.files import PIPE, ending_format, open_table
 from webapp.model.labels import SPAM_OR_HAM, read_meanings
 from webapp.model.scoring import SpamModel
 from webapp.model.table import Row, Table
@@ -82,8 +81,8 @@ class State:
 
 def run_batch(
     inference: Inference,
-    source: Path | BinaryIO,
-    target: Path | BinaryIO,
+    source: Path,
+    target: Path,
     report: Report,
     *,
     text_column: str | None = None,
@@ -91,7 +90,7 @@ def run_batch(
     resume: bool = False,
     overwrite: bool = False,
 ) -> State:
-    """Score each row of a file or pipe and write it, with what was found, to another.
+    """Score each row of a file or PIPE and write it, with what was found, to another.
 
     Raises BadData where the files or options cannot be used, NotReady when the disk is full or a worker died,
     ModelUnusable, LogUnavailable.
@@ -100,9 +99,9 @@ def run_batch(
     no row is twice, and none is missing, in the output or in the log. The state stays beside the output: the caller
     deletes it once its user knows the result.
     """
-    if isinstance(target, Path) and target.exists() and not target.is_file():
+    if target.exists() and not target.is_file():
         raise BadData(f"{target} is no file: name another output")
-    if isinstance(source, Path) and isinstance(target, Path):
+    if PIPE not in (source, target):
         if any(path.exists() and path.samefile(source) for path in (target, partial(target), state_file(target))):
             raise BadData(f"{target} is the input itself, or would grow in it: name another output")
     elif resume:
@@ -110,12 +109,12 @@ def run_batch(
     with open_table(source, text_column, read_meanings(inference.registry.labels())) as table:
         text_at = table.find_column(text_column)
         began_with = f"text column {table.columns[text_at]}, log {log}"
-        if isinstance(source, Path):
+        if source != PIPE:
             about = source.stat()
             began_with += f", {about.st_size:,} bytes of {dt.datetime.fromtimestamp(about.st_mtime, dt.UTC)}"
         state = State(began_with, inference.registry.current_version())
-        if isinstance(target, Path):
-            if ending_format(target) not in (None, table.format, isinstance(source, Path) and ending_format(source)):
+        if target != PIPE:
+            if ending_format(target) not in (None, table.format, ending_format(source)):
                 raise BadData(f"{target.name} is not the name of {table.format}, which the input is, and which is kept")
             state = _find_state(target, state, resume, overwrite, table.can_append)
         elif not table.can_append:
@@ -250,9 +249,9 @@ def state_file(target: Path) -> Path:
     return target.with_name(target.name + ".partial.json")
 
 
-def _store(state: State, target: Path | BinaryIO) -> None:
+def _store(state: State, target: Path) -> None:
     """Write how far a run came; one through a pipe cannot go on."""
-    if isinstance(target, Path):
+    if target != PIPE:
         write_json(state_file(target), asdict(state))
 
 

@@ -1,8 +1,6 @@
 """flask review import: true labels from a file into the log."""
 
-import sys
 from pathlib import Path
-from typing import BinaryIO
 
 import click
 from flask import current_app
@@ -24,7 +22,7 @@ def import_file(file: Path) -> None:
 
     A label is spam or ham, in the words of the served model, or unsure. Nothing is taken of a file with a bad row.
     """
-    given = _read(sys.stdin.buffer if str(file) == "-" else file, current_inference().registry.labels())
+    given = _read(file, current_inference().registry.labels())
     new, unknown = give_reviews(current_app.extensions["engine"], given, "import", "import")
     first = f", {shown(unknown[0])} the first of them" if unknown else ""
     click.echo(f"{new:,} new, {len(given) - new - len(unknown):,} as before, {len(unknown):,} unknown{first}.")
@@ -32,7 +30,7 @@ def import_file(file: Path) -> None:
         click.get_current_context().exit(1)
 
 
-def _read(source: Path | BinaryIO, labels: Labels) -> dict[str, str]:
+def _read(source: Path, labels: Labels) -> dict[str, str]:
     """Return the label of each prediction id; raises BadData, naming the line."""
     words = {word: "spam" if is_spam else "ham" for word, is_spam in read_meanings(labels).items()} | {UNSURE: UNSURE}
     given: dict[str, str] = {}
