@@ -128,7 +128,7 @@ BAD_ROWS = {
     "csv": {
         "1,": "is empty",
         "2," + "x" * 10_001: "at most 10,000 characters",
-        "3": "has 1 fields where the header has 2",
+        "3": "has 1 field where the header has 2",
         '4,hi,"how, are", you': "What is too much: how, are, you",
         "6,nul\x00nul": "NUL",
         '7,"never closed': "not closed",

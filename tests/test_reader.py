@@ -151,8 +151,8 @@ def test_bytes_that_are_no_utf8_concern_their_line_alone(read):
     found, said = read(b"label,text\n" + good.encode() + b"spam,caf\xe9 for \x80500\n")
     assert found[0] == ("see you at 0 for €500 \U0001f600", False)
     assert found[-1] == ("café for €500", True)
-    assert "in.csv: 1 line is not UTF-8, read as Windows-1252 (first line 122)" in said
-    assert "9 lines are not UTF-8" in read(b"label,text\n" + b"spam,win \xa3500\n" * 9)[1]
+    assert "in.csv: 1 line not in UTF-8, read as Windows-1252 (first line 122)" in said
+    assert "9 lines not in UTF-8" in read(b"label,text\n" + b"spam,win \xa3500\n" * 9)[1]
     half_a_pair = (TSV + "ham\tx\ud83d\n").encode("utf-16", "surrogatepass")
     assert read(half_a_pair)[0] == [*LABELLED, ("x\N{REPLACEMENT CHARACTER}", False)]
 
@@ -275,15 +275,15 @@ def test_what_is_left_out_or_cut_is_counted_and_said(read):
     rows = [*ROWS, ("", "whose"), ("ham", " "), ("spam", ""), ("ham", "nul\x00nul"), *mails]
     found, said = read(table(rows))
     assert len(found) == len(ROWS) + 3
-    assert "in.csv: 3 rows have more than 10,000 characters, cut there (first in line 12)" in said
-    assert "in.csv: 1 row has no label, left out (first in line 8)" in said
-    assert "in.csv: 2 rows have no text, left out (first in line 9)" in said
-    assert "in.csv: 1 row has no valid text, left out (first in line 11)" in said
+    assert "in.csv: 3 rows with more than 10,000 characters, cut there (first in line 12)" in said
+    assert "in.csv: 1 row with no label, left out (first in line 8)" in said
+    assert "in.csv: 2 rows with no text, left out (first in line 9)" in said
+    assert "in.csv: 1 row with no valid text, left out (first in line 11)" in said
 
 
 UNUSABLE = [
     (table(header=("text", "Text ")), "in.data names the column text twice"),
-    (table([row[:1] for row in ROWS]), "line 2: The row has 1 fields where the header has 2"),
+    (table([row[:1] for row in ROWS]), "line 2: The row has 1 field where the header has 2"),
     (
         table([*ROWS, ("ham", "x"), ("sapm", "y")]),
         r"line 9: label 'sapm' is unknown. The labels are ham 4, spam 3, sapm 1",
@@ -355,9 +355,9 @@ def test_json_lines_need_not_have_all_members(read):
     lines += [{"label": "ham", "text": value} for value in (5, None, ["a"], {"a": "b"})]
     found, said = read("\n".join(map(json.dumps, lines)))
     assert found == LABELLED
-    assert "2 rows have no label, left out (first in line 1)" in said
-    assert "3 rows have no valid text, left out (first in line 9)" in said
-    assert "1 row has no text, left out (first in line 10)" in said
+    assert "2 rows with no label, left out (first in line 1)" in said
+    assert "3 rows with no valid text, left out (first in line 9)" in said
+    assert "1 row with no text, left out (first in line 10)" in said
 
 
 def test_a_column_that_is_named_is_taken_else_the_first_usual_name(read, write):

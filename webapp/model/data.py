@@ -68,8 +68,7 @@ def read_labelled(
         found, noted = _read_examples(table, columns, dataset, meanings)
         dataset.notices += table.notices(*columns)
         for fact, lines in noted.items():
-            rows = "1 row has" if len(lines) == 1 else f"{len(lines):,} rows have"
-            dataset.notices.append(f"{table.name}: {rows} {fact} (first in line {lines[0]})")
+            dataset.notices.append(f"{table.name}: {counted(len(lines), 'row')} with {fact} (first in line {lines[0]})")
     if unknown := found.keys() - meanings.keys():
         rarest = min(unknown, key=lambda label: (len(found[label]), label))
         where = f"{dataset.name}, line {found[rarest][0]}: label {shown(rarest)!r} is unknown"

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from webapp.errors import BadData
+from webapp.errors import BadData, counted
 
 LONGEST_ROW = 1024 * 1024  # characters; far above any message, and it bounds the memory
 TOO_LONG = f"The row has more than {LONGEST_ROW:,} characters."
@@ -62,7 +62,7 @@ class Lines:
             self.stream: Any = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == GZIP else raw  # of bytes, unzipped
             head: bytes = self.stream.peek(4096)[:4096]
         is_utf16 = head.startswith(UTF16)
-        self.has_mark = is_utf16 or head.startswith(codecs.BOM_UTF8)
+        self.has_bom = is_utf16 or head.startswith(codecs.BOM_UTF8)
         self.is_parquet = head.startswith(PARQUET) and self.stream is raw
         if not self.is_parquet and (foreign := _FOREIGN.match(head.lstrip().decode("latin-1"))):
             raise BadData(f"{name} is {list(FOREIGN.values())[(foreign.lastindex or 0) - 1]}")
@@ -117,9 +117,10 @@ class Lines:
 
     def notices(self) -> list[str]:
         """Return a notice of the lines so far that were not UTF-8, if there were any."""
-        lines = "1 line is" if self._recoded == 1 else f"{self._recoded:,} lines are"
-        notice = f"{self.name}: {lines} not UTF-8, read as Windows-1252 (first line {self._first_recoded})"
-        return [notice] if self._recoded else []
+        lines = (
+            f"{counted(self._recoded, 'line')} not in UTF-8, read as Windows-1252 (first line {self._first_recoded})"
+        )
+        return [f"{self.name}: {lines}"] if self._recoded else []
 
     def done(self) -> float | None:
         """Return how much of it was read, 0 to 1; None for a pipe."""

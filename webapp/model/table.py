@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-from webapp.errors import BadData
+from webapp.errors import BadData, counted
 from webapp.model import lines as limits
 from webapp.model.labels import LABEL_WORDS, ZERO_AND_ONE, normalise
 from webapp.model.lines import Lines, reading, shown
@@ -121,7 +121,7 @@ class CsvTable(Table):
         delimiter = sep[1].replace("\\t", "\t") if sep else _find_delimiter(head, usual)
         self.delimiter = "," if delimiter == UNDIVIDED else delimiter  # in what is written
         self.format = "TSV" if delimiter == "\t" else "CSV"
-        self.has_marks = delimiter not in ("\t", UNDIVIDED) or _has_marks(head)  # else quotation marks are text
+        self.is_quoted = delimiter not in ("\t", UNDIVIDED) or _is_quoted(head)  # else quotation marks are text
         is_spaced = any(map(BLANK_BEFORE_MARK.search, head))
         self._dialect = csv.reader([], delimiter=delimiter, skipinitialspace=is_spaced, strict=True).dialect
         rows = _split(head, delimiter)
@@ -162,7 +162,7 @@ class CsvTable(Table):
                 yield Row(line, [cells[at] for at in positions], None, cells)
                 continue
             elif error is None:
-                error = f"The row has {len(cells)} fields where the header has {width}."
+                error = f"The row has {counted(len(cells), 'field')} where the header has {width}."
             if surplus := cells[width:]:
                 error += f" What is too much: {self.delimiter.join(surplus)}"
             yield Row(line, (), error, (cells + [""] * width)[:width])
@@ -174,7 +174,7 @@ class CsvTable(Table):
             cells = line.rstrip("\r\n").split(self._dialect.delimiter)
             if len(line) > limits.LONGEST_ROW:
                 cells, error = [], limits.TOO_LONG
-            elif self.has_marks and '"' in line:
+            elif self.is_quoted and '"' in line:
                 cells, error = self._read_quoted(line, cells)
             # In a file with one column, "" is a row.
             if error or any(map(str.strip, cells)) or (len(cells) == len(self.columns) == 1 and line.strip()):
@@ -238,7 +238,7 @@ def _split(head: Sequence[str], delimiter: str) -> list[list[str]]:
     return [row for row in csv.reader(head, delimiter=delimiter) if row] or [[""]]
 
 
-def _has_marks(head: Sequence[str]) -> bool:
+def _is_quoted(head: Sequence[str]) -> bool:
     """Return whether a program has put quotation marks around cells of TSV or of a list: else they are text."""
     text = "".join(head)
     cells = [cell for cell, end in ENCLOSED.findall(text) if end]

@@ -81,7 +81,7 @@ def _csv(table: CsvTable) -> tuple[str, Callable[[Row, Answer], str]]:
     """Return the header, and what renders a row: cells keep their values, not their quotation marks."""
     style: Any = {}
     if table.format == "TSV":  # without marks there are no line breaks or tabs in cells; some would be taken for text
-        style = {"quoting": csv.QUOTE_ALL} if table.has_marks else {"quoting": csv.QUOTE_NONE, "quotechar": None}
+        style = {"quoting": csv.QUOTE_ALL} if table.is_quoted else {"quoting": csv.QUOTE_NONE, "quotechar": None}
     echo: Any = SimpleNamespace(write=str)  # a writer gives back what its file's `write` does: here, the line
     writer = csv.writer(echo, delimiter=table.delimiter, **style)
 
@@ -90,7 +90,7 @@ def _csv(table: CsvTable) -> tuple[str, Callable[[Row, Answer], str]]:
         return text[:-2] + "\n"
 
     header = line([*table.columns, *free_names(table.columns)])
-    return ("\ufeff" if table.lines.has_mark else "") + header, lambda row, answer: line([*row.raw, *answer])
+    return ("\ufeff" if table.lines.has_bom else "") + header, lambda row, answer: line([*row.raw, *answer])
 
 
 def _json(table: Table) -> tuple[str, Callable[[Row, Answer], str]]:
