@@ -124,6 +124,12 @@ def test_parquet_keeps_its_types(app, flask, tmp_path, pa):
     assert len(stored(app)) == 2 * len(logged)  # by the two runs, whatever they were interrupted by
 
 
+def test_elsewhere_than_on_linux_one_process_scores(score, monkeypatch):
+    monkeypatch.setattr("sys.platform", "darwin")
+    monkeypatch.setattr(run, "CHUNK_ROWS", 1)
+    assert "2 rows: 1 spam, 1 ham" in score(f"text\n{SPAM}\n{HAM}\n")[2]
+
+
 BAD_ROWS = {
     "csv": {
         "1,": "is empty",

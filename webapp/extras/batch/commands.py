@@ -34,8 +34,8 @@ def batch(
     and error added.
 
     CSV, TSV, JSON Lines, plain or gzip'd, or Parquet; - is standard input or output. Without OUT, messages.csv becomes
-    messages.predictions.csv. All other values in a row stay as they are; the text is written as UTF-8. All cores are
-    used.
+    messages.predictions.csv. All other values in a row stay as they are; the text is written as UTF-8. On Linux all
+    cores are used.
 
     Exit code: 0 all rows scored, 1 some could not be (see their column error), 2 not finished, 130 interrupted.
     """

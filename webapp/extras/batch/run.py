@@ -179,18 +179,19 @@ def score(inference: Inference, model: SpamModel, run: str | None, texts: Sequen
 
 
 def score_chunks(chunks: Iterator[list[Row]], scorer: Scorer) -> Iterator[tuple[list[Row], list[Answer]]]:
-    """Yield each chunk with its answers, which are logged, on all cores. Raises NotReady when a worker process died.
+    """Yield each chunk with its answers, which are logged. Raises NotReady when a worker process died.
 
-    Where workers are forked, they share the model's memory, and every connection that is open now: to a database none
-    may be.
+    On Linux all cores work. The workers are forked: they share the model's memory, and every connection that is open
+    now: to a database none may be. Elsewhere a fork is not safe or not possible.
     """
-    beginning, workers = list(islice(chunks, 2)), cpu_count()
+    beginning, workers = list(islice(chunks, 2)), cpu_count() if sys.platform == "linux" else 1
     if workers == 1 or len(beginning) < 2:  # one chunk is scored before a worker has started
         for rows in chain(beginning, chunks):
             yield rows, scorer(list(map(_text, rows)))
         return
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(scorer,))
+    pool = ProcessPoolExecutor(
+        workers, multiprocessing.get_context("fork"), initializer=_start_worker, initargs=(scorer,)
+    )
     waiting: deque[tuple[list[Row], Future[list[Answer]]]] = deque()
     try:
         for rows in chain(beginning, chunks):
