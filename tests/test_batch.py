@@ -124,8 +124,16 @@ def test_parquet_keeps_its_types(app, flask, tmp_path, pa):
     assert len(stored(app)) == 2 * len(logged)  # by the two runs, whatever they were interrupted by
 
 
-def test_elsewhere_than_on_linux_one_process_scores(score, monkeypatch):
-    monkeypatch.setattr("sys.platform", "darwin")
+def test_on_windows_one_process_scores_and_no_open_file_is_renamed(score, monkeypatch, tmp_path):
+    rename = Path.replace
+
+    def rename_closed(path, target):
+        assert path not in [Path(os.path.realpath(link)) for link in Path("/proc/self/fd").iterdir()]
+        return rename(path, target)
+
+    monkeypatch.setattr("sys.platform", "win32")
+    monkeypatch.setattr(output, "fcntl", None)
+    monkeypatch.setattr(Path, "replace", rename_closed)
     monkeypatch.setattr(run, "CHUNK_ROWS", 1)
     assert "2 rows: 1 spam, 1 ham" in score(f"text\n{SPAM}\n{HAM}\n")[2]
 

@@ -172,6 +172,8 @@ def open_output(target: Path, table: Table, size: int) -> Iterator[Write]:
                 yield write_through
             sync()
             if path:
+                if not fcntl:
+                    file.close()  # Windows renames no open file
                 partial(path).replace(path)
     except OSError as error:
         advice = " What was done is kept: go on with --resume." if path and partial(path).exists() else ""
