@@ -1,12 +1,10 @@
 """Files of any size: the command, the upload page, and the one background runner."""
 
-from contextlib import suppress
 from pathlib import Path
 
 from flask_openapi3 import OpenAPI
 
 from webapp.config import environment
-from webapp.errors import BadData
 from webapp.extras.batch import routes
 from webapp.extras.batch.commands import batch, batch_job, job, uploaded
 from webapp.extras.batch.run import read_state, result_of
@@ -20,13 +18,9 @@ def init_app(app: OpenAPI) -> None:
     runner.kinds["batch"] = batch_job
 
     def versions_of_interrupted_runs() -> set[str]:
-        versions = set()
-        for run in runner.list_jobs("batch"):
-            with suppress(BadData):  # a run without a readable state cannot go on
-                state = read_state(result_of(uploaded(runner.folder(run.id), run.arguments["name"])))
-                if state and run.state != "done":
-                    versions.add(state.model_version)
-        return versions
+        jobs = [job for job in runner.list_jobs("batch") if job.state != "done"]
+        states = [read_state(result_of(uploaded(runner.folder(job.id), job.arguments["name"]))) for job in jobs]
+        return {state.model_version for state in states if state}
 
     for command in (batch, job):
         routes.blueprint.cli.add_command(command)

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, BinaryIO, NamedTuple
@@ -60,6 +60,13 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     new = path.with_name(path.name + ".new")
     new.write_text(json.dumps(content))
     new.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a small JSON file, {} where there is none, or a power failure left half of one."""
+    with suppress(OSError, ValueError):
+        return dict(json.loads(path.read_text()))
+    return {}
 
 
 def partial(target: Path) -> Path:

@@ -9,7 +9,6 @@ the rows that are done are read and skipped; the log knows them by their lines.
 import datetime as dt
 import functools
 import gc
-import json
 import multiprocessing
 import os
 import signal
@@ -21,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -28,7 +28,7 @@ from pathlib import Path
 from joblib import cpu_count
 
 from webapp.errors import BadData, InvalidInput, ModelUnusable, NotReady, counted
-from webapp.extras.batch.output import Answer, open_output, partial, write_json
+from webapp.extras.batch.output import Answer, open_output, partial, read_json, write_json
 from webapp.inference import Inference, check_text
 from webapp.model import artifact
 from webapp.model.files import PIPE, ending_format, open_table
@@ -257,13 +257,10 @@ def _store(state: State, target: Path) -> None:
 
 
 def read_state(target: Path) -> State | None:
-    """Return the state of an interrupted run; raises BadData."""
-    try:
-        return State(**json.loads(state_file(target).read_text()))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError) as error:
-        raise BadData(f"{state_file(target)} cannot be read ({error}). Start again with --overwrite.") from error
+    """Return the state of an interrupted run, None where there is none."""
+    with suppress(TypeError):
+        return State(**read_json(state_file(target)))
+    return None
 
 
 def _find_state(target: Path, new: State, resume: bool, overwrite: bool, can_append: bool) -> State:
@@ -281,7 +278,8 @@ def _find_state(target: Path, new: State, resume: bool, overwrite: bool, can_app
     if is_there and not is_partial:
         return replace(old or new, was_complete=True)
     if resume and not old and is_partial and partial(target).stat().st_size:
-        raise BadData(f"{state_file(target)}, which says how far the run came, is gone. Start again with --overwrite.")
+        why = f"{state_file(target)}, which says how far the run came, is gone or broken"
+        raise BadData(f"{why}. Start again with --overwrite.")
     if not old:
         return new
     if old.began_with != new.began_with:

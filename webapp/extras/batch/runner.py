@@ -7,7 +7,6 @@ Cancelling a job is SIGTERM. One job runs at a time in an instance folder.
 """
 
 import datetime as dt
-import json
 import logging
 import os
 import shutil
@@ -23,7 +22,7 @@ from typing import Any, NamedTuple
 
 from webapp.config import JOBS_KEPT_DAYS, ROOT
 from webapp.errors import HamletError, JobRunning, NotFound, NotReady
-from webapp.extras.batch.output import take_lock, write_json
+from webapp.extras.batch.output import read_json, take_lock, write_json
 from webapp.extras.batch.run import Report
 from webapp.log.tables import moment_of, new_id
 
@@ -109,7 +108,7 @@ class Runner:
             lock.truncate()
             lock.write(job_id.encode())
             lock.flush()
-            if _read(folder / "state.json").get("state") != "done":
+            if read_json(folder / "state.json").get("state") != "done":
                 (folder / "state.json").unlink(missing_ok=True)
                 self._spawn(job_id, lock.fileno())
 
@@ -174,7 +173,7 @@ class Runner:
         """Return a job, of that kind if one is given; raises NotFound."""
         folder = self.folder(job_id)
         runs = self.running_id() == job_id  # asked first: a job that ends meanwhile has written how it ended
-        about, now = _read(folder / "job.json"), _read(folder / "state.json")
+        about, now = read_json(folder / "job.json"), read_json(folder / "state.json")
         if not about or kind not in ("", about["kind"]):
             raise NotFound("There is no such job. It may have been deleted, or belong to another host.")
         if runs or "state" not in now:
@@ -200,10 +199,3 @@ class Runner:
         with suppress(NotFound):  # it is only being made
             return self.get(self.running_id())
         return None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Return a small JSON file, {} where there is none, or a power failure left half of one."""
-    with suppress(OSError, ValueError):
-        return dict(json.loads(path.read_text()))
-    return {}
