@@ -22,8 +22,8 @@ ROUTES = {
     KEY: ["GET /api/v1/predictions", "PUT /api/v1/predictions/<prediction_id>/review", "GET /api/v1/monitoring"],
     SIGNED_IN: [
         *("GET /batch", "POST /batch", "GET /batch/<job_id>", "GET /batch/<job_id>/status"),
-        *("GET /batch/<job_id>/download", "POST /batch/<job_id>/cancel", "POST /batch/<job_id>/resume"),
-        *("POST /batch/<job_id>/delete", "GET /review", "POST /review", "POST /review/undo", "POST /review/sample"),
+        *("GET /batch/<job_id>/download", "POST /batch/<job_id>/<any(cancel, resume, delete):action>"),
+        *("GET /review", "POST /review", "POST /review/undo", "POST /review/sample"),
         *("GET /monitor", "POST /monitor/reference", "GET /models", "GET /models/compare"),
         "POST /models/<any(use, challenge, stop, rollback, retrain, confirm):action>",
         "GET /models/retrain/<job_id>/status",
@@ -60,6 +60,7 @@ def address(app):
     def address(rule):
         job = ids[rule.partition("/<")[0].strip("/")] if "<job_id>" in rule else ""
         rule = rule.replace("<any(use, challenge, stop, rollback, retrain, confirm):action>", "stop")
+        rule = rule.replace("<any(cancel, resume, delete):action>", "delete")
         file = "css/bootstrap.min.css" if rule.startswith("/bootstrap") else "style.css"
         return rule.replace("<job_id>", job).replace("<prediction_id>", prediction).replace("<path:filename>", file)
 

@@ -12,7 +12,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from webapp.cli.command import current_inference
 from webapp.config import JOBS_KEPT_DAYS, MAX_UNPACKED, MAX_UPLOAD
-from webapp.errors import BadData, InvalidInput, JobRunning, LogUnavailable
+from webapp.errors import BadData, HamletError, InvalidInput, LogUnavailable
 from webapp.extras.access.routes import login_required, signed_in
 from webapp.extras.batch.commands import current_runner, uploaded
 from webapp.extras.batch.run import result_of
@@ -35,10 +35,19 @@ def _take_larger_files(endpoint: str | None, _values: dict[str, Any] | None) -> 
 
 
 @blueprint.get("")
-def page() -> str:
+def page(error: str = "", text_column: str = "") -> str:
     """Show the form and the last runs."""
-    current_runner().remove_old()
-    return _page()
+    runner = current_runner()
+    runner.remove_old()
+    return render_template(
+        "batch/batch.html",
+        jobs=runner.list_jobs("batch"),
+        running=runner.running(),
+        limit=MAX_UPLOAD,
+        days=JOBS_KEPT_DAYS,
+        error=error,
+        text_column=text_column,
+    )
 
 
 @blueprint.post("")
@@ -49,7 +58,7 @@ def upload() -> ResponseReturnValue:
         if file is None or not file.filename:
             raise InvalidInput("Choose a file first.")
         job_id = current_runner().start("batch", partial(_keep, file, text_column or None))
-    except (InvalidInput, BadData, JobRunning) as error:
+    except HamletError as error:
         return _refuse(error.status, error.title, str(error), text_column)
     return redirect(url_for(".run", job_id=job_id), 303)
 
@@ -82,18 +91,7 @@ def _keep(file: FileStorage, text_column: str | None, folder: Path) -> dict[str,
 def _refuse(status: int, title: str, words: str, text_column: str = "") -> ResponseReturnValue:
     # Not its columns' names, which are the sender's.
     current_inference().record_failure("form", status, f"{title}: a file", request.headers["X-Request-ID"])
-    return _page(error=words, text_column=text_column), status
-
-
-def _page(**more: str) -> str:
-    return render_template(
-        "batch/batch.html",
-        jobs=current_runner().list_jobs("batch"),
-        running=current_runner().running(),
-        limit=MAX_UPLOAD,
-        days=JOBS_KEPT_DAYS,
-        **more,
-    )
+    return page(words, text_column), status
 
 
 @blueprint.get("/<job_id>")
@@ -120,24 +118,12 @@ def download(job_id: str) -> ResponseReturnValue:
     return answer
 
 
-@blueprint.post("/<job_id>/cancel")
-def cancel(job_id: str) -> ResponseReturnValue:
-    """Ask the run to stop; it can be resumed."""
-    current_runner().cancel(_job(job_id).id)
-    return redirect(url_for(".run", job_id=job_id), 303)
-
-
-@blueprint.post("/<job_id>/resume")
-def resume(job_id: str) -> ResponseReturnValue:
-    """Let a run that was interrupted or has failed go on where it stopped."""
-    current_runner().resume(_job(job_id).id)
-    return redirect(url_for(".run", job_id=job_id), 303)
-
-
-@blueprint.post("/<job_id>/delete")
-def delete(job_id: str) -> ResponseReturnValue:
-    """Delete a run and its files; its predictions stay in the log."""
-    current_runner().delete(_job(job_id).id)
+@blueprint.post("/<job_id>/<any(cancel, resume, delete):action>")
+def change(job_id: str, action: str) -> ResponseReturnValue:
+    """Do what a button says: the runner's methods have the same names."""
+    getattr(current_runner(), action)(_job(job_id).id)
+    if action != "delete":
+        return redirect(url_for(".run", job_id=job_id), 303)
     flash("The run and its files are deleted. Its predictions are still in the log.")
     return redirect(url_for(".page"), 303)
 
