@@ -100,7 +100,6 @@ def test_what_cannot_be_used_is_refused_at_once_and_nothing_is_kept(app, signed_
         (b"id,sender\n1,2\n", "a.csv", 422, "id, sender"),
         (b"PK\x03\x04\x14\x00[Content_Types].xml", "a.csv", 422, "a.csv is an Excel file: save it as CSV"),
         (b"," * 500_001 + b"text\n", "a.csv", 422, "500,002 columns, and at most 1,000"),
-        (b",".join(b"%d" % at for at in range(150_000)) + b",text\n", "a.csv", 422, "150,001 columns, and at most"),
         (b"x" * (MAX_UPLOAD + 200_000), "a.csv", 413, "larger than 50 MB"),
         *((b'{"%s": "a", "b": 1, "c": 2}\n' % odd, "a.jsonl", 422, "no column") for odd in ODD_COLUMNS),
         (zipped[:-9], "a.csv.gz", 422, "a.csv.gz is not complete"),
@@ -117,12 +116,9 @@ def test_what_cannot_be_used_is_refused_at_once_and_nothing_is_kept(app, signed_
     assert (answer.status_code, "No space left on device" in answer.text) == (503, True)
 
     monkeypatch.setattr("webapp.extras.batch.routes.MAX_UNPACKED", 5_000_000)
-    for columns, words in (
-        ({"text": ["x" * 100_000] * 1_000}, "a.parquet unpacks to more than"),
-        ({str(at): ["hello"] for at in range(1_001)}, "1,001 columns, and at most 1,000 are read"),
-    ):
-        pa.parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
-        assert words in upload(signed_in, (tmp_path / "a.parquet").read_bytes(), "a.parquet").text
+    pa.parquet.write_table(pa.table({"text": ["x" * 100_000] * 1_000}), tmp_path / "a.parquet")
+    answer = upload(signed_in, (tmp_path / "a.parquet").read_bytes(), "a.parquet")
+    assert "a.parquet unpacks to more than" in answer.text
     assert jobs_of(app) == []
 
 
