@@ -169,7 +169,8 @@ def test_quotation_marks_in_a_tsv_are_text(read):
 def test_quotation_marks_of_excel_and_pandas_in_a_tsv_enclose_cells(read, write):
     lines = [*ROWS, ("ham", "first, then\nsecond"), ("spam", "WIN a\tcar\r\n\r\nnow")]
     quotes = [*ROWS, ("ham", 'She said "six, or seven"'), ("spam", '"FREE" today')]
-    for rows in (lines, quotes, lines + quotes, lines[:1] + quotes * 300):
+    tabs = [*ROWS, ("spam", "WIN\ta car")]
+    for rows in (lines, quotes, tabs, lines + quotes, lines[:1] + quotes * 300):
         expected = [(text, label == "spam") for label, text in rows]
         for header in (("label", "text"), None):
             content = table(rows, header=header, delimiter="\t")

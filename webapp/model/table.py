@@ -243,9 +243,9 @@ def _is_quoted(head: Sequence[str]) -> bool:
     text = "".join(head)
     cells = [cell for cell, end in ENCLOSED.findall(text) if end]
     with_commas = [line for line in head if "," in line] or head
-    # pandas encloses line breaks and doubles marks, Excel encloses commas too, R all. With a tab and a line break
-    # it may be rows between stray marks.
-    is_needed = any('""' in cell or ("\t" not in cell and ("\n" in cell or "\r" in cell)) for cell in cells)
+    # pandas encloses tabs and line breaks and doubles marks, Excel encloses commas too, R all. With a tab and a line
+    # break it may be rows between stray marks.
+    is_needed = any('""' in cell or ("\t" in cell) != ("\n" in cell or "\r" in cell) for cell in cells)
     is_needed = is_needed or (bool(cells) and all('"' in line for line in with_commas))
     return is_needed and '"' not in ENCLOSED.sub("", text)
 
