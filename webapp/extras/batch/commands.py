@@ -61,8 +61,6 @@ def batch(
     state_file(target).unlink(missing_ok=True)
     summary = f"{target} is complete already." if state.was_complete else f"{state.summary}, {state.rate:,.0f} rows/s."
     state.notices.append(summary)
-    if state.errors:
-        state.notices.append("Rows with an error were not scored: their column error says why.")
     click.echo("\n".join(state.notices), err=True)
     click.get_current_context().exit(ROWS_WITH_ERRORS if state.errors else 0)
 
