@@ -143,7 +143,7 @@ class ParquetTable(Table):
         return self._done / max(int(self._file.metadata.num_rows), 1)
 
     def _sizes(self, limit: int) -> Iterator[int]:
-        """Unpack it in pieces: a dictionary makes much of little, and its table of contents does not say so."""
+        """Unpack it in pieces: a dictionary stores repeated values in few bytes, and the metadata does not say so."""
         about = self._file.metadata
         largest = max((about.row_group(at).total_byte_size for at in range(about.num_row_groups)), default=0)
         for batch in self._batches(max(1, min(PARQUET_ROWS, limit // 8 // max(largest, 1)))):

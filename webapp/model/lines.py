@@ -17,7 +17,7 @@ TOO_LONG = f"The row has more than {LONGEST_ROW:,} characters."
 SNIFFED_LINES, SNIFFED_SIZE = 1_000, 256 * 1024  # at the beginning, which tell delimiter, header and usual values
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-MOST_NULS = 7  # at the beginning of a text; of what is compressed each 256th byte is one
+MOST_NULS = 7  # in the first 4,096 bytes of a text; compressed data has one in 256 bytes
 FOREIGN = {  # by how they begin
     r"PK\x03\x04.*(?:\[Content_Types\]|mimetype)|\xd0\xcf\x11\xe0": "an Excel file: save it as CSV",
     r"PK\x03\x04": "a ZIP archive: unpack it first",
@@ -74,7 +74,7 @@ class Lines:
         self._unread = self._read()
 
     def next(self) -> str:
-        """Return the next line, "" at the end; of one that is too long LONGEST_ROW + 1 characters. Raises BadData."""
+        """Return the next line, "" at the end; only LONGEST_ROW + 1 characters of a longer line. Raises BadData."""
         line = self._waiting.popleft() if self._waiting else next(self._unread, "")
         self.number += bool(line)
         self.taken += len(line)

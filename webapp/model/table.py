@@ -18,7 +18,7 @@ from webapp.model.lines import Lines, reading, shown
 # Usual names of the columns, as `normalise` gives them; where a file has several of them, the first one here counts.
 TEXT_COLUMNS = ("text", "message", "content", "body", "sms", "v2", "msg", "comment", "email text", "transformed text")
 LABEL_COLUMNS = ("label", "v1", "class", "category", "target", "spam", "is spam", "spam/ham", "email type")
-MOST_COLUMNS = 1_000  # a row with too few cells is filled up, so many columns make much of little
+MOST_COLUMNS = 1_000  # short rows are filled up, so that many columns would make a large output of a small file
 
 SEP = re.compile(r'"?sep=([^\w\s"]|\t|\\t)"?\s*', re.IGNORECASE)  # a first line as Excel understands it
 UNDIVIDED = "\x1f"  # divides the lines of a list of messages, in which commas are text

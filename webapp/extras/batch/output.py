@@ -39,7 +39,7 @@ Write = Callable[[Sequence[Row], Sequence[Answer]], Any]  # where it reaches the
 
 
 def take_lock(file: BinaryIO, is_shared: bool = False) -> bool:
-    """Take a file's lock, which the kernel lets go when the process and its workers are gone; return if it was free.
+    """Take a file's lock, which the kernel frees when the process and its workers have ended; return if it was free.
 
     It waits a moment: the workers of a killed process need some time to notice and end.
     """

@@ -1,9 +1,9 @@
 """One run: read a chunk, score and log it, write it, note how far it came; again.
 
 While a run works there are OUT.partial and OUT.partial.json, the state. After each chunk the output reaches the disk
-first, then the state, which replaces the one before at once. So whatever happened in between, OUT.partial holds at
-least what the state says; what is behind that is cut off and made again. OUT appears, complete, by a rename. To go on,
-the rows that are done are read and skipped; the log knows them by their lines.
+first, then the state, which replaces the one before in one step. So OUT.partial always holds at least what the state
+says; what is behind that is cut off and made again. OUT appears, complete, by a rename. A resumed run reads and skips
+the rows that are done; the log knows them by their lines.
 """
 
 import datetime as dt
@@ -95,9 +95,9 @@ def run_batch(
     Raises BadData where the files or options cannot be used, NotReady when the disk is full or a worker died,
     ModelUnusable, LogUnavailable.
 
-    Whatever ends a run from file to file, `resume` goes on where it stopped, with the model version that it began with:
-    no row is twice, and none is missing, in the output or in the log. The state stays beside the output: the caller
-    deletes it once its user knows the result.
+    `resume` continues an interrupted run from file to file with the model version that it began with: no row is twice,
+    and none is missing, in the output or in the log. The state stays beside the output: the caller deletes it once its
+    user knows the result.
     """
     if target.exists() and not target.is_file():
         raise BadData(f"{target} is no file: name another output")

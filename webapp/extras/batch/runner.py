@@ -2,7 +2,7 @@
 
 A job is a folder, instance/jobs/ID/: job.json says what to do, state.json how far it is or how it ended, output.log
 what it printed. instance/jobs/lock names the job that runs and its process, which holds the file's lock. The kernel
-lets that go at the process's death, whatever killed it: so a job without an end whose lock is free was interrupted.
+frees the lock when the process ends, for any reason: a job that has not ended, and whose lock is free, was interrupted.
 Cancelling a job is SIGTERM. One job runs at a time in an instance folder.
 """
 

@@ -47,7 +47,7 @@ COMMON: Properties = {
 PRODUCER: Properties = COMMON | {
     "partitioner": "murmur2_random",  # a key goes to the partition that other languages' clients choose, too
     "linger.ms": 5,
-    "batch.size": 100_000,  # bytes: a topic may take less at once than the default, a million
+    "batch.size": 100_000,  # bytes: a topic's limit may be lower than the default, a million
 }
 # The records belong to another consumer by now, or soon, which does them again: nothing is wrong.
 REBALANCED = (
@@ -131,7 +131,7 @@ class Stream:
             found = consumer.list_topics(self._topic_in, timeout=METADATA_S)
             if error := found.topics[self._topic_in].error:
                 raise NotReady(f"The topic {self._topic_in} cannot be read: {error.str()}.")
-            consumer.poll(0)  # what was wrong until just now is not to be heard of later
+            consumer.poll(0)  # takes errors from before the connection, which would be reported later
             self._down = None
             consumer.subscribe([self._topic_in])
             yield consumer, producer, found.cluster_id or ""
