@@ -65,10 +65,7 @@ def read_labelled(
         column = shown(table.columns[columns[0]])
         if columns[0] == columns[1]:
             raise BadData(f'{table.name}: the column "{column}" cannot hold both the messages and the labels')
-        found, noted = _read_examples(table, columns, dataset, meanings)
-        dataset.notices += table.notices(*columns)
-        for fact, lines in noted.items():
-            dataset.notices.append(f"{table.name}: {counted(len(lines), 'row')} with {fact} (first in line {lines[0]})")
+        found = _read_examples(table, columns, dataset, meanings)
     if unknown := found.keys() - meanings.keys():
         rarest = min(unknown, key=lambda label: (len(found[label]), label))
         where = f"{dataset.name}, line {found[rarest][0]}: label {shown(rarest)!r} is unknown"
@@ -80,8 +77,8 @@ def read_labelled(
 
 def _read_examples(
     table: Table, columns: list[int], dataset: Dataset, meanings: dict[str, bool]
-) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
-    """Add a table's examples to a dataset; return in which lines each label is, and each thing that is to be said."""
+) -> dict[str, list[int]]:
+    """Add a table's examples and notices to a dataset; return in which lines each label is."""
     others = {other: at for other in ("source", "split", "kind") if (at := table.find([other])) is not None}
     found: defaultdict[str, list[int]] = defaultdict(list)
     noted: defaultdict[str, list[int]] = defaultdict(list)
@@ -105,7 +102,10 @@ def _read_examples(
             noted[f"more than {MAX_TEXT_LENGTH:,} characters, cut there"].append(line)
         source, kind = shown(more.get("source", dataset.name.split(".")[0]), 255), more.get("kind", "")
         dataset.examples.append(Example(text[:MAX_TEXT_LENGTH], meanings.get(label, False), source, PARTS[part], kind))
-    return found, noted
+    dataset.notices += table.notices(*columns)
+    for fact, lines in noted.items():
+        dataset.notices.append(f"{table.name}: {counted(len(lines), 'row')} with {fact} (first in line {lines[0]})")
+    return found
 
 
 def _advice(found: Mapping[str, Sequence[int]], labels: Sequence[str]) -> str:
