@@ -64,7 +64,7 @@ class Lines:
         is_utf16 = head.startswith(UTF16)
         self.has_bom = is_utf16 or head.startswith(codecs.BOM_UTF8)
         self.is_parquet = head.startswith(PARQUET) and self.stream is raw
-        if not self.is_parquet and (foreign := _FOREIGN.match(head.lstrip().decode("latin-1"))):
+        if foreign := _FOREIGN.match(head.lstrip().decode("latin-1")):
             raise BadData(f"{name} is {list(FOREIGN.values())[(foreign.lastindex or 0) - 1]}")
         is_binary = b"\0" in head.partition(b"\n")[0] or head.count(b"\0") > MOST_NULS
         if is_binary and not (self.is_parquet or is_utf16):
