@@ -80,6 +80,9 @@ def test_a_file_comes_back_with_its_verdicts(app, signed_in):
     assert set(logged) == {row["prediction_id"] for row in rows if row["prediction_id"]}
 
     assert "Campaign answers.csv" in signed_in.get("/batch").text
+    (result,) = Path(app.instance_path).rglob("Campaign answers.predictions.csv")
+    result.unlink()
+    assert signed_in.get(f"{page}/download").status_code == 404
     assert "deleted" in signed_in.post(f"{page}/delete", follow_redirects=True).text
     assert jobs_of(app) == []
     assert signed_in.get(page).status_code == 404

@@ -110,9 +110,9 @@ def status(job_id: str) -> dict[str, Any]:
 def download(job_id: str) -> ResponseReturnValue:
     """Send the file with its predictions."""
     job = _job(job_id)
-    if job.state != "done":
-        abort(404)
     path = result_of(uploaded(current_runner().folder(job.id), job.arguments["name"]))
+    if job.state != "done" or not path.exists():
+        abort(404)
     answer = send_file(path, "application/octet-stream", as_attachment=True)
     answer.headers["Cache-Control"] = "no-store"  # Flask would let browsers keep it, as it does with styles
     return answer
