@@ -70,11 +70,12 @@ LABEL_WORDS = {"ham": False, "spam": True, "not spam": False, **ZERO_AND_ONE}  #
 
 def read_meanings(labels: Sequence[str]) -> dict[str, bool]:
     """Return which words in a file mean spam, True, and which ham."""
-    if tuple(labels) == SPAM_OR_HAM:
-        return LABEL_WORDS
-    if tuple(labels) == ZERO_IS_SPAM:
-        return LABEL_WORDS | {word: not is_spam for word, is_spam in ZERO_AND_ONE.items()}
-    return ZERO_AND_ONE | {normalise(labels[0]): False, normalise(labels[1]): True}
+    ham, spam = map(normalise, labels)
+    zero_is_spam = (ham, spam) == ZERO_IS_SPAM or (ZERO_AND_ONE.get(ham), ZERO_AND_ONE.get(spam)) == (True, False)
+    numbers = {word: is_spam != zero_is_spam for word, is_spam in ZERO_AND_ONE.items()}
+    if {ham, spam} == {*SPAM_OR_HAM}:
+        return LABEL_WORDS | numbers
+    return numbers | {ham: False, spam: True}
 
 
 def normalise(word: object) -> str:
