@@ -277,7 +277,7 @@ class Missing(ClassifierMixin, BaseEstimator):
     def predict_proba(self, X):
         return np.full((X.shape[0], 2), np.nan)
 """
-MODULE = "Its module must lie beside wsgi.py"
+MODULE = "A module of yours must lie beside wsgi.py"
 TFIDF, BAYES = "TfidfVectorizer()", "MultinomialNB()"
 LAMBDA = "make_pipeline = pipe(CountVectorizer(tokenizer=lambda s: s.split()), MultinomialNB())"
 RECIPES = [
@@ -366,7 +366,7 @@ def test_nothing_is_served_or_tried_that_a_new_server_could_not_load(flask, mode
     assert flask("models", "history").output == ""
     del sys.modules["own_class"]
     os.remove("own_class.py")
-    with pytest.raises(ModelUnusable, match=r"No module named 'own_class'.*own_class:make_pipeline.*beside wsgi.py"):
+    with pytest.raises(ModelUnusable, match=r"No module named 'own_class'.*beside wsgi.py"):
         artifact.load(models, version)
 
 

@@ -104,6 +104,7 @@ OTHER = {
     "hashes": (HashingVectorizer(alternate_sign=False), MultinomialNB()),
     "hashes, weighed": (HashingVectorizer(alternate_sign=False), TfidfTransformer(), LogisticRegression()),
     "components": (TfidfVectorizer(), TruncatedSVD(5, random_state=0), LogisticRegression()),
+    "components in a Pipeline": (make_pipeline(TfidfVectorizer(), TruncatedSVD(5)), LogisticRegression()),
     "no names": (TfidfVectorizer(), FunctionTransformer(accept_sparse=True), LogisticRegression()),
     # It has weights where its kernel is linear, but its probabilities are not those of their sum.
     "support vectors": (TfidfVectorizer(), SVC(kernel="linear", probability=True, random_state=0)),
@@ -153,13 +154,16 @@ def test_words_of_the_message_are_named_as_such():
         ("tfidf, logistic regression", "Free bus", {"free", "bus", "free bus"}),
     ):
         assert terms <= set(modelled(*LINEAR[name]).score(text).contributions)
+    underlined = modelled(CountVectorizer(vocabulary=["free", "____", "a__b"]), MultinomialNB())
+    assert set(underlined.score("free a__b ____").contributions) == {"free", "a__b", "____"}
 
 
 def test_it_agrees_with_predict_proba_whatever_the_classes_are_called():
     texts = [text for _, text in messages(10)]
     known = [("ham", "spam"), ("NOT_spam", "Spam"), (0, 1), (0.0, 1.0), (False, True)]
-    for names in [*known, ("zzz", "aaa"), ("praise", "complaint")]:
-        labels = Labels("ok", "toxic") if names in known else Labels(*names)
+    cases = [(names, Labels("ok", "toxic")) for names in known]
+    cases += [((1.0, 0.0), Labels("1", "0")), ((True, False), Labels("1", "0")), (("b", "a"), Labels("b", "a"))]
+    for names, labels in cases:
         for steps in ([CountVectorizer(), MultinomialNB()], [MessageVectorizer(), LogisticRegression()]):
             pipeline = fitted(*steps, names=names)
             model = make_model(pipeline, "v", 0.5, labels)

@@ -47,7 +47,7 @@ TRUSTED = [
     "sklearn.calibration._SigmoidCalibration",
     "webapp.model.features.MessageVectorizer",
 ]
-WHERE = "its module must lie beside wsgi.py, in webapp/, or be installed, wherever the model is served."
+WHERE = "A module of yours must lie beside wsgi.py, in webapp/, or be installed, wherever the model is served."
 TRY_S = 600  # to load a version takes 3 s; under load on a busy machine some minutes
 TRY = """
 import sys, pathlib
@@ -155,8 +155,8 @@ def load(models_folder: Path, version: str) -> SpamModel:
         return make_model(pipeline, version, card.threshold, ZERO_IS_SPAM if card.zero_is_spam else card.labels)
     except Exception as error:  # unpickling may raise anything: a class that was moved or is not installed, say
         reason = str(error) if isinstance(error, ModelUnusable) else f"{type(error).__name__}: {error}"
-        recipe = f". Its recipe is {card.pipeline}: {WHERE.rstrip('.')}" if card.pipeline else ""
-        raise unusable(f"Model {version} cannot be loaded ({reason}){recipe}") from error
+        where = f". {WHERE.rstrip('.')}" if isinstance(error, ImportError) else ""
+        raise unusable(f"Model {version} cannot be loaded ({reason}){where}") from error
 
 
 def try_load(models_folder: Path, version: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import Pipeline
 
 from webapp.errors import BadData, ModelUnusable
@@ -23,15 +24,19 @@ ABOUT = (
 
 
 def unwrap(pipeline: Any) -> Any:
-    """Return a fitted estimator without the search for its best parameters, around it or at its end; raises BadData.
+    """Return a fitted estimator without the search for its best parameters, and no Pipeline in another; raises BadData.
 
-    Nor does it end in another Pipeline: what its classifier gets are its terms.
+    So each step shows: what the classifier gets are its terms.
     """
     if isinstance(pipeline, Pipeline):
-        *steps, (name, last) = pipeline.steps
-        last = unwrap(last)
-        inner = [(f"{name}_{of}", step) for of, step in last.steps] if isinstance(last, Pipeline) else [(name, last)]
-        return Pipeline([*steps, *inner])
+        steps: list[tuple[str, Any]] = []
+        for name, step in pipeline.steps:
+            plain = unwrap(step)
+            is_pipeline = isinstance(plain, Pipeline)
+            steps += [(f"{name}_{of}", inner) for of, inner in plain.steps] if is_pipeline else [(name, plain)]
+        return Pipeline(steps)
+    if isinstance(pipeline, (FixedThresholdClassifier, TunedThresholdClassifierCV)):
+        raise BadData(f"{type(pipeline).__name__} has a threshold of its own: give its estimator, and say --threshold")
     if not hasattr(pipeline, "best_estimator_"):
         return pipeline
     if np.isnan(getattr(pipeline, "best_score_", 0)):  # it has none where a function chooses
@@ -77,7 +82,7 @@ def load_recipe(name: str) -> Callable[[], Any]:
         found = getattr(importlib.import_module(module), attribute)
         estimator = clone(found) if isinstance(found, BaseEstimator) else found()
     except Exception as error:  # it is the user's code
-        where = f" {artifact.WHERE.capitalize()}" if isinstance(error, ImportError) else ""
+        where = f" {artifact.WHERE}" if isinstance(error, ImportError) else ""
         raise BadData(f"--pipeline {name} cannot be used ({type(error).__name__}: {error}).{where}") from error
     if not isinstance(estimator, BaseEstimator):
         raise BadData(f"--pipeline {name} gives no sklearn.pipeline.Pipeline, but a {type(estimator).__name__}.")

@@ -75,6 +75,8 @@ def make_model(pipeline: Pipeline, version: str, threshold: float, labels: Label
         )
     if [np.ndim(name) for name in getattr(pipeline, "classes_", ())] != [0, 0]:
         raise ModelUnusable("The Pipeline does not tell two classes apart; Hamlet takes two classes")
+    if hasattr(pipeline[-1], "feature_log_prob_") and not np.all(pipeline[-1].alpha):
+        raise ModelUnusable("Naive Bayes with alpha=0 has no answer for many messages: fit it with alpha=0.1, say")
     names = _feature_names(pipeline)
     terms = None if names is None else linear_terms(pipeline[-1])
     words = SPAM_OR_HAM if labels == ZERO_IS_SPAM else labels
@@ -182,7 +184,7 @@ class LinearModel(SpamModel):
             return super().score(text)
         contributions: dict[str, float] = defaultdict(float)
         for name, part in zip(self._names[row.indices], parts.tolist(), strict=True):
-            contributions[name.rpartition("__")[2].lower()] += part  # FeatureUnion puts the step before the name
+            contributions[name.lower()] += part
         return Score(probability, contributions)
 
 
@@ -283,8 +285,7 @@ def linear_terms(classifier: Any) -> tuple[np.ndarray, float] | None:
             log_odds = classifier.decision_function(values)
     except Exception:  # it has no weights, takes no sparse values, or is the user's code
         return None
-    is_finite = np.isfinite(log_odds).all()  # naive Bayes with alpha=0 is not
-    return (log_odds[1:] - log_odds[0], float(log_odds[0])) if is_finite else None
+    return log_odds[1:] - log_odds[0], float(log_odds[0])
 
 
 def _feature_names(pipeline: Pipeline) -> np.ndarray | None:
@@ -298,6 +299,8 @@ def _feature_names(pipeline: Pipeline) -> np.ndarray | None:
         names: np.ndarray = pipeline[first:-1].get_feature_names_out()
     except Exception:  # a part of a FeatureUnion that has no names, say, or the user's code
         return None
+    if any(hasattr(step, "transformer_weights") for step in steps):  # a FeatureUnion puts its part before the name
+        return np.array([name.rpartition("__")[2] or name for name in names])
     return names
 
 

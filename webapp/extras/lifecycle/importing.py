@@ -72,7 +72,7 @@ def _load(path: Path, content: bytes) -> Any:
         reason = f"{path} cannot be loaded ({type(error).__name__}: {' '.join(str(error).split())[:300]})"
         advice = OTHER_FILE
         if isinstance(error, ModuleNotFoundError) and not find_spec(str(error.name).partition(".")[0]):
-            advice = f"Install {error.name}, or if it is a module of yours, put it beside wsgi.py."
+            advice = f"Install {error.name}. {artifact.WHERE}"
         elif isinstance(error, AttributeError) and "__main__" in str(error):
             advice = OF_A_SCRIPT
         raise BadData(f"{reason}. {advice}") from error
