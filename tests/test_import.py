@@ -12,7 +12,7 @@ import pytest
 import sklearn
 from conftest import PASSWORD, need_module
 from sklearn.ensemble import RandomForestClassifier, VotingClassifier
-from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfTransformer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
 from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
 from sklearn.naive_bayes import BernoulliNB, ComplementNB, GaussianNB, MultinomialNB
@@ -91,7 +91,7 @@ def clean(text):
 
 REFUSED = [
     (lambda: MultinomialNB().fit([[1], [2]], [0, 1]), "give the fitted vectoriser"),
-    (lambda: TfidfVectorizer().fit(TEXTS), "holds a TfidfVectorizer: models 0, vectorisers 1. Give one fitted model"),
+    (lambda: TfidfVectorizer().fit(TEXTS), "model.pkl: TfidfVectorizer. Give one fitted model"),
     (lambda: make_pipeline(TfidfVectorizer(), MultinomialNB()), "is not fitted"),
     (lambda: fitted(LinearSVC()), "CalibratedClassifier"),
     (lambda: fitted(VotingClassifier([("one", MultinomialNB())])), "voting='soft'"),
@@ -104,9 +104,13 @@ REFUSED = [
     (lambda: Pipeline([("nb", MultinomialNB().fit([[1], [2]], [0, 1]))]), "list of str"),
     (lambda: fitted(MultinomialNB(alpha=0)), "alpha=0 has no answer for many messages: fit it with alpha=0.1"),
     (lambda: fitted(FixedThresholdClassifier(MultinomialNB(), threshold=0.3)), "and say --threshold"),
-    (lambda: [MultinomialNB(), MultinomialNB()], "holds a list: models 2, vectorisers 0"),
-    (lambda: {"model": 1}, "holds a dict: models 0, vectorisers 0"),
-    (lambda: pd.DataFrame({"text": TEXTS}), "holds a DataFrame: models 0, vectorisers 0"),
+    (lambda: [MultinomialNB(), MultinomialNB()], "model.pkl: MultinomialNB, MultinomialNB. Give one"),
+    (
+        lambda: [CountVectorizer(), TfidfTransformer(), MultinomialNB()],
+        "are one as make_pipeline(vectorizer, transformer)",
+    ),
+    (lambda: {"model": 1}, "model.pkl: int. Give one"),
+    (lambda: pd.DataFrame({"text": TEXTS}), "model.pkl: DataFrame. Give one"),
 ]
 
 
@@ -176,7 +180,7 @@ def test_files_that_do_not_belong_together(models, tutorial, tmp_path, bring):
     for words, reason in (
         ([model, "--vectorizer", other], "that it was trained with, saved after the same fit"),
         ([model, "--vectorizer", unfitted], "is not fitted"),
-        ([model, "--vectorizer", whole], "whole.pkl holds a Pipeline: models 2, vectorisers 0"),
+        ([model, "--vectorizer", whole], "whole.pkl: MultinomialNB, Pipeline. Give one"),
         ([whole, "--vectorizer", vectorizer, "--labels", "normal,urgent"], "leave --vectorizer out"),
         ([whole, "--labels", "ok,toxic"], "labels ok and toxic"),
     ):

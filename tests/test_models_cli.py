@@ -60,7 +60,7 @@ def test_list_show_and_verify_tell_what_each_version_is(run, models, versions):
 def test_use_rollback_and_history_are_written_down_with_who_and_why(run, models, versions, client):
     first, second, third = versions
     run("use", first)  # to serve what is served is no switch
-    run("use", second, "--why", "it catches more")
+    run("use", second, "--why", "it catches\nmore")
     run("promote", third)  # another name for the same
     assert f"{second} is served again" in run("rollback", "--why", "too many complaints")
     assert served(client) == second

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import wraps
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, NamedTuple
 
 import click
@@ -135,6 +136,8 @@ def train(
     registry, by_source = current_inference().registry, dict(weights)
     if file_format == "skops":
         artifact.skops_io()  # now, and not after the training
+    registry.folder.mkdir(parents=True, exist_ok=True)
+    TemporaryFile(dir=registry.folder).close()  # so is said that nothing can be written there
     datasets, unseen = reader.read(files), reader.read(tests)
     for dataset in datasets:
         named = [licence for start, licence in licences if dataset.name.startswith(start)]

@@ -214,11 +214,9 @@ def sign(models_folder: Path, version: str) -> Card:
         raise BadData("There is no key to sign with: set HAMLET_MODEL_KEY. docs/model_files.md says how to make one.")
     verify(models_folder, version, signed=False)
     signature = signature_of(read_file(models_folder, version, CARD), config.MODEL_KEY)
-    path = models_folder / version / SIGNATURE
-    try:
-        path.write_bytes(signature)
-    except OSError as error:
-        raise BadData(f"{path} cannot be written ({error.strerror}).") from error
+    new = models_folder / version / f".{SIGNATURE}.new"
+    new.write_bytes(signature)
+    new.replace(new.with_name(SIGNATURE))
     return read_card(models_folder, version)  # as it was signed
 
 

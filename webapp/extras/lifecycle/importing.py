@@ -21,7 +21,8 @@ from webapp.model.scoring import PROBES, SpamModel, make_model
 
 ABOUT = (
     "It must take a list of str. If it takes numbers and not texts, give the fitted vectoriser that it was trained "
-    "with, saved after the same fit (--vectorizer FILE); if it reads texts itself, leave --vectorizer out."
+    "with, saved after the same fit (--vectorizer FILE); several steps are one as make_pipeline(vectorizer, "
+    "transformer), without another fit. If it reads texts itself, leave --vectorizer out."
 )
 OF_A_SCRIPT = (
     "That function or class was defined in the notebook or script itself, so no file has it. Move it into a module, "
@@ -80,16 +81,14 @@ def _load(path: Path, content: bytes) -> Any:
 
 def _joined(files: Mapping[Path, bytes]) -> Any:
     """Return the Pipeline of all that the files hold, one model and perhaps its vectoriser; raises BadData."""
-    held = [_load(path, content) for path, content in files.items()]
-    parts = [unwrap(part) for content in held for part in _parts(content)]
+    parts = [unwrap(part) for path, content in files.items() for part in _parts(_load(path, content))]
     models = [part for part in parts if hasattr(part, "predict")]
     others = [part for part in parts if not hasattr(part, "predict")]
     vectorizers = [part for part in others if hasattr(part, "transform") and hasattr(part, "fit")]  # no DataFrame
     fewest = len(files) - 1  # none where there is but one file: its model may take texts
     if len(models) != 1 or not fewest <= len(vectorizers) <= 1:
-        holds = [f"{path} holds a {type(it).__name__}" for path, it in zip(files, held, strict=True)]
-        counts = f"models {len(models)}, vectorisers {len(vectorizers)}"
-        raise BadData(f"{' and '.join(holds)}: {counts}. Give one fitted model. {ABOUT}")
+        found = f"{' and '.join(map(str, files))}: {', '.join(type(part).__name__ for part in parts)}"
+        raise BadData(f"{found}. Give one fitted model and at most one vectoriser. {ABOUT}")
     (model,) = models
     if not vectorizers:  # a vote of several Pipelines takes texts, too
         return model if isinstance(model, Pipeline) else Pipeline([("model", model)])

@@ -103,8 +103,7 @@ def _numbers(versions: Sequence[str], history: Sequence[sa.Row[Any]]) -> dict[st
 def change(action: str) -> ResponseReturnValue:
     """Do what a button says: say that it is done, or why not: then nothing has changed."""
     engine, registry = current_app.extensions["engine"], current_inference().registry
-    version, who = request.form.get("version", ""), reviewer_id()
-    why = " ".join(request.form.get("why", "").split())
+    version, who, why = request.form.get("version", ""), reviewer_id(), request.form.get("why", "")
     try:
         match action:
             case "use" | "challenge" | "rollback":  # to where the button said, whatever happened meanwhile

@@ -34,8 +34,8 @@ def record_use(
         if kind == "challenge" and served in others:
             raise BadData(OTHER_QUESTION)
         if before != (version or ""):
-            switch = {"id": new_id(), "created_at": dt.datetime.now(dt.UTC), "kind": kind, "who": who, "why": why}
-            switch |= {"from_version": before or None, "to_version": version}
+            switch = {"id": new_id(), "created_at": dt.datetime.now(dt.UTC), "kind": kind, "who": who}
+            switch |= {"from_version": before or None, "to_version": version, "why": " ".join(why.split())}
             connection.execute(sa.insert(switches), switch)
         yield  # last: what cannot be written down does not happen
         if kind != "challenge" and (tried == version or tried in others):
