@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import Binarizer
 
 from webapp.errors import BadData, ModelUnusable
 from webapp.model import artifact, training
@@ -26,7 +27,7 @@ ABOUT = (
 def unwrap(pipeline: Any) -> Any:
     """Return a fitted estimator without the search for its best parameters, and no Pipeline in another; raises BadData.
 
-    So each step shows: what the classifier gets are its terms.
+    So each step shows: what the classifier gets are the values of its terms.
     """
     if isinstance(pipeline, Pipeline):
         steps: list[tuple[str, Any]] = []
@@ -34,6 +35,10 @@ def unwrap(pipeline: Any) -> Any:
             plain = unwrap(step)
             is_pipeline = isinstance(plain, Pipeline)
             steps += [(f"{name}_{of}", inner) for of, inner in plain.steps] if is_pipeline else [(name, plain)]
+        classifier = steps[-1][1]
+        if getattr(classifier, "binarize", None) is not None:  # BernoulliNB asks only which words are there
+            steps.insert(-1, ("there", Binarizer(threshold=classifier.binarize).fit(classifier.feature_count_)))
+            classifier.binarize = None
         return Pipeline(steps)
     if isinstance(pipeline, (FixedThresholdClassifier, TunedThresholdClassifierCV)):
         raise BadData(f"{type(pipeline).__name__} has a threshold of its own: give its estimator, and say --threshold")

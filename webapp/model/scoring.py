@@ -177,8 +177,7 @@ class LinearModel(SpamModel):
         values = transform(self.pipeline, [text])
         probability = float(self._classify(values, 1)[0])
         row = sparse.csr_matrix(values)
-        at_least = getattr(self.pipeline[-1], "binarize", None)  # BernoulliNB asks only which words are there
-        parts = (row.data if at_least is None else row.data > at_least) * self._weights[row.indices]
+        parts = row.data * self._weights[row.indices]
         rounding = ROUNDING * max(10.0, float(np.abs(parts).sum()))  # values or weights may be float32
         if abs(expit(self.intercept + float(parts.sum())) - probability) > rounding:
             return super().score(text)
@@ -275,10 +274,9 @@ def linear_terms(classifier: Any) -> tuple[np.ndarray, float] | None:
     They are what the classifier says of each feature alone, and of none.
     """
     is_bayes = hasattr(classifier, "feature_log_prob_")
-    there = 1 + (getattr(classifier, "binarize", None) or 0)  # for BernoulliNB a greater value is a word that is there
     try:
         features = (classifier.feature_log_prob_ if is_bayes else classifier.coef_).shape[1]
-        values = sparse.vstack([sparse.csr_matrix((1, features)), there * sparse.identity(features)], format="csr")
+        values = sparse.vstack([sparse.csr_matrix((1, features)), sparse.identity(features)], format="csr")
         if is_bayes:
             log_odds = np.diff(classifier.predict_joint_log_proba(values))[:, 0]
         else:

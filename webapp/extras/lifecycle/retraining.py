@@ -212,8 +212,7 @@ def fine_tune(
 
 def _linear(model: SpamModel, texts: Sequence[str]) -> tuple[sparse.csr_matrix, np.ndarray]:
     """Return the values of texts and a 1 for the intercept, and their weights; raises BadData for another model."""
-    counts_words = getattr(model.pipeline[-1], "binarize", None) is None  # BernoulliNB asks only which are there
-    if counts_words and (linear := linear_terms(model.pipeline[-1])):
+    if linear := linear_terms(model.pipeline[-1]):
         weights = np.append(*linear) * (1 if model.spam_index == 1 else -1)
         values = sparse.csr_matrix(transform(model.pipeline, texts))
         values = sparse.hstack([values, np.ones((len(texts), 1))], format="csr")
