@@ -169,9 +169,9 @@ def train(
         learnt = fingerprints(taught, learnt)
     version = artifact.save(registry.folder, result.pipeline, card, file_format, now, learnt)
     click.echo(f"\nSaved {registry.folder / version}")
-    is_first = not (registry.folder / "current").exists()
+    is_first = not registry.served.read()
     with suppress(HamletError):  # there need not be a version that can be served
-        if not is_first and (served := registry.current()).labels == labels:
+        if (served := registry.current()).labels == labels:
             warn_if_opposite(training.report(served, result.held_out))
     if use_now or is_first:
         registry.use(version, who(), "train --use" if use_now else "")

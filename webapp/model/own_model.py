@@ -3,12 +3,13 @@
 import importlib
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import Binarizer
@@ -54,14 +55,14 @@ def unwrap(pipeline: Any) -> Any:
 
 def fit_with(name: str) -> training.Fit:
     """Return what fits the Pipeline of module:name, for training.train; both raise BadData."""
-    make = load_recipe(name)
+    recipe = load_recipe(name)
 
     def fit(examples: Sequence[Example], weights: Mapping[str, float]) -> Pipeline:
         try:
             with warnings.catch_warnings():
                 for scores in ("Scoring failed", "One or more of the test scores"):
                     warnings.filterwarnings("ignore", scores)  # `unwrap` says so in one line
-                pipeline = unwrap(training.fit(examples, weights, make))
+                pipeline = unwrap(training.fit(examples, weights, lambda: deepcopy(recipe)))
             make_model(pipeline, name, training.THRESHOLD)
         except (BadData, ModelUnusable) as error:
             raise BadData(f"--pipeline {name}: {error}") from error
@@ -73,8 +74,8 @@ def fit_with(name: str) -> training.Fit:
     return fit
 
 
-def load_recipe(name: str) -> Callable[[], Any]:
-    """Return what makes the estimator of module:name; raises BadData, also where it could not be saved.
+def load_recipe(name: str) -> Pipeline:
+    """Return the unfitted Pipeline of module:name; raises BadData, also where it could not be saved.
 
     The module is imported from the working directory, webapp/ or what is installed, which runs it.
     """
@@ -85,7 +86,7 @@ def load_recipe(name: str) -> Callable[[], Any]:
         sys.path.append(str(Path.cwd()))
     try:
         found = getattr(importlib.import_module(module), attribute)
-        estimator = clone(found) if isinstance(found, BaseEstimator) else found()
+        estimator = found if isinstance(found, BaseEstimator) else found()
     except Exception as error:  # it is the user's code
         where = f" {artifact.WHERE}" if isinstance(error, ImportError) else ""
         raise BadData(f"--pipeline {name} cannot be used ({type(error).__name__}: {error}).{where}") from error
@@ -98,6 +99,5 @@ def load_recipe(name: str) -> Callable[[], Any]:
             f"--pipeline {name} cannot be saved ({error}). Write a lambda or a function in a function as a function of "
             "its own in your module."
         ) from error
-    make = (lambda: clone(found)) if isinstance(found, BaseEstimator) else found
     # A search for parameters, or a vote of several Pipelines, takes texts, too.
-    return make if isinstance(estimator, Pipeline) else lambda: Pipeline([("model", make())])
+    return estimator if isinstance(estimator, Pipeline) else Pipeline([("model", estimator)])
