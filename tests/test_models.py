@@ -39,7 +39,6 @@ OF_A_VERSION = [
     (card(versions={"scikit-learn": "0.1"}), "pip install scikit-learn==0.1"),
     (card(features_version=0), "features.py"),
     (rewrite(artifact.CARD, "{"), "not readable"),
-    (card(versions=[]), "not readable"),
     (card(model_version="another"), "belongs to another"),
     (card(model_file={"name": "../../wsgi.py", "format": "pickle", "sha256": ""}), "names no model file"),
     (remove(artifact.CARD), "has no model_card.json"),

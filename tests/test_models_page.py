@@ -65,7 +65,7 @@ def test_each_version_shows_its_card_and_how_it_did_so_far(app, signed_in, versi
     review(app, ["see you at lunch"])
     page = look(signed_in)
     assert all(name in page for name in versions)
-    assert len(re.findall(r"\d\d\.\d % \(\d\d\.\d to \d\d\.\d\)", page)) >= 3
+    assert len(re.findall(r"\d\d\.\d % \(\d\d\.\d to \d\d\.\d %\)", page)) >= 3
     assert page.count("verified") == len(re.findall(r"trained on \d\d,\d{3} messages", page)) == 3
     assert [f"v{number} , " in page for number in (1, 2, 3, 4)] == [True, True, True, False]
     assert "not known yet 1 message" in page

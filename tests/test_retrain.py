@@ -139,13 +139,6 @@ def test_where_all_reviews_are_kept_apart_nothing_is_learnt(engine, small, revie
         retraining.retrain(engine, small)
 
 
-def test_a_file_that_is_only_called_as_ours_is_not_ours(engine, small, review, tmp_path):
-    (tmp_path / "messages.csv").write_text("label,text\n" + "".join(f'{a},"{b}"\n' for a, b in messages(400)))
-    result = training.train([read_labelled(tmp_path / "messages.csv")])
-    log_text = review([("seen in the log", False)], reviewers=[]) and "seen in the log"
-    assert list(retraining._anchors(engine, result.card)) == [log_text]
-
-
 def test_too_few_new_reviews_are_refused(engine, small, review, flask, labelled):
     refused = flask("retrain")
     assert (refused.exit_code, "0 new reviews since" in refused.stderr) == (2, True)

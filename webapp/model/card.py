@@ -59,9 +59,9 @@ class Card(Part):
     labels: Labels
     zero_is_spam: bool = False  # where the classes of an imported model are 0 and 1
     threshold: Annotated[float, Field(ge=0, le=1)]
-    weights: dict[str, float]  # how much a message of a source counts, 1 where it is not named
+    weights: dict[str, float] = {}  # how much a message of a source counts, 1 where it is not named
     pipeline: str | None = None  # module:function of the recipe, None for Hamlet's own
-    data: list[DataFile]
+    data: list[DataFile] = []
     messages: Counts = Counts()  # without copies
     metrics: dict[str, Metrics] = {}
     retraining: Retraining | None = None

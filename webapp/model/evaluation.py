@@ -1,11 +1,10 @@
 """How good is a model? The same figures at training and from reviews in production; proportions with 95 % intervals."""
 
 import math
-from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 Z = 1.959963984540054  # the standard normal's 97.5 % point: two-sided 95 %
@@ -32,12 +31,6 @@ class Proportion(Estimate):
     """A proportion of n messages, with Wilson's interval."""
 
     n: int = 0
-
-    @model_validator(mode="after")
-    def _is_whole(self) -> Self:
-        if len({self.value is None, self.low is None, self.high is None}) > 1:
-            raise ValueError("a proportion has an interval")
-        return self
 
     @property
     def interval(self) -> str:

@@ -179,8 +179,6 @@ def import_model(
         labels=model.labels,
         threshold=threshold,
         zero_is_spam=reader.labels == ZERO_IS_SPAM,
-        weights={},
-        data=[],
         metrics=metrics,
         imported=hashes,
     )
