@@ -95,6 +95,7 @@ REFUSED = [
     (lambda: MultinomialNB().fit([[1], [2]], [0, 1]), "give the fitted vectoriser"),
     (lambda: TfidfVectorizer().fit(TEXTS), "model.pkl: TfidfVectorizer. Give one fitted model"),
     (lambda: make_pipeline(TfidfVectorizer(), MultinomialNB()), "is not fitted"),
+    (lambda: make_pipeline(TfidfVectorizer(), BernoulliNB()), "is not fitted"),
     (lambda: fitted(LinearSVC()), "CalibratedClassifier"),
     (lambda: fitted(VotingClassifier([("one", MultinomialNB())])), "voting='soft'"),
     (lambda: fitted(Ridge(), NUMBERS), "take LogisticRegression"),

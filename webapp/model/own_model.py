@@ -36,10 +36,11 @@ def unwrap(pipeline: Any) -> Any:
             plain = unwrap(step)
             is_pipeline = isinstance(plain, Pipeline)
             steps += [(f"{name}_{of}", inner) for of, inner in plain.steps] if is_pipeline else [(name, plain)]
-        classifier = steps[-1][1]
-        if getattr(classifier, "binarize", None) is not None:  # BernoulliNB asks only which words are there
-            steps.insert(-1, ("there", Binarizer(threshold=classifier.binarize).fit(classifier.feature_count_)))
-            classifier.binarize = None
+        bayes = steps[-1][1]
+        if hasattr(bayes, "feature_count_") and getattr(bayes, "binarize", None) is not None:
+            # BernoulliNB asks only which words are there.
+            steps.insert(-1, ("there", Binarizer(threshold=bayes.binarize).fit(bayes.feature_count_)))
+            bayes.binarize = None
         return Pipeline(steps)
     if isinstance(pipeline, (FixedThresholdClassifier, TunedThresholdClassifierCV)):
         raise BadData(f"{type(pipeline).__name__} has a threshold of its own: give its estimator, and say --threshold")
