@@ -137,7 +137,7 @@ def train(
     if file_format == "skops":
         artifact.skops_io()  # now, and not after the training
     registry.folder.mkdir(parents=True, exist_ok=True)
-    TemporaryFile(dir=registry.folder).close()  # so is said that nothing can be written there
+    TemporaryFile(dir=registry.folder).close()  # raises OSError now where the version could not be saved
     datasets, unseen = reader.read(files), reader.read(tests)
     for dataset in datasets:
         named = [licence for start, licence in licences if dataset.name.startswith(start)]
