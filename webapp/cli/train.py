@@ -162,7 +162,7 @@ def train(
         print_report(name.replace("_", "-"), metrics, labels)
 
     learnt, now = result.learnt, dt.datetime.now(dt.UTC)
-    if reviews:  # of these, copies are known that differ in their signs alone, as they are after `retrain`
+    if reviews:  # their copies that differ only in signs are recognised too, as after `retrain`
         taught = (
             form for example in reviews.examples if example.part != HOLDOUT for form in artifact.forms(example.text)
         )

@@ -200,10 +200,10 @@ class HamletModel(LinearModel):
         del self._names, self._weights  # of some 100,000 terms
         self._token_weights = _TokenWeights(self._term_weights)
         # What a topic weighs alone, and with each other one: half of what both do.
-        self._topic_weights: dict[str, dict[str, float]] = {one: {} for one in TOPICS}
-        for one, other in combinations_with_replacement(TOPICS, 2):
-            weight = self._term_weights.get(topic_term(one, other), 0.0)
-            self._topic_weights[one][other] = self._topic_weights[other][one] = weight / (1 + (one != other))
+        self._topic_weights: dict[str, dict[str, float]] = {topic: {} for topic in TOPICS}
+        for topic, other in combinations_with_replacement(TOPICS, 2):
+            weight = self._term_weights.get(topic_term(topic, other), 0.0)
+            self._topic_weights[topic][other] = self._topic_weights[other][topic] = weight / (1 + (topic != other))
 
     def score(self, text: str) -> Score:
         """Return the spam probability of a text and what each of its words adds to it.
@@ -308,10 +308,10 @@ def _index_of_spam(classes: Sequence[object], labels: Labels) -> int:
     is_spam = [meanings.get(normalise(name)) for name in classes]
     if set(is_spam) == {False, True}:
         return is_spam.index(True)
-    one, other = (str(name).lower() for name in classes)
+    first, second = (str(name).lower() for name in classes)
     raise ModelUnusable(
-        f"The Pipeline's classes are {one} and {other}, the labels {labels.ham} and {labels.spam}. Say which of the "
-        f"classes is looked for, the second one here: {labels_options(one, other)}"
+        f"The Pipeline's classes are {first} and {second}, the labels {labels.ham} and {labels.spam}. Say which of the "
+        f"classes is looked for, the second one here: {labels_options(first, second)}"
     )
 
 

@@ -65,8 +65,8 @@ class ShadowReport(NamedTuple):
         messages = f"{'newest ' if self.scored == COUNTED else ''}{counted(self.scored, 'message')}"
         if not self.scored:
             return "The challenger has not scored a message yet."
-        told = self.duel.sentence("the served version", "the challenger")
-        return f"The two differ on {self.differing:,} of the {messages}. {told}"
+        winner = self.duel.sentence("the served version", "the challenger")
+        return f"The two differ on {self.differing:,} of the {messages}. {winner}"
 
 
 def shadow_report(engine: sa.Engine, registry: ModelRegistry, version: str, served: str) -> ShadowReport:
@@ -90,7 +90,7 @@ def shadow_report(engine: sa.Engine, registry: ModelRegistry, version: str, serv
         # The versions are looked at here, as asked for them SQLite would walk over all that the challenger ever scored.
         rows = [row for row in connection.execute(query) if row.truth and row.text and row[:2] == (version, served)]
     learnt = Learnt(registry.folder, (version, served))
-    # What `is_spam` says of these examples is whether the served version is right.
+    # Here `is_spam` means that the served version is right.
     known = drop_copies(Example(row.text, row.truth == row.label, "") for row in rows)
     served_right = [message.is_spam for message in known if message.text not in learnt]
     return ShadowReport(scored, differing, Duel(sum(served_right), served_right.count(False)))

@@ -29,7 +29,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 def retrain() -> None:
     """Correct the served version by what people said of messages since, and save that as a new version.
 
-    To fit everything anew instead: flask train FILES --with-reviews
+    To fit a new model with the reviews instead: flask train FILES --with-reviews
     """
     version, told = retraining.retrain(current_app.extensions["engine"], current_inference().registry)
     click.echo(f"{told}\n\nSaved {version}")

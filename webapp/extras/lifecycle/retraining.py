@@ -33,7 +33,7 @@ REVIEWS = "reviews"  # the source of the reviewed messages, beside the files'
 FEWEST_NEW = 50  # reviews: fewer change little, and a version a day is more than anybody looks at
 HOLDOUT_BUCKETS = (7, 8, 9)  # of ten
 ANCHORS = 5_000  # messages of the log that hold the model where its training messages are not at hand
-ANCHOR_WEIGHT = 0.3  # of each of these messages
+ANCHOR_WEIGHT = 0.3  # of each such message
 CHECKED = 200  # messages on which the weights have to give what the model says
 PRIOR_PRECISION = 0.2  # how much it costs to leave the old weights
 
