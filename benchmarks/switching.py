@@ -57,7 +57,7 @@ from pathlib import Path
 from webapp.model import artifact
 models, version = Path(sys.argv[2]), sys.argv[3]
 card, _, reference = artifact.verify(models, version)
-content, now = (models / version / card.model_file.name).read_bytes(), dt.datetime.now(dt.UTC)
+content, now = (models / version / artifact.MODEL_FILES[card.model_file.format]).read_bytes(), dt.datetime.now(dt.UTC)
 artifact.to_bytes = lambda pipeline, file_format: content
 print("ready", flush=True)
 while True:

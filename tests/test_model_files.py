@@ -85,8 +85,8 @@ class Field:
     def plant_all(self):
         """Plant what differs from its card, or is no plain file in a plain folder; return the names."""
         (self.models / "evil.pkl").write_bytes(content := pickle.dumps(Planted(self.trace)))
-        elsewhere = {"name": "../evil.pkl", "sha256": hashlib.sha256(content).hexdigest()}
-        files = [elsewhere, {"format": ["pickle"]}, {"format": "pickle", "name": MODEL}]
+        elsewhere = {"format": "../evil.pkl", "sha256": hashlib.sha256(content).hexdigest()}
+        files = [elsewhere, {"format": ["pickle"]}, {"format": "pickle"}]
         names = ["../evil", str(self.models.parent / "far"), f"{SHIPPED}/evil"]
         return [
             *(self.plant(right_hash=False, **changes) for changes in ({}, {}, {"model_version": SHIPPED})),
@@ -284,7 +284,7 @@ CHANGES = [
     *({"threshold": "0.4"}, {"threshold": float("nan")}, {"labels": ["ham"]}, {"labels": ["ham", "ham"]}),
     *({"labels": None}, {"data": [{"file": "x"}]}, {"weights": []}, {"learnt": []}, {"pipeline": ["os:system"]}),
     {"metrics": {"held_out": {"messages": 1, "spam": 1, "accuracy": 0.9}}},
-    {"model_file": {"name": "model.pkl", "format": {}, "sha256": ""}},
+    {"model_file": {"format": {}, "sha256": ""}},
     *({"messages": {"messages": "many"}}, {"retraining": {"parent": 1}}, {"versions": {"scikit-learn": 1.9}}),
 ]
 

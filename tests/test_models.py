@@ -40,7 +40,7 @@ OF_A_VERSION = [
     (card(features_version=0), "features.py"),
     (rewrite(artifact.CARD, "{"), "not readable"),
     (card(model_version="another"), "belongs to another"),
-    (card(model_file={"name": "../../wsgi.py", "format": "pickle", "sha256": ""}), "names no model file"),
+    (card(model_file={"format": "../../wsgi.py", "sha256": ""}), "not readable"),
     (remove(artifact.CARD), "has no model_card.json"),
 ]
 OF_WHAT_IS_CHOSEN = [

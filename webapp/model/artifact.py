@@ -87,9 +87,7 @@ def save(
         about = {
             "model_version": version,
             "created_at": now,
-            "model_file": ModelFile(
-                name=MODEL_FILES[file_format], format=file_format, sha256=digest, bytes=len(content)
-            ),
+            "model_file": ModelFile(format=file_format, sha256=digest, bytes=len(content)),
             "versions": {
                 "hamlet": config.VERSION,
                 "python": platform.python_version(),
@@ -197,10 +195,7 @@ def verify(models_folder: Path, version: str, signed: bool = True) -> Saved:
     if card.features_version != FEATURES_VERSION:
         made_for = f"was made for version {card.features_version} of webapp/model/features.py"
         raise unusable(f"Model {version} {made_for}, this is version {FEATURES_VERSION}")
-    file = card.model_file
-    if MODEL_FILES.get(file.format) != file.name:
-        raise unusable(f"Model {version} has a card that names no model file that Hamlet knows")
-    content = _read_checked(models_folder, version, file.name, file.sha256)
+    content = _read_checked(models_folder, version, MODEL_FILES[card.model_file.format], card.model_file.sha256)
     learnt = _read_checked(models_folder, version, LEARNT, card.learnt.get("sha256", "")) if card.learnt else b""
     return Saved(card, content, learnt.decode())
 

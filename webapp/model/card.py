@@ -35,8 +35,7 @@ class DataFile(Counts):
 class ModelFile(Part):
     """The file with the pickled Pipeline."""
 
-    name: str = ""
-    format: str = ""
+    format: Annotated[str, Field(pattern="^(joblib|pickle|skops)$")] = "joblib"  # artifact.MODEL_FILES has its name
     sha256: str = ""
     bytes: int = 0
 

@@ -143,7 +143,7 @@ def compare_models(reader: Reader, first: str, second: str, files: tuple[str, ..
 def sign_model(version: str) -> None:
     """Sign VERSION with HAMLET_MODEL_KEY, if its files are as its card says. Sign only what you know the origin of."""
     file = artifact.sign(current_inference().registry.folder, version).model_file
-    click.echo(f"{version} is signed: {file.name} with SHA-256 {file.sha256}.")
+    click.echo(f"{version} is signed: {artifact.MODEL_FILES[file.format]} with SHA-256 {file.sha256}.")
 
 
 @models.command("import")
