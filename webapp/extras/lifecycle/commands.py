@@ -31,9 +31,9 @@ def retrain() -> None:
 
     To fit a new model with the reviews instead: flask train FILES --with-reviews
     """
-    version, told = retraining.retrain(current_app.extensions["engine"], current_inference().registry)
-    click.echo(f"{told}\n\nSaved {version}")
-    click.echo(f"To try it in the shadow of the served one: {FLASK} models challenge {version}")
+    done = retrain_job()
+    click.echo(f"{done['told']}\n\nSaved {done['version']}")
+    click.echo(f"To try it in the shadow of the served one: {FLASK} models challenge {done['version']}")
 
 
 def retrain_job(*_: object) -> dict[str, Any]:
