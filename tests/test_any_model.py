@@ -56,7 +56,7 @@ def signed_in(urgent_app, client):
 
 
 def fit_bayes(examples, weights):
-    return training.fit(examples, weights, lambda: make_pipeline(TfidfVectorizer(), MultinomialNB(alpha=0.1)))
+    return training.fit(examples, weights, make_pipeline(TfidfVectorizer(), MultinomialNB(alpha=0.1)))
 
 
 def words_of(page):

@@ -4,7 +4,6 @@ import importlib
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +62,7 @@ def fit_with(name: str) -> training.Fit:
             with warnings.catch_warnings():
                 for scores in ("Scoring failed", "One or more of the test scores"):
                     warnings.filterwarnings("ignore", scores)  # `unwrap` says so in one line
-                pipeline = unwrap(training.fit(examples, weights, lambda: deepcopy(recipe)))
+                pipeline = unwrap(training.fit(examples, weights, recipe))
             make_model(pipeline, name, training.THRESHOLD)
         except (BadData, ModelUnusable) as error:
             raise BadData(f"--pipeline {name}: {error}") from error

@@ -75,7 +75,7 @@ def make_model(pipeline: Pipeline, version: str, threshold: float, labels: Label
         )
     if [np.ndim(name) for name in getattr(pipeline, "classes_", ())] != [0, 0]:
         raise ModelUnusable("The Pipeline does not tell two classes apart; Hamlet takes two classes")
-    if hasattr(pipeline[-1], "feature_log_prob_") and not np.all(pipeline[-1].alpha):
+    if hasattr(pipeline[-1], "feature_log_prob_") and not np.all(getattr(pipeline[-1], "alpha", 1)):
         raise ModelUnusable("Naive Bayes with alpha=0 has no answer for many messages: fit it with alpha=0.1, say")
     names = _feature_names(pipeline)
     terms = None if names is None else linear_terms(pipeline[-1])

@@ -11,6 +11,7 @@ cli/train.py calls `train`, then artifact.save. own_model.py puts a user's Pipel
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from typing import NamedTuple
 
 import numpy as np
@@ -132,16 +133,15 @@ def train(
     return Training(final, card, held_out, learnt)
 
 
-def fit(
-    examples: Sequence[Example], weights: Mapping[str, float], make: Callable[[], Pipeline] = make_pipeline
-) -> Pipeline:
+def fit(examples: Sequence[Example], weights: Mapping[str, float], recipe: Pipeline | None = None) -> Pipeline:
     """Return the model fitted on examples, each counting as its source's weight says; raises BadData.
 
     What it learns to tell apart is called "spam" and "ham", whatever the words in the files.
     """
-    pipeline = make()
-    if make is make_pipeline:
-        examples = [*examples, *hide_in_ham(examples)]
+    if recipe is None:
+        pipeline, examples = make_pipeline(), [*examples, *hide_in_ham(examples)]
+    else:
+        pipeline = deepcopy(recipe)
     last, classifier = pipeline.steps[-1]
     options = {}
     if has_fit_parameter(classifier, "sample_weight"):
@@ -152,7 +152,7 @@ def fit(
     texts = [example.text for example in examples]
     y = ["spam" if example.is_spam else "ham" for example in examples]
     with warnings.catch_warnings():
-        if make is make_pipeline:  # of another recipe scikit-learn's warning is enough, as in a notebook
+        if recipe is None:  # of another recipe scikit-learn's warning is enough, as in a notebook
             warnings.simplefilter("error", ConvergenceWarning)
         return pipeline.fit(texts, y, **options)
 
