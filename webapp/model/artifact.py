@@ -2,7 +2,7 @@
 
     saved_models/<version>/model.joblib (or model.pkl, model.skops)    the scikit-learn Pipeline
     saved_models/<version>/model_card.json                what it is, what it was made from, how good it is
-    saved_models/<version>/learnt.txt                     which messages it has learnt, as parts of their hashes
+    saved_models/<version>/learnt.txt                     which messages it has learnt, so is not to be measured on
 
 Loading a pickle runs the code in it. So the file's SHA-256 is compared with the card's before anything is unpickled,
 and so are the versions: scikit-learn itself would only warn. The hash shows damage and mix-ups; against an attacker who
@@ -75,9 +75,9 @@ def save(
     """
     content = to_bytes(pipeline, file_format)
     digest = hashlib.sha256(content).hexdigest()
-    named = now
-    while (models_folder / (version := f"{named:%Y%m%d-%H%M%S}-{digest[:7]}")).exists():  # saved in this second already
-        named += dt.timedelta(seconds=1)
+    stamp = now
+    while (models_folder / (version := f"{stamp:%Y%m%d-%H%M%S}-{digest[:7]}")).exists():  # saved in this second already
+        stamp += dt.timedelta(seconds=1)
     unfinished = models_folder / f".{secrets.token_hex(8)}.unfinished"
     try:
         unfinished.mkdir(parents=True)

@@ -98,14 +98,15 @@ class Slot:
             self.model = artifact.load(self.file.parent, version) if version else None
             self.error = None
         except ModelUnusable as error:
-            said = self._if_missing and not self.model  # no model answers, and each request says why
-            if str(error) != str(self.error) and not said:
+            is_answered = self._if_missing and not self.model  # each request is refused, and says why
+            if str(error) != str(self.error) and not is_answered:
                 logger.error("%s%s", error, f" Version {self.model.version} stays." if self.model else "")
             self.error = error
 
 
 class ModelRegistry:
-    """Knows the saved versions, and holds two of them, loaded once per process: the served one and the challenger.
+    """Knows the saved versions, and holds two of them, loaded once per process: the served one, and the
+    challenger that is tried in its shadow.
 
     `around_use` is called with each switch before it happens, and gives a context manager that it happens in: the extra
     that writes switches down sets it.
@@ -143,7 +144,7 @@ class ModelRegistry:
         return {version for version, card in self.cards().items() if card.labels != labels}
 
     def current_version(self) -> str:
-        """Return the name in `current`; raises ModelUnusable."""
+        """Return the name in `current`, loaded yet or not; raises ModelUnusable."""
         return self.served.version()
 
     def use(self, version: str | None, who: str = "", why: str = "", kind: str = "use") -> None:

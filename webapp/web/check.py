@@ -1,4 +1,4 @@
-"""The form and the answer page."""
+"""Step 3, serve: the form and the answer page."""
 
 from flask import Blueprint, abort, current_app, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -38,7 +38,7 @@ def send() -> ResponseReturnValue:
     """Score the message and go to its answer's page, which can be reloaded without scoring again."""
     text = request.form.get("text", "").replace("\r\n", "\n")  # browsers send \r\n but count it as one character
     inference: Inference = current_app.extensions["inference"]
-    request_id = request.headers["X-Request-ID"]
+    request_id = request.headers["X-Request-ID"]  # http.py sets it
     try:
         row = inference.predict([text], "form", request_id=request_id)[0]
     except InvalidInput as error:
