@@ -330,6 +330,8 @@ def test_a_recipe_may_be_a_pipeline_or_a_search(recipe):
         assert type(pipeline) is Pipeline
         assert not hasattr(pipeline[-1], "best_estimator_")
         assert fit(examples, {}) is not pipeline  # each fit is of its own
+    fitted = 'make_pipeline = pipe(TfidfVectorizer(), MultinomialNB()).fit(["a cat", "a dog"], ["ham", "spam"])'
+    assert not hasattr(load_recipe(recipe(HEAD + fitted))[-1], "classes_")  # a warm start goes on from it
 
 
 OWN_CLASS = """

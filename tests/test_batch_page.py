@@ -147,8 +147,9 @@ def test_odd_files_and_names_get_a_page_a_preview_and_a_download(signed_in):
         assert download.headers["Content-Disposition"].isprintable()
         assert b"prediction_id" in (gzip.decompress(download.data) if name.endswith(".gz") else download.data)
         if name not in ODD_NAMES:
-            first, dot, endings = name.partition(".")
-            assert download.headers["Content-Disposition"].endswith(f"={first}.predictions{dot}{endings}")
+            first, _, endings = name.partition(".")
+            ending = endings or "jsonl"  # by which programs know what to do
+            assert download.headers["Content-Disposition"].endswith(f"={first}.predictions.{ending}")
 
 
 def test_the_version_of_an_interrupted_run_is_kept(app, models):

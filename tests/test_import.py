@@ -105,7 +105,8 @@ REFUSED = [
     (lambda: fitted(MultinomialNB(), [("spam", "ok")[i] for i in NUMBERS]), "the second one here: --labels=ok,spam."),
     (lambda: fitted(MultinomialNB(), [("unsure", "ok")[i] for i in NUMBERS]), "cannot be labels: take others"),
     (lambda: Pipeline([("nb", MultinomialNB().fit([[1], [2]], [0, 1]))]), "list of str"),
-    (lambda: fitted(MultinomialNB(alpha=0)), "alpha=0 has no answer for many messages: fit it with alpha=0.1"),
+    (lambda: fitted(MultinomialNB(alpha=0)), "no answer for many messages: fit it with alpha=0.1"),
+    (lambda: fitted(MultinomialNB(class_prior=[1, 0])), "no class_prior of 0"),
     (lambda: fitted(FixedThresholdClassifier(MultinomialNB(), threshold=0.3)), "and say --threshold"),
     (lambda: [MultinomialNB(), MultinomialNB()], "model.pkl: MultinomialNB, MultinomialNB. Give one"),
     (

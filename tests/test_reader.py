@@ -306,6 +306,7 @@ UNUSABLE = [
     (table().encode("utf-16-le"), "is no text file; if it is UTF-16, save it as UTF-8"),
     (gzip.compress(gzip.compress(table().encode())), "is compressed, but not once by gzip"),
     ("text\n".encode("utf-16-be") + "你好".encode("utf-16-be") * 99, "is no text file"),
+    (TSV.encode("utf-16")[:-1], "is not complete"),
     ('{"label": "ham", "text": "x"}\n{"label": "ham", "Text": "x"}\n', "names the column text twice"),
     (json.dumps({"label": {"0": "ham"}, "text": {"0": "x"}}), "to_json"),
     (json.dumps([{"label": "ham", "text": "x"}] * 9, indent=1), "no JSON object in its first lines"),

@@ -10,7 +10,7 @@ from conftest import HAM, execute, messages
 from webapp.errors import InvalidInput
 from webapp.extras.review import queues
 from webapp.extras.review.queues import count_waiting, upcoming
-from webapp.extras.review.reviews import give_review, truth_of, undo
+from webapp.extras.review.reviews import give_review, last_review, truth_of, undo
 from webapp.extras.review.samples import draw, open_sample, reached_members
 from webapp.log.tables import predictions, reviews, sample_members
 
@@ -44,7 +44,9 @@ def test_the_newest_verdict_counts_and_undo_returns_to_the_one_before(engine, id
     assert len(execute(engine, sa.select(reviews.c.id))) == 5  # the same said twice is stored once
     assert truth(engine, ids[0]) is None
     for reviewer, label in (("ben", "spam"), ("anna", "spam"), ("ben", "ham"), ("ben", "ham"), ("anna", None)):
-        undo(engine, reviewer, ids[0])
+        newest = last_review(engine, reviewer)
+        assert undo(engine, reviewer, newest) == (newest and ids[0])
+        assert undo(engine, reviewer, newest) is None  # a double click
         assert truth(engine, ids[0]) == label
     assert truth(engine, ids[1]) == "ham"
 

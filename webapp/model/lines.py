@@ -29,7 +29,7 @@ FOREIGN = {  # by how they begin
     r"BZh|\xfd7zXZ|\(\xb5/\xfd|\x1f\x8b": "compressed, but not once by gzip: unpack it first",
 }
 _FOREIGN = re.compile("|".join(f"({beginning})" for beginning in FOREIGN), re.DOTALL)
-_NO_UTF8 = re.compile("[\udc80-\udcff]+")  # what surrogateescape makes of it
+_NO_UTF8 = re.compile("[\ud800-\udfff]+")  # what surrogateescape makes of it; halves of pairs in UTF-16
 BROKEN: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error, UnicodeError)  # what reading may raise
 
 
@@ -61,7 +61,7 @@ class Lines:
         with reading(name):
             self.stream: Any = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == GZIP else raw  # of bytes, unzipped
             head: bytes = self.stream.peek(4096)[:4096]
-        is_utf16 = head.startswith(UTF16)
+        self._is_utf16 = is_utf16 = head.startswith(UTF16)
         self.has_bom = is_utf16 or head.startswith(codecs.BOM_UTF8)
         self.is_parquet = head.startswith(PARQUET) and self.stream is raw
         if foreign := _FOREIGN.match(head.lstrip().decode("latin-1")):
@@ -69,7 +69,7 @@ class Lines:
         is_binary = b"\0" in head.partition(b"\n")[0] or head.count(b"\0") > MOST_NULS
         if is_binary and not (self.is_parquet or is_utf16):
             raise BadData(f"{name} is no text file; if it is UTF-16, save it as UTF-8")
-        encoding, errors = ("utf-16", "replace") if is_utf16 else ("utf-8", "surrogateescape")
+        encoding, errors = ("utf-16", "surrogatepass") if is_utf16 else ("utf-8", "surrogateescape")
         self._text = io.TextIOWrapper(self.stream, encoding, errors, newline="")  # all line ends, as they are
         self._unread = self._read()
 
@@ -110,6 +110,8 @@ class Lines:
         """Return a text of a line with the bytes that were no UTF-8 read as Windows-1252, and note where they were."""
         if text.isascii() or not _NO_UTF8.search(text):
             return text
+        if self._is_utf16:  # no byte is missing
+            return _NO_UTF8.sub("\N{REPLACEMENT CHARACTER}", text)
         self._recoded += 1
         self._first_recoded = self._first_recoded or number
         # Of its bytes, five are no letters.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import Binarizer
@@ -86,7 +86,7 @@ def load_recipe(name: str) -> Pipeline:
         sys.path.append(str(Path.cwd()))
     try:
         found = getattr(importlib.import_module(module), attribute)
-        estimator = found if isinstance(found, BaseEstimator) else found()
+        estimator = clone(found) if isinstance(found, BaseEstimator) else found()  # it may be fitted
     except Exception as error:  # it is the user's code
         where = f" {artifact.WHERE}" if isinstance(error, ImportError) else ""
         raise BadData(f"--pipeline {name} cannot be used ({type(error).__name__}: {error}).{where}") from error

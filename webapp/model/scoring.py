@@ -75,8 +75,12 @@ def make_model(pipeline: Pipeline, version: str, threshold: float, labels: Label
         )
     if [np.ndim(name) for name in getattr(pipeline, "classes_", ())] != [0, 0]:
         raise ModelUnusable("The Pipeline does not tell two classes apart; Hamlet takes two classes")
-    if hasattr(pipeline[-1], "feature_log_prob_") and not np.all(getattr(pipeline[-1], "alpha", 1)):
-        raise ModelUnusable("Naive Bayes with alpha=0 has no answer for many messages: fit it with alpha=0.1, say")
+    of_bayes = (getattr(pipeline[-1], name, 0.0) for name in ("feature_log_prob_", "class_log_prior_"))
+    if not all(np.isfinite(logarithms).all() for logarithms in of_bayes):
+        raise ModelUnusable(
+            "Naive Bayes has a probability of 0, so no answer for many messages: fit it with alpha=0.1, say, and no "
+            "class_prior of 0"
+        )
     names = _feature_names(pipeline)
     terms = None if names is None else linear_terms(pipeline[-1])
     words = SPAM_OR_HAM if labels == ZERO_IS_SPAM else labels

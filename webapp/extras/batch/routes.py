@@ -12,12 +12,12 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from webapp.cli.command import current_inference
 from webapp.config import JOBS_KEPT_DAYS, MAX_UNPACKED, MAX_UPLOAD
-from webapp.errors import BadData, HamletError, InvalidInput, LogUnavailable
+from webapp.errors import BadData, InvalidInput, JobRunning, LogUnavailable
 from webapp.extras.access.routes import login_required, signed_in
 from webapp.extras.batch.commands import current_runner, uploaded
 from webapp.extras.batch.run import result_of
 from webapp.extras.batch.runner import Job
-from webapp.model.files import open_table
+from webapp.model.files import ENDINGS, ending_format, open_table
 from webapp.model.labels import read_meanings
 
 LONGEST_NAME = 100  # bytes of a file's name, to which endings are added
@@ -58,7 +58,7 @@ def upload() -> ResponseReturnValue:
         if file is None or not file.filename:
             raise InvalidInput("Choose a file first.")
         job_id = current_runner().start("batch", partial(_keep, file, text_column or None))
-    except HamletError as error:
+    except (InvalidInput, BadData, JobRunning) as error:
         return _refuse(error.status, error.title, str(error), text_column)
     return redirect(url_for(".run", job_id=job_id), 303)
 
@@ -85,6 +85,9 @@ def _keep(file: FileStorage, text_column: str | None, folder: Path) -> dict[str,
             table.check_size(MAX_UNPACKED)
     except BadData as error:
         raise BadData(str(error).replace("--text-column", "the field below")) from error
+    if ending_format(source) != table.format:  # the result gets the ending, too, by which programs know what to do
+        name += next(ending for ending, kind in ENDINGS.items() if kind == table.format)
+        source.rename(uploaded(folder, name))
     return {"name": name, "text_column": text_column}
 
 

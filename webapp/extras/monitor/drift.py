@@ -105,7 +105,7 @@ def drift_report(engine: sa.Engine, model: SpamModel | None, span: Span) -> dict
     note = COMPARED.format(declared)
     ids = fair_sample(engine, max(span.since, declared.until), span.until, MESSAGES, model_version=span.model_version)
     like = like_hours(ids_then, ids)
-    if len(like) >= FEWEST_NORMAL and len(like_hours(ids, ids_then)) >= MOST * len(ids):
+    if len(like) >= min(FEWEST_NORMAL, len(ids_then)) and len(like_hours(ids, ids_then)) >= MOST * len(ids):
         ids_then = like
     elif ids:
         note += OTHER_HOURS

@@ -77,19 +77,22 @@ def give_reviews(engine: sa.Engine, true_labels: Mapping[str, str], reviewer: st
     return new, unknown
 
 
-def last_reviewed(engine: sa.Engine, reviewer: str) -> str | None:
-    """Return the prediction of this reviewer's newest verdict."""
-    newest = sa.select(reviews.c.prediction_id).where(reviews.c.reviewer == reviewer).order_by(reviews.c.id.desc())
+def last_review(engine: sa.Engine, reviewer: str) -> str | None:
+    """Return the id of this reviewer's newest review."""
     with engine.connect() as connection:
-        return connection.execute(newest.limit(1)).scalar()
+        return connection.execute(sa.select(sa.func.max(reviews.c.id)).where(reviews.c.reviewer == reviewer)).scalar()
 
 
-def undo(engine: sa.Engine, reviewer: str, prediction_id: str) -> None:
-    """Take back this reviewer's newest verdict on a prediction, so that the one before it counts again."""
-    of_this = (reviews.c.reviewer == reviewer) & (reviews.c.prediction_id == prediction_id)
-    newest = sa.select(sa.func.max(reviews.c.id)).where(of_this).scalar_subquery()
+def undo(engine: sa.Engine, reviewer: str, review_id: str) -> str | None:
+    """Delete a review of this reviewer, so that the one before it counts again; return its prediction, if it was there.
+
+    A double click asks twice for the same one.
+    """
+    mine = (reviews.c.id == review_id) & (reviews.c.reviewer == reviewer)
     with write_transaction(engine) as connection:
-        connection.execute(sa.delete(reviews).where(reviews.c.id == newest))
+        prediction_id = connection.execute(sa.select(reviews.c.prediction_id).where(mine)).scalar()
+        connection.execute(sa.delete(reviews).where(mine))
+    return prediction_id
 
 
 def verdict_on(engine: sa.Engine, prediction_id: str) -> str | None:

@@ -13,7 +13,7 @@ from webapp.errors import InvalidInput
 from webapp.extras.access.routes import login_required, reviewer_id
 from webapp.extras.review import queues, samples
 from webapp.extras.review.queues import Filters, list_predictions
-from webapp.extras.review.reviews import TRUE_LABELS, give_review, last_reviewed, undo, verdict_on
+from webapp.extras.review.reviews import TRUE_LABELS, give_review, last_review, undo, verdict_on
 from webapp.model.labels import SPAM_OR_HAM
 from webapp.web.words import labels, mark, word
 
@@ -45,8 +45,8 @@ def give() -> ResponseReturnValue:
 @blueprint.post("/review/undo")
 def take_back() -> ResponseReturnValue:
     """Take back the verdict that was the newest when the page was shown, and show its message again."""
-    queue, prediction_id = request.form.get("queue", ""), request.form.get("undo", "")
-    undo(current_app.extensions["engine"], reviewer_id(), prediction_id)
+    queue = request.form.get("queue", "")
+    prediction_id = undo(current_app.extensions["engine"], reviewer_id(), request.form.get("undo", ""))
     return _go_on(queue if queue in queues.LISTS else "random", prediction_id, "undone")
 
 
@@ -113,7 +113,7 @@ def _page(queue: str, problem: str | None = None) -> str:
         following=rows[at + 1] if at is not None and at + 1 < len(rows) else None,
         pieces=mark(row["text"], row["explanation"] or []) if row and row["text"] else [],
         reviewed_as=reviewed_as,
-        last_reviewed=last_reviewed(engine, reviewer_id()),
+        last_review=last_review(engine, reviewer_id()),
         is_blind=queue in queues.BLIND and not reviewed_as,
         kept={"queue": queue} | _kept(),
         keys=zip(TRUE_LABELS, "SHU" if labels() == SPAM_OR_HAM else "12U", strict=True),
