@@ -13,6 +13,7 @@ from unittest.mock import DEFAULT, Mock
 import pandas as pd
 import pytest
 import sqlalchemy as sa
+from clients import wait_until
 from conftest import HAM, SPAM, execute
 
 from webapp.app import create_app
@@ -40,6 +41,17 @@ def test_threads_that_write_at_once_lose_nothing(app):
     with ThreadPoolExecutor(8) as pool:
         ids = list(pool.map(lambda _: predict(app.test_client()).json["id"], range(200)))
     assert set(execute(app.extensions["engine"], sa.select(predictions.c.id))) == set(ids)
+
+
+@pytest.mark.databases("sqlite")
+def test_whatever_breaks_a_shared_commit_none_of_them_is_answered(app, monkeypatch):
+    log = app.extensions["inference"].log
+    monkeypatch.setattr(log, "_insert", Mock(wraps=log._insert, side_effect=[MemoryError(), *[DEFAULT] * 9]))
+    monkeypatch.setitem(app.config, "PROPAGATE_EXCEPTIONS", False)
+    with ThreadPoolExecutor(4) as pool, log._turn:
+        statuses = [pool.submit(lambda: predict(app.test_client()).status_code) for _ in range(4)]
+        wait_until(lambda: len(log._waiting) == 4)
+    assert [status.result() for status in statuses] == [500] * 4
 
 
 @pytest.mark.databases("sqlite")

@@ -1,4 +1,4 @@
-"""The log: answered means stored, and a repeated record is stored once."""
+"""The log: answered means stored, many requests share one commit, and a repeated record is stored once."""
 
 import datetime as dt
 import hmac
@@ -6,7 +6,9 @@ import shutil
 import sqlite3
 import threading
 import time
+from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -30,13 +32,15 @@ class AlreadyStored(Exception):
 
 
 class LogWriter:
-    """Commits the rows of a request before it is answered.
+    """Commits rows in groups: the thread whose turn it is takes along the rows of all that wait.
 
-    There is no writer thread, so nothing to start after a fork and nothing to drain at the end. SQLite has one writer
-    at a time, so the threads take turns on one connection; on PostgreSQL each has its own.
+    A commit costs far more than a row, on PostgreSQL above all (docs/performance.md). The thread that gets `_turn`
+    finds in `_waiting` what gathered during the commit before, and writes it all in one transaction; the other threads
+    then find their work done. There is no writer thread, so nothing to start after a fork and nothing to drain at the
+    end.
 
-    It inserts by plain SQL on a connection of the database's driver (PEP 249): every request waits for this insert,
-    and SQLAlchemy's own work would be the greater part of it.
+    It inserts by plain SQL on a connection of the database's driver (PEP 249), which it keeps with SQLite: every
+    request waits for this insert, and SQLAlchemy's own work would be the greater part of it.
 
     With a hash_key (HAMLET_STORE_TEXT=false) it writes a keyed hash of each text, and nothing else of the message.
     """
@@ -44,6 +48,7 @@ class LogWriter:
     def __init__(self, engine: sa.Engine, hash_key: bytes | None = None):
         self.engine = engine
         self._hash_key = hash_key
+        self._waiting: deque[tuple[sa.Table, Values, Future[None]]] = deque()
         self._turn = threading.Lock()
         self._connection: Any = None
         self._watch: FileWatch | None = engine.get_execution_options().get("watch")  # None on PostgreSQL
@@ -71,21 +76,18 @@ class LogWriter:
         values = [
             tuple(to(row.get(name)) if to else row.get(name) for name, to in self._columns[table]) for row in rows
         ]
-        together = {table: values}
-        if keys is not None:  # first: if one is taken, nothing is stored
-            pairs: Values = [(key, row["id"]) for key, row in zip(keys, rows, strict=True)]
-            together = {idempotency_keys: pairs, table: values}
-        if not self._watch:
-            self._insert(together)
-            return
-        if not self._turn.acquire(blocking=False):
+        if keys is not None:
+            pairs = [(key, row["id"]) for key, row in zip(keys, rows, strict=True)]
+            with self._turn:
+                self._insert({idempotency_keys: pairs, table: values})
+        elif not self._waiting and self._turn.acquire(blocking=False):  # no other thread is writing
+            try:
+                self._insert({table: values})
+            finally:
+                self._turn.release()
+        else:
             before_waiting()
-            if not self._turn.acquire(timeout=BUSY_TIMEOUT_S):
-                raise LogUnavailable.because(TimeoutError("other threads wait for it"))
-        try:
-            self._insert(together)
-        finally:
-            self._turn.release()
+            self._insert_in_group(table, values)
 
     def find_by_key(self, keys: Sequence[str]) -> dict[str, Row]:
         """Return the stored prediction of each key that has one; raises LogUnavailable."""
@@ -141,16 +143,34 @@ class LogWriter:
             self._connection = None
             self.engine.dispose()
 
+    def _insert_in_group(self, table: sa.Table, values: Values) -> None:
+        stored: Future[None] = Future()
+        self._waiting.append((table, values, stored))
+        with self._turn:
+            if not stored.done():
+                group = [self._waiting.popleft() for _ in range(len(self._waiting))]
+                together = defaultdict[sa.Table, Values](list)
+                for its_table, its_values, _ in group:
+                    together[its_table] += its_values
+                try:
+                    self._insert(together)
+                except BaseException as error:  # whatever it is, none of them is stored
+                    for _, _, future in group:
+                        future.set_exception(error)
+                else:
+                    for _, _, future in group:
+                        future.set_result(None)
+        stored.result()  # raises what went wrong
+
     def _insert(self, rows: Mapping[sa.Table, Values]) -> None:
         """Insert the rows of each table in one transaction."""
-        driver, connection = self.engine.dialect.loaded_dbapi, self._connection
+        driver = self.engine.dialect.loaded_dbapi
         try:
-            if connection is None:
-                connection = self.engine.raw_connection()
+            if self._connection is None:
+                self._connection = self.engine.raw_connection()
                 if self._watch:
-                    self._connection = connection
-                    connection.cursor().execute("PRAGMA busy_timeout = 0")  # it is _begin that waits
-            cursor = connection.cursor()
+                    self._connection.cursor().execute("PRAGMA busy_timeout = 0")  # it is _begin that waits
+            cursor = self._connection.cursor()
             if self._watch:
                 self._watch.check()
                 _begin(cursor)
@@ -158,11 +178,11 @@ class LogWriter:
                 cursor.execute(TIMEOUTS)  # PostgreSQL's driver begins by itself
             for table, values in rows.items():
                 cursor.executemany(self._sql[table], values)
-            connection.commit()
+            self._connection.commit()
         except WouldWait:  # nothing was begun
             raise
         except BaseException as error:
-            self._connection = None
+            connection, self._connection = self._connection, None
             if connection:
                 with suppress(driver.Error):
                     connection.rollback()
@@ -173,7 +193,8 @@ class LogWriter:
                 raise LogUnavailable.because(error) from error
             raise
         if not self._watch:
-            connection.close()  # gives it back to the pool
+            self._connection.close()  # gives it back to the pool
+            self._connection = None
 
 
 def _begin(cursor: Any) -> None:
