@@ -118,6 +118,10 @@ def test_without_texts_reviews_come_from_elsewhere(forgetful, tmp_path):
     for queue in ("random", "uncertain", "reported", "all"):
         page = client.get("/review", query_string={"queue": queue})
         assert (page.status_code, "does not store messages" in page.text) == (200, True)
+    page = client.get(f"/review?queue=all&id={rows[1]['id']}").text
+    assert "was not stored" in page
+    assert "review import FILE" in page
+    assert re.findall(r'value="(\w+)" data-key="\w" aria-pressed="\w+" disabled', page) == ["spam", "ham"]
     refused = flask(args=["retrain"])
     assert (refused.exit_code, "whose text the log keeps: HAMLET_STORE_TEXT" in refused.output) == (2, True)
     for path in ("/monitor", "/models", "/models/compare?on=reviews", "/batch"):

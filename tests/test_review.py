@@ -170,15 +170,6 @@ def test_html_in_a_message_stays_text_and_parameters_cannot_change_where_links_l
         assert not re.search("<script>alert|<b>|javascript:", page)
 
 
-def test_where_texts_are_not_stored_the_page_says_so_and_only_unsure_can_be_chosen(make_app):
-    app = make_app(STORE_TEXT=False)
-    app.extensions["inference"].predict([SPAM], "api")
-    page = look(sign_in(app), "uncertain").text
-    assert "review import FILE" in page
-    assert "was not stored" in page
-    assert re.findall(r'value="(\w+)" data-key="\w" aria-pressed="false" disabled', page) == ["spam", "ham"]
-
-
 def test_a_log_that_cannot_be_written_is_said_and_stores_nothing(app, reviewer, ids, monkeypatch):
     monkeypatch.setattr("webapp.log.database.BUSY_TIMEOUT_S", 0.1)
     app.extensions["engine"].dispose()  # its open connections still have the long timeout
