@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from webapp.errors import ModelUnusable
+from webapp.extras.lifecycle import switching
 from webapp.model import artifact, data, training
 
 
@@ -102,7 +103,7 @@ def test_half_of_short_spam_is_learnt_behind_friendly_words_too():
     assert all(example.text.count("shall we take") == 3 for example in hidden)
 
 
-def test_a_new_version_is_served_when_asked_or_when_there_was_none(flask, models, labelled, caplog):
+def test_a_new_version_is_served_when_asked_or_when_there_was_none(flask, engine, models, labelled, caplog):
     (models / "current").unlink()
     pickled = ["--format", "pickle", "--use"]
     for words, name, used in ([], "model.joblib", True), ([], "model.joblib", False), (pickled, "model.pkl", True):
@@ -113,6 +114,8 @@ def test_a_new_version_is_served_when_asked_or_when_there_was_none(flask, models
         pipeline = joblib.load(folder / name)  # joblib reads plain pickles too
         assert pipeline.predict([SPAM, HAM]).tolist() == ["spam", "ham"]
     assert caplog.text == ""
+    switch, _ = switching.history(engine)
+    assert (switch.kind, switch.to_version, switch.why) == ("use", folder.name, "train --use")
 
 
 def test_the_split_is_that_of_the_published_rule():
