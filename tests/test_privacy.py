@@ -3,14 +3,14 @@
 import hashlib
 import io
 import re
-import socket
 import sqlite3
-from contextlib import closing, suppress
+from contextlib import closing
 
 import pytest
 import sqlalchemy as sa
 from clients import wait_until
 from conftest import FORM, HAM, JSON, PASSWORD, Browser, Server, execute, make_job, messages
+from test_bad_requests import exchange, post
 from werkzeug.datastructures import FileStorage
 
 from webapp.extras.review.reviews import give_review
@@ -129,19 +129,6 @@ def test_without_texts_reviews_come_from_elsewhere(forgetful, tmp_path):
     assert flask(args=["log", "export"]).exit_code == 0
 
 
-def talk_nonsense(server, *pieces):
-    """Send bytes that are no good HTTP; return what comes back."""
-    answer = b""
-    # It may hang up before all was sent.
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection, suppress(OSError):
-        for piece in pieces:
-            connection.sendall(piece.encode())
-        connection.shutdown(socket.SHUT_WR)
-        while received := connection.recv(65_536):
-            answer += received
-    return answer.decode()
-
-
 def test_no_log_holds_what_people_send_whatever_is_wrong_with_it(tmp_path, make_app):
     with Server(tmp_path / "instance", HAMLET_WORKERS="1", HAMLET_STORE_TEXT="false") as server:
         browser = Browser(server.url)
@@ -156,33 +143,27 @@ def test_no_log_holds_what_people_send_whatever_is_wrong_with_it(tmp_path, make_
             (f'{{"text": "{MARK}', JSON, 400),
             (f'{{"text": ["{MARK}"]}}', JSON, 422),
             (f'{{"{MARK}": 1}}', JSON, 422),
-            (f'"{MARK}"', JSON, 422),
-            (f'{{"text": "{MARK}\\u0000"}}', JSON, 422),
             (f'{{"text": "{MARK}\\ud83d"}}', JSON, 422),
             (f'{{"text": "{MARK * 2000}"}}', JSON, 422),
             (f'{{"text": "{MARK * 100_000}"}}', JSON, 413),
-            (f'{{"texts": ["{MARK}", ""]}}', JSON, 422),
             (f'{{"text": "{MARK}"}}', {"Content-Type": "text/plain"}, 415),
-            (f'{{"text": "{MARK}"}}', {"Content-Type": "application/json; charset=utf-16"}, 200),
         ):
-            path = "/api/v1/predict/batch" if "texts" in body else "/api/v1/predict"
-            assert browser.ask(path, body.encode(), kind)[0] == status, body[:60]
+            assert browser.ask("/api/v1/predict", body.encode(), kind)[0] == status, body[:60]
+        assert server.call("/api/v1/predict/batch", {"texts": [MARK, ""]})[0] == 422
         assert browser.ask("/api/v1/predict", f'{{"text": "{MARK}é"}}'.encode("latin-1"), JSON)[0] == 400
         for path in (f"/?text={MARK}", f"/review?queue=all&text={MARK}", f"/api/v1/predictions?text={MARK}"):
             browser.ask(path)
 
         # What is no HTTP: after a wrong length the rest of a message looks like the next request.
-        head = "POST /api/v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-        for pieces in (
-            (f"{head}Content-Length: 2\r\n\r\n", f"{{}}{MARK} is the rest of it\r\n\r\n"),
-            (f"{head}Content-Length: 999\r\n\r\n", f'{{"text": "{MARK}"}}'),
-            (f"{head}Content-Length: {MARK}\r\n\r\n", "{}"),
-            (f"{head}{MARK} without a colon\r\n\r\n",),
-            (f"{MARK}\r\n\r\n",),
-            (f"GET / {MARK}\r\n\r\n",),
+        for request in (
+            post(b"Content-Length: 2\r\n", f"{{}}{MARK} is the rest of it\r\n\r\n".encode()),
+            post(b"Content-Length: 999\r\n", f'{{"text": "{MARK}"}}'.encode()),
+            post(f"Content-Length: {MARK}\r\n".encode(), b"{}"),
+            post(f"{MARK} without a colon\r\n".encode(), b""),
+            f"{MARK}\r\n\r\n".encode(),
+            f"GET / {MARK}\r\n\r\n".encode(),
         ):
-            answer = talk_nonsense(server, *pieces)
-            assert not re.search(r"gunicorn/\d|Python|Traceback", answer)
+            assert not re.search(rb"gunicorn/\d|Python|Traceback", exchange(server, request))
 
         # A file, and the process that scores it.
         assert browser.send("/login", password=PASSWORD)[0] == 200
