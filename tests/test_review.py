@@ -1,18 +1,23 @@
-"""Reviewing: the pages as a browser without JavaScript sees them, the API, and the import."""
+"""Reviewing: the pages as a browser without JavaScript sees them, the API, the import, and what follows from it."""
 
 import csv
 import datetime as dt
 import html
 import io
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
-from conftest import PASSWORD, SPAM, execute, hidden, messages
+from conftest import HAM, PASSWORD, SPAM, execute, hidden, messages
 from test_api import assert_problem
 
-from webapp.log.database import write_transaction
-from webapp.log.tables import reviews
+from webapp.errors import InvalidInput
+from webapp.extras.review import queues, samples
+from webapp.extras.review.queues import count_waiting, upcoming
+from webapp.extras.review.reviews import give_review, last_review, truth_of, undo
+from webapp.extras.review.samples import open_sample, reached_members
+from webapp.log.tables import predictions, reviews, sample_members
 
 on_both = pytest.mark.databases("sqlite", "postgresql")
 
@@ -120,7 +125,7 @@ def test_a_sample_that_cannot_be_drawn_says_why_also_where_one_is_open(reviewer,
 def test_undo_takes_the_last_verdict_back_and_shows_its_message_again(app, reviewer, ids):
     first = shown(draw(reviewer))
     assert shown(label(reviewer, first, "spam")) != first
-    label(reviewer, min({*ids} - {first}), "spam", "all")
+    label(reviewer, first, "spam", "all")
     for left in (1, 0):
         page = look(reviewer).text
         for _ in range(2):  # a double click
@@ -168,15 +173,6 @@ def test_html_in_a_message_stays_text_and_parameters_cannot_change_where_links_l
     for queue in ("uncertain", "all"):
         page = look(reviewer, queue, _external=1, _scheme="javascript", _anchor="x", endpoint="y").text
         assert not re.search("<script>alert|<b>|javascript:", page)
-
-
-def test_a_log_that_cannot_be_written_is_said_and_stores_nothing(app, reviewer, ids, monkeypatch):
-    monkeypatch.setattr("webapp.log.database.BUSY_TIMEOUT_S", 0.1)
-    app.extensions["engine"].dispose()  # its open connections still have the long timeout
-    with write_transaction(app.extensions["engine"]):
-        answer = reviewer.post("/review", data={"prediction_id": ids[0], "true_label": "ham", "queue": "all"})
-    assert answer.status_code == 503
-    assert stored(app) == []
 
 
 # --- The list of all messages ---
@@ -323,3 +319,99 @@ def test_labels_come_in_any_file_that_train_would_read(app, flask, ids, tmp_path
         result = flask("review", "import", tmp_path / "truth")
         assert result.exit_code == 0, result.output
         assert stored(app)[-1]["true_label"] == true_label
+
+
+# --- What counts as the truth, and what waits ---
+
+LATER = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
+EARLIER = LATER - dt.timedelta(days=30)
+
+
+def truth(engine, id_):
+    return execute(engine, sa.select(truth_of(predictions.c.id)).where(predictions.c.id == id_))[0]
+
+
+def members(engine, sample):
+    query = sa.select(sample_members.c.prediction_id).where(sample_members.c.sample_id == sample)
+    return execute(engine, query.order_by(sample_members.c.position))
+
+
+@on_both
+def test_the_newest_verdict_counts_and_undo_returns_to_the_one_before(engine, ids):
+    for reviewer, label in (("anna", "ham"), ("ben", "spam"), ("anna", "spam"), ("anna", "spam"), ("ben", "unsure")):
+        give_review(engine, ids[0], reviewer, label, "random")
+    give_review(engine, ids[1], "carl", "ham", "random")
+    assert len(execute(engine, sa.select(reviews.c.id))) == 5  # the same said twice is stored once
+    assert truth(engine, ids[0]) is None
+    for reviewer, label in (("ben", "spam"), ("anna", "spam"), ("ben", "ham"), ("ben", "ham"), ("anna", None)):
+        newest = last_review(engine, reviewer)
+        assert undo(engine, reviewer, newest) == (newest and ids[0])
+        assert undo(engine, reviewer, newest) is None  # a double click
+        assert truth(engine, ids[0]) == label
+    assert truth(engine, ids[1]) == "ham"
+
+
+@on_both
+def test_a_verdict_that_is_sent_twice_at_once_is_stored_once(engine, ids):
+    for id_ in ids[:10]:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda _, id_=id_: give_review(engine, id_, "anna", "ham", "random"), range(4)))
+    assert len(execute(engine, sa.select(reviews.c.id))) == 10
+
+
+@on_both
+def test_a_sample_is_fixed_by_its_seed_and_does_not_change_when_messages_arrive(app, engine, ids):
+    now = dt.datetime.now(dt.UTC) + dt.timedelta(milliseconds=2)
+    first, same, other = (samples.draw(engine, EARLIER, now, 20, seed) for seed in (7, 7, 8))
+    drawn = members(engine, first)
+    assert drawn == members(engine, same)
+    assert set(drawn) != set(members(engine, other))
+    assert drawn != sorted(drawn)
+    app.extensions["inference"].predict([HAM], "api")
+    assert members(engine, first) == drawn
+    with pytest.raises(InvalidInput, match="no predictions from 30 November 2020"):
+        samples.draw(engine, EARLIER.replace(2020, 11, 30), EARLIER.replace(2020, 12, 1), 5, seed=1)
+
+
+@on_both
+def test_members_count_up_to_the_furthest_reviewed_in_order_and_nothing_after_a_skipped_one(engine, ids):
+    drawn = members(engine, samples.draw(engine, EARLIER, LATER, 10, seed=1))
+    give_review(engine, drawn[1], "anna", "spam", "uncertain")  # came up elsewhere, before its turn
+    give_review(engine, drawn[3], "anna", "spam", "uncertain")
+    assert reached_members(engine, EARLIER, LATER) == []
+    assert open_sample(engine)[1:] == (0, 10)  # what does not count is no progress
+    for position in (0, 2, 5):
+        give_review(engine, drawn[position], "anna", "ham", "random")
+    assert [row.prediction_id for row in reached_members(engine, EARLIER, LATER)] == drawn[:3]
+    give_review(engine, drawn[4], "anna", "unsure", "random")  # reached, without a truth
+    reached = reached_members(engine, EARLIER, LATER)
+    assert [row.true_label for row in reached] == ["ham", "spam", "ham", "spam", "unsure", "ham"]
+    assert [row.prediction_id for row in reached] == drawn[:6]
+    assert reached[0].weight == pytest.approx(30 / 6)
+    assert open_sample(engine)[1:] == (6, 10)
+    for prediction_id in drawn[6:]:
+        give_review(engine, prediction_id, "import", "ham", "import")
+    samples.draw(engine, EARLIER, LATER, 10, seed=1)
+    assert len(reached_members(engine, EARLIER, LATER)) == 10  # each once, all known, however they came to be
+    assert not reached_members(engine, EARLIER, EARLIER + dt.timedelta(days=1))
+
+
+@on_both
+def test_what_waits_in_each_queue_and_in_which_order(app, engine, ids, monkeypatch):
+    samples.draw(engine, EARLIER, LATER, 5, seed=1)
+    drawn = members(engine, samples.draw(engine, EARLIER, LATER, 10, seed=2))  # the newest sample is the one to review
+    assert count_waiting(engine) == {"random": 10, "uncertain": 30, "reported": 0, "challenger": 0}
+    give_review(engine, drawn[0], "anna", "unsure", "random")
+    give_review(engine, drawn[2], "ben", "spam", "api")
+    assert [row["id"] for row in upcoming(engine, "random", limit=3)] == [drawn[1], drawn[3], drawn[4]]
+    rows = upcoming(engine, "uncertain", limit=100)
+    distances = [abs(row["spam_probability"] - row["threshold"]) for row in rows]
+    assert len(rows) == 28
+    assert distances == sorted(distances)
+    for id_, report in ((drawn[3], "wrong"), (drawn[4], "right"), (drawn[5], "wrong"), (drawn[2], "wrong")):
+        app.extensions["inference"].log.set_sender_report(id_, report)
+    assert [row["id"] for row in upcoming(engine, "reported")] == sorted([drawn[3], drawn[5]], reverse=True)
+    monkeypatch.setattr(queues, "COUNT_UP_TO", 5)
+    monkeypatch.setattr(queues, "LOOKS_AT", 8)  # of which two may be reviewed
+    assert count_waiting(engine)["uncertain"] == 6
+    assert {row["id"] for row in upcoming(engine, "uncertain")} <= set(ids[-8:])
