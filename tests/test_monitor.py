@@ -376,19 +376,15 @@ def test_the_demo_is_calm_first_and_alarms_after_the_drift(shared_server, make_a
 
 
 def test_the_demo_is_of_messages_that_no_model_has_learnt(app):
-    learnt = set()
-    for example in read_labelled(PROJECT_SET).examples:
-        learnt |= copy_keys(example.text)
-    model = app.extensions["inference"].registry.current()
-    right = {}
+    learnt = set().union(*(copy_keys(example.text) for example in read_labelled(PROJECT_SET).examples))
+    model, right = app.extensions["inference"].registry.current(), {}
     for part in ("ordinary", "drift", "later"):
         labels, texts = zip(*read_messages(part), strict=True)
         assert not any(copy_keys(text) & learnt for text in texts)
-        called = [model.label(probability) for probability in model.spam_probabilities(texts)]
+        called = map(model.label, model.spam_probabilities(texts))
         right[part] = sum(map(str.__eq__, called, labels)) / len(texts)
     assert right["ordinary"] > 0.95
-    assert right["drift"] < 0.75
-    assert right["later"] < 0.75
+    assert max(right["drift"], right["later"]) < 0.75
 
 
 # --- Charts and figures ---

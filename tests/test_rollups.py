@@ -86,22 +86,6 @@ def test_rows_that_come_late_are_seen_once_the_log_is_recounted(engine, log, fla
 
 
 @on_both
-def test_two_that_sum_up_at_once_count_each_row_once(engine, log, monkeypatch):
-    log(100, hours=3)
-    summed, real = [], rollups.SUMS[hourly_predictions]
-
-    def meanwhile(*arguments):
-        if not summed:
-            summed.append(True)
-            refresh_rollups(engine)
-        return real(*arguments)
-
-    monkeypatch.setitem(rollups.SUMS, hourly_predictions, meanwhile)
-    refresh_rollups(engine)
-    assert count(engine, hourly_predictions)[()] == 100
-
-
-@on_both
 def test_requests_are_counted_by_status_and_rows_of_files_are_none(engine, client, app):
     for _ in range(3):
         client.post("/api/v1/predict", json={"text": ""})

@@ -235,9 +235,6 @@ def test_a_pipeline_that_gives_no_probabilities_is_refused():
     model.pipeline[-1].answer = lambda p: p * np.nan
     with pytest.raises(ModelUnusable, match="predict_proba"):  # which turns out later
         model.score("hello")
-
-
-def test_lists_and_float32_are_probabilities_too():
-    for answer in (lambda p: p.tolist(), lambda p: p.astype(np.float32)):
+    for answer in (lambda p: p.tolist(), lambda p: p.astype(np.float32)):  # which are probabilities too
         probability = modelled(CountVectorizer(), Odd(answer)).score(TEXTS[0]).spam_probability
         assert (type(probability), probability > 0.9) == (float, True)
