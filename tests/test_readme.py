@@ -7,6 +7,7 @@ import subprocess
 import click
 import pytest
 from conftest import need
+from transcripts import blocks
 
 from webapp import config
 from webapp.config import ROOT
@@ -16,10 +17,6 @@ README = (ROOT / "README.md").read_text()
 REFERENCE = (ROOT / "docs" / "reference.md").read_text()
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 FROM_FLASK = {"run", "shell", "routes", "openapi"}
-
-
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
 def rows(section):
@@ -32,14 +29,14 @@ def rows(section):
 
 def test_the_first_curl_line_works_and_answers_as_shown(shared_server):
     need("curl", "on Debian, apt-get install curl")
-    command = blocks("sh")[0].replace("http://127.0.0.1:8000", shared_server.url)
+    command = blocks(ROOT / "README.md", "sh")[0].replace("http://127.0.0.1:8000", shared_server.url)
     answer = json.loads(subprocess.check_output(command, shell=True, text=True, stderr=subprocess.DEVNULL))
-    shown = json.loads(blocks("json")[0])
+    shown = json.loads(blocks(ROOT / "README.md", "json")[0])
     assert (list(answer), answer["label"]) == (list(shown), shown["label"])
 
 
 def test_the_training_example_works(flask, models, labelled):
-    block = next(block for block in blocks("sh") if "my-messages.csv" in block)
+    block = next(block for block in blocks(ROOT / "README.md", "sh") if "my-messages.csv" in block)
     lines = block.replace("my-messages.csv", str(labelled)).splitlines()
     output = ""
     for line in lines:
@@ -53,7 +50,7 @@ def test_the_training_example_works(flask, models, labelled):
 def test_the_monitoring_lines_work(shared_server, make_app):
     run = make_app(shared_server.instance_folder).test_cli_runner().invoke
     need("curl", "on Debian, apt-get install curl")
-    block = next(block for block in blocks("sh") if "api-key create" in block)
+    block = next(block for block in blocks(ROOT / "README.md", "sh") if "api-key create" in block)
     key = "KEY"
     for line in block.splitlines():
         if line.startswith("curl"):

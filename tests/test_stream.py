@@ -1,23 +1,23 @@
 """The stream: what becomes of records, and real consumers of a real broker that are killed, stopped and starved."""
 
-import contextlib
 import json
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
 
 import pytest
+import sqlalchemy as sa
 from clients import wait_until
-from conftest import HAM, SPAM, need_module
+from conftest import HAM, SPAM, execute, need_module
 from postgres import free_port
 
 from webapp.config import MAX_TEXT_LENGTH, PIP_INSTALL
 from webapp.errors import InvalidInput
 from webapp.extras.stream.handler import Record, idempotency_key, read, read_text
 from webapp.inference import ANSWERED
+from webapp.log.database import write_transaction
 
 GROUP_TIMEOUT_MS = 6_000  # the least that brokers allow
 
@@ -194,18 +194,9 @@ def start(broker, start_flask, tmp_path):
 
 
 @pytest.fixture
-def log(tmp_path):
+def log(engine):
     """Read the log: log(sql)."""
-
-    def read(sql):
-        try:
-            path = f"file:{tmp_path}/instance/log.db?mode=rw"  # no empty file before a consumer makes it
-            with contextlib.closing(sqlite3.connect(path, timeout=20, uri=True)) as database:
-                return database.execute(sql).fetchall()
-        except sqlite3.OperationalError:
-            return []
-
-    return read
+    return lambda sql: execute(engine, sa.text(sql))
 
 
 COUNTS = "SELECT count(*), count(DISTINCT text) FROM predictions WHERE source = 'stream'"
@@ -244,9 +235,9 @@ def test_records_get_verdicts_and_sigterm_finishes(broker, start, log):
     assert b"at most 10,000 characters" in dict(letters[b"long"].headers())["hamlet-reason"]
     assert {key for key, letter in letters.items() if "hamlet-truncated" in dict(letter.headers())} == set(shortened)
     assert b"The key and the headers" in dict(letters[large_key[:1_000]].headers())["hamlet-reason"]
-    assert {row[0] for row in log("SELECT id FROM predictions")} >= {json.loads(one.value())["id"] for one in sent}
+    assert {*log("SELECT id FROM predictions")} >= {json.loads(one.value())["id"] for one in sent}
     assert log(COUNTS) == [(1_501, 1_501)]
-    wait_until(lambda: log("SELECT lag FROM stream_consumers") == [(0,)])
+    wait_until(lambda: log("SELECT lag FROM stream_consumers") == [0])
     assert stop(second) == 0
 
 
@@ -265,18 +256,16 @@ def test_of_two_consumers_one_is_killed_and_the_broker_pauses(broker, start, log
     assert stop(survivor) == 0
 
 
-def test_whatever_is_away_is_said_once_and_waited_for(broker, start, log, tmp_path):
+def test_whatever_is_away_is_said_once_and_waited_for(broker, start, log, engine):
     consumer = start()
     wait_until(lambda: "The topic messages cannot be read" in consumer.output())
     broker.create()
     broker.send(numbered(10))
     assert len(broker.read("predictions", 10)) == 10
 
-    with contextlib.closing(sqlite3.connect(tmp_path / "instance" / "log.db", isolation_level=None)) as database:
-        database.execute("BEGIN IMMEDIATE")
+    with write_transaction(engine):  # another program has its turn
         broker.send(numbered(100, first=10))
         wait_until(lambda: "The log cannot be used" in consumer.output())
-        database.execute("ROLLBACK")
     assert len(broker.read("predictions", 110)) == 110
     assert log(COUNTS) == [(110, 110)]
 
