@@ -26,8 +26,8 @@ def table(rows=ROWS, header=("label", "text"), delimiter=",", end="\n"):
     return buffer.getvalue()
 
 
-def with_labels(ham, spam):
-    return table([(spam if label == "spam" else ham, text) for label, text in ROWS])
+def with_labels(ham, spam, **options):
+    return table([(spam if label == "spam" else ham, text) for label, text in ROWS], **options)
 
 
 @pytest.fixture
@@ -89,9 +89,7 @@ FORMS = {
     "index without name": table([(at, *row) for at, row in enumerate(ROWS)], header=("", "label", "text")),
     "Kaggle": table([(*row, "", "", "") for row in ROWS], header=("v1", "v2", "", "", "")),
     "text and spam": table([(text, int(label == "spam")) for label, text in ROWS], header=("text", "spam")),
-    "target": table(
-        [(int(label == "spam"), text, 3) for label, text in ROWS], header=("target", "transformed_text", "n")
-    ),
+    "target": table([(int(a == "spam"), b, 3) for a, b in ROWS], header=("target", "transformed_text", "n")),
     "Enron": table(
         [(at, text[:9], text, label, "2001-05-01") for at, (label, text) in enumerate(ROWS)],
         header=("Message ID", "Subject", "Message", "Spam/Ham", "Date"),
@@ -106,9 +104,7 @@ FORMS = {
     "not-spam": with_labels("not-spam", "SPAM"),
     "0 and 1": with_labels("0", "1"),
     "0.0 and 1.0": with_labels("0.0", "1.0"),
-    "decimal commas": table(
-        [(text, "1,0" if label == "spam" else "0,0") for label, text in ROWS], ("text", "label"), ";"
-    ),
+    "decimal commas": with_labels("0,0", "1,0", delimiter=";"),
     "False and True": with_labels("False", "True"),
     "capitals and blanks": with_labels(" HAM ", "Spam\u00a0"),
     "marks of direction": with_labels("\u200fham", "spam\u200e").replace("label,text", "\u200flabel,\u2068text\u2069"),
@@ -161,9 +157,9 @@ def test_bytes_that_are_no_utf8_concern_their_line_alone(read):
 
 
 def test_quotation_marks_in_a_tsv_are_text(read):
-    rows = [("label", "text"), *ROWS, ("ham", '"Could you come at nine?'), *ROWS, ("spam", '"OFFER ENDS" soon'), *ROWS]
-    found, _ = read("".join(f"{label}\t{text}\n" for label, text in rows))
-    assert [text for text, _ in found] == [text for _, text in rows[1:]]
+    rows = [*ROWS, ("ham", '"Could you come at nine?'), *ROWS, ("spam", '"OFFER ENDS" soon'), *ROWS]
+    found, _ = read("label\ttext\n" + "".join(f"{label}\t{text}\n" for label, text in rows))
+    assert [text for text, _ in found] == [text for _, text in rows]
 
 
 def test_quotation_marks_of_excel_and_pandas_in_a_tsv_enclose_cells(read, write):
@@ -209,17 +205,12 @@ MAILS = [  # as in public collections: commas, quotations, and lines that end in
     f'Dear {n}, all\n\nthanks , bye\n"As I, or you, said", he said\n> no, never, he wrote\nYours, X{n}'
     for n in range(60)
 ]
-ROWLIKE = [
-    "Hi Jo ,\nall is well , 1\n1 , 2 and 3\nhow are you ?\nbye",
-    "hey ,\nhow are you ?\nbye",
-    "so\n\nit is dry , 0\nhere",
-]
+ROWLIKE = ["Hi Jo ,\nall is well , 1\n1 , 2 and 3\nhow are you ?\nbye", "hey ,\nhow are you ?\nbye"]
+ROWLIKE += ["so\n\nit is dry , 0\nhere"]
 STORIES = [*MAILS[:30], 'Stories:\n"Fritz, after the machine made a mistake",mails\nFritz,again,mails\nBye']
+MIXED = [*HAM, LETTER, *MAILS, 'He said "win"\n2, or 3\nhelp']
 WHOLE = {
-    "label text": [
-        (("ham", "spam")[at % 2], mail)
-        for at, mail in enumerate([*HAM, LETTER, *MAILS, 'He said "win"\n2, or 3\nhelp'])
-    ],
+    "label text": [(("ham", "spam")[at % 2], mail) for at, mail in enumerate(MIXED)],
     "label text source": [("ham", mail, "mails") for mail in STORIES],
     "text label source": [(mail, "ham", "mails") for mail in MAILS],
     "id text label": [(at, mail, "ham") for at, mail in enumerate(MAILS)],
@@ -285,10 +276,7 @@ def test_what_is_left_out_or_cut_is_counted_and_said(read):
 UNUSABLE = [
     (table(header=("text", "Text ")), "in.data names the column text twice"),
     (table([row[:1] for row in ROWS]), "line 2: The row has 1 field where the header has 2"),
-    (
-        table([*ROWS, ("ham", "x"), ("sapm", "y")]),
-        r"line 9: label 'sapm' is unknown. The labels are ham 4, spam 3, sapm 1",
-    ),
+    (table() + "ham,x\nsapm,y\n", "line 9: label 'sapm' is unknown. The labels are ham 4, spam 3, sapm 1"),
     (table([*ROWS, ("\x1b[31mspam", "y")]), "line 8: label '.\\[31mspam' is unknown"),
     (with_labels("a\x07", "b\ud83d").encode("utf-16", "surrogatepass"), "--labels='a.,b.' or --labels='b.,a.'"),
     ("label,text\nham,x,\x1b[31my\n", "line 2: The row has 3 fields.* What is too much: .\\[31my$"),
@@ -325,10 +313,7 @@ UNUSABLE = [
     ('{"label": "ham"}', "no column text"),
     ("," * 500_001 + "text\n", "has 500,002 columns, and at most 1,000 are read"),
     ("," * 1_100_000 + "text\n", "line 1: The row has more than 1,048,576 characters"),
-    (
-        f"ham,see you at six{',' * 5_000}\nspam,win a prize now{',' * 5_000}\n" * 9,
-        "has 5,002 columns, and at most 1,000",
-    ),
+    (f"ham,at six?{',' * 5_000}\nspam,win now{',' * 5_000}\n" * 9, "has 5,002 columns, and at most 1,000"),
 ]
 
 
@@ -346,11 +331,8 @@ def test_a_pipe_is_not_trained_on_in_part(tmp_path):
 
 
 def test_json_lines_need_not_have_all_members(read):
-    lines = [
-        {"id": 1, "ID": 2},
-        *({"label": label, "text": text} for label, text in ROWS),
-        {"label": math.nan, "text": "x"},
-    ]
+    lines = [{"id": 1, "ID": 2}, *({"label": label, "text": text} for label, text in ROWS)]
+    lines += [{"label": math.nan, "text": "x"}]
     lines += [{"label": "ham", "text": value} for value in (5, None, ["a"], {"a": "b"})]
     found, said = read("\n".join(map(json.dumps, lines)))
     assert found == LABELLED

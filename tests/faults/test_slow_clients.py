@@ -4,7 +4,6 @@ import resource
 import socket
 from contextlib import ExitStack
 
-import pytest
 from clients import Load, assert_answered_means_stored
 from conftest import missing
 from proxy import nginx
@@ -20,30 +19,17 @@ BEGINNINGS = [
 ]
 
 
-@pytest.fixture
-def behind_nginx(shared_server, tmp_path):
-    (tmp_path / "nginx").mkdir()
+def test_ten_thousand_slow_visitors_keep_nobody_from_an_answer(shared_server, tmp_path):
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # of this process, and of nginx after it
     if most < VISITORS + 100:
         missing("enough open files", f"raise the hard limit of `ulimit -n` over {VISITORS + 100:,}")
-    with nginx(tmp_path / "nginx", shared_server.port) as ports:
-        yield ports["http"]
-
-
-def visit(port, number):
-    """Connect and send a beginning."""
-    source = (SOURCES[number % len(SOURCES)], 0)
-    visitor = socket.create_connection(("127.0.0.1", port), timeout=60, source_address=source)
-    visitor.sendall(BEGINNINGS[number % len(BEGINNINGS)])
-    return visitor
-
-
-def test_ten_thousand_slow_visitors_keep_nobody_from_an_answer(shared_server, behind_nginx):
-    with ExitStack() as visitors:
+    with nginx(tmp_path, shared_server.port) as ports, ExitStack() as visitors:
         for number in range(VISITORS):
-            visitors.enter_context(visit(behind_nginx, number))
-        with Load(behind_nginx, keep_alive=True) as load:
+            source, address = (SOURCES[number % len(SOURCES)], 0), ("127.0.0.1", ports["http"])
+            visitor = visitors.enter_context(socket.create_connection(address, timeout=60, source_address=source))
+            visitor.sendall(BEGINNINGS[number % len(BEGINNINGS)])
+        with Load(ports["http"], keep_alive=True) as load:
             load.wait_for(100 * REPETITIONS)
     assert (load.cut_off, load.refused) == ([], {})
     assert_answered_means_stored(shared_server, load)
