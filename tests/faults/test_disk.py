@@ -69,10 +69,6 @@ def assert_refused_clearly(server):
     return answered
 
 
-def well_again(server):
-    return {server.call("/readyz")[0] for _ in range(10)} == {200} and server.send_form(HAM)[0] == 303
-
-
 def test_a_full_disk(server, disk):
     with Load(server.port) as load:
         for _ in range(REPETITIONS):
@@ -82,7 +78,8 @@ def test_a_full_disk(server, disk):
             wait_until(lambda before=refused: sum(load.refused.values()) > before + 20)
             answered = assert_refused_clearly(server)
             os.unlink(disk / "ballast")
-            wait_until(lambda: well_again(server))
+            wait_until(lambda: {server.call("/readyz")[0] for _ in range(10)} == {200})
+            assert server.send_form(HAM)[0] == 303
             assert [server.call(address)[0] for address in answered] == [200] * len(answered)
             load.wait_for(20)
     assert load.cut_off == [], server.output()[-3000:]

@@ -14,12 +14,6 @@ from webapp.log.database import BUSY_TIMEOUT_S
 SLACK_S = 30  # for a loaded machine
 
 
-@pytest.fixture
-def server(shared_server):
-    """Nothing is done to it but to hold its log."""
-    return shared_server
-
-
 @contextlib.contextmanager
 def locked(server, how):
     """Hold the log for what is done within."""
@@ -31,7 +25,8 @@ def locked(server, how):
 
 
 @pytest.mark.parametrize("how", of_a_kind("EXCLUSIVE", "IMMEDIATE"))
-def test_a_log_that_is_locked_for_ten_seconds(server, how):
+def test_a_log_that_is_locked_for_ten_seconds(shared_server, how):
+    server = shared_server
     with Load(server.port) as load:
         load.wait_for(20)
         with locked(server, how):
@@ -51,7 +46,8 @@ def test_a_log_that_is_locked_for_ten_seconds(server, how):
     assert_answered_means_stored(server, load)
 
 
-def test_a_log_that_is_locked_for_a_moment_only_makes_them_wait(server):
+def test_a_log_that_is_locked_for_a_moment_only_makes_them_wait(shared_server):
+    server = shared_server
     with Load(server.port) as load:
         load.wait_for(20)
         for _ in range(3):
