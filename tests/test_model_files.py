@@ -56,74 +56,58 @@ class Planted:
         return os.mkdir, (str(self.trace),)
 
 
-class Field:
-    """A copy of saved_models/ in which malicious versions are planted."""
+def plant(models, trace, name="", file=None, **changes):
+    """Make a version of a malicious pickle, with the card of the shipped one but for the changes; return its name."""
+    version = name or f"evil-{len(list(models.iterdir())):02d}"
+    folder, content = models / version, pickle.dumps(Planted(trace))
+    shutil.copytree(ROOT / "saved_models" / SHIPPED, folder)
+    (folder / MODEL).write_bytes(content)
+    card = json.loads((folder / artifact.CARD).read_text()) | {"model_version": version}
+    card["model_file"] |= {"sha256": hashlib.sha256(content).hexdigest()} | (file or {})
+    (folder / artifact.CARD).write_text(json.dumps(card | changes))
+    return version
 
-    def __init__(self, models, trace):
-        self.models, self.trace = models, trace
-        self.number = 0
 
-    def plant(self, right_hash=True, card=True, name="", signature=None, model_file=None, **changes):
-        """Make a version of a malicious pickle, with the card of the shipped version but for what is said."""
-        self.number += 1
-        version = name or f"evil-{self.number:02d}"
-        folder = self.models / version
-        shutil.copytree(ROOT / "saved_models" / SHIPPED, folder)
-        content = pickle.dumps(Planted(self.trace))
-        (folder / MODEL).write_bytes(content)
-        own = json.loads((folder / artifact.CARD).read_text()) | {"model_version": version}
-        if right_hash:
-            own["model_file"]["sha256"] = hashlib.sha256(content).hexdigest()
-        own["model_file"] |= model_file or {}
-        (folder / artifact.CARD).write_text(json.dumps(own | changes))
-        if not card:
-            (folder / artifact.CARD).unlink()
-        if signature is not None:
-            (folder / artifact.SIGNATURE).write_text(signature)
-        return version
+def link(models, version, name=""):
+    """Put a link in place of a version's folder, or of a file in it; return the version."""
+    path = models / version / name
+    path.rename(elsewhere := models.parent / f"{version}-{path.name}")
+    path.symlink_to(elsewhere)
+    return version
 
-    def plant_all(self):
-        """Plant what differs from its card, or is no plain file in a plain folder; return the names."""
-        (self.models / "evil.pkl").write_bytes(content := pickle.dumps(Planted(self.trace)))
-        elsewhere = {"format": "../evil.pkl", "sha256": hashlib.sha256(content).hexdigest()}
-        files = [elsewhere, {"format": ["pickle"]}, {"format": "pickle"}]
-        names = ["../evil", str(self.models.parent / "far"), f"{SHIPPED}/evil"]
-        return [
-            *(self.plant(right_hash=False, **changes) for changes in ({}, {"model_version": SHIPPED})),
-            self.plant(card=False),
-            *(self.plant(model_file=file) for file in files),
-            *(self.plant(name=name) for name in names),
-            *(self.link(*files) for files in ([MODEL], [artifact.CARD], [])),
-        ]
 
-    def plant_all_unsigned(self):
-        """Plant what is right in itself, but not rightly signed; return the names."""
-        own = self.models / SHIPPED
-        foreign, mixed = self.plant(), self.plant(card=False)
-        content = (self.models / foreign / artifact.CARD).read_bytes()
-        (self.models / foreign / artifact.SIGNATURE).write_bytes(artifact.signature_of(content, "another key"))
-        for name in (artifact.CARD, artifact.SIGNATURE):
-            shutil.copy(own / name, self.models / mixed)
-        folder = self.plant()
-        (self.models / folder / artifact.SIGNATURE).mkdir()
-        of_another = (own / artifact.SIGNATURE).read_text()
-        return [foreign, mixed, folder, *(self.plant(signature=text) for text in (None, "", "é" * 64, of_another))]
+def plant_all(models, trace):
+    """Plant what differs from its card, or is no plain file in a plain folder; return the names."""
+    (models / "evil.pkl").write_bytes(pickle.dumps(Planted(trace)))
+    files = [{"sha256": "0" * 64}, *({"format": kind} for kind in ("../evil.pkl", ["pickle"], "pickle"))]
+    names = ["../evil", str(models.parent / "far"), f"{SHIPPED}/evil"]
+    (models / (bare := plant(models, trace)) / artifact.CARD).unlink()
+    return [
+        *(bare, plant(models, trace, model_version=SHIPPED)),
+        *(plant(models, trace, file=file) for file in files),
+        *(plant(models, trace, name) for name in names),
+        *(link(models, plant(models, trace), name) for name in ("", MODEL, artifact.CARD)),
+    ]
 
-    def link(self, *names):
-        """Plant a version whose files, or whose folder, are links."""
-        version = self.plant()
-        for path in [self.models / version / name for name in names] or [self.models / version]:
-            elsewhere = self.models.parent / f"{version}-{path.name}"
-            path.rename(elsewhere)
-            path.symlink_to(elsewhere)
-        return version
+
+def plant_all_unsigned(models, trace):
+    """Plant what is right in itself, but not rightly signed; return the names."""
+    foreign, mixed, folder, *others = [plant(models, trace) for _ in range(7)]
+    content = (models / foreign / artifact.CARD).read_bytes()
+    (models / foreign / artifact.SIGNATURE).write_bytes(artifact.signature_of(content, "another key"))
+    for name in (artifact.CARD, artifact.SIGNATURE):
+        shutil.copy(models / SHIPPED / name, models / mixed)
+    (models / folder / artifact.SIGNATURE).mkdir()
+    signatures = ["", "é" * 64, (models / SHIPPED / artifact.SIGNATURE).read_text()]  # and one has none
+    for version, signature in zip(others, signatures, strict=False):
+        (models / version / artifact.SIGNATURE).write_text(signature)
+    return [foreign, mixed, folder, *others]
 
 
 def test_the_trap_works(models, tmp_path):
     """What the hash alone does not hold back: whoever can write both files has their code run."""
     trace = tmp_path / "trace"
-    field = Field(models, trace)
-    version = field.plant()
+    version = plant(models, trace)
     artifact.verify(models, version)
     assert not trace.exists()  # verifying reads bytes alone
     with pytest.raises(ModelUnusable, match="cannot be loaded"):
@@ -136,11 +120,10 @@ def test_a_planted_pickle_is_never_loaded_on_any_path(
     tmp_path, monkeypatch, app, client, signed_in, flask, models, make_app, with_key
 ):
     trace, inference = tmp_path / "trace", app.extensions["inference"]
-    field = Field(models, trace)
     if with_key:
         monkeypatch.setattr(config, "MODEL_KEY", KEY)
         artifact.sign(models, SHIPPED)
-    planted = field.plant_all_unsigned() if with_key else field.plant_all()
+    planted = (plant_all_unsigned if with_key else plant_all)(models, trace)
     assert served(client) == SHIPPED
 
     for evil in planted:  # asked for by name, by commands and on the pages
@@ -184,10 +167,10 @@ def test_a_running_server_with_a_key_serves_signed_versions_and_nothing_else(tmp
     said = flask("models", "sign", SHIPPED).stdout
     assert said.startswith(f"{SHIPPED} is signed: model.joblib with SHA-256 {SHIPPED[-7:]}")
     trace = tmp_path / "trace"
-    field = Field(models, trace)
     settings = {"HAMLET_MODELS_FOLDER": str(models), "HAMLET_MODEL_KEY": KEY}
     with Server(tmp_path / "server", **settings) as server:
-        for evil in (field.plant(), field.link(), *field.plant_all_unsigned()[:2]):
+        unsigned = plant_all_unsigned(models, trace)
+        for evil in (unsigned[-1], link(models, unsigned[-2]), *unsigned[:2]):
             (models / "current").write_text(evil + "\n")
             (models / "challenger").write_text(evil + "\n")
             wait_until(lambda: server.call("/readyz")[0] == 503)
