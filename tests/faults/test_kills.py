@@ -19,10 +19,6 @@ def kill(pids):
             os.kill(pid, signal.SIGKILL)
 
 
-def gone(pids):
-    return not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
-
-
 def strike(server, whom):
     """Kill; return when whoever was killed is replaced, by gunicorn or, where nobody is left to do it, by a start."""
     workers = server.workers()
@@ -34,7 +30,7 @@ def strike(server, whom):
         case "the master":
             kill([server.process.pid])
             server.process.wait(30)
-            wait_until(lambda: gone(workers), MASTER_NOTICED_S)
+            wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), MASTER_NOTICED_S)
         case "all":
             server.stop(signal.SIGKILL)
     if server.process.poll() is not None:
