@@ -170,12 +170,6 @@ def run(flask):
     return run
 
 
-def change(models, version):
-    content = bytearray((models / version / "model.joblib").read_bytes())
-    content[100] ^= 255
-    (models / version / "model.joblib").write_bytes(content)
-
-
 def test_list_show_and_verify_tell_what_each_version_is(run, models, versions):
     first, second, third = versions
     run("challenge", second)
@@ -189,8 +183,8 @@ def test_list_show_and_verify_tell_what_each_version_is(run, models, versions):
         said = run(*words, "no-such", code=2)
         assert ("There is no model no-such" in said, "models list" in said) == (True, True)
     assert run("verify").count("as it was saved") == 3
-    change(models, second)
-    (models / third / "learnt.txt").write_text("{}")
+    rewrite("model.joblib", "another")(models, second)
+    rewrite("learnt.txt", "another")(models, third)
     assert "NOT USABLE" in run("show", second)
     assert ["NOT USABLE" in line for line in run("verify", code=1).splitlines()] == [False, True, True]
     (models / "current").write_text("20990101-000000-abcdef0")

@@ -19,8 +19,6 @@ from webapp.extras.stream.handler import Record, idempotency_key, read, read_tex
 from webapp.inference import ANSWERED
 from webapp.log.database import write_transaction
 
-GROUP_TIMEOUT_MS = 6_000  # the least that brokers allow
-
 
 def record(value, offset=0, key=b"k"):
     return Record("messages", 0, offset, 1_764_000_000_000, key, value, [("trace", b"1")])
@@ -132,12 +130,12 @@ class Broker:
         self.process.kill()
         self.process.wait()
 
-    def create(self, *topics, partitions=4):
+    def create(self, *topics):
         from confluent_kafka.admin import AdminClient, NewTopic
 
         admin = AdminClient({"bootstrap.servers": self.address})
         topics = topics or ("messages", "predictions", "messages.dead-letter")
-        for future in admin.create_topics([NewTopic(topic, partitions, 1) for topic in topics]).values():
+        for future in admin.create_topics([NewTopic(topic, 4, 1) for topic in topics]).values():
             future.result(60)
 
     def send(self, records):
@@ -147,7 +145,7 @@ class Broker:
             producer.produce("messages", value, key, headers=[("trace", key)])
         assert producer.flush(20) == 0
 
-    def read(self, topic, enough, seconds=120):
+    def read(self, topic, enough):
         """Return the records of a topic once there are enough different keys, and what comes in the next moment."""
         reader = self.kafka.Consumer(
             {"bootstrap.servers": self.address, "group.id": f"reader-{time.monotonic()}", "log_level": 2}
@@ -155,7 +153,7 @@ class Broker:
         )
         partitions = reader.list_topics(topic, timeout=10).topics[topic].partitions
         reader.assign([self.kafka.TopicPartition(topic, number, 0) for number in partitions])
-        records, until = [], time.monotonic() + seconds
+        records, until = [], time.monotonic() + 120
         while time.monotonic() < until and len({one.key() for one in records}) < enough:
             records += [one for one in reader.consume(500, 0.2) if not one.error()]
         records += [one for one in reader.consume(500, 0.3) if not one.error()]
@@ -175,10 +173,10 @@ def start(broker, start_flask, tmp_path):
     """Start real consumers; what still runs in the end is killed."""
     consumers = []
 
-    def start(**properties):
-        config = tmp_path / "kafka.properties"
-        properties = {"session.timeout.ms": GROUP_TIMEOUT_MS, "heartbeat.interval.ms": 500} | properties
-        config.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
+    config = tmp_path / "kafka.properties"
+    config.write_text("session.timeout.ms=6000\nheartbeat.interval.ms=500\n")  # 6 s: the least that brokers allow
+
+    def start():
         path = tmp_path / f"{len(consumers)}.output"
         with path.open("wb") as output:
             consumer = start_flask("stream", "--brokers", broker.address, "--config", config, stderr=output)

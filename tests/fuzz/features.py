@@ -2,8 +2,7 @@
 
     python tests/fuzz/features.py -max_total_time=600 FOLDER        (part of `make fuzz`, see docs/bad_input.md)
 
-FOLDER keeps the texts that reached something new, so that the next run goes on from there; the first run begins with
-messages of our own. For any text: no error,
+FOLDER keeps the texts that reached something new, so that the next run goes on from there. For any text: no error,
 finite values, spans within the text and in order, an explanation whose pieces are the text, and time in proportion to
 its length (libFuzzer reports what takes longer than -timeout seconds).
 """
@@ -25,8 +24,9 @@ with atheris.instrument_imports(include=["webapp.model", "webapp.web.words"]):
     from webapp.web.words import mark
 
 
-def check(text):
-    """Raise AssertionError, or whatever the code raises, if it does not do its duty on a text."""
+def check(content):
+    """Raise AssertionError, or whatever the code raises, if it does not do its duty on a text, given as bytes."""
+    text = content.decode(errors="surrogateescape")  # those that are no UTF-8 become halves of surrogate pairs
     message = tokenize(text)
     assert all(message), "an empty token"
     values = term_values(text)
@@ -42,11 +42,6 @@ def check(text):
     assert "".join(piece for piece, _, _ in mark(text, explanation)) == text
 
 
-def fuzz(content):
-    """Read bytes as a text; those that are no UTF-8 become halves of surrogate pairs."""
-    check(content.decode(errors="surrogateescape"))
-
-
 def plant(folder):
     """Put some messages into an empty folder: the fuzzer changes these, and need not find out words by itself."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,5 +53,5 @@ def plant(folder):
 
 if __name__ == "__main__":
     plant(Path(sys.argv[-1]))
-    atheris.Setup(sys.argv, fuzz)
+    atheris.Setup(sys.argv, check)
     atheris.Fuzz()
