@@ -51,7 +51,7 @@ def draw(engine):
     samples.draw(engine, now - dt.timedelta(hours=1), now + dt.timedelta(minutes=1), 100, 1)
 
 
-def test_the_page_says_which_version_is_served_what_to_do_next_and_how_each_did(app, signed_in, versions):
+def test_the_page_says_what_is_served_what_to_do_next_and_how_each_did(app, signed_in, versions):
     review(app, ["see you at lunch"])
     page = look(signed_in)
     assert "v1 is served. 1 new review: 49 more and you can retrain." in page
