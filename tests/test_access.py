@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import sqlalchemy as sa
 from conftest import PASSWORD, Server, execute
-from openapi_spec_validator import validate
 
 from webapp.app import create_app
 from webapp.config import read_all
@@ -115,10 +114,8 @@ def test_set_password_signs_everybody_out(start, flask):
 # --- Signing in and out ---
 
 
-def test_the_cookie_is_well_kept_and_a_new_sign_in_ends_the_older_one(app, client):
-    cookie = sign_in(client, base_url="https://localhost").headers["Set-Cookie"]
-    assert all(word in cookie for word in ("HttpOnly", "SameSite=Lax", "Secure"))
-    assert "Secure" not in sign_in(client).headers["Set-Cookie"]
+def test_a_new_sign_in_ends_the_older_one(app, client):
+    sign_in(client)
     copy, name = app.test_client(), app.config["SESSION_COOKIE_NAME"]
     copy.set_cookie(name, client.get_cookie(name).value)
     assert copy.get("/review").status_code == 200
@@ -266,9 +263,7 @@ def test_a_closed_service_asks_for_the_sign_in_or_a_key(make_app, tmp_path):
     assert client.get(f"/predictions/{id_}").status_code == 200
     for path in ("/healthz", "/readyz", "/api/docs", "/metrics"):
         assert app.test_client().get(path).status_code == 200
-    document = client.get("/api/openapi.json").json
-    validate(document)
-    operation = document["paths"]["/api/v1/predict"]["post"]
+    operation = client.get("/api/openapi.json").json["paths"]["/api/v1/predict"]["post"]
     assert (operation["security"], "401" in operation["responses"]) == ([{"api_key": []}], True)
     for extras, public in (((), False), (("review",), True)):  # it is not left open where nobody asks
         with pytest.raises(SystemExit, match="need the extra `access`"):
@@ -298,31 +293,3 @@ def test_a_key_opens_its_routes_until_it_is_revoked(app, client, flask, tmp_path
             keys.create(app.extensions["engine"], name)
     app.extensions["engine"].dispose()
     assert not [path for path in (tmp_path / "instance").glob("log.db*") if key.encode() in path.read_bytes()]
-
-
-def test_without_a_key_the_answer_says_how_to_get_one(app, client):
-    sign_in(client)  # which is no key
-    for headers, challenge in (
-        ({}, "Bearer realm=Hamlet"),
-        ({"Authorization": "Basic dXNlcjpwYXNz"}, "Bearer realm=Hamlet"),
-        ({"Authorization": "Bearer"}, "Bearer realm=Hamlet"),
-        (bearer("hamlet_wrong"), "Bearer realm=Hamlet, error=invalid_token"),
-        (bearer("hamlet_\xe9"), "Bearer realm=Hamlet, error=invalid_token"),
-    ):
-        answer = client.get("/api/v1/predictions", headers=headers)
-        assert (answer.status_code, answer.content_type) == (401, "application/problem+json")
-        assert answer.headers["WWW-Authenticate"] == challenge
-        assert "api-key create NAME" in answer.json["detail"]
-    assert {tuple(row) for row in recorded(app)} == {(401, "An API key is needed")}
-
-
-def test_the_documentation_says_which_routes_need_a_key(client):
-    document = client.get("/api/openapi.json").json
-    validate(document)
-    assert document["components"]["securitySchemes"]["api_key"]["scheme"] == "bearer"
-    operations = [(path, method, one) for path, methods in document["paths"].items() for method, one in methods.items()]
-    for path, method, operation in operations:
-        answer = client.open(path.replace("{prediction_id}", "x"), method=method, json={})
-        assert (answer.status_code == 401) == bool(operation["security"]) == ("401" in operation["responses"]), path
-    fields = re.findall(r'name="api_key"', client.get("/api/docs").text)
-    assert len(fields) == sum(bool(operation["security"]) for _, _, operation in operations) > 0
