@@ -32,6 +32,8 @@ from webapp import config
 from webapp.app import create_app
 from webapp.config import PROJECT_SET, ROOT
 from webapp.extras.access import keys as api_keys
+from webapp.extras.review import samples
+from webapp.extras.review.reviews import give_review
 from webapp.log.database import open_database, write_transaction
 from webapp.log.tables import create_tables, first_id, metadata, new_id, predictions, rolled_up, schema_version
 from webapp.model import artifact
@@ -40,6 +42,7 @@ from webapp.model.registry import ModelRegistry
 
 SPAM = "URGENT! You have won a £1000 prize. Claim now: http://prize-claim.top or call 09061701461"
 PASSWORD = "let the right one in"
+SECRET_WORD = "xyzzymarker"  # for those who are not signed in
 JSON, FORM = ({"Content-Type": f"application/{kind}"} for kind in ("json", "x-www-form-urlencoded"))
 HAM = "Are we still on for lunch tomorrow? I can be there at half past twelve."
 SHIPPED = (ROOT / "saved_models" / "current").read_text().strip()
@@ -196,6 +199,32 @@ def signed_in(client):
 def key(engine):
     """The header with an API key."""
     return {"Authorization": f"Bearer {api_keys.create(engine, 'test')}"}
+
+
+@pytest.fixture(scope="module")
+def whole_app(tmp_path_factory):
+    """The app as it is served, CSRF protection included, with something on every page: messages hold SECRET_WORD."""
+    app = create_app(tmp_path_factory.mktemp("whole") / "instance", ADMIN_PASSWORD=PASSWORD)
+    engine = app.extensions["engine"]
+    rows = app.extensions["inference"].predict([f"{text} {SECRET_WORD}" for _, text in messages(32)], "api")
+    for row in rows[:5]:
+        give_review(engine, row["id"], "web:somebody", "spam", "uncertain")
+    hour = dt.timedelta(hours=1)
+    samples.draw(engine, rows[0]["created_at"] - hour, rows[0]["created_at"] + hour, 10, 1)
+    for kind in ("batch", "retrain"):
+        make_job(app, kind, "failed", {"name": f"{SECRET_WORD}.csv"}, message=SECRET_WORD)
+    yield app
+    engine.dispose()
+
+
+def address(app, rule):
+    """Return the address of something in the whole app that a route leads to."""
+    jobs = {job.kind: job.id for job in app.extensions["runner"].list_jobs()}
+    (prediction,) = execute(app.extensions["engine"], sa.text("SELECT max(id) FROM predictions"))
+    file = "css/bootstrap.min.css" if rule.startswith("/bootstrap") else "style.css"
+    rule = rule.replace("<job_id>", jobs["retrain" if rule.startswith("/models") else "batch"])
+    rule = rule.replace("<prediction_id>", prediction).replace("<path:filename>", file)
+    return re.sub(r"<any\(.*\b(stop|delete)\b.*\):action>", r"\1", rule)
 
 
 def execute(engine, statement, rows=None):

@@ -89,12 +89,6 @@ def test_what_is_wrong_with_the_json_is_said(client):
         assert words in assert_problem(answer, status)["detail"]
 
 
-def test_methods_are_named(client):
-    answer = client.get("/api/v1/predict")
-    assert "POST" in assert_problem(answer, 405)["detail"]
-    assert "POST" in answer.headers["Allow"]
-
-
 def test_an_unknown_address_is_a_problem_in_the_api_and_a_page_elsewhere(client):
     for path in ("/api/v1/nothing", "/api/v1/predictions/nothing", "/api/v1", "/api/", "/api", "/healthz/nothing"):
         assert_problem(client.get(path), 404)

@@ -4,12 +4,11 @@ import re
 
 import pytest
 import sqlalchemy as sa
-from conftest import PASSWORD, SPAM, execute, hidden, make_job
+from conftest import PASSWORD, SECRET_WORD, SPAM, address, execute, hidden
 from flask.sessions import SecureCookieSessionInterface
 
-from webapp.app import create_app
 from webapp.extras.access import keys as api_keys
-from webapp.log.tables import metadata, new_id, predictions, sign_ins
+from webapp.log.tables import metadata, new_id, sign_ins
 
 OPEN, SIGNED_IN, KEY, ID = "open", "signed in", "an API key", "the id of the prediction, which nobody can guess"
 FORM_OF_ID = "the form of this prediction's page"
@@ -34,39 +33,15 @@ ROUTES = {
 NEEDS = {route: need for need, routes in ROUTES.items() for route in routes}
 CHANGING = [route.split(" ", 1) for route in NEEDS if not route.startswith("GET ")]
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE")
-SECRET_WORD = "xyzzymarker"
 
 
 def asking_for(need):
     return [route.split(" ", 1) for route in ROUTES[need]]
 
 
-@pytest.fixture(scope="module")
-def app(tmp_path_factory):
-    """The app as it is served, CSRF protection included, with something in it that others must not see."""
-    app = create_app(tmp_path_factory.mktemp("doors") / "instance", TESTING=True, ADMIN_PASSWORD=PASSWORD)
-    app.extensions["inference"].predict([f"{SPAM} {SECRET_WORD}"], "api")[0]
-    yield app
-    app.extensions["engine"].dispose()
-
-
-@pytest.fixture(scope="module")
-def address(app):
-    """Turn a route into the address of something that exists."""
-    engine, ids = app.extensions["engine"], {}
-    for kind in ("batch", "models/retrain"):
-        name = kind.rpartition("/")[2]
-        ids[kind], _ = make_job(app, name, "failed", {"name": f"{SECRET_WORD}.csv"}, message=SECRET_WORD)
-    prediction = execute(engine, sa.select(predictions.c.id))[0]
-
-    def address(rule):
-        job = ids[rule.partition("/<")[0].strip("/")] if "<job_id>" in rule else ""
-        rule = rule.replace("<any(use, challenge, stop, rollback, retrain, confirm):action>", "stop")
-        rule = rule.replace("<any(cancel, resume, delete):action>", "delete")
-        file = "css/bootstrap.min.css" if rule.startswith("/bootstrap") else "style.css"
-        return rule.replace("<job_id>", job).replace("<prediction_id>", prediction).replace("<path:filename>", file)
-
-    return address
+@pytest.fixture
+def app(whole_app):
+    return whole_app
 
 
 @pytest.fixture
@@ -115,7 +90,7 @@ def forged(app):
     yield signed_by_others
 
 
-def test_what_needs_sign_in_shows_and_does_nothing_without(app, without_csrf, address):
+def test_what_needs_sign_in_shows_and_does_nothing_without(app, without_csrf):
     key = api_keys.create(app.extensions["engine"], new_id())  # which opens other doors, not these
     sign_in(app)  # of somebody else
     before = stored(app)
@@ -125,7 +100,7 @@ def test_what_needs_sign_in_shows_and_does_nothing_without(app, without_csrf, ad
             for method in METHODS:
                 client = app.test_client()
                 client.set_cookie(app.config["SESSION_COOKIE_NAME"], cookie)
-                answer = client.open(address(rule), method=method, headers={"Authorization": f"Bearer {key}"})
+                answer = client.open(address(app, rule), method=method, headers={"Authorization": f"Bearer {key}"})
                 if method in ("GET", "HEAD") and "GET" in taken:
                     assert (answer.status_code, answer.location.split("?")[0]) == (303, "/login"), rule
                 else:
@@ -135,13 +110,13 @@ def test_what_needs_sign_in_shows_and_does_nothing_without(app, without_csrf, ad
     assert stored(app) == before
 
 
-def test_what_needs_a_key_shows_and_does_nothing_without_not_even_for_the_signed_in(app, address):
+def test_what_needs_a_key_shows_and_does_nothing_without_not_even_for_the_signed_in(app):
     before = stored(app)
     for method, rule in asking_for(KEY):
         for client in (app.test_client(), sign_in(app)):
             for sent in ("", "Bearer", f"Basic {PASSWORD}", "Bearer hamlet_guess", "Bearer hamlet_\xe9"):
                 headers = {"Authorization": sent} if sent else {}
-                answer = client.open(address(rule), method=method, headers=headers, json={"true_label": "ham"})
+                answer = client.open(address(app, rule), method=method, headers=headers, json={"true_label": "ham"})
                 assert (answer.status_code, SECRET_WORD in answer.text) == (401, False), rule
                 wrong = ", error=invalid_token" if "hamlet_" in sent else ""
                 assert answer.headers["WWW-Authenticate"] == f"Bearer realm=Hamlet{wrong}"
@@ -149,22 +124,22 @@ def test_what_needs_a_key_shows_and_does_nothing_without_not_even_for_the_signed
     assert stored(app) == before
 
 
-def test_what_is_open_shows_no_messages(app, address):
+def test_what_is_open_shows_no_messages(app):
     for method, rule in asking_for(OPEN):
         if method == "GET":
-            with app.test_client().get(address(rule)) as answer:
+            with app.test_client().get(address(app, rule)) as answer:
                 assert SECRET_WORD not in answer.text, rule
 
 
-def test_who_knows_one_id_knows_no_other(app, address):
-    known = address("/predictions/<prediction_id>")
+def test_who_knows_one_id_knows_no_other(app):
+    known = address(app, "/predictions/<prediction_id>")
     assert SECRET_WORD in app.test_client().get(known).text
     for guess in (known[:-1] + ("0" if known[-1] != "0" else "1"), known[:-1], known.upper(), "/predictions/%25"):
         assert app.test_client().get(guess).status_code == 404
         assert app.test_client().get(f"/api/v1{guess}").status_code in (404, 422)
 
 
-def test_every_form_is_refused_without_the_token_of_this_very_session(app, address):
+def test_every_form_is_refused_without_the_token_of_this_very_session(app):
     strange = hidden(app.test_client().get("/login").text, "csrf_token")
     before = stored(app)
     forms = [(method, rule) for method, rule in CHANGING if not rule.startswith("/api/")]
@@ -173,17 +148,17 @@ def test_every_form_is_refused_without_the_token_of_this_very_session(app, addre
     for method, rule in forms:
         for data in ({}, {"csrf_token": ""}, {"csrf_token": strange}):
             for someone in (app.test_client(), client):
-                answer = someone.open(address(rule), method=method, data=data)
+                answer = someone.open(address(app, rule), method=method, data=data)
                 assert (answer.status_code, "reload the page" in answer.text) == (400, True), rule
     assert stored(app) == before
 
 
-def test_programs_need_no_token_because_no_cookie_counts_there(app, address):
+def test_programs_need_no_token_because_no_cookie_counts_there(app):
     client = sign_in(app)
     for method, rule in CHANGING:
         if rule.startswith("/api/"):
             body = {"texts": [SPAM]} if rule.endswith("/batch") else {"text": SPAM}
-            answer = client.open(address(rule), method=method, json=body)
+            answer = client.open(address(app, rule), method=method, json=body)
             assert answer.status_code == (401 if NEEDS[f"{method} {rule}"] == KEY else 200), rule
             assert "Set-Cookie" not in answer.headers
     # A form of another site can only send these kinds, and JSON is none of them.
@@ -192,11 +167,11 @@ def test_programs_need_no_token_because_no_cookie_counts_there(app, address):
         assert answer.status_code == 415
 
 
-def test_no_address_changes_anything_by_being_looked_at(app, address):
+def test_no_address_changes_anything_by_being_looked_at(app):
     before, client = stored(app), sign_in(app)
     for rule in app.url_map.iter_rules():
         if "GET" in rule.methods:
-            client.get(address(rule.rule) + "?on=reviews").close()  # of all that can be compared, the least
+            client.get(address(app, rule.rule) + "?on=reviews").close()  # of all that can be compared, the least
     assert stored(app) == before
 
 
