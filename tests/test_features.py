@@ -3,11 +3,7 @@
 import numpy as np
 import pytest
 from conftest import HAM, SPAM, messages
-from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, cross_val_score
-from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_checks
 
 from webapp.model.features import MessageVectorizer, topics
@@ -102,10 +98,3 @@ def test_wrong_use_is_refused(fitted):
     ):
         with pytest.raises(error, match=why):
             method(*given)
-
-
-def test_it_can_be_cloned_searched_and_cross_validated(labelled):
-    pipeline = make_pipeline(MessageVectorizer(), LogisticRegression(C=20))
-    search = GridSearchCV(pipeline, {"messagevectorizer__min_words": [1, 3]}, cv=2).fit(*labelled)
-    assert search.best_score_ > 0.5
-    assert cross_val_score(clone(pipeline), *labelled, cv=2).mean() > 0.5
