@@ -21,14 +21,12 @@ def send(client, text):
     return client.post("/", data={"text": text}, follow_redirects=True)
 
 
-def test_messages_get_a_verdict_in_words_with_its_reasons(client):
+def test_messages_get_a_verdict_in_words_with_its_reasons_marked(client):
     page = send(client, SPAM).text
     for words in ("Looks like spam", "% likely spam", '<mark class="spam', "Contributions"):
         assert words in page
     assert "Looks fine" in send(client, HAM).text
-
-
-def test_only_what_weighed_much_is_marked(client):
+    # Only what weighed much is marked.
     page = send(client, "Your parcel is waiting, pay £1.99 at http://royal-parcel.top or it goes back.").text
     assert re.search(r'<mark class="spam s3"[^>]*>http://royal-parcel.top</mark>', page)
     assert ">is</mark>" not in page
