@@ -93,11 +93,13 @@ def test_what_everybody_can_read_is_refused(start, refusal, tmp_path):
         start()
 
 
-def test_a_folder_open_to_everybody_is_refused(refusal, tmp_path):
+def test_a_folder_that_is_none_or_open_to_everybody_is_refused(refusal, tmp_path):
     (tmp_path / "instance").mkdir()
     (tmp_path / "instance").chmod(0o1777)  # as /tmp, where anybody could have left a secret key that they know
     assert "everybody on this machine may write to it: chmod 700 it" in refusal()
     assert not list((tmp_path / "instance").iterdir())
+    (tmp_path / "file").touch()
+    assert "below cannot be used ([Errno 20] Not a directory" in refusal(tmp_path / "file" / "below")
     folder = ROOT / "static" / "instance"
     try:
         assert "everybody could download it from static/" in refusal(folder)
@@ -153,6 +155,7 @@ def test_a_database_that_cannot_be_used_is_said_without_its_password(refusal, mo
         ("forget it: name a file", ["sqlite://", "sqlite:///:memory:", "sqlite:///file::memory:?uri=true"]),
         ("what follows its ? is not understood", ["sqlite:////srv/log.db?mode=ro", "sqlite:////srv/what?.db"]),
         ("cannot be used", [f"{before}:geheim@{after}" for before, after in OF_DATABASES]),
+        ("unable to open database file", ["sqlite:////no/such/folder/log.db"]),
         ("@ as %40, : as %3A", [f"postgresql://hamlet:{password}@127.0.0.1:1/x" for password in NOT_ENCODED]),
     ):
         for url in urls:

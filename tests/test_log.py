@@ -156,17 +156,6 @@ def test_purge_says_when_a_reader_keeps_traces_alive(app, client, flask, monkeyp
     assert "such as 90d" in flask("log", "purge", "--older-than", "soon").output
 
 
-def test_a_log_that_cannot_be_used_is_one_clear_line_at_start(tmp_path):
-    for folder, settings in (
-        (tmp_path / "file" / "below", {}),
-        (tmp_path / "fine", {"DATABASE_URL": "sqlite:////no/such/folder/log.db"}),
-        (tmp_path / "fine", {"DATABASE_URL": "nonsense"}),
-    ):
-        (tmp_path / "file").touch()
-        with pytest.raises(SystemExit, match="Hamlet cannot start"):
-            create_app(folder, **settings)
-
-
 @pytest.mark.databases("sqlite")
 def test_an_emptied_log_is_not_begun_anew(app, tmp_path):
     app.extensions["engine"].dispose()
