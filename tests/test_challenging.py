@@ -90,27 +90,32 @@ def test_one_that_fails_stops_no_verdict_and_is_reported_once(
     assert (answer["model_version"], row.challenger_version) == (versions[0], None)
 
 
-def test_who_is_right_is_told_by_the_messages_on_which_they_differ(engine, registry, log):
-    def found():
-        return shadow_report(engine, registry, CHALLENGER, SERVED)
+def test_the_report_and_the_queue_are_of_the_messages_on_which_the_two_differ(engine, registry, log):
+    def report(challenger=CHALLENGER, served=SERVED):
+        return shadow_report(engine, registry, challenger, served)
 
-    assert "has not scored a message yet" in found().sentence
+    def waiting(challenger=CHALLENGER, served=SERVED):
+        return [row["id"] for row in upcoming(engine, "challenger", trial=(challenger, served))]
+
+    assert "has not scored a message yet" in report().sentence
     log("ham", "ham", 80)
     log("spam", None, 5)
-    assert found().sentence.startswith("The two differ on 0 of the 80 messages. There is no message of known label")
     better, worse = log("spam", "ham", 9), log("ham", "spam", 3)
-    assert found()[:3] == (92, 12, (0, 0))
-    assert "differ on 12 of the 92 messages. There is no message of known label" in found().sentence
-    review(engine, better, "ham")
-    assert found().duel == (0, 9)
-    assert found().sentence.endswith("just one of the two is right, that is the challenger 9 times of 9.")
+    other = log("ham", "spam", served="another")  # which is another test, and so is one of another challenger
+    log("spam", "ham", version="another")
+    assert report()[:3] == (92, 12, (0, 0))
+    assert "differ on 12 of the 92 messages. There is no message of known label" in report().sentence
+    assert (waiting(), waiting(served="another"), waiting("")) == ((better + worse)[:1:-1], other, [])  # 10 of them
+    review(engine, better[:1], "ham", "random")
+    review(engine, better[1:] + other, "ham")
+    assert report().duel == (0, 9)
+    assert report().sentence.endswith("just one of the two is right, that is the challenger 9 times of 9.")
+    assert report(served="another")[:3] == (1, 1, (1, 0))
+    assert waiting() == worse[::-1]
+    assert count_waiting(engine, (CHALLENGER, SERVED))["challenger"] == 3
     review(engine, worse, "ham")
-    assert found().sentence.endswith("that is the challenger 9 times of 12. That may be chance.")
-    # Beside another version it is another test, and so is one of another challenger.
-    other = "20260104-000000-ddddddd"
-    review(engine, log("ham", "spam", 2, served=other) + log("spam", "ham", 4, version=other), "ham")
-    assert found().duel == (3, 9)
-    assert shadow_report(engine, registry, CHALLENGER, other)[:3] == (2, 2, (2, 0))
+    assert (report().duel, waiting()) == ((3, 9), [])
+    assert report().sentence.endswith("that is the challenger 9 times of 12. That may be chance.")
 
 
 def test_only_fair_reviews_count_copies_once_and_what_one_has_learnt_not_at_all(engine, registry, log, versions):
@@ -133,23 +138,6 @@ def test_only_fair_reviews_count_copies_once_and_what_one_has_learnt_not_at_all(
         "ham",
     )
     assert shadow_report(engine, registry, challenger, served).duel == (0, 2)
-
-
-def test_the_queue_offers_what_the_two_differ_on_newest_first_until_it_is_reviewed(engine, log):
-    def waiting(trial=(CHALLENGER, SERVED)):
-        return [row["id"] for row in upcoming(engine, "challenger", trial=trial)]
-
-    log("ham", "ham", 3)
-    ids = log("spam", "ham", 3) + log("ham", "spam", 2)
-    (other,) = log("spam", "ham", version="another")
-    log("spam", "ham", served="another")
-    assert waiting() == ids[::-1]
-    assert waiting(("another", SERVED)) == [other]
-    assert waiting(("", SERVED)) == []
-    review(engine, ids[-1:], "ham")
-    review(engine, ids[:1], "ham", "random")
-    assert waiting() == ids[-2:0:-1]
-    assert count_waiting(engine, (CHALLENGER, SERVED))["challenger"] == 3
 
 
 # --- Which version is served: each change is verified, written down, and can be undone ---
