@@ -236,6 +236,12 @@ def execute(engine, statement, rows=None):
     return None
 
 
+def stored(app, what=predictions.c.id):
+    """Return what the log holds of a column, as values, or of a table, as rows; oldest first."""
+    table = what.table if isinstance(what, sa.Column) else what
+    return execute(app.extensions["engine"], sa.select(what).order_by(*table.primary_key))
+
+
 def move(engine, ids, at):
     """Let logged messages be of another time, one a second."""
     for i, id_ in enumerate(ids):

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
-from conftest import PASSWORD, Server, execute
+from conftest import PASSWORD, Server, execute, stored
 
 from webapp.app import create_app
 from webapp.config import read_all
@@ -23,10 +23,6 @@ on_both = pytest.mark.databases("sqlite", "postgresql")
 
 def sign_in(client, password=PASSWORD, target="", **options):
     return client.post(f"/login{target}", data={"password": password}, **options)
-
-
-def recorded(app):
-    return execute(app.extensions["engine"], sa.select(failures.c.status, failures.c.what))
 
 
 def let_pass(app, seconds):
@@ -184,7 +180,7 @@ def test_five_wrong_tries_are_free_then_each_has_to_wait_longer(app, client):
     assert sign_in(client).status_code == 303
     assert sign_in(client, "wrong").status_code == 403  # and all is forgotten
     assert sign_in(client).status_code == 303
-    assert {row.what for row in recorded(app)} == {"Wrong password", "Too many wrong passwords"}
+    assert {*stored(app, failures.c.what)} == {"Wrong password", "Too many wrong passwords"}
 
 
 @on_both
@@ -239,7 +235,7 @@ def test_each_address_may_send_so_many_requests_a_minute(make_app, monkeypatch):
     for path in ("/api/v1/predict", "/", "/login", "/nothing"):
         answer = client.post(path, json={"text": "hi"})
         assert (answer.status_code, answer.headers["Retry-After"]) == (429, "30")
-    assert recorded(app) == []  # else whoever is refused would fill the disk with that
+    assert stored(app, failures) == []  # else whoever is refused would fill the disk with that
     assert client.get("/").status_code == 200
     assert client.post("/api/v1/predict", json={}, environ_base={"REMOTE_ADDR": "192.0.2.1"}).status_code == 422
     monkeypatch.setattr("webapp.http.time.time", lambda: 120.0)

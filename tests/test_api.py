@@ -3,8 +3,7 @@
 import json
 
 import pytest
-import sqlalchemy as sa
-from conftest import HAM, SPAM, execute
+from conftest import HAM, SPAM, stored
 from openapi_spec_validator import validate
 
 from webapp.log.tables import failures, predictions
@@ -22,10 +21,6 @@ def assert_problem(answer, status):
     assert problem["request_id"] == answer.headers["X-Request-ID"]
     assert "Traceback" not in answer.text
     return problem
-
-
-def stored(app, column=predictions.c.id):
-    return execute(app.extensions["engine"], sa.select(column))
 
 
 def predict(client, body, **options):

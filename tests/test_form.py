@@ -5,16 +5,12 @@ import re
 
 import pytest
 import sqlalchemy as sa
-from conftest import HAM, SPAM, execute
+from conftest import HAM, SPAM, execute, stored
 
 from webapp.log.tables import failures, predictions
 from webapp.web.words import how_long_ago
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
-
-def rows(app, table=predictions):
-    return execute(app.extensions["engine"], sa.select(table))
 
 
 def send(client, text):
@@ -58,7 +54,7 @@ def test_the_answer_has_an_address_of_its_own_and_reloading_it_does_not_predict_
     assert answer.status_code == 303
     for _ in range(2):
         assert client.get(answer.location).status_code == 200
-    assert len(rows(app)) == 1
+    assert len(stored(app)) == 1
 
 
 def test_times_are_told_as_people_tell_them():
@@ -73,8 +69,8 @@ def test_a_message_that_cannot_be_checked_comes_back_with_the_reason(app, client
         assert answer.status_code == 422
         for words in (reason, "<textarea", text.strip()):
             assert words in answer.text
-        assert not rows(app)
-        assert reason in rows(app, failures)[-1].what
+        assert not stored(app)
+        assert reason in stored(app, failures)[-1].what
     # Browsers send a line break as two characters, but it counts as one.
     assert client.post("/", data={"text": "x\r\n" * 5000}).status_code == 303
 
@@ -83,12 +79,12 @@ def test_the_senders_report_is_stored_with_the_prediction_as_long_as_there_is_on
     address = client.post("/", data={"text": HAM}).location
     form = {"report": "maybe"}
     assert client.post(f"{address}/report", data=form).status_code == 422
-    assert rows(app)[0].sender_report is None
+    assert stored(app, predictions)[0].sender_report is None
     for form["report"] in ("right", "wrong", "unsure"):
         page = client.post(f"{address}/report", data=form, follow_redirects=True).text
         assert "Thank you" in page
         assert re.search(rf'value="{form["report"]}"\s+aria-pressed="true"', page)
-        assert rows(app)[0].sender_report == form["report"]
+        assert stored(app, predictions)[0].sender_report == form["report"]
     flask("log", "purge", "--older-than", "0d")
     assert client.post(f"{address}/report", data=form).status_code == 404
     assert client.get(address).status_code == 404
