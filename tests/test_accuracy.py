@@ -183,12 +183,8 @@ def test_a_model_that_is_as_good_as_at_training_is_seldom_called_worse():
         assert is_worse(round(0.7 * n), n, then, HELD_OUT)
 
 
-TRUTH = [True, True, True, True, False, False, False, False, False, False]
-PROBABILITY = [0.9, 0.8, 0.7, 0.2, 0.6, 0.4, 0.3, 0.1, 0.1, 0.0]
-
-
 def test_figures_computed_by_hand():
-    metrics = measure(TRUTH, PROBABILITY, 0.5)
+    metrics = measure([True] * 4 + [False] * 6, [0.9, 0.8, 0.7, 0.2, 0.6, 0.4, 0.3, 0.1, 0.1, 0.0], 0.5)
     assert (metrics.messages, metrics.spam, metrics.ham, metrics.accuracy.value) == (10, 4, 6, 0.8)
     assert metrics.recall.value == metrics.precision.value == 0.75
     assert metrics.false_positive_rate.value == pytest.approx(1 / 6, abs=1e-4)

@@ -15,6 +15,7 @@ from openapi_spec_validator import validate
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import Pipeline, make_pipeline
+from test_import import DATA, TEXTS, URGENT, WORDS
 
 from webapp.config import ROOT
 from webapp.errors import BadData, ModelUnusable
@@ -25,8 +26,6 @@ from webapp.model.data import Example, read_labelled
 from webapp.model.labels import Labels, read_labels
 from webapp.model.own_model import fit_with, load_recipe
 
-DATA = ROOT / "docs" / "examples" / "urgent.csv"
-URGENT = "Water is dripping onto the fuse box right now, please send someone immediately, come at once"
 NORMAL = "Could you please tell me the opening hours of the library over the holidays?"
 INNER_WORDS = re.compile(r"\b(spam|ham)\b", re.IGNORECASE)
 RECIPE = re.search(r"```python\n((?!# train).*?)```", (ROOT / "docs" / "own_model.md").read_text(), re.DOTALL)[1]
@@ -155,7 +154,10 @@ def test_the_api_answers_and_takes_the_words(urgent_app, client, key, flask):
 
 def test_monitoring_counts_the_words_as_its_two_classes(urgent_app, client, signed_in, key):
     now, hour = dt.datetime.now(dt.UTC), dt.timedelta(hours=1)
-    truth = {client.post("/api/v1/predict", json={"text": text}).json["id"]: word for word, text in rows()[:60]}
+    truth = {
+        client.post("/api/v1/predict", json={"text": text}).json["id"]: word
+        for word, text in zip(WORDS[:60], TEXTS, strict=False)
+    }
     draw(urgent_app.extensions["engine"], now - hour, now + hour, 60, seed=1)
     stored = {"urgent": "spam", "normal": "ham"}
     for id_, word in truth.items():
@@ -170,11 +172,6 @@ def test_monitoring_counts_the_words_as_its_two_classes(urgent_app, client, sign
         assert shown in page
     explained = [figures["verdict"], [test["explanation"] for test in figures["drift"]["tests"]]]
     assert not INNER_WORDS.search(re.sub(r"For example.*", "", page) + json.dumps(explained))
-
-
-def rows():
-    with DATA.open(newline="") as file:
-        return [(row["label"], row["text"]) for row in csv.DictReader(file)]
 
 
 def test_commands_files_and_streams_use_the_words(urgent_app, flask, tmp_path):
@@ -281,7 +278,6 @@ MODULE = "A module of yours must lie beside wsgi.py"
 TFIDF, BAYES = "TfidfVectorizer()", "MultinomialNB()"
 LAMBDA = "make_pipeline = pipe(CountVectorizer(tokenizer=lambda s: s.split()), MultinomialNB())"
 RECIPES = [
-    ("make_pipeline = 7", "TypeError"),
     ("def make_pipeline(): return 7", "gives no sklearn.pipeline.Pipeline, but a int"),
     ("def make_pipeline(): return MultinomialNB()", "a Pipeline begins with a vectoriser"),
     ("def make_pipeline(): 1 / 0", "ZeroDivisionError"),
@@ -339,6 +335,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
+from test_import import DATA, TEXTS, URGENT, WORDS
 
 class Louder(TransformerMixin, BaseEstimator):
     def fit(self, texts, y=None): return self

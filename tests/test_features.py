@@ -39,8 +39,7 @@ def test_what_a_message_speaks_of():
     }.items():
         assert topics(dict.fromkeys(tokenize(text))) == {topic: [token] for topic, token in found.items()}
 
-
-def test_a_link_tells_what_is_odd_about_it():
+    # A link tells what is odd about it.
     assert "[link to an unreadable host]" in tokenize("see tmgcrgx.com/5rBu34D")
     assert "[link to an unreadable host]" not in tokenize("see https://www.example-bank.co.uk/login")
 

@@ -30,8 +30,7 @@ def test_the_access_log_has_id_and_time_but_no_text_and_nobody_can_write_a_line_
 
 
 @pytest.mark.databases("sqlite", "postgresql")
-def test_large_batches_from_all_sides_are_stored_whole(request, database_url):
-    server = request.getfixturevalue("server" if database_url else "shared_server")
+def test_large_batches_from_all_sides_are_stored_whole(server):
     body = {"texts": [f"{HAM} {i}" for i in range(1000)]}
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: server.call("/api/v1/predict/batch", body), range(4)))
