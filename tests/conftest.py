@@ -440,11 +440,6 @@ class Server:
             answer = browser.getresponse()
             return answer.status, answer.headers, answer.read().decode()
 
-    def sign_in(self, password=PASSWORD):
-        """Send the password as a browser would; return (status, whether it is signed in now)."""
-        status, page = Browser(self.url).send("/login", password=password)
-        return status, "Sign out" in page
-
     def execute(self, statement):
         """Do the same in its log."""
         engine = open_database(self.database_url, self.instance_folder)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
-from conftest import PASSWORD, Server, execute, stored
+from conftest import PASSWORD, Browser, Server, execute, stored
 
 from webapp.app import create_app
 from webapp.config import read_all
@@ -221,7 +221,8 @@ def test_when_the_log_does_not_know_nobody_gets_in(app, client, signed_in):
 def test_a_real_server_prints_the_password_once(tmp_path):
     with Server(tmp_path / "instance", HAMLET_ADMIN_PASSWORD=None, HAMLET_WORKERS="2") as server:
         (password,) = FIRST_PASSWORD.findall(server.output())
-        assert [server.sign_in(one) for one in ("wrong", password)] == [(403, False), (200, True)]
+        pages = [Browser(server.url).send("/login", password=one)[1] for one in ("wrong", password)]
+    assert ["Sign out" in page for page in pages] == [False, True]
 
 
 # --- How many requests, and of whom ---

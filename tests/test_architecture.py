@@ -27,7 +27,7 @@ EXTRAS = {  # and which other extras each may import
     "tools": {"monitor"},
 }
 STARTS = ("app", "__main__")  # they put the rest together, and nothing imports them
-WITHOUT_FLASK = {"errors", "config", "waiting", "model", "log", "instance", "worker", "inference"}
+WITHOUT_FLASK = {name for names in CORE[:3] for name in names}
 INTERFACE = re.compile(r"__init__|keys|(\w+_)?(routes|api|commands)")  # the modules of an extra that may know Flask
 
 

@@ -31,7 +31,6 @@ from webapp.model.labels import Labels
 from webapp.model.own_model import unwrap
 from webapp.model.scoring import make_model
 
-HOW_TO_GET_SKOPS = "pip install -r requirements-skops.txt"
 DATA = ROOT / "docs" / "examples" / "urgent.csv"
 URGENT = "Water is dripping onto the fuse box right now, please send someone immediately, come at once"
 with DATA.open(newline="") as _file:
@@ -212,7 +211,7 @@ def test_another_scikit_learn_is_named_and_what_to_install(tmp_path, bring):
 
 
 def test_skops_needs_no_yes_and_no_foreign_type(models, tmp_path, bring):
-    skops = need_module("skops.io", HOW_TO_GET_SKOPS)
+    skops = need_module("skops.io", "pip install -r requirements-skops.txt")
     pipeline = fitted(MultinomialNB())
     skops.dump(pipeline, tmp_path / "model.skops")
     bring(tmp_path / "model.skops", "--labels", "normal,urgent")
