@@ -189,10 +189,17 @@ def engine(app):
     return app.extensions["engine"]
 
 
-@pytest.fixture
-def signed_in(client):
-    client.post("/login", data={"password": PASSWORD})
+def sign_in(app):
+    """Return a client that has signed in."""
+    client = app.test_client()
+    token = hidden(client.get("/login").text, "csrf_token")
+    assert client.post("/login", data={"password": PASSWORD, "csrf_token": token}).status_code == 303
     return client
+
+
+@pytest.fixture
+def signed_in(app):
+    return sign_in(app)
 
 
 @pytest.fixture

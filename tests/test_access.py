@@ -212,7 +212,7 @@ def test_addresses_count_together_where_one_sender_has_them_all(app, make_app):
 def test_when_the_log_does_not_know_nobody_gets_in(app, client, signed_in):
     for table in ("failed_sign_ins", "api_keys", "sign_ins"):
         execute(app.extensions["engine"], sa.text(f"DROP TABLE {table}"))
-    for answer in (sign_in(client), *(client.get(path) for path in ("/review", "/monitor", "/batch"))):
+    for answer in (sign_in(client), *(signed_in.get(path) for path in ("/review", "/monitor", "/batch"))):
         assert (answer.status_code, "try again" in answer.text) == (503, True)
     assert client.get("/").status_code == 200
     assert client.get("/api/v1/predictions", headers=bearer("hamlet_x")).status_code == 503

@@ -4,7 +4,7 @@ import re
 
 import pytest
 import sqlalchemy as sa
-from conftest import PASSWORD, SECRET_WORD, SPAM, address, execute, hidden
+from conftest import PASSWORD, SECRET_WORD, SPAM, address, execute, hidden, sign_in
 from flask.sessions import SecureCookieSessionInterface
 
 from webapp.extras.access import keys as api_keys
@@ -48,13 +48,6 @@ def app(whole_app):
 def without_csrf(app, monkeypatch):
     """Only the guards are left."""
     monkeypatch.setitem(app.config, "WTF_CSRF_ENABLED", False)
-
-
-def sign_in(app):
-    client = app.test_client()
-    token = hidden(client.get("/login").text, "csrf_token")
-    assert client.post("/login", data={"password": PASSWORD, "csrf_token": token}).status_code == 303
-    return client
 
 
 def stored(app):
