@@ -48,12 +48,6 @@ def urgent_app(saved, app):
     return app
 
 
-@pytest.fixture
-def signed_in(urgent_app, client):
-    client.post("/login", data={"password": PASSWORD})
-    return client
-
-
 def fit_bayes(examples, weights):
     return training.fit(examples, weights, make_pipeline(TfidfVectorizer(), MultinomialNB(alpha=0.1)))
 
