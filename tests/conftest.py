@@ -448,7 +448,7 @@ class Server:
             return answer.status, answer.headers, answer.read().decode()
 
     def execute(self, statement):
-        """Do the same in its log."""
+        """Run a statement in its log, as the function of this name does."""
         engine = open_database(self.database_url, self.instance_folder)
         try:
             return execute(engine, statement)

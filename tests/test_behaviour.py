@@ -82,10 +82,6 @@ def test_friendly_words_do_not_hide_spam(model, own_messages, friendly):
     assert len(still) / len(caught) > 0.7
 
 
-def test_reasons_are_words(model, own_messages):
-    assert not any(term.startswith("(") for text in own_messages for term in model.score(text).contributions)
-
-
 @pytest.mark.parametrize("addition", [" Reply STOP to opt out", " Pay now: http://secure-pay.top/a"])
 def test_what_spam_adds_raises_the_probability_of_most_messages(model, own_messages, addition):
     raised = [model.score(t + addition).spam_probability > model.score(t).spam_probability for t in own_messages]
