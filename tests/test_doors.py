@@ -44,12 +44,6 @@ def app(whole_app):
     return whole_app
 
 
-@pytest.fixture
-def without_csrf(app, monkeypatch):
-    """Only the guards are left."""
-    monkeypatch.setitem(app.config, "WTF_CSRF_ENABLED", False)
-
-
 def stored(app):
     """Return all that the log holds, but for what was refused, the sums, and what a reviewer has open."""
     passing = ("failures", "hourly_predictions", "hourly_requests", "rolled_up", "sign_ins")
@@ -83,7 +77,8 @@ def forged(app):
     yield signed_by_others
 
 
-def test_what_needs_sign_in_shows_and_does_nothing_without(app, without_csrf):
+def test_what_needs_sign_in_shows_and_does_nothing_without(app, monkeypatch):
+    monkeypatch.setitem(app.config, "WTF_CSRF_ENABLED", False)  # only the guards are left
     key = api_keys.create(app.extensions["engine"], new_id())  # which opens other doors, not these
     sign_in(app)  # of somebody else
     before = stored(app)
