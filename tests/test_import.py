@@ -40,14 +40,6 @@ NUMBERS = [int(word == "urgent") for word in WORDS]
 
 
 @pytest.fixture
-def tutorial(tmp_path):
-    """The two files that a tutorial leaves: a naive Bayes classifier for 0 and 1, and its vectoriser."""
-    vectorizer = TfidfVectorizer()
-    model = MultinomialNB().fit(vectorizer.fit_transform(TEXTS), NUMBERS)
-    return dump(tmp_path / "model.pkl", model), dump(tmp_path / "vectorizer.pkl", vectorizer)
-
-
-@pytest.fixture
 def bring(flask):
     """Import files: bring(path, "--yes", code=0) returns what the command said."""
 
@@ -173,8 +165,10 @@ def test_where_0_is_spam_labels_say_so(models, tmp_path, bring):
     assert artifact.read_card(models, version).held_out.accuracy.value > 0.95
 
 
-def test_files_that_do_not_belong_together(models, tutorial, tmp_path, bring):
-    model, vectorizer = tutorial
+def test_files_that_do_not_belong_together(models, tmp_path, bring):
+    tfidf = TfidfVectorizer().fit(TEXTS)
+    vectorizer = dump(tmp_path / "vectorizer.pkl", tfidf)
+    model = dump(tmp_path / "model.pkl", MultinomialNB().fit(tfidf.transform(TEXTS), NUMBERS))
     other = dump(tmp_path / "other.pkl", CountVectorizer(min_df=5).fit(TEXTS))
     unfitted = dump(tmp_path / "unfitted.pkl", TfidfVectorizer())
     whole = dump(tmp_path / "whole.pkl", fitted(MultinomialNB()))
