@@ -43,6 +43,12 @@ def predict(client, text=HAM):
     return client.post("/api/v1/predict", json={"text": text})
 
 
+def test_threads_that_write_at_once_lose_nothing(app):
+    with ThreadPoolExecutor(8) as pool:
+        ids = list(pool.map(lambda _: predict(app.test_client()).json["id"], range(200)))
+    assert set(stored(app)) == set(ids)
+
+
 @pytest.mark.databases("sqlite")
 def test_whatever_breaks_a_shared_commit_none_of_them_is_answered(app, monkeypatch):
     log = app.extensions["inference"].log
