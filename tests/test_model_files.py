@@ -132,8 +132,8 @@ def test_a_planted_pickle_is_never_loaded_on_any_path(
             assert (result.exit_code, len(result.output.splitlines())) == (2, 1), (words, result.output)
         assert flask("models", "show", evil).exit_code in (0, 2)
         for page in ("use", "challenge", "rollback"):
-            assert client.post(f"/models/{page}", data={"version": evil}).status_code in (404, 422, 503)
-        assert client.get("/models/compare", query_string={"first": evil, "second": evil}).status_code in (404, 503)
+            assert signed_in.post(f"/models/{page}", data={"version": evil}).status_code in (404, 422, 503)
+        assert signed_in.get("/models/compare", query_string={"first": evil, "second": evil}).status_code in (404, 503)
         assert not trace.exists(), evil
     for words in (["list"], ["history"], ["verify"]):
         assert flask("models", *words).exit_code == (words == ["verify"])
@@ -150,7 +150,7 @@ def test_a_planted_pickle_is_never_loaded_on_any_path(
         assert not trace.exists(), evil
     assert served(client) == SHIPPED
     for page in ("/models", "/monitor"):
-        assert client.get(page).status_code == 200
+        assert signed_in.get(page).status_code == 200
     assert flask("models", "verify").exit_code == 1
 
     (models / "current").write_text(planted[0] + "\n")  # a whole app that starts so, and what else reads a model
