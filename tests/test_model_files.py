@@ -104,7 +104,7 @@ def plant_all_unsigned(models, trace):
     return [foreign, mixed, folder, *others]
 
 
-def test_the_trap_works(models, tmp_path):
+def test_the_trap_works(client, models, tmp_path):
     """What the hash alone does not hold back: whoever can write both files has their code run."""
     trace = tmp_path / "trace"
     version = plant(models, trace)
@@ -113,6 +113,10 @@ def test_the_trap_works(models, tmp_path):
     with pytest.raises(ModelUnusable, match="cannot be loaded"):
         artifact.load(models, version)
     assert trace.exists()  # it ran
+    assert served(client) == SHIPPED
+    (models / "current").write_text(version + "\n")
+    answer = client.get("/readyz")  # its files are as its card says, and still it cannot be served
+    assert (answer.status_code, "cannot be loaded" in answer.json["detail"]) == (503, True)
 
 
 @pytest.mark.parametrize("with_key", [False, True], ids=["without a key", "with a key"])
