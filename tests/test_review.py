@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
-from conftest import HAM, PASSWORD, SPAM, execute, hidden, messages
+from conftest import HAM, SPAM, execute, hidden, messages, sign_in, stored
 from test_api import assert_problem
 
 from webapp.errors import InvalidInput
@@ -20,13 +20,6 @@ from webapp.log.tables import predictions, reviews, sample_members
 on_both = pytest.mark.databases("sqlite", "postgresql")
 
 
-def sign_in(app):
-    """Return a client that has signed in: each one is another reviewer."""
-    client = app.test_client()
-    assert client.post("/login", data={"password": PASSWORD}).status_code == 303
-    return client
-
-
 @pytest.fixture
 def reviewer(app):
     return sign_in(app)
@@ -37,10 +30,6 @@ def ids(app):
     """The ids of 30 logged messages, oldest first; every other one is spam."""
     texts = [text for _, text in messages(30)]
     return [row["id"] for row in app.extensions["inference"].predict(texts, "api")]
-
-
-def stored(app):
-    return [row._mapping for row in execute(app.extensions["engine"], sa.select(reviews).order_by(reviews.c.id))]
 
 
 def shown(page):
@@ -90,8 +79,8 @@ def test_a_sample_is_drawn_and_each_verdict_leads_to_the_next_message_until_it_i
         page = label(reviewer, shown(page), true_label)
         assert f"{number} of 4" in page.text
     assert "This sample is done" in page.text
-    assert [row["true_label"] for row in stored(app)] == ["spam", "ham", "unsure", "ham"]
-    assert {row["queue"] for row in stored(app)} == {"random"}
+    assert [row.true_label for row in stored(app, reviews)] == ["spam", "ham", "unsure", "ham"]
+    assert {row.queue for row in stored(app, reviews)} == {"random"}
 
 
 @on_both
@@ -129,7 +118,7 @@ def test_undo_takes_the_last_verdict_back_and_shows_its_message_again(app, revie
         for _ in range(2):  # a double click
             form = {"queue": "random", "undo": hidden(page, "undo")}
             answer = reviewer.post("/review/undo", data=form, follow_redirects=True)
-            assert ("Taken back" in answer.text, len(stored(app))) == (True, left)
+            assert ("Taken back" in answer.text, len(stored(app, reviews))) == (True, left)
     assert shown(answer) == first
     assert "Undo" not in answer.text
 
@@ -163,7 +152,7 @@ def test_a_nonsense_verdict_is_refused(app, reviewer, ids):
     assert reviewer.post("/review", data={"prediction_id": "x", "true_label": "ham", "queue": "all"}).status_code == 404
     for address in ("/review?queue=nonsense", "/review?queue=all&id=nothing"):
         assert reviewer.get(address).status_code == 404
-    assert stored(app) == []
+    assert stored(app, reviews) == []
 
 
 def test_html_in_a_message_stays_text_and_parameters_cannot_change_where_links_lead(app, reviewer):
@@ -239,7 +228,7 @@ def test_a_review_that_cannot_be_used_is_refused(app, client, ids, key):
     assert_problem(client.put(address, data="true_label=ham", headers=key), 415)
     assert_problem(client.put(address, data="{", content_type="application/json", headers=key), 400)
     assert_problem(put(client, "nothing", {"true_label": "ham"}, key), 404)
-    assert stored(app) == []
+    assert stored(app, reviews) == []
 
 
 def test_the_api_filters_the_list(client, ids, key):
@@ -275,11 +264,11 @@ def test_labels_from_a_file_are_taken_in_steps_and_a_later_file_changes_them(app
     result = flask("review", "import", path)
     assert result.exit_code == 0
     assert "2 new, 0 as before, 1 unknown, nothing the first of them." in result.output
-    assert {(row["reviewer"], row["queue"]) for row in stored(app)} == {("import", "import")}
+    assert {(row.reviewer, row.queue) for row in stored(app, reviews)} == {("import", "import")}
     rows = [(ids[0], "spam"), (ids[1], "spam"), (ids[2], "unsure"), (ids[3], " ")]  # the last is not labelled yet
     result = flask("review", "import", "-", input=as_csv(*rows))
     assert "2 new, 1 as before, 0 unknown." in result.output
-    assert [row["true_label"] for row in stored(app)] == ["ham", "spam", "spam", "unsure"]
+    assert [row.true_label for row in stored(app, reviews)] == ["ham", "spam", "spam", "unsure"]
     assert flask("review", "import", "-", input=as_csv(("nothing", "ham"))).exit_code == 1
 
 
@@ -298,7 +287,7 @@ def test_a_bad_row_is_named_and_nothing_of_the_file_is_stored(app, flask, ids):
         assert result.exit_code == 2
         assert reason in result.output
         assert len(result.output.splitlines()) == 1
-    assert stored(app) == []
+    assert stored(app, reviews) == []
 
 
 def test_labels_come_in_any_file_that_train_would_read(app, flask, ids, tmp_path):
@@ -314,7 +303,7 @@ def test_labels_come_in_any_file_that_train_would_read(app, flask, ids, tmp_path
         (tmp_path / "truth").write_bytes(content)
         result = flask("review", "import", tmp_path / "truth")
         assert result.exit_code == 0, result.output
-        assert stored(app)[-1]["true_label"] == true_label
+        assert stored(app, reviews)[-1].true_label == true_label
 
 
 # --- What counts as the truth, and what waits ---
